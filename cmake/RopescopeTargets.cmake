@@ -1,0 +1,53 @@
+# Flags that our own code is compiled with, and the functions that declare its targets.
+# A folder is one target; its sources are the folder's *.cpp, so adding a file needs no edit here.
+
+add_library(ropescope_flags INTERFACE)
+target_compile_options(ropescope_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+                                                 $<$<BOOL:${ROPESCOPE_WERROR}>:-Werror>)
+target_include_directories(ropescope_flags INTERFACE "${PROJECT_SOURCE_DIR}/src")
+# The frames of shared LibTorch headers are hidden, ours keep full debug lines only where a debugger is meant to be used.
+target_compile_options(ropescope_flags INTERFACE $<$<CONFIG:RelWithDebInfo>:-g1>)
+# at::parallel_for is serial in code that is compiled without OpenMP. -fopenmp rather than FindOpenMP's library path: the
+# loader then takes the one libgomp that LibTorch brings. (clang would need libomp, a second runtime: fuzzing is serial.)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(ropescope_flags INTERFACE -fopenmp)
+  target_link_options(ropescope_flags INTERFACE -fopenmp)
+endif()
+if(ROPESCOPE_SANITIZE)
+  target_compile_options(ropescope_flags INTERFACE -fsanitize=${ROPESCOPE_SANITIZE} -fno-omit-frame-pointer
+                                                   -fno-sanitize-recover=undefined)
+  target_link_options(ropescope_flags INTERFACE -fsanitize=${ROPESCOPE_SANITIZE})
+endif()
+
+# rs_add_library(<folder> DEPENDS <folders and libraries>): the library of src/ropescope/<folder>.
+function(rs_add_library folder)
+  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp"
+       "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*/*.cpp")
+  if(NOT sources)
+    # (bring-up only) an empty folder
+    add_library(ropescope_${folder} INTERFACE)
+    add_library(ropescope::${folder} ALIAS ropescope_${folder})
+    target_link_libraries(ropescope_${folder} INTERFACE ropescope_flags LibTorch::LibTorch ${ARG_DEPENDS})
+    return()
+  endif()
+  add_library(ropescope_${folder} STATIC ${sources})
+  add_library(ropescope::${folder} ALIAS ropescope_${folder})
+  target_link_libraries(ropescope_${folder} PUBLIC ropescope_flags LibTorch::LibTorch ${ARG_DEPENDS})
+endfunction()
+
+# rs_add_tests(<folder> DEPENDS ... [LABELS ...]): one GoogleTest executable from tests/<folder>/*_test.cpp.
+function(rs_add_tests folder)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LABELS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${folder} ${sources})
+  target_link_libraries(test_${folder} PRIVATE ropescope_test_support ${ARG_DEPENDS} GTest::gtest_main)
+  gtest_discover_tests(
+    test_${folder}
+    TEST_PREFIX "${folder}/"
+    DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS "${folder};${ARG_LABELS}" TIMEOUT 600)
+endfunction()

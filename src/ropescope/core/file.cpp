@@ -1,0 +1,123 @@
+#include "ropescope/core/file.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+#include <utility>
+
+#include <boost/iostreams/device/mapped_file.hpp>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+namespace fs = std::filesystem;
+
+struct MappedFile::Impl {
+  boost::iostreams::mapped_file_source source;
+};
+
+namespace {
+
+uint64_t size_of_regular_file(const fs::path& path) {
+  std::error_code code;
+  const auto status = fs::status(path, code);
+  if (!fs::exists(status)) throw InputError("{}: no such file", path.string());
+  if (!fs::is_regular_file(status)) throw InputError("{}: expected a regular file", path.string());
+  const uint64_t size = fs::file_size(path, code);
+  if (code) throw InputError("{}: {}", path.string(), code.message());
+  return size;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) : path_(path), impl_(std::make_unique<Impl>()) {
+  if (size_of_regular_file(path) == 0) return;  // an empty file cannot be mapped
+  try {
+    impl_->source.open(path.string());
+  } catch (const std::exception& error) {
+    throw InputError("{}: cannot be mapped into memory ({})", path.string(), error.what());
+  }
+}
+
+MappedFile::~MappedFile() = default;
+
+std::span<const std::byte> MappedFile::bytes() const noexcept {
+  if (!impl_->source.is_open()) return {};
+  return {reinterpret_cast<const std::byte*>(impl_->source.data()), impl_->source.size()};
+}
+
+std::string read_file(const fs::path& path, uint64_t limit_bytes) {
+  const uint64_t size = size_of_regular_file(path);
+  if (size > limit_bytes) {
+    throw InputError("{}: expected at most {} bytes, found {}", path.string(), limit_bytes, size);
+  }
+  std::ifstream stream(path, std::ios::binary);
+  std::string content(size, '\0');
+  if (!stream.read(content.data(), static_cast<std::streamsize>(size))) {
+    throw InputError("{}: cannot be read", path.string());
+  }
+  return content;
+}
+
+std::string sha256_of_file(const fs::path& path) {
+  size_of_regular_file(path);
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) throw InputError("{}: cannot be read", path.string());
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
+    throw InternalError("SHA-256 is not available in OpenSSL");
+  }
+  std::string buffer(size_t{1} << 20, '\0');
+  while (stream) {
+    stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    if (EVP_DigestUpdate(context.get(), buffer.data(), static_cast<size_t>(stream.gcount())) != 1) {
+      throw InternalError("SHA-256 of {} failed", path.string());
+    }
+  }
+  std::array<unsigned char, 32> digest{};
+  unsigned int length = 0;
+  EVP_DigestFinal_ex(context.get(), digest.data(), &length);
+  std::string text;
+  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+AtomicFile::AtomicFile(fs::path target, bool force) : target_(std::move(target)) {
+  std::error_code code;
+  if (fs::is_directory(target_, code)) {
+    throw UsageError("{}: expected a file name, found a folder", target_.string());
+  }
+  if (!force && fs::exists(target_, code)) {
+    throw UsageError("{}: the file exists already; --force overwrites it", target_.string());
+  }
+  const fs::path folder = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
+  fs::create_directories(folder, code);
+  if (code || access(folder.c_str(), W_OK) != 0) {
+    throw EnvironmentError("{}: the folder cannot be written ({})", folder.string(),
+                           code ? code.message() : std::strerror(errno));
+  }
+  // The extension stays at the end: gnuplot and OpenCV choose the format by it.
+  temporary_ =
+      folder / fmt::format(".{}.{}.tmp{}", target_.stem().string(), getpid(), target_.extension().string());
+}
+
+AtomicFile::~AtomicFile() {
+  if (committed_) return;
+  std::error_code ignored;
+  fs::remove(temporary_, ignored);
+}
+
+void AtomicFile::commit() {
+  std::error_code code;
+  fs::rename(temporary_, target_, code);
+  if (code) throw EnvironmentError("{}: cannot be put in place ({})", target_.string(), code.message());
+  committed_ = true;
+}
+
+}  // namespace ropescope

@@ -1,0 +1,85 @@
+// Result files: HDF5 with provenance, written under a temporary name and renamed when complete; readable with
+// h5py. Root attributes: format, format_version, command, created_utc, ropescope_version, ropescope_commit,
+// libtorch_version, device, dtype, seed, and for every input its name, size and SHA-256 (/provenance/inputs).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ropescope {
+
+struct InputFile {
+  std::string name;  ///< base name
+  uint64_t bytes = 0;
+  std::string sha256;
+};
+
+/// What a run was made of.
+struct Provenance {
+  std::string command;  ///< full command line
+  std::string device = "cpu";
+  std::string dtype = "float32";
+  uint64_t seed = 0;
+  std::vector<InputFile> inputs;
+
+  /// Adds name, size and SHA-256 of a file, or of every file in `paths`.
+  void add_input(const std::filesystem::path& path);
+};
+
+using Attribute = std::variant<std::string, int64_t, double>;
+
+class ResultWriter {
+ public:
+  /// Throws UsageError if `path` exists and `force` is not set; EnvironmentError if the folder cannot be
+  /// written.
+  ResultWriter(const std::filesystem::path& path, const Provenance& provenance, bool force);
+  ~ResultWriter();
+  ResultWriter(const ResultWriter&) = delete;
+  ResultWriter& operator=(const ResultWriter&) = delete;
+
+  /// `dataset`: "/decay/mean"; groups are made on the way. float16 and bfloat16 are stored as float32; bool
+  /// as uint8. Large datasets are chunked and compressed.
+  void write(const std::string& dataset, const at::Tensor& tensor);
+  void write(const std::string& dataset, const std::vector<std::string>& strings);
+  /// On a group or dataset that exists already ("/" is the root; a group is made if it is missing).
+  void attribute(const std::string& object, const std::string& name, const Attribute& value);
+
+  /// Closes and renames into place. Without it nothing appears. Returns the bytes written.
+  uint64_t commit();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+class ResultReader {
+ public:
+  /// Throws InputError if it is not an HDF5 file. A file that others wrote (no `format` attribute) is
+  /// accepted.
+  explicit ResultReader(const std::filesystem::path& path);
+  ~ResultReader();
+
+  bool has(const std::string& object) const;
+  /// Paths of all datasets, sorted.
+  std::vector<std::string> datasets() const;
+  /// CPU tensor in the stored type's nearest ATen dtype. Throws InputError if missing or not numeric.
+  at::Tensor read(const std::string& dataset) const;
+  std::vector<std::string> read_strings(const std::string& dataset) const;
+  std::vector<std::string> attribute_names(const std::string& object) const;
+  /// Throws InputError if it is missing.
+  Attribute attribute(const std::string& object, const std::string& name) const;
+  bool has_attribute(const std::string& object, const std::string& name) const;
+  const std::filesystem::path& path() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ropescope

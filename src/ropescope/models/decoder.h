@@ -1,0 +1,112 @@
+// Llama and Qwen2/2.5 decoders as plain functions over a struct of weights.
+//   x_0 = E[ids];  h = x + O(softmax(mask(R q (R k)^T / sqrt(head_dim))) v);  x' = h + down(silu(gate(n(h)))
+//   * up(n(h)))
+// Shapes  B batch, T tokens, C hidden_size, H query heads, K key/value heads, D head_dim, V vocabulary, S
+// keys in view The decoder takes a RotaryTable, never a scheme; masks follow token order, never position ids.
+// Differentiable.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/rope/rotation.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/decoder_config.h"
+
+namespace ropescope {
+
+/// Undefined tensors are absent (biases).
+struct DecoderLayerWeights {
+  at::Tensor input_norm;  ///< [C]
+  at::Tensor q, k, v, o;  ///< [H*D, C], [K*D, C], [K*D, C], [C, H*D]
+  at::Tensor q_bias, k_bias, v_bias, o_bias;
+  at::Tensor post_attention_norm;  ///< [C]
+  at::Tensor gate, up, down;       ///< [I, C], [I, C], [C, I]
+  at::Tensor gate_bias, up_bias, down_bias;
+};
+
+struct DecoderWeights {
+  at::Tensor embed_tokens;  ///< [V, C]
+  std::vector<DecoderLayerWeights> layers;
+  at::Tensor norm;     ///< [C]
+  at::Tensor lm_head;  ///< [V, C]; the same tensor as embed_tokens when tied
+};
+
+struct Decoder {
+  DecoderConfig config;
+  DecoderWeights weights;
+};
+
+struct LoadOptions {
+  at::Device device = at::Device(at::kCPU);
+  at::ScalarType dtype = at::kFloat;
+  bool with_lm_head = true;  ///< false leaves an untied lm_head out
+};
+
+/// Loads by Hugging Face names (`model.layers.0.self_attn.q_proj.weight`, ...). `rotary_emb.inv_freq` buffers
+/// are ignored. Throws InputError listing missing tensors by name and wrong shapes (expected, found);
+/// unexpected names are warned of once, in one line.
+Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options);
+
+/// Keys (rotated) and values of the tokens seen so far, per layer [B, K, S, D].
+struct KvCache {
+  std::vector<at::Tensor> keys, values;
+  int64_t length() const { return keys.empty() || !keys[0].defined() ? 0 : keys[0].size(2); }
+};
+
+/// Attention rows of chosen queries, computed beside the fused kernel; never a whole map unless all are asked
+/// for.
+struct AttentionRows {
+  std::vector<int64_t> query_index;  ///< token indices of this forward pass
+  std::function<void(int64_t layer, const at::Tensor& rows_BHQS)> sink;  ///< float32 softmax rows
+};
+
+/// What a forward pass is asked to show. An empty function costs nothing. Tensors are valid during the call
+/// only.
+struct Taps {
+  std::function<bool(int64_t layer)> wants_layer;  ///< for qk, qk_rotated, attention; absent = all layers
+  std::function<void(int64_t depth, const at::Tensor& hidden_BTC)>
+      hidden;  ///< 0 embeddings, l = output of layer l-1
+  std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)>
+      qk;  ///< before rotation
+  std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)> qk_rotated;
+  std::optional<AttentionRows> attention;
+};
+
+struct ForwardInput {
+  at::Tensor input_ids;       ///< int64 [B, T]
+  at::Tensor inputs_embeds;   ///< [B, T, C]; taken instead of input_ids when defined
+  at::Tensor attention_mask;  ///< optional, [B, past + T], non-zero = a real token; padding keys are hidden
+  /// Packed texts: B = 1 and these lengths sum to T; attention is causal inside each and nothing crosses.
+  /// Empty: one.
+  std::vector<int64_t> segment_lengths;
+  const RotaryTable* rotary = nullptr;  ///< for the T tokens of this pass
+  KvCache* cache = nullptr;             ///< read and extended when given
+};
+
+struct ForwardOptions {
+  enum class Logits { kNone, kLast, kAll };
+  Logits logits = Logits::kAll;
+  bool final_hidden = true;  ///< false skips the last norm (and `final_hidden` stays undefined)
+  /// When >= 0: stop as soon as q and k of this layer were shown (its attention and MLP are not computed).
+  int64_t stop_after_qk_of_layer = -1;
+};
+
+struct ForwardOutput {
+  at::Tensor logits;        ///< float32 [B, T or 1, V]
+  at::Tensor final_hidden;  ///< after the final norm, [B, T, C]
+};
+
+ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options = {},
+                      const Taps& taps = {});
+
+/// Table of plain positions first, first+1, ... for `tokens` tokens under the checkpoint's own RopeConfig.
+RotaryTable plain_rotary_table(const DecoderConfig& config, int64_t tokens, int64_t first = 0);
+/// Table of given ids [axes, batch or 1, tokens]; dynamic NTK takes the largest id + 1 as length.
+RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& position_ids);
+
+}  // namespace ropescope

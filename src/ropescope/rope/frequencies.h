@@ -1,0 +1,56 @@
+// Inverse frequencies of rotary position embedding and their context scaling.
+// Notation  d rotary dimension, h = d/2 channels, f_i = theta^(-2i/d), i = 0..h-1 (RoFormer, arXiv
+// 2104.09864). All values are float64: half-precision frequencies are wrong by order 1 after a thousand
+// tokens.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace ropescope {
+
+/// How the frequencies of a longer context are made. Names as in a Hugging Face config.
+enum class RopeType { kDefault, kLinear, kDynamic, kNtk, kYarn, kLlama3, kProportional };
+
+/// "default", "linear", ...; throws UsageError naming what exists.
+RopeType parse_rope_type(const std::string& name);
+std::string rope_type_name(RopeType type);
+
+/// Rotary settings of a checkpoint (its `rope_theta`, `rope_scaling` or `rope_parameters`) or of the command
+/// line.
+struct RopeConfig {
+  double theta = 10000.0;
+  RopeType type = RopeType::kDefault;
+  double factor = 1.0;  ///< k: how much longer the context is
+  std::optional<int64_t>
+      original_max_position_embeddings;          ///< M, tokens: trained length (yarn, llama3, dynamic)
+  std::optional<double> attention_factor;        ///< yarn: overrides 0.1 ln k + 1
+  std::optional<double> mscale, mscale_all_dim;  ///< yarn: DeepSeek's pair, overrides 0.1 ln k + 1
+  double beta_fast = 32.0, beta_slow = 1.0;      ///< yarn
+  bool truncate = true;                          ///< yarn: floor and ceil the ramp's bounds
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  ///< llama3
+  double partial_rotary_factor = 1.0;                    ///< share of head_dim that is rotated
+};
+
+/// Frequencies ready for a table.
+/// inv_freq: [rotary_dim/2] float64. axis: [kv_heads or 1, rotary_dim/2] int64; which row of the coordinates
+/// turns the channel, -1 = the channel does not rotate. attention_scale multiplies cos and sin (scores by its
+/// square).
+struct Frequencies {
+  at::Tensor inv_freq;
+  at::Tensor axis;
+  double attention_scale = 1.0;
+  int64_t head_dim = 0;
+};
+
+/// Frequencies of `config` for one coordinate (all channels on axis 0).
+/// `max_position_embeddings`: trained length where the config has no original one. `sequence_length`: largest
+/// position id + 1 of the run; only dynamic NTK depends on it. Throws InputError for impossible settings (odd
+/// rotary dimension, factor <= 0, missing M, ...).
+Frequencies make_frequencies(const RopeConfig& config, int64_t head_dim, int64_t max_position_embeddings,
+                             int64_t sequence_length);
+
+}  // namespace ropescope

@@ -1,0 +1,48 @@
+// What config.json (or GGUF metadata) says about a Llama or Qwen2 decoder.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ropescope/core/json.h"
+#include "ropescope/rope/frequencies.h"
+
+namespace ropescope {
+
+struct DecoderConfig {
+  std::string model_type;  ///< "llama" or "qwen2"
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;  ///< given, or hidden_size / num_attention_heads
+  double rms_norm_eps = 1e-6;
+  int64_t max_position_embeddings = 0;
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;      ///< q, k, v biases (always for qwen2)
+  bool attention_out_bias = false;  ///< o bias (Llama with attention_bias)
+  bool mlp_bias = false;
+  std::string hidden_act = "silu";
+  RopeConfig rope;
+  std::vector<int64_t> eos_token_ids;
+  std::optional<int64_t> bos_token_id;
+};
+
+/// From a parsed config.json. Reads `rope_theta` + `rope_scaling` (transformers 4, with `type` or
+/// `rope_type`) and `rope_parameters` (transformers 5). `what` names the file in errors. Throws InputError
+/// for architectures other than Llama and Qwen2 (Mistral-like configs without sliding window count as Llama),
+/// and for impossible sizes.
+DecoderConfig parse_decoder_config(const Json& config, const std::string& what);
+
+/// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`.
+RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::string& what);
+
+/// A folder with config.json (generation_config.json adds end tokens), or a .gguf file.
+DecoderConfig read_decoder_config(const std::filesystem::path& model);
+
+}  // namespace ropescope

@@ -1,0 +1,101 @@
+#include "tests/support/golden.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/wait.h>
+
+#include <ATen/ops/abs.h>
+#include <ATen/ops/argmax.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/weights/checkpoint.h"
+
+namespace ropescope::testing {
+
+namespace fs = std::filesystem;
+
+std::string golden_path(const std::string& relative) { return std::string(RS_GOLDEN_DIR) + "/" + relative; }
+
+Json golden_json(const std::string& relative) { return read_json_file(golden_path(relative)); }
+
+std::map<std::string, at::Tensor> golden_tensors(const std::string& relative) {
+  const auto checkpoint = open_checkpoint(golden_path(relative));
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorInfo& info : checkpoint->tensors()) {
+    const bool real = info.dtype[0] == 'F' || info.dtype == "BF16";
+    tensors[info.name] = checkpoint->take(info.name, real ? at::kFloat : at::kLong);
+  }
+  return tensors;
+}
+
+::testing::AssertionResult all_close(const at::Tensor& actual, const at::Tensor& expected, double atol,
+                                     double rtol) {
+  if (!actual.defined()) return ::testing::AssertionFailure() << "the tensor is undefined";
+  if (actual.sizes() != expected.sizes()) {
+    return ::testing::AssertionFailure()
+           << fmt::format("shapes differ: expected [{}], found [{}]", fmt::join(expected.sizes(), ", "),
+                          fmt::join(actual.sizes(), ", "));
+  }
+  if (actual.numel() == 0) return ::testing::AssertionSuccess();
+  const at::Tensor a = actual.detach().cpu().to(at::kDouble).contiguous().view({-1});
+  const at::Tensor e = expected.detach().cpu().to(at::kDouble).contiguous().view({-1});
+  const double* a_data = a.const_data_ptr<double>();
+  const double* e_data = e.const_data_ptr<double>();
+  int64_t worst = 0;
+  double worst_share = -1.0;
+  for (int64_t i = 0; i < a.numel(); ++i) {
+    const double allowed = atol + rtol * std::abs(e_data[i]);
+    const double difference = std::abs(a_data[i] - e_data[i]);
+    double share = difference == 0 ? 0 : difference / allowed;
+    if (std::isnan(a_data[i]) || std::isnan(e_data[i])) share = INFINITY;
+    if (share > worst_share) {
+      worst_share = share;
+      worst = i;
+    }
+  }
+  if (worst_share <= 1.0) return ::testing::AssertionSuccess();
+  std::vector<int64_t> place;
+  int64_t rest = worst;
+  for (int64_t d = actual.dim() - 1; d >= 0; --d) {
+    place.insert(place.begin(), rest % actual.size(d));
+    rest /= actual.size(d);
+  }
+  return ::testing::AssertionFailure() << fmt::format(
+             "at [{}]: expected {:.9g}, found {:.9g}: {:.3g} times the tolerance (atol {:g}, rtol {:g})",
+             fmt::join(place, ", "), e_data[worst], a_data[worst], worst_share, atol, rtol);
+}
+
+TemporaryFolder::TemporaryFolder() {
+  std::string pattern = (fs::temp_directory_path() / "ropescope-test-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) throw EnvironmentError("no temporary folder can be made");
+  folder_ = pattern;
+}
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  fs::remove_all(folder_, ignored);
+}
+std::string TemporaryFolder::path(const std::string& name) const { return folder_ + "/" + name; }
+
+CommandResult run_ropescope(const std::string& arguments) {
+  const TemporaryFolder folder;
+  const std::string out = folder.path("out");
+  const std::string err = folder.path("err");
+  const std::string line = fmt::format("'{}' {} >'{}' 2>'{}' </dev/null", RS_EXECUTABLE, arguments, out, err);
+  const int status = std::system(line.c_str());
+  const auto slurp = [](const std::string& path) {
+    std::ifstream stream(path, std::ios::binary);
+    std::stringstream text;
+    text << stream.rdbuf();
+    return text.str();
+  };
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+}
+
+}  // namespace ropescope::testing

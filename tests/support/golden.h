@@ -1,0 +1,45 @@
+// Golden files and comparisons that explain themselves.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/core/json.h"
+
+namespace ropescope::testing {
+
+/// Path below tests/golden/.
+std::string golden_path(const std::string& relative);
+Json golden_json(const std::string& relative);
+/// All tensors of a safetensors file, in float32 (integers and bools in int64).
+std::map<std::string, at::Tensor> golden_tensors(const std::string& relative);
+
+/// Passes when |actual - expected| <= atol + rtol * |expected| everywhere and shapes agree; otherwise tells
+/// the worst place, both values and the share of the tolerance that was used. NaN equals nothing.
+::testing::AssertionResult all_close(const at::Tensor& actual, const at::Tensor& expected, double atol,
+                                     double rtol = 0.0);
+
+/// A folder of its own for a test's files, removed at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  std::string path(const std::string& name) const;
+
+ private:
+  std::string folder_;
+};
+
+/// Runs the ropescope executable with `arguments` (a shell line) and collects what it says.
+struct CommandResult {
+  int exit_code = -1;
+  std::string out;
+  std::string err;
+};
+CommandResult run_ropescope(const std::string& arguments);
+
+}  // namespace ropescope::testing
