@@ -111,9 +111,13 @@ pip_install() {
 # libraries are used.
 foreign_wheel_flags() {
   "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 11))' && return 0
-  echo --target "$venv/libtorch" --upgrade --only-binary=:all: --implementation cp --python-version 3.12 --abi cp312 \
-    --abi abi3 --abi none --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_25_$(uname -m)" \
-    --platform "manylinux_2_17_$(uname -m)" --platform "manylinux2014_$(uname -m)"
+  local flags="--target $venv/libtorch --upgrade --only-binary=:all: --implementation cp --python-version 3.12"
+  flags+=" --abi cp312 --abi abi3 --abi none"
+  local tag
+  for tag in _2_28 _2_27 _2_25 _2_24 _2_17 _2_12 _2_5 2014 2010 1; do
+    flags+=" --platform manylinux${tag}_$(uname -m)"
+  done
+  echo "$flags"
 }
 
 install_libtorch() {
@@ -127,7 +131,8 @@ install_libtorch() {
   compgen -G "$venv/lib*/python3*/site-packages/torch" >/dev/null && force=(--force-reinstall)
   if [ "$cuda" = 1 ]; then
     say "Installing LibTorch with CUDA (the full torch wheel, about 3 GB)"
-    pip_install "${force[@]}" "$(grep '^torch==' cmake/requirements-libtorch.txt)"
+    # shellcheck disable=SC2046  # flags without spaces
+    pip_install "${force[@]}" $(foreign_wheel_flags) "$(grep '^torch==' cmake/requirements-libtorch.txt)"
   else
     say "Installing LibTorch (three wheels, about 0.55 GB)"
     # shellcheck disable=SC2046  # flags without spaces
