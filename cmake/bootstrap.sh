@@ -114,7 +114,7 @@ foreign_wheel_flags() {
   local flags="--target $venv/libtorch --upgrade --only-binary=:all: --implementation cp --python-version 3.12"
   flags+=" --abi cp312 --abi abi3 --abi none"
   local tag
-  for tag in _2_28 _2_27 _2_25 _2_24 _2_17 _2_12 _2_5 2014 2010 1; do
+  for tag in $(seq -f '_2_%g' 28 -1 5) 2014 2010 1; do  # pip matches each tag exactly
     flags+=" --platform manylinux${tag}_$(uname -m)"
   done
   echo "$flags"
