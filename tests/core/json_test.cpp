@@ -1,0 +1,64 @@
+// JSON from untrusted files: what is refused, and how it is said.
+#include "ropescope/core/json.h"
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+namespace {
+
+std::string message_of(const std::string& text) {
+  try {
+    parse_json(text, "here");
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Json, RefusesWhatIsNotJson) {
+  EXPECT_NE(message_of("{").find("here: not valid JSON"), std::string::npos);
+  EXPECT_NE(message_of("").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(message_of("{} {}").find("not valid JSON"), std::string::npos);
+  EXPECT_NE(message_of("\"\xff\"").find("not valid JSON"), std::string::npos);
+}
+
+TEST(Json, RefusesDuplicateKeysInOneObjectOnly) {
+  EXPECT_NE(message_of(R"({"a":1,"b":{"a":2},"a":3})").find("the key \"a\" twice"), std::string::npos);
+  EXPECT_EQ(message_of(R"([{"a":1},{"a":{"a":2}}])"), "");
+}
+
+TEST(Json, RefusesDeepNesting) {
+  EXPECT_EQ(message_of(std::string(60, '[') + std::string(60, ']')), "");
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  EXPECT_NE(message_of(deep).find("nests deeper than 64"), std::string::npos);
+}
+
+TEST(Json, TypedAccessNamesKeyExpectedAndFound) {
+  const Json object =
+      parse_json(R"({"n":3,"whole":4.0,"half":0.5,"s":"x","t":true,"none":null,"big":1e30})", "f");
+  EXPECT_EQ(json_integer(object, "n", "f"), 3);
+  EXPECT_EQ(json_integer(object, "whole", "f"), 4);
+  EXPECT_DOUBLE_EQ(json_number(object, "half", "f"), 0.5);
+  EXPECT_EQ(json_string_or(object, "none", "fallback", "f"), "fallback");
+  EXPECT_TRUE(json_bool(object, "t", "f"));
+  for (const char* key : {"half", "s", "big"})
+    EXPECT_THROW(json_integer(object, key, "f"), InputError) << key;
+  try {
+    json_integer(object, "s", "config.json");
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "config.json: \"s\": expected an integer, found \"x\"");
+  }
+  EXPECT_THROW(json_integer(object, "absent", "f"), InputError);
+  EXPECT_THROW(json_integer(Json::array(), "n", "f"), InputError);
+}
+
+TEST(Json, IntegersBeyond64BitsAreRefused) {
+  const Json object = parse_json(R"({"n":18446744073709551615})", "f");
+  EXPECT_THROW(json_integer(object, "n", "f"), InputError);
+}
+
+}  // namespace
+}  // namespace ropescope
