@@ -5,11 +5,14 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/ggml_blocks.h"
 
 namespace ropescope {
 
@@ -25,6 +28,28 @@ struct GgufArray {
 };
 
 using GgufMetadata = std::map<std::string, GgufValue>;
+
+/// One tensor of the file's table, checked: its bytes lie inside the file and overlap no other tensor's.
+struct GgufTensor {
+  std::string name;
+  GgmlType type = GgmlType::kF32;
+  std::vector<int64_t> shape;  ///< outermost dimension first (the file lists the fastest first)
+  uint64_t offset = 0;         ///< from the start of the file
+  uint64_t bytes = 0;
+};
+
+struct GgufContents {
+  uint32_t version = 0;
+  GgufMetadata metadata;
+  std::vector<GgufTensor> tensors;  ///< in the file's order
+
+  /// nullptr if there is none.
+  const GgufTensor* find(const std::string& name) const;
+};
+
+/// Reads a whole file image: header, metadata, tensor table. No count or length is believed before it was
+/// compared with the bytes that are left. Throws InputError naming `what`.
+GgufContents parse_gguf(std::span<const std::byte> bytes, const std::string& what);
 
 /// True if the file starts with "GGUF".
 bool is_gguf_file(const std::filesystem::path& path);
@@ -49,7 +74,22 @@ const std::vector<std::string>& gguf_strings(const GgufMetadata& metadata, const
 std::vector<int64_t> gguf_integers(const GgufMetadata& metadata, const std::string& key,
                                    const std::string& what);
 
+/// Any number array, widened.
+std::vector<double> gguf_numbers(const GgufMetadata& metadata, const std::string& key,
+                                 const std::string& what);
+
+/// Absent key: nullopt. The architecture ("llama", "qwen2", ...) is the metadata's `general.architecture`.
+std::optional<std::string> gguf_architecture(const GgufMetadata& metadata, const std::string& what);
+
 /// The tensors of a GGUF file with the file's own names and row order.
 std::unique_ptr<Checkpoint> open_gguf_file(const std::filesystem::path& path);
+
+/// With Hugging Face names and row order where the architecture is known (llama, qwen2), else the file's own.
+/// llama.cpp's converter reorders the rows of Llama's attn_q and attn_k so that rotated pairs lie side by
+/// side; here they are put back to half-split. Qwen2's rows are not reordered.
+std::unique_ptr<Checkpoint> open_gguf_checkpoint(const std::filesystem::path& path);
+
+/// The same from memory that outlives the result; `what` stands for the file in errors.
+std::unique_ptr<Checkpoint> open_gguf_checkpoint(std::span<const std::byte> bytes, const std::string& what);
 
 }  // namespace ropescope

@@ -1,0 +1,188 @@
+// GGUF tensors as a Checkpoint.
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+#include <utility>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/nearest_name.h"
+#include "ropescope/weights/gguf.h"
+#include "ropescope/weights/gguf_names.h"
+#include "ropescope/weights/stored_tensor.h"
+
+namespace ropescope {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Numbers that one thread widens before it asks for more work.
+constexpr int64_t kGrainNumbers = 1 << 16;
+
+struct Entry {
+  const GgufTensor* tensor = nullptr;
+  int64_t permuted_heads = 0;
+};
+
+/// A tensor as rows of blocks.
+struct Rows {
+  int64_t count = 0;      ///< rows
+  int64_t numbers = 0;    ///< in a row
+  int64_t bytes = 0;      ///< of a stored row
+  int64_t head_rows = 0;  ///< > 0: rows of a head whose order is to be undone
+
+  int64_t source(int64_t row) const { return head_rows > 0 ? permuted_row(row, head_rows) : row; }
+};
+
+Rows rows_of(const Entry& entry, const GgmlTypeTraits& traits) {
+  const auto& shape = entry.tensor->shape;
+  Rows rows;
+  // A bias is one number a row where its order is to be undone.
+  const bool vector = shape.size() == 1 && entry.permuted_heads > 0;
+  rows.numbers = shape.empty() || vector ? 1 : shape.back();
+  rows.bytes = rows.numbers / traits.block_numbers * traits.block_bytes;
+  if (rows.bytes > 0) rows.count = static_cast<int64_t>(entry.tensor->bytes) / rows.bytes;
+  if (entry.permuted_heads > 0) rows.head_rows = shape.front() / entry.permuted_heads;
+  return rows;
+}
+
+/// Calls row(target row, source bytes) for all rows, over all threads.
+template <typename Row>
+void for_each_row(const Rows& rows, const std::byte* data, const Row& row) {
+  const int64_t grain = std::max<int64_t>(1, kGrainNumbers / std::max<int64_t>(1, rows.numbers));
+  at::parallel_for(0, rows.count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row(i, data + rows.source(i) * rows.bytes);
+  });
+}
+
+void widen(const Rows& rows, const std::byte* data, GgmlDecoder decode, float* target) {
+  for_each_row(rows, data, [&](int64_t row, const std::byte* source) {
+    decode(source, target + row * rows.numbers, rows.numbers);
+  });
+}
+
+/// Through a float32 row, so that the float32 tensor never exists as a whole.
+template <typename Narrow>
+void widen_and_narrow(const Rows& rows, const std::byte* data, GgmlDecoder decode, Narrow* target) {
+  for_each_row(rows, data, [&](int64_t row, const std::byte* source) {
+    thread_local std::vector<float> wide;
+    wide.resize(static_cast<size_t>(rows.numbers));
+    decode(source, wide.data(), rows.numbers);
+    for (int64_t i = 0; i < rows.numbers; ++i) {
+      target[row * rows.numbers + i] = Narrow(wide[static_cast<size_t>(i)]);
+    }
+  });
+}
+
+class GgufCheckpoint final : public Checkpoint {
+ public:
+  GgufCheckpoint(FileBytes file, bool hugging_face_form)
+      : file_(std::move(file)), what_(file_.path.string()), contents_(parse_gguf(file_.bytes, what_)) {
+    if (const int64_t parts = gguf_integer_or(contents_.metadata, "split.count", 1, what_); parts > 1) {
+      throw InputError("{}: one of {} parts of a split GGUF file. Try: join them (gguf-split --merge).",
+                       what_, parts);
+    }
+    std::string architecture;
+    if (hugging_face_form) architecture = gguf_architecture(contents_.metadata, what_).value_or("");
+    const bool known = gguf_architecture_is_known(architecture);
+    for (const GgufTensor& tensor : contents_.tensors) {
+      GgufRole role{tensor.name};
+      if (known) role = gguf_role(tensor, architecture, contents_.metadata, what_);
+      if (!entries_.emplace(role.name, Entry{&tensor, role.permuted_heads}).second) {
+        throw InputError("{}: two tensors stand for \"{}\"", what_, role.name);
+      }
+      infos_.push_back({role.name, ggml_type_traits(tensor.type)->name, tensor.shape, tensor.bytes,
+                        file_.path.filename().string()});
+    }
+    std::sort(infos_.begin(), infos_.end(),
+              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+  }
+
+  const std::vector<TensorInfo>& tensors() const override { return infos_; }
+  std::string container() const override { return "gguf"; }
+  std::vector<fs::path> files() const override { return {file_.path}; }
+
+  at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) fail_missing(name);
+    const Entry& entry = found->second;
+    const GgmlTypeTraits& traits = *ggml_type_traits(entry.tensor->type);
+    if (traits.decode == nullptr) {
+      throw InputError(
+          "{}: tensor \"{}\": {} cannot be read. Try: another quantisation, such as Q4_K_M or Q8_0.", what_,
+          name, traits.name);
+    }
+    if (traits.scalar_type && entry.permuted_heads == 0) return take_plain(entry, *traits.scalar_type, dtype);
+    return take_widened(entry, traits, dtype);
+  }
+
+ private:
+  const std::byte* data_of(const Entry& entry) const { return file_.bytes.data() + entry.tensor->offset; }
+
+  at::Tensor take_plain(const Entry& entry, at::ScalarType stored, at::ScalarType dtype) const {
+    const auto& shape = entry.tensor->shape;
+    const std::byte* data = data_of(entry);
+    if (entry.tensor->bytes == 0) return at::empty(shape, dtype);
+    if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(stored) != 0) {
+      at::Tensor copy = at::empty(shape, stored);
+      std::memcpy(copy.mutable_data_ptr(), data, entry.tensor->bytes);
+      return copy.to(dtype);
+    }
+    // from_blob wants a mutable pointer; by the interface's convention nobody writes through it.
+    return at::from_blob(
+               const_cast<std::byte*>(data), shape, [owner = file_.owner](void*) mutable { owner.reset(); },
+               at::TensorOptions().dtype(stored))
+        .to(dtype);
+  }
+
+  at::Tensor take_widened(const Entry& entry, const GgmlTypeTraits& traits, at::ScalarType dtype) const {
+    const Rows rows = rows_of(entry, traits);
+    const bool narrow = dtype == at::kHalf || dtype == at::kBFloat16;
+    at::Tensor tensor = at::empty(entry.tensor->shape, narrow ? dtype : at::kFloat);
+    const std::byte* data = data_of(entry);
+    if (dtype == at::kHalf) {
+      widen_and_narrow(rows, data, traits.decode, tensor.mutable_data_ptr<at::Half>());
+    } else if (dtype == at::kBFloat16) {
+      widen_and_narrow(rows, data, traits.decode, tensor.mutable_data_ptr<at::BFloat16>());
+    } else {
+      widen(rows, data, traits.decode, tensor.mutable_data_ptr<float>());
+    }
+    return tensor.to(dtype);
+  }
+
+  [[noreturn]] void fail_missing(const std::string& name) const {
+    std::vector<std::string> names;
+    for (const TensorInfo& info : infos_) names.push_back(info.name);
+    const std::string near = nearest_name(name, names);
+    throw InputError("{}: there is no tensor \"{}\"{}", what_, name,
+                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
+  }
+
+  FileBytes file_;
+  std::string what_;
+  GgufContents contents_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::vector<TensorInfo> infos_;
+};
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_gguf_file(const fs::path& path) {
+  return std::make_unique<GgufCheckpoint>(map_file(path), false);
+}
+
+std::unique_ptr<Checkpoint> open_gguf_checkpoint(const fs::path& path) {
+  return std::make_unique<GgufCheckpoint>(map_file(path), true);
+}
+
+std::unique_ptr<Checkpoint> open_gguf_checkpoint(std::span<const std::byte> bytes, const std::string& what) {
+  return std::make_unique<GgufCheckpoint>(FileBytes{what, bytes, nullptr}, true);
+}
+
+}  // namespace ropescope
