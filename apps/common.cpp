@@ -17,7 +17,10 @@ CommonSettings common_settings(const Arguments& arguments) {
   set_threads(arguments.get<int>("threads"));
   CommonSettings settings;
   settings.device = parse_device(arguments.get<std::string>("device"));
-  settings.dtype = parse_dtype(arguments.get<std::string>("dtype"), settings.device);
+  // Measurements on a CPU are float32 unless asked otherwise: bfloat16 logits are good to two digits only.
+  const std::string unless_given = settings.device.is_cpu() ? "float32" : "auto";
+  settings.dtype = parse_dtype(arguments.has("dtype") ? arguments.get<std::string>("dtype") : unless_given,
+                               settings.device);
   settings.seed = arguments.get<uint64_t>("seed");
   settings.force = arguments.flag("force");
   settings.json = arguments.flag("json");

@@ -27,8 +27,10 @@ po::options_description common_options() {
   po::options_description common("Common", kHelpWidth, kHelpWidth / 2);
   common.add_options()                                                                   //
       ("device", po::value<std::string>()->default_value("cpu"), "cpu, cuda or cuda:N")  //
-      ("dtype", po::value<std::string>()->default_value("auto"),
-       "auto, float32, bfloat16 or float16; auto: bfloat16 where the device has units for it")    //
+      ("dtype", po::value<std::string>(),
+       "auto, float32, bfloat16 or float16; unless given float32 on a CPU, auto on CUDA; auto is bfloat16 "
+       "where "
+       "the device has units for it, else float32")                                               //
       ("threads", po::value<int>()->default_value(0), "threads; 0 = all cores")                   //
       ("seed", po::value<uint64_t>()->default_value(0), "seed of every random choice")            //
       ("force", po::bool_switch(), "overwrite output files")                                      //
