@@ -1,11 +1,25 @@
 #include "ropescope/weights/checkpoint.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <regex>
+#include <string_view>
+#include <utility>
+
+#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/weights/gguf.h"
+#include "ropescope/weights/pytorch_file.h"
 #include "ropescope/weights/safetensors.h"
+#include "ropescope/weights/shard_index.h"
 
 namespace ropescope {
+
+namespace fs = std::filesystem;
 
 const TensorInfo* Checkpoint::find(const std::string& name) const {
   const auto& infos = tensors();
@@ -15,9 +29,151 @@ const TensorInfo* Checkpoint::find(const std::string& name) const {
   return found != infos.end() && found->name == name ? &*found : nullptr;
 }
 
-std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path) {
+namespace {
+
+constexpr uint64_t kMaxIndexBytes = uint64_t{256} << 20;
+// In the order of preference of Hugging Face's loader.
+constexpr std::array<const char*, 4> kFolderFiles = {"model.safetensors", "model.safetensors.index.json",
+                                                     "pytorch_model.bin", "pytorch_model.bin.index.json"};
+constexpr std::array<const char*, 5> kWeightExtensions = {".safetensors", ".bin", ".gguf", ".pt", ".pth"};
+// Files with such extensions that are no model weights.
+constexpr std::array<const char*, 7> kOtherFiles = {
+    "adapter", "optimizer", "scheduler", "training_args", "training_state", "rng_state", "scaler"};
+
+enum class Form { kSafetensors, kPytorch, kGguf, kIndex, kUnknown };
+
+std::string_view beginning(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 4)};
+}
+
+Form form_of(std::span<const std::byte> bytes) {
+  const std::string_view text = beginning(bytes);
+  if (text == "GGUF") return Form::kGguf;
+  if (looks_like_pytorch(bytes)) return Form::kPytorch;
+  if (looks_like_safetensors(bytes)) return Form::kSafetensors;
+  return text.starts_with('{') ? Form::kIndex : Form::kUnknown;
+}
+
+/// Content decides; where it decides nothing (a damaged file), the name chooses the reader that says why.
+Form form_of(const FileBytes& file) {
+  const Form form = form_of(file.bytes);
+  if (form != Form::kUnknown) return form;
+  const std::string extension = file.path.extension().string();
+  if (extension == ".safetensors") return Form::kSafetensors;
+  if (extension == ".gguf") return Form::kGguf;
+  if (extension == ".json") return Form::kIndex;
+  throw InputError("{}: expected weights (safetensors, a PyTorch file or GGUF), found {}", file.path.string(),
+                   file.bytes.empty() ? "an empty file" : "a file that begins like none of them");
+}
+
+std::vector<StoredTensor> parse_tensors(const FileBytes& file, Form form) {
+  return form == Form::kSafetensors ? parse_safetensors(file) : parse_pytorch(file);
+}
+
+const char* container_name(Form form) { return form == Form::kSafetensors ? "safetensors" : "pytorch"; }
+
+/// Maps and parses shards, which must all be of one form.
+std::map<std::string, std::vector<StoredTensor>> parse_shards(const std::vector<fs::path>& paths,
+                                                              Form& form) {
+  form = Form::kUnknown;
+  std::map<std::string, std::vector<StoredTensor>> shards;
+  for (const fs::path& path : paths) {
+    const FileBytes file = map_file(path);
+    const Form found = form_of(file);
+    if ((found != Form::kSafetensors && found != Form::kPytorch) ||
+        (form != Form::kUnknown && found != form)) {
+      throw InputError("{}: expected a shard in safetensors or PyTorch form, like the others", path.string());
+    }
+    form = found;
+    shards[path.filename().string()] = parse_tensors(file, form);
+  }
+  return shards;
+}
+
+std::unique_ptr<Checkpoint> open_index(const fs::path& path) {
+  const std::string what = path.string();
+  const ShardIndex index = parse_shard_index(read_file(path, kMaxIndexBytes), what);
+  std::vector<fs::path> paths;
+  std::vector<std::string> missing;
+  for (const std::string& shard : index.shards()) {
+    paths.push_back(path.parent_path() / shard);
+    std::error_code ignored;
+    if (!fs::exists(paths.back(), ignored)) missing.push_back(shard);
+  }
+  if (!missing.empty()) {
+    throw InputError("{}: of its {} shards, these are not in the folder: {}. Try: complete the download.",
+                     what, paths.size(), fmt::join(missing, ", "));
+  }
+  Form form{};
+  auto shards = parse_shards(paths, form);
+  return make_checkpoint(container_name(form), paths, join_shards(index, std::move(shards), what));
+}
+
+std::unique_ptr<Checkpoint> open_file(const fs::path& path) {
   const FileBytes file = map_file(path);
-  return make_checkpoint("safetensors", {path}, parse_safetensors(file));
+  const Form form = form_of(file);
+  if (form == Form::kGguf) return open_gguf_checkpoint(path);
+  if (form == Form::kIndex) return open_index(path);
+  return make_checkpoint(container_name(form), {path}, parse_tensors(file, form));
+}
+
+bool is_weight_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  const auto starts = [&](const char* word) { return name.starts_with(word); };
+  const std::string extension = path.extension().string();
+  return std::find(kWeightExtensions.begin(), kWeightExtensions.end(), extension) !=
+             kWeightExtensions.end() &&
+         std::none_of(kOtherFiles.begin(), kOtherFiles.end(), starts);
+}
+
+/// True if the files are <stem>-00001-of-0000N to N of N, sorted: shards that lost their index.
+bool are_all_shards(const std::vector<fs::path>& paths) {
+  static const std::regex kShard(R"((.*)-(\d{5})-of-(\d{5})(\.\w+))");
+  std::string series;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    std::smatch parts;
+    const std::string name = paths[i].filename().string();
+    if (!std::regex_match(name, parts, kShard)) return false;
+    const std::string found = parts[1].str() + parts[3].str() + parts[4].str();
+    if (i > 0 && found != series) return false;
+    series = found;
+    if (std::stoul(parts[2]) != i + 1 || std::stoul(parts[3]) != paths.size()) return false;
+  }
+  return paths.size() > 1;
+}
+
+std::unique_ptr<Checkpoint> open_folder(const fs::path& folder) {
+  for (const char* name : kFolderFiles) {
+    std::error_code ignored;
+    if (fs::exists(folder / name, ignored)) return open_file(folder / name);
+  }
+  std::vector<fs::path> paths;
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder, code)) {
+    if (entry.is_regular_file(code) && is_weight_file(entry.path())) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  if (paths.size() == 1) return open_file(paths[0]);
+  if (are_all_shards(paths)) {
+    Form form{};
+    std::vector<StoredTensor> tensors;
+    for (auto& [name, shard] : parse_shards(paths, form)) {
+      std::move(shard.begin(), shard.end(), std::back_inserter(tensors));
+    }
+    return make_checkpoint(container_name(form), paths, std::move(tensors));
+  }
+  std::vector<std::string> names;
+  for (const fs::path& path : paths) names.push_back(path.filename().string());
+  throw InputError("{}: expected {}, or one other weight file ({}); found {}", folder.string(),
+                   fmt::join(kFolderFiles, ", "), fmt::join(kWeightExtensions, ", "),
+                   names.empty() ? "none of them" : fmt::format("{}", fmt::join(names, ", ")));
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) ? open_folder(path) : open_file(path);
 }
 
 }  // namespace ropescope

@@ -39,8 +39,8 @@ const StoredType* find_stored_type(const std::string& name);
 /// By LibTorch type; nullptr if unknown.
 const StoredType* find_stored_type(at::ScalarType type);
 
-/// Where the elements of one tensor lie. `elements` starts at the tensor's first element and ends with its
-/// storage; every element that sizes and strides reach lies inside (checked by the reader).
+/// Where the elements of one tensor lie: every element that sizes and strides reach lies inside `elements`,
+/// which starts at the tensor's first element (checked by the reader).
 struct StoredTensor {
   TensorInfo info;
   const StoredType* type = nullptr;
