@@ -37,8 +37,8 @@ struct RopeConfig {
 
 /// Frequencies ready for a table.
 /// inv_freq: [rotary_dim/2] float64. axis: [kv_heads or 1, rotary_dim/2] int64; which row of the coordinates
-/// turns the channel, -1 = the channel does not rotate. attention_scale multiplies cos and sin (scores by its
-/// square).
+/// turns the channel, -1 = the channel does not rotate (its angle is 0). attention_scale multiplies cos and
+/// sin of every channel (scores by its square).
 struct Frequencies {
   at::Tensor inv_freq;
   at::Tensor axis;
@@ -47,10 +47,17 @@ struct Frequencies {
 };
 
 /// Frequencies of `config` for one coordinate (all channels on axis 0).
-/// `max_position_embeddings`: trained length where the config has no original one. `sequence_length`: largest
-/// position id + 1 of the run; only dynamic NTK depends on it. Throws InputError for impossible settings (odd
-/// rotary dimension, factor <= 0, missing M, ...).
+///   linear        f / k
+///   ntk           base theta k^(d/(d-2))                                   ("NTK-aware", bloc97)
+///   dynamic       base theta (k n/M - (k-1))^(d/(d-2)), n = max(sequence_length, M)
+///   yarn          f/k * ramp + f * (1 - ramp), times an attention factor    (arXiv 2309.00071)
+///   llama3        by wavelength: kept, divided by k, or between             (Llama 3.1)
+///   proportional  f over the whole head_dim, 0 beyond the share partial_rotary_factor; divided by k
+/// All but proportional use d = int(head_dim * partial_rotary_factor).
+/// `max_position_embeddings`: trained length M where the config has no original one; 0 = unknown.
+/// `sequence_length`: largest position id + 1 of the run, may be fractional; only dynamic NTK depends on it.
+/// Throws InputError for impossible settings (odd rotary dimension, factor <= 0, missing M, ...).
 Frequencies make_frequencies(const RopeConfig& config, int64_t head_dim, int64_t max_position_embeddings,
-                             int64_t sequence_length);
+                             double sequence_length);
 
 }  // namespace ropescope

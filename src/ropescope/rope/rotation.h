@@ -1,6 +1,7 @@
 // Rotation of query/key channel pairs by position.
 //   half-split pairing (Llama, Qwen):  pair (i, i + h);  adjacent pairing (GPT-J):  pair (2i, 2i + 1)
 //   x'_a = x_a cos(phi) - x_b sin(phi),  x'_b = x_b cos(phi) + x_a sin(phi),  phi_i = position[axis(i)] * f_i
+// (RoFormer, arXiv 2104.09864, section 3.2.2.)
 #pragma once
 
 #include <cstdint>
@@ -25,13 +26,15 @@ struct RotaryTable {
 };
 
 /// position_ids: [axes, batch or 1, tokens], any real numbers (float64 kept; integers widened); may repeat,
-/// go back, be fractional or negative. A channel's axis must be < axes, or 1-D tables take row 0.
+/// go back, be fractional or negative. A channel's axis must be < axes, or 1-D tables take row 0. The table
+/// lies on the device of position_ids. Throws InputError for ids that are not finite.
 RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies& frequencies,
                               PairLayout layout = PairLayout::kHalfSplit);
 
 /// x: [batch, heads, tokens, head_dim], any float dtype; returns a new tensor of the same dtype. The first
 /// 2 * table.cos.size(-1) channels rotate, the rest pass. `heads` is a multiple of the table's heads: head a
 /// uses table head floor(a / (heads / table heads)). Differentiable in x. Computed in float32 for half types.
+/// One pass over x on CPUs; the result keeps the order of heads and tokens that x has in memory.
 at::Tensor apply_rotary(const at::Tensor& x, const RotaryTable& table);
 
 }  // namespace ropescope
