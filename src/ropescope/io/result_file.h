@@ -44,7 +44,7 @@ class ResultWriter {
   ResultWriter& operator=(const ResultWriter&) = delete;
 
   /// `dataset`: "/decay/mean"; groups are made on the way. float16 and bfloat16 are stored as float32; bool
-  /// as uint8. Large datasets are chunked and compressed.
+  /// as uint8. Large datasets are chunked and compressed where that saves a quarter or more.
   void write(const std::string& dataset, const at::Tensor& tensor);
   void write(const std::string& dataset, const std::vector<std::string>& strings);
   /// On a group or dataset that exists already ("/" is the root; a group is made if it is missing).
