@@ -81,8 +81,8 @@ install_debian_packages() {
 # A LibTorch that the user brought along.
 external_libtorch() {
   [ -n "${LIBTORCH_ROOT:-}" ] && return 0
-  local prefix
-  for prefix in ${CMAKE_PREFIX_PATH//[:;]/ }; do
+  local prefix prefixes=${CMAKE_PREFIX_PATH:-}
+  for prefix in ${prefixes//[:;]/ }; do
     for candidate in "$prefix" "$prefix/torch" "$prefix/libtorch" "$prefix/../.."; do
       [ -f "$candidate/include/ATen/core/Tensor.h" ] && return 0
     done
@@ -188,4 +188,4 @@ fi
 install_model
 [ "$notebooks" = 0 ] || install_notebooks
 [ "$build" = 0 ] || build_all
-say "Ready${build:+: $root/build/ropescope}"
+if [ "$build" = 1 ]; then say "Ready: $root/build/ropescope"; else say "Ready"; fi
