@@ -1,0 +1,103 @@
+#include "ropescope/text/pre_tokenizer.h"
+
+namespace ropescope {
+
+const char* const kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+const char* const kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char* const kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+namespace {
+
+using Piece = PreTokenizerScratch::Piece;
+
+/// Fills scratch.matches with a gapless cover of `piece`.
+void find_matches(std::string_view text, Piece piece, const SplitStep& step, PreTokenizerScratch& scratch,
+                  size_t (*next_character)(std::string_view, size_t)) {
+  auto& matches = scratch.matches;
+  matches.clear();
+  const std::string_view part = text.substr(piece.first, piece.second - piece.first);
+  size_t done = 0;
+  size_t from = 0;
+  size_t begin = 0;
+  size_t end = 0;
+  while (from < part.size() && step.pattern->find(part, from, scratch.regex, begin, end)) {
+    if (begin > done) matches.push_back({{piece.first + done, piece.first + begin}, step.invert});
+    matches.push_back({{piece.first + begin, piece.first + end}, !step.invert});
+    done = end;
+    from = end > begin ? end : next_character(part, end);
+  }
+  if (done < part.size()) matches.push_back({{piece.first + done, piece.second}, step.invert});
+}
+
+void append(std::vector<Piece>& out, Piece piece) {
+  if (piece.first < piece.second) out.push_back(piece);
+}
+
+void apply_behavior(SplitBehavior behavior, const std::vector<std::pair<Piece, bool>>& matches,
+                    std::vector<Piece>& out) {
+  switch (behavior) {
+    case SplitBehavior::kIsolated:
+      for (const auto& [piece, matched] : matches) append(out, piece);
+      return;
+    case SplitBehavior::kRemoved:
+      for (const auto& [piece, matched] : matches) {
+        if (!matched) append(out, piece);
+      }
+      return;
+    case SplitBehavior::kContiguous:
+      for (size_t i = 0; i < matches.size(); ++i) {
+        Piece piece = matches[i].first;
+        while (i + 1 < matches.size() && matches[i + 1].second == matches[i].second)
+          piece.second = matches[++i].first.second;
+        append(out, piece);
+      }
+      return;
+    case SplitBehavior::kMergedWithPrevious: {
+      bool previous_matched = false;
+      const size_t first = out.size();
+      for (const auto& [piece, matched] : matches) {
+        if (matched && !previous_matched && out.size() > first) {
+          out.back().second = piece.second;
+        } else {
+          append(out, piece);
+        }
+        previous_matched = matched;
+      }
+      return;
+    }
+    case SplitBehavior::kMergedWithNext:
+      for (size_t i = 0; i < matches.size(); ++i) {
+        Piece piece = matches[i].first;
+        const bool takes_next = matches[i].second && i + 1 < matches.size() && !matches[i + 1].second;
+        if (takes_next) piece.second = matches[++i].first.second;
+        append(out, piece);
+      }
+      return;
+  }
+}
+
+}  // namespace
+
+size_t PreTokenizer::next_character(std::string_view text, size_t at) {
+  ++at;
+  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
+  return at;
+}
+
+void PreTokenizer::cut_pieces(std::string_view text, PreTokenizerScratch& scratch) const {
+  scratch.pieces.clear();
+  append(scratch.pieces, {0, text.size()});
+  for (const SplitStep& step : steps) {
+    scratch.cut.clear();
+    for (const Piece& piece : scratch.pieces) {
+      find_matches(text, piece, step, scratch, &PreTokenizer::next_character);
+      apply_behavior(step.behavior, scratch.matches, scratch.cut);
+    }
+    std::swap(scratch.pieces, scratch.cut);
+  }
+}
+
+}  // namespace ropescope

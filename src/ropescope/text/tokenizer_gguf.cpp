@@ -1,0 +1,199 @@
+// The tokenizer inside a GGUF file (keys tokenizer.ggml.*). Source: llama.cpp's gguf documentation and the
+// tables of pre-tokenisers in its vocabulary reader.
+#include <cmath>
+#include <limits>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/text/byte_level_tokenizer.h"
+#include "ropescope/text/sentencepiece_tokenizer.h"
+#include "ropescope/text/tokenizer_readers.h"
+#include "ropescope/weights/gguf.h"
+
+namespace ropescope {
+
+namespace {
+
+/// How a named family cuts text into words.
+struct PreTokenizerFamily {
+  const char* name;
+  std::vector<const char*> patterns;  ///< each isolates its matches in what the ones before left
+  bool nfc = false;
+  bool ignore_merges = false;
+  bool add_bos = false;  ///< where the file does not say
+};
+
+const std::vector<PreTokenizerFamily>& families() {
+  // What llama.cpp does with files that name no family.
+  static const std::vector<const char*> unnamed = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
+                                                   R"([0-9][0-9][0-9])"};
+  static const std::vector<const char*> gpt2 = {kGpt2Pattern};
+  static const std::vector<const char*> digits_gpt2 = {R"(\p{N})", kGpt2Pattern};
+  static const std::vector<PreTokenizerFamily> all = {
+      {"default", unnamed},
+      {"gpt-2", gpt2},
+      {"gpt2", gpt2},
+      {"phi-2", gpt2},
+      {"mpt", gpt2},
+      {"olmo", gpt2},
+      {"roberta-bpe", gpt2},
+      {"smollm", digits_gpt2},
+      {"starcoder", digits_gpt2},
+      {"refact", digits_gpt2},
+      {"command-r", digits_gpt2},
+      {"codeshell", digits_gpt2},
+      // Hugging Face's Qwen2 tokenizers normalise; GGUF has no key for it, so the name must tell.
+      {"qwen2", {kQwen2Pattern}, true},
+      {"deepseek-r1-qwen", {kQwen2Pattern}, true},
+      {"stablelm2", {kQwen2Pattern}},
+      {"llama-bpe", {kLlama3Pattern}, false, true, true},
+      {"llama3", {kLlama3Pattern}, false, true, true},
+      {"llama-v3", {kLlama3Pattern}, false, true, true},
+      {"dbrx", {kLlama3Pattern}},
+      {"smaug-bpe", {kLlama3Pattern}},
+  };
+  return all;
+}
+
+const PreTokenizerFamily& find_family(const std::string& name, const std::string& what) {
+  std::string known;
+  for (const PreTokenizerFamily& family : families()) {
+    if (name == family.name) return family;
+    known += (known.empty() ? "" : ", ") + std::string(family.name);
+  }
+  throw InputError("{}: tokenizer.ggml.pre \"{}\" is not known; known: {}", what, name, known);
+}
+
+/// Token types of GGUF have the numbers of SentencePiece's.
+using TokenType = SentencePiece::Type;
+
+std::vector<TokenType> read_types(const GgufMetadata& metadata, size_t count, const std::string& what) {
+  const std::string key = "tokenizer.ggml.token_type";
+  std::vector<TokenType> types(count, TokenType::kNormal);
+  if (metadata.count(key) == 0) return types;
+  const std::vector<int64_t> numbers = gguf_integers(metadata, key, what);
+  if (numbers.size() != count) {
+    throw InputError("{}: {}: expected {} entries, found {}", what, key, count, numbers.size());
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (numbers[i] < 1 || numbers[i] > 6) {
+      throw InputError("{}: {}: expected 1 to 6, found {} at {}", what, key, numbers[i], i);
+    }
+    types[i] = static_cast<TokenType>(numbers[i]);
+  }
+  return types;
+}
+
+std::optional<int64_t> optional_id(const GgufMetadata& metadata, const std::string& key, size_t count,
+                                   const std::string& what) {
+  if (metadata.count(key) == 0) return std::nullopt;
+  const int64_t id = gguf_integer(metadata, key, what);
+  if (id < 0 || id >= static_cast<int64_t>(count)) {
+    throw InputError("{}: {}: expected an id below {}, found {}", what, key, count, id);
+  }
+  return id;
+}
+
+/// Start and end tokens, into either kind of description.
+template <typename Files>
+void read_roles(const GgufMetadata& metadata, size_t count, bool add_bos, const std::string& what,
+                Files& out) {
+  out.bos_id = optional_id(metadata, "tokenizer.ggml.bos_token_id", count, what);
+  out.eos_id = optional_id(metadata, "tokenizer.ggml.eos_token_id", count, what);
+  if (gguf_bool_or(metadata, "tokenizer.ggml.add_bos_token", add_bos, what) && out.bos_id) {
+    out.start_ids.push_back(*out.bos_id);
+  }
+  if (gguf_bool_or(metadata, "tokenizer.ggml.add_eos_token", false, what) && out.eos_id) {
+    out.end_ids.push_back(*out.eos_id);
+  }
+}
+
+std::unique_ptr<Tokenizer> read_byte_level(const GgufMetadata& metadata, const std::string& what) {
+  ByteLevelFiles out;
+  out.bpe.what = what;
+  out.family = gguf_string_or(metadata, "tokenizer.ggml.pre", "default", what);
+  const PreTokenizerFamily& family = find_family(out.family, what);
+  const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
+  const std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    out.bpe.vocabulary.emplace_back(tokens[id], static_cast<int64_t>(id));
+    const bool special = types[id] == TokenType::kControl || types[id] == TokenType::kUnknown;
+    if (!special && types[id] != TokenType::kUserDefined) continue;
+    AddedToken token;
+    token.content = tokens[id];
+    token.id = static_cast<int64_t>(id);
+    token.special = special;
+    out.added.push_back(token);
+  }
+  for (const std::string& merge : gguf_strings(metadata, "tokenizer.ggml.merges", what)) {
+    const size_t space = merge.find(' ');
+    if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos) {
+      throw InputError("{}: merge {}: expected two tokens with a space between them, found \"{}\"", what,
+                       out.bpe.merges.size(), merge);
+    }
+    out.bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+  }
+  out.bpe.ignore_merges = family.ignore_merges;
+  if (family.nfc) out.normal_forms = {NormalForm::kNfc};
+  for (size_t i = 0; i < family.patterns.size(); ++i) {
+    auto pattern = std::make_shared<const Regex>(family.patterns[i], what);
+    // The last pattern makes the words themselves.
+    if (i + 1 == family.patterns.size()) {
+      out.pre_tokenizer.word_pattern = std::move(pattern);
+    } else {
+      out.pre_tokenizer.steps.push_back({std::move(pattern), SplitBehavior::kIsolated, false});
+    }
+  }
+  out.pre_tokenizer.add_prefix_space = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", false, what);
+  read_roles(metadata, tokens.size(), family.add_bos, what, out);
+  return make_byte_level_tokenizer(std::move(out));
+}
+
+std::vector<double> read_scores(const GgufMetadata& metadata, size_t count, const std::string& what) {
+  const std::string key = "tokenizer.ggml.scores";
+  const auto found = metadata.find(key);
+  const auto* array =
+      found == metadata.end() ? nullptr : std::get_if<std::shared_ptr<const GgufArray>>(&found->second);
+  const auto* scores = array == nullptr ? nullptr : std::get_if<std::vector<double>>(&(*array)->values);
+  if (scores == nullptr || scores->size() != count) {
+    throw InputError("{}: {}: expected {} floating-point numbers", what, key, count);
+  }
+  return *scores;
+}
+
+std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata, const std::string& what) {
+  SentencePieceFiles out;
+  out.what = what;
+  const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
+  const std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
+  const std::vector<double> scores = read_scores(metadata, tokens.size(), what);
+  SentencePieceModel& model = out.model;
+  model.kind = SentencePieceModel::Kind::kBpe;
+  model.add_dummy_prefix = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", true, what);
+  model.remove_extra_whitespaces =
+      gguf_bool_or(metadata, "tokenizer.ggml.remove_extra_whitespaces", false, what);
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (std::abs(scores[id]) > std::numeric_limits<float>::max()) {
+      throw InputError("{}: the score of token {} is {}", what, id, scores[id]);
+    }
+    model.pieces.push_back({tokens[id], static_cast<float>(scores[id]), types[id]});
+    model.byte_fallback = model.byte_fallback || types[id] == TokenType::kByte;
+    if (types[id] == TokenType::kUnknown) model.unknown_piece = tokens[id];
+  }
+  read_roles(metadata, tokens.size(), true, what, out);
+  if (out.bos_id) model.bos_piece = tokens[*out.bos_id];
+  if (out.eos_id) model.eos_piece = tokens[*out.eos_id];
+  return make_sentencepiece_tokenizer(std::move(out));
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path) {
+  const GgufMetadata metadata = read_gguf_metadata(path);
+  const std::string what = path.string();
+  const std::string model = gguf_string(metadata, "tokenizer.ggml.model", what);
+  if (model == "gpt2") return read_byte_level(metadata, what);
+  if (model == "llama") return read_sentencepiece_keys(metadata, what);
+  throw InputError("{}: tokenizer.ggml.model: expected gpt2 or llama, found \"{}\"", what, model);
+}
+
+}  // namespace ropescope

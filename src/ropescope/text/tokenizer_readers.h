@@ -1,0 +1,22 @@
+// One reader for each form in which tokenizers are stored; load_tokenizer() picks.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "ropescope/core/json.h"
+#include "ropescope/text/tokenizer.h"
+
+namespace ropescope {
+
+/// True if a parsed tokenizer.json works on bytes (GPT-2, Qwen2, Llama-3 and their kin), false if on
+/// characters (Llama-2 and others converted from SentencePiece).
+bool is_byte_level_json(const Json& file);
+
+/// `folder` holds tokenizer_config.json and so on; all throw InputError.
+std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const std::filesystem::path& path);
+std::unique_ptr<Tokenizer> read_vocab_and_merges(const std::filesystem::path& folder);
+std::unique_ptr<Tokenizer> read_sentencepiece(const std::filesystem::path& path);
+std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path);
+
+}  // namespace ropescope

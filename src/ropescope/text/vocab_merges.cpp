@@ -1,0 +1,96 @@
+// vocab.json + merges.txt, the older form of byte-level BPE. It does not say how text is cut into words; the
+// tokenizer's class does.
+#include <sstream>
+#include <unordered_map>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/text/byte_level_tokenizer.h"
+#include "ropescope/text/tokenizer_config.h"
+#include "ropescope/text/tokenizer_readers.h"
+
+namespace ropescope {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void read_merges(const fs::path& path, BpeFiles& out) {
+  std::istringstream stream(read_file(path));
+  size_t number = 0;
+  for (std::string line; std::getline(stream, line);) {
+    ++number;
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    // Only the header is a comment: "# #" is a merge.
+    if (line.empty() || line.rfind("#version", 0) == 0) continue;
+    const size_t space = line.find(' ');
+    if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos) {
+      throw InputError("{}:{}: expected two tokens with a space between them, found \"{}\"", path.string(),
+                       number, line);
+    }
+    out.merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+  }
+}
+
+/// "qwen2" or "gpt2".
+std::string family_of(const fs::path& folder, const TokenizerConfig& config) {
+  std::string name = config.tokenizer_class;
+  if (name.empty() && fs::exists(folder / "config.json")) {
+    name = json_string_or(read_json_file(folder / "config.json"), "model_type", "",
+                          (folder / "config.json").string());
+  }
+  if (name.rfind("Qwen2", 0) == 0 || name.rfind("qwen2", 0) == 0 || name.rfind("Qwen3", 0) == 0 ||
+      name.rfind("qwen3", 0) == 0) {
+    return "qwen2";
+  }
+  const bool gpt2 = name.empty() || name == "GPT2Tokenizer" || name == "gpt2" || name == "RobertaTokenizer";
+  if (!gpt2) {
+    throw InputError(
+        "{}: vocab.json and merges.txt do not say how \"{}\" cuts text into words (known: GPT2Tokenizer, "
+        "Qwen2Tokenizer); a tokenizer.json beside them would",
+        folder.string(), name);
+  }
+  return "gpt2";
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> read_vocab_and_merges(const fs::path& folder) {
+  ByteLevelFiles out;
+  const fs::path path = folder / "vocab.json";
+  const std::string what = path.string();
+  out.bpe.what = what;
+  const Json vocabulary = read_json_file(path);
+  if (!vocabulary.is_object()) throw InputError("{}: expected an object of tokens and ids", what);
+  for (const auto& [token, id] : vocabulary.items()) {
+    out.bpe.vocabulary.emplace_back(token, json_integer(vocabulary, token.c_str(), what));
+  }
+  read_merges(folder / "merges.txt", out.bpe);
+
+  const TokenizerConfig config = read_tokenizer_config(folder);
+  out.family = family_of(folder, config);
+  const bool qwen2 = out.family == "qwen2";
+  if (qwen2) out.normal_forms = {NormalForm::kNfc};
+  out.pre_tokenizer.word_pattern = std::make_shared<const Regex>(qwen2 ? kQwen2Pattern : kGpt2Pattern, what);
+  out.pre_tokenizer.add_prefix_space = config.add_prefix_space.value_or(false);
+
+  std::unordered_map<std::string_view, int64_t> ids;
+  for (const auto& [token, id] : out.bpe.vocabulary) ids.emplace(token, id);
+  TokenizerConfig roles = config;
+  // Both families call it their end token where no file says anything.
+  if (roles.special_tokens.empty()) {
+    roles.special_tokens = {"<|endoftext|>"};
+    roles.eos_token = "<|endoftext|>";
+  }
+  merge_added_tokens(out.added, roles, [&](const std::string& content) -> std::optional<int64_t> {
+    const auto found = ids.find(content);
+    return found == ids.end() ? std::nullopt : std::optional(found->second);
+  });
+  out.bos_id = added_token_id(out.added, roles.bos_token);
+  out.eos_id = added_token_id(out.added, roles.eos_token);
+  if (config.add_bos_token.value_or(false) && out.bos_id) out.start_ids.push_back(*out.bos_id);
+  if (config.add_eos_token.value_or(false) && out.eos_id) out.end_ids.push_back(*out.eos_id);
+  return make_byte_level_tokenizer(std::move(out));
+}
+
+}  // namespace ropescope
