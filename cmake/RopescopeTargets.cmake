@@ -18,6 +18,10 @@ if(ROPESCOPE_SANITIZE)
                                                    -fno-sanitize-recover=undefined)
   target_link_options(ropescope_flags INTERFACE -fsanitize=${ROPESCOPE_SANITIZE})
 endif()
+if(ROPESCOPE_BUILD_FUZZ)
+  # Coverage of our own libraries guides the fuzzer; its main comes with the targets of tests/fuzz.
+  target_compile_options(ropescope_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # rs_add_library(<folder> DEPENDS <folders and libraries>): the library of src/ropescope/<folder>.
 function(rs_add_library folder)
