@@ -12,6 +12,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/core/parallel.h"
 #include "ropescope/weights/gguf.h"
 #include "ropescope/weights/gguf_names.h"
 #include "ropescope/weights/stored_tensor.h"
@@ -22,8 +23,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Numbers that one thread widens before it asks for more work.
-constexpr int64_t kGrainNumbers = 1 << 16;
+/// Numbers that one thread widens before it asks for more work (a fifth of a millisecond), and that are worth
+/// starting a thread for.
+constexpr int64_t kChunkNumbers = 1 << 16;
+constexpr int64_t kNumbersWorthAThread = 1 << 20;
 
 struct Entry {
   const GgufTensor* tensor = nullptr;
@@ -52,11 +55,14 @@ Rows rows_of(const Entry& entry, const GgmlTypeTraits& traits) {
   return rows;
 }
 
-/// Calls row(target row, source bytes) for all rows, over all threads.
+/// Calls row(target row, source bytes) for all rows.
 template <typename Row>
 void for_each_row(const Rows& rows, const std::byte* data, const Row& row) {
-  const int64_t grain = std::max<int64_t>(1, kGrainNumbers / std::max<int64_t>(1, rows.numbers));
-  at::parallel_for(0, rows.count, grain, [&](int64_t begin, int64_t end) {
+  const int64_t numbers = std::max<int64_t>(1, rows.numbers);
+  const int64_t threads =
+      std::min<int64_t>(at::get_num_threads(), rows.count / (kNumbersWorthAThread / numbers + 1));
+  const int64_t chunk = std::max<int64_t>(1, kChunkNumbers / numbers);
+  parallel_chunks(rows.count, chunk, static_cast<int>(threads), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) row(i, data + rows.source(i) * rows.bytes);
   });
 }
