@@ -1,4 +1,7 @@
 // Plain documents from the file forms that researchers have: .txt, .jsonl, WikiText, dictd, folders of these.
+//
+// Everywhere broken UTF-8 becomes U+FFFD, a byte order mark at the start of a file is dropped, and a line
+// that ends in CR LF ends in LF (in .jsonl the text is what JSON says, untouched).
 #pragma once
 
 #include <cstdint>
@@ -14,16 +17,22 @@ struct Document {
   std::string text;  ///< UTF-8
 };
 
-/// auto-detected by kForm::kAuto: .jsonl (key `text`), .dict/.dict.dz with .index, WikiText (lines ` = Title
-/// = `), else plain text with one document a file; kTextLines = one document a line.
+/// kAuto goes by the name, then by the content: .jsonl, .ndjson; .dict, .dict.dz, .index or the name without
+/// them (dictd); WikiText if the first line with text is a heading ` = Title = `; else one document a file.
+/// kTextLines: one document a line, blank lines left out. kJsonl: one object a line, key `text` (its `title`,
+/// `name` or `id` gives the name). kWikitext: an article reaches from its heading, which belongs to it, to
+/// the next one; sections ` = = Title = = ` stay inside.
 enum class CorpusForm { kAuto, kTextFile, kTextLines, kJsonl, kWikitext, kDictd };
 
 /// "auto", "text", "lines", "jsonl", "wikitext", "dictd"; throws UsageError.
 CorpusForm parse_corpus_form(const std::string& text);
 
-/// Calls `visit` for each document in a fixed order (folders: sorted by path; dictd: by offset, each entry
-/// once, headers left out) until it returns false. Memory is proportional to one file or one document, not to
-/// the corpus. Throws InputError naming file and line.
+/// Calls `visit` for each document in a fixed order until it returns false. A folder is read with all folders
+/// in it, sorted by path: its files named .txt, .text, .raw, .tokens, .jsonl, .ndjson, .dict, .dict.dz;
+/// others are passed over. dictd goes by offset: each entry once, whatever number of headwords it has, named
+/// by the first of them; headers (00-database-...) left out. Memory is proportional to one file (kTextFile),
+/// to one document (others) and to the index (dictd), not to the corpus; compressed files are read as a
+/// stream, so a small file that unpacks to much costs time only. Throws InputError naming file and line.
 void visit_documents(const std::filesystem::path& path, CorpusForm form,
                      const std::function<bool(const Document&)>& visit);
 
