@@ -1,8 +1,10 @@
 // Llama and Qwen2/2.5 decoders as plain functions over a struct of weights.
-//   x_0 = E[ids];  h = x + O(softmax(mask(R q (R k)^T / sqrt(head_dim))) v);  x' = h + down(silu(gate(n(h)))
-//   * up(n(h)))
-// Shapes  B batch, T tokens, C hidden_size, H query heads, K key/value heads, D head_dim, V vocabulary, S
-// keys in view The decoder takes a RotaryTable, never a scheme; masks follow token order, never position ids.
+//   x_0 = E[ids]
+//   h   = x + O(softmax(mask(R q (R k)^T / sqrt(head_dim))) v),   q, k, v from n(x)
+//   x'  = h + down(silu(gate(n(h))) * up(n(h))),                  n = RMS normalisation
+// Shapes  B batch, T tokens, C hidden_size, H query heads, K key/value heads, D head_dim, V vocabulary,
+//         S keys in view
+// The decoder takes a RotaryTable, never a scheme; masks follow token order, never position ids.
 // Differentiable.
 #pragma once
 
@@ -13,6 +15,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/models/attention.h"
 #include "ropescope/rope/rotation.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
@@ -52,10 +55,19 @@ struct LoadOptions {
 /// unexpected names are warned of once, in one line.
 Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options);
 
-/// Keys (rotated) and values of the tokens seen so far, per layer [B, K, S, D].
+/// Keys (rotated) and values of the tokens seen so far, per layer [B, K, S, D]. The tensors are views of
+/// larger buffers, so that a generated token costs no copy of its past; copies share them, so append to one
+/// only.
 struct KvCache {
   std::vector<at::Tensor> keys, values;
   int64_t length() const { return keys.empty() || !keys[0].defined() ? 0 : keys[0].size(2); }
+
+  /// Appends k, v [B, K, T, D] to a layer; keys[layer], values[layer] then hold past and new tokens. Without
+  /// autograd the buffers grow by doubling; with it everything is concatenated.
+  void append(int64_t layer, const at::Tensor& k_BKTD, const at::Tensor& v_BKTD);
+
+ private:
+  std::vector<at::Tensor> key_buffers_, value_buffers_;
 };
 
 /// Attention rows of chosen queries, computed beside the fused kernel; never a whole map unless all are asked
@@ -78,9 +90,12 @@ struct Taps {
 };
 
 struct ForwardInput {
-  at::Tensor input_ids;       ///< int64 [B, T]
-  at::Tensor inputs_embeds;   ///< [B, T, C]; taken instead of input_ids when defined
-  at::Tensor attention_mask;  ///< optional, [B, past + T], non-zero = a real token; padding keys are hidden
+  at::Tensor input_ids;      ///< int64 [B, T], on any device
+  at::Tensor inputs_embeds;  ///< [B, T, C]; taken instead of input_ids when defined
+  /// Optional, [B, past + T], non-zero = a real token; padding keys are hidden. Needs memory for one
+  /// [B, T, past + T] mask unless every token is real.
+  at::Tensor attention_mask;
+  BlindQuery blind_query = BlindQuery::kZero;
   /// Packed texts: B = 1 and these lengths sum to T; attention is causal inside each and nothing crosses.
   /// Empty: one.
   std::vector<int64_t> segment_lengths;
@@ -92,7 +107,8 @@ struct ForwardOptions {
   enum class Logits { kNone, kLast, kAll };
   Logits logits = Logits::kAll;
   bool final_hidden = true;  ///< false skips the last norm (and `final_hidden` stays undefined)
-  /// When >= 0: stop as soon as q and k of this layer were shown (its attention and MLP are not computed).
+  /// When >= 0: stop as soon as q and k of this layer were shown (its attention and MLP are not computed; no
+  /// logits, no final_hidden; not with a cache).
   int64_t stop_after_qk_of_layer = -1;
 };
 
@@ -101,12 +117,20 @@ struct ForwardOutput {
   at::Tensor final_hidden;  ///< after the final norm, [B, T, C]
 };
 
+/// One pass. Without autograd (NoGradGuard) fused kernels are used; with it every step is differentiable in
+/// the weights and in inputs_embeds. Throws InputError for ids outside the vocabulary.
 ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options = {},
                       const Taps& taps = {});
+
+/// Mean negative log-likelihood of labels[:, 1:] under logits[:, :-1], over targets that are not -100. A
+/// scalar. logits [B, T, V], labels int64 [B, T]. Throws InputError if no target is left.
+at::Tensor causal_lm_loss(const at::Tensor& logits, const at::Tensor& labels);
 
 /// Table of plain positions first, first+1, ... for `tokens` tokens under the checkpoint's own RopeConfig.
 RotaryTable plain_rotary_table(const DecoderConfig& config, int64_t tokens, int64_t first = 0);
 /// Table of given ids [axes, batch or 1, tokens]; dynamic NTK takes the largest id + 1 as length.
 RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& position_ids);
+/// Table of packed texts, each counted from 0; dynamic NTK takes the longest as length.
+RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths);
 
 }  // namespace ropescope

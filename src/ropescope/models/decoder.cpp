@@ -1,0 +1,147 @@
+#include "ropescope/models/decoder.h"
+
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/embedding.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/models/attention.h"
+#include "ropescope/models/kernels/linear.h"
+#include "ropescope/models/kernels/rms_norm.h"
+
+namespace ropescope {
+
+namespace {
+
+using kernels::gated_linear;
+using kernels::linear;
+using kernels::linear_plus;
+using kernels::rms_norm;
+
+at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
+  const at::Tensor& table = decoder.weights.embed_tokens;
+  if (input.inputs_embeds.defined()) {
+    if (input.inputs_embeds.dim() != 3 || input.inputs_embeds.size(2) != table.size(1)) {
+      throw InternalError("forward: expected inputs_embeds [batch, tokens, {}]", table.size(1));
+    }
+    return input.inputs_embeds.to(table.device(), table.scalar_type());
+  }
+  if (!input.input_ids.defined() || input.input_ids.dim() != 2 ||
+      input.input_ids.scalar_type() != at::kLong) {
+    throw InternalError("forward: expected int64 input_ids [batch, tokens]");
+  }
+  if (input.input_ids.numel() == 0) throw InputError("input_ids: expected at least one token, found none");
+  const auto lowest = input.input_ids.min().item<int64_t>(), highest = input.input_ids.max().item<int64_t>();
+  if (lowest < 0 || highest >= table.size(0)) {
+    throw InputError("input_ids: expected ids from 0 to {}, found {}", table.size(0) - 1,
+                     lowest < 0 ? lowest : highest);
+  }
+  return at::embedding(table, input.input_ids.to(table.device()));
+}
+
+// [B, T, heads * D] -> [B, heads, T, D], a view.
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
+  return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);
+}
+
+bool wants(const Taps& taps, int64_t layer) { return !taps.wants_layer || taps.wants_layer(layer); }
+
+// What the layers of one pass share.
+struct Pass {
+  const DecoderConfig& config;
+  const ForwardOptions& options;
+  const Taps& taps;
+  KvCache* cache;
+  RotaryTable rotary;
+  AttentionPlan attention;
+};
+
+// The attention's contribution before the output projection, [B, T, H*D]; undefined when the pass stops here.
+at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer, const at::Tensor& x) {
+  const int64_t kv_heads = pass.config.num_key_value_heads;
+  const bool shown = wants(pass.taps, layer), last = pass.options.stop_after_qk_of_layer == layer;
+  at::Tensor q = split_heads(linear(x, weights.q, weights.q_bias), pass.config.num_attention_heads);
+  at::Tensor k = split_heads(linear(x, weights.k, weights.k_bias), kv_heads);
+  if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
+  if (last && !(shown && pass.taps.qk_rotated)) return {};
+  q = apply_rotary(q, pass.rotary);
+  k = apply_rotary(k, pass.rotary);
+  if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
+  if (last) return {};
+  at::Tensor v = split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
+  if (pass.cache != nullptr) {
+    pass.cache->append(layer, k, v);
+    k = pass.cache->keys[static_cast<size_t>(layer)];
+    v = pass.cache->values[static_cast<size_t>(layer)];
+  }
+  if (shown && pass.taps.attention) {
+    pass.taps.attention->sink(layer, pass.attention.rows(q, k, pass.taps.attention->query_index));
+  }
+  return pass.attention.attend(q, k, v);
+}
+
+void check_options(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options) {
+  if (input.rotary == nullptr) throw InternalError("forward: expected a rotary table");
+  if (options.stop_after_qk_of_layer >= decoder.config.num_hidden_layers) {
+    throw InternalError("forward: expected to stop at a layer below {}, found {}",
+                        decoder.config.num_hidden_layers, options.stop_after_qk_of_layer);
+  }
+  if (options.stop_after_qk_of_layer >= 0 && input.cache != nullptr) {
+    throw InternalError("forward: a pass that stops early would leave its cache incomplete");
+  }
+  if (options.logits != ForwardOptions::Logits::kNone && options.stop_after_qk_of_layer < 0 &&
+      !decoder.weights.lm_head.defined()) {
+    throw InternalError("forward: logits were asked of a decoder loaded without lm_head");
+  }
+}
+
+ForwardOutput head(const Decoder& decoder, const ForwardOptions& options, const at::Tensor& hidden) {
+  using Logits = ForwardOptions::Logits;
+  const double eps = decoder.config.rms_norm_eps;
+  ForwardOutput output;
+  if (options.final_hidden || options.logits == Logits::kAll) {
+    output.final_hidden = rms_norm(hidden, decoder.weights.norm, eps);
+  }
+  if (options.logits == Logits::kAll) {
+    output.logits = linear(output.final_hidden, decoder.weights.lm_head, {}).to(at::kFloat);
+  } else if (options.logits == Logits::kLast) {
+    const at::Tensor last = hidden.narrow(1, hidden.size(1) - 1, 1).contiguous();
+    output.logits =
+        linear(rms_norm(last, decoder.weights.norm, eps), decoder.weights.lm_head, {}).to(at::kFloat);
+  }
+  if (!options.final_hidden) output.final_hidden = at::Tensor();
+  return output;
+}
+
+}  // namespace
+
+ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
+                      const Taps& taps) {
+  check_options(decoder, input, options);
+  at::Tensor hidden = embed(decoder, input);
+  const int64_t batch = hidden.size(0), tokens = hidden.size(1);
+  const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
+  const Pass pass{decoder.config,
+                  options,
+                  taps,
+                  input.cache,
+                  input.rotary->to(hidden.device()),
+                  AttentionPlan(batch, tokens, past, input.attention_mask, input.segment_lengths,
+                                hidden.scalar_type(), hidden.device(), input.blind_query)};
+  if (taps.hidden) taps.hidden(0, hidden);
+  const double eps = decoder.config.rms_norm_eps;
+  for (int64_t l = 0; l < decoder.config.num_hidden_layers; ++l) {
+    const DecoderLayerWeights& weights = decoder.weights.layers[static_cast<size_t>(l)];
+    const at::Tensor mixed = attend(pass, weights, l, rms_norm(hidden, weights.input_norm, eps));
+    if (!mixed.defined()) return {};
+    hidden = linear_plus(hidden, mixed, weights.o, weights.o_bias);
+    const at::Tensor x = rms_norm(hidden, weights.post_attention_norm, eps);
+    const at::Tensor inner = gated_linear(x, weights.gate, weights.gate_bias, weights.up, weights.up_bias);
+    hidden = linear_plus(hidden, inner, weights.down, weights.down_bias);
+    if (taps.hidden) taps.hidden(l + 1, hidden);
+  }
+  return head(decoder, options, hidden);
+}
+
+}  // namespace ropescope

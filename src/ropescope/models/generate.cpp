@@ -1,0 +1,119 @@
+#include "ropescope/models/generate.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+namespace {
+
+// The text so far; each step appends one column.
+struct Sequence {
+  at::Tensor ids;           // [B, n]
+  at::Tensor mask;          // [B, n] or undefined
+  at::Tensor position_ids;  // float64 [axes, B or 1, n]
+
+  void append(const at::Tensor& next_B) {
+    ids = at::cat({ids, next_B.unsqueeze(1)}, 1);
+    if (mask.defined()) mask = at::cat({mask, at::ones({mask.size(0), 1}, mask.options())}, 1);
+    const at::Tensor last = position_ids.narrow(2, position_ids.size(2) - 1, 1);
+    position_ids = at::cat({position_ids, last.add(1)}, 2);
+  }
+};
+
+Sequence make_sequence(const GenerateInput& input) {
+  Sequence sequence{input.input_ids.to(at::kCPU), {}, {}};
+  const int64_t batch = sequence.ids.size(0), tokens = sequence.ids.size(1);
+  if (input.attention_mask.defined()) {
+    sequence.mask = input.attention_mask.to(at::kCPU).ne(0).to(at::kLong);
+    if (sequence.mask.sizes() != sequence.ids.sizes()) {
+      throw InputError("attention mask: expected the shape of input_ids [{}, {}]", batch, tokens);
+    }
+    if (!sequence.mask.select(1, tokens - 1).ne(0).all().item<bool>()) {
+      throw InputError("generation: expected padding on the left, found a row that ends in padding");
+    }
+  }
+  if (input.position_ids.defined()) {
+    sequence.position_ids = input.position_ids.to(at::kCPU, at::kDouble);
+  } else {
+    const at::Tensor mask = sequence.mask.defined() ? sequence.mask : at::ones({1, tokens}, at::kLong);
+    sequence.position_ids = mask.cumsum(1).sub(1).clamp_min(0).to(at::kDouble).unsqueeze(0);
+  }
+  return sequence;
+}
+
+bool frequencies_will_change(const Decoder& decoder, const Sequence& sequence, int64_t new_tokens) {
+  const RopeConfig& rope = decoder.config.rope;
+  if (rope.type != RopeType::kDynamic) return false;
+  const int64_t trained =
+      rope.original_max_position_embeddings.value_or(decoder.config.max_position_embeddings);
+  const double end = sequence.position_ids.max().item<double>() + 1 + static_cast<double>(new_tokens);
+  return end > static_cast<double>(trained);
+}
+
+// Logits [B, V] after the last token, of the whole text or of what the cache has not seen.
+at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache* cache) {
+  const int64_t past = cache == nullptr ? 0 : cache->length();
+  const int64_t fresh = sequence.ids.size(1) - past;
+  const RotaryTable rotary = rotary_table_for(decoder.config, sequence.position_ids.narrow(2, past, fresh));
+  ForwardInput step;
+  step.input_ids = sequence.ids.narrow(1, past, fresh);
+  step.attention_mask = sequence.mask;
+  step.rotary = &rotary;
+  step.cache = cache;
+  ForwardOptions options;
+  options.logits = ForwardOptions::Logits::kLast;
+  options.final_hidden = false;
+  const at::Tensor logits = forward(decoder, step, options).logits.select(1, 0);
+  if (!at::isfinite(logits).all().item<bool>()) {
+    throw NumericsError("generation: the logits after token {} are not finite; try --dtype float32",
+                        sequence.ids.size(1));
+  }
+  return logits;
+}
+
+}  // namespace
+
+Generation generate(const Decoder& decoder, const GenerateInput& input, const GenerateOptions& options) {
+  const at::NoGradGuard no_grad;
+  Sequence sequence = make_sequence(input);
+  const int64_t batch = sequence.ids.size(0), prompt = sequence.ids.size(1);
+  const bool keep_keys = !frequencies_will_change(decoder, sequence, options.max_new_tokens);
+  const std::vector<int64_t>& ends = decoder.config.eos_token_ids;
+  KvCache cache;
+  Generation generation;
+  generation.lengths.assign(static_cast<size_t>(batch), 0);
+  std::vector<std::optional<int64_t>> ended(static_cast<size_t>(batch));
+  for (int64_t step = 0; step < options.max_new_tokens; ++step) {
+    const at::Tensor logits = last_logits(decoder, sequence, keep_keys ? &cache : nullptr);
+    const at::Tensor next = (options.choose ? options.choose(logits) : at::argmax(logits, -1))
+                                .to(at::kCPU, at::kLong)
+                                .contiguous();
+    auto* ids = next.mutable_data_ptr<int64_t>();
+    bool open = false;
+    for (size_t row = 0; row < ended.size(); ++row) {
+      if (ended[row]) {
+        ids[row] = *ended[row];
+        continue;
+      }
+      ++generation.lengths[row];
+      if (!options.ignore_end && std::count(ends.begin(), ends.end(), ids[row]) > 0) ended[row] = ids[row];
+      open = open || !ended[row];
+    }
+    sequence.append(next);
+    if (!open) break;
+  }
+  generation.ids = sequence.ids.narrow(1, prompt, sequence.ids.size(1) - prompt).contiguous();
+  return generation;
+}
+
+}  // namespace ropescope

@@ -1,0 +1,39 @@
+// Autoregressive generation with a key/value cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/decoder.h"
+
+namespace ropescope {
+
+struct GenerateInput {
+  at::Tensor input_ids;       ///< int64 [B, T]
+  at::Tensor attention_mask;  ///< optional [B, T], non-zero = a real token; padding must be on the left
+  /// Optional [axes, B or 1, T]; a generated token takes the last column + 1, + 2, ... Without it each row
+  /// counts its real tokens from 0.
+  at::Tensor position_ids;
+};
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 16;
+  bool ignore_end = false;  ///< true: end-of-sequence is a token like others, every row gets max_new_tokens
+  /// Chooses the next ids, int64 [B], from float32 logits [B, V]. Absent: the largest logit (greedy).
+  std::function<at::Tensor(const at::Tensor& logits_BV)> choose;
+};
+
+struct Generation {
+  at::Tensor ids;  ///< int64 [B, N] on the CPU, N <= max_new_tokens; after its end a row repeats it
+  std::vector<int64_t> lengths;  ///< tokens of each row, its end token included
+};
+
+/// Under dynamic NTK every longer context has its own frequencies, so rotated keys cannot be kept: beyond the
+/// trained length each step then runs the whole text again. Throws InputError for padding on the right,
+/// NumericsError for logits that are not finite.
+Generation generate(const Decoder& decoder, const GenerateInput& input, const GenerateOptions& options = {});
+
+}  // namespace ropescope
