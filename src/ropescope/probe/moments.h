@@ -1,0 +1,35 @@
+// Streaming first and second moments of q and k, text by text.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/probe/samples.h"
+
+namespace ropescope {
+
+/// Merges the moments of texts (Chan, Golub, LeVeque 1979): no sum of raw squares is formed, so a large mean
+/// (biases of Qwen2's keys) does not swallow the covariance. Sums within a text are taken over centred
+/// float32 values, sums over texts in float64; the result does not depend on how texts were packed into
+/// passes.
+class MomentAccumulator {
+ public:
+  /// K heads of x; `texts` means are kept for jackknife intervals.
+  MomentAccumulator(int64_t layers, int64_t heads, int64_t head_dim, int64_t texts);
+
+  /// x_HTD: all tokens of one text and layer that count, [heads.size(), n, D], any float dtype and device.
+  /// `heads` are the rows of the accumulator that they belong to.
+  void add(int64_t layer, const std::vector<int64_t>& heads, int64_t text, const at::Tensor& x_HTD);
+
+  const at::Tensor& mean() const { return mean_; }            ///< [L, H, D] float64
+  at::Tensor covariance() const;                              ///< [L, H, D, D] float64, divided by the count
+  const at::Tensor& count() const { return count_; }          ///< [L, H] float64
+  const at::Tensor& text_mean() const { return text_mean_; }  ///< [S, L, H, D] float32
+
+ private:
+  at::Tensor count_, mean_, scatter_, text_mean_;
+};
+
+}  // namespace ropescope

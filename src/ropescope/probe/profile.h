@@ -1,0 +1,42 @@
+// Distance profile: the mean logit of real token pairs (i, i - m) at their real distance, for all m at once.
+//   sum_i <q_i, k_{i-m}> = Re IFFT( sum_c FFT(z_q,c) conj(FFT(z_k,c)) )[m],   z_c = x_c + i x_{c+h}
+// over rotated vectors; any two channels may share a complex number, since the inner product takes all of
+// them. O(D n log n) for n tokens, in float64: sums over far pairs have few terms, and float32 transforms
+// would carry the rounding of the near ones.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/probe/samples.h"
+
+namespace ropescope {
+
+/// q_HTD [H, n, D], k_KTD [K, n, D] (H a multiple of K, D even), rotated. Returns [H, n] float64 on the CPU:
+/// the sum over i >= m of <q_i, k_{i-m}> for m = 0..n-1. Working memory stays near 256 MiB whatever n and D,
+/// or one channel's transform where that is larger.
+at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD);
+
+/// Adds texts up and gives mean and standard error. The mean is the ratio estimator over all pairs of all
+/// texts; pairs of one text depend on each other, so its variance is taken over texts:
+///   Var = G/(G-1) * sum_t (S_t - mean * n_t)^2 / (sum_t n_t)^2,   G texts that reach the distance.
+class ProfileAccumulator {
+ public:
+  /// `longest`: tokens of the longest text; distances are 0..longest-1.
+  ProfileAccumulator(int64_t layers, int64_t heads, int64_t longest);
+
+  /// Once for each text.
+  void add_text(int64_t tokens);
+  /// Sums of one text, layer: [heads.size(), tokens] as lagged_inner_products gives them.
+  void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums);
+  ProfileSet result() const;
+
+ private:
+  at::Tensor count_, count_squared_, texts_;  // [M] float64: over texts, of n_t, n_t^2, 1
+  at::Tensor sum_, sum_squared_, cross_;      // [L, H, M] float64: of S_t, S_t^2, S_t n_t
+  at::Tensor measured_;                       // [L, H] bool
+};
+
+}  // namespace ropescope

@@ -1,0 +1,284 @@
+#include <cmath>
+#include <limits>
+
+#include <ATen/ops/bincount.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/core/tensor_operators.h"
+#include "ropescope/probe/samples.h"
+
+namespace ropescope {
+
+namespace {
+
+// Beyond any model; keeps a damaged index from asking for terabytes.
+constexpr int64_t kMostLayers = 4096;
+constexpr int64_t kMostHeads = 4096;
+constexpr int64_t kMostTexts = 100'000'000;
+constexpr int64_t kMostHeadDim = 65'536;
+
+std::string rope_scaling_json(const RopeConfig& rope) {
+  Json json = {{"rope_type", rope_type_name(rope.type)}};
+  const auto put = [&](const char* key, const auto& value) {
+    if (value) json[key] = *value;
+  };
+  if (rope.type != RopeType::kDefault) json["factor"] = rope.factor;
+  put("original_max_position_embeddings", rope.original_max_position_embeddings);
+  put("attention_factor", rope.attention_factor);
+  put("mscale", rope.mscale);
+  put("mscale_all_dim", rope.mscale_all_dim);
+  if (rope.type == RopeType::kYarn) {
+    json["beta_fast"] = rope.beta_fast;
+    json["beta_slow"] = rope.beta_slow;
+    json["truncate"] = rope.truncate;
+  }
+  if (rope.type == RopeType::kLlama3) {
+    json["low_freq_factor"] = rope.low_freq_factor;
+    json["high_freq_factor"] = rope.high_freq_factor;
+  }
+  if (rope.partial_rotary_factor != 1.0) json["partial_rotary_factor"] = rope.partial_rotary_factor;
+  return json.dump();
+}
+
+void write_model(ResultWriter& writer, const ModelFacts& model) {
+  const std::string group = "/model";
+  if (model.rope) {
+    writer.attribute(group, "rope_theta", model.rope->theta);
+    writer.attribute(group, "rope_type", rope_type_name(model.rope->type));
+    writer.attribute(group, "rope_scaling", rope_scaling_json(*model.rope));
+  }
+  writer.attribute(group, "pairing", std::string("half"));
+  writer.attribute(group, "head_dim", model.head_dim);
+  writer.attribute(group, "num_hidden_layers", model.num_layers);
+  writer.attribute(group, "num_attention_heads", model.num_heads);
+  writer.attribute(group, "num_key_value_heads", model.num_key_value_heads);
+  writer.attribute(group, "max_position_embeddings", model.max_position_embeddings);
+}
+
+/// Reads with checks whose errors name file and dataset.
+class SampleReader {
+ public:
+  explicit SampleReader(const std::filesystem::path& path) : file_(path), path_(path.string()) {}
+
+  bool has(const std::string& dataset) const { return file_.has(dataset); }
+  const std::string& path() const { return path_; }
+
+  at::Tensor floats(const std::string& dataset, int64_t dimensions, at::ScalarType dtype) const {
+    const at::Tensor values = file_.read(dataset);
+    if (values.dim() != dimensions) {
+      throw InputError("{}: {}: expected {} dimensions, found {}", path_, dataset, dimensions, values.dim());
+    }
+    return values.to(dtype);
+  }
+  at::Tensor same_shape(const std::string& dataset, const at::Tensor& as) const {
+    const at::Tensor values = floats(dataset, as.dim(), as.scalar_type());
+    if (values.sizes() != as.sizes()) {
+      throw InputError("{}: {}: expected the shape of its partner, found another", path_, dataset);
+    }
+    return values;
+  }
+  /// An index of each pair; zeros if the file has none.
+  at::Tensor index(const std::string& dataset, int64_t count, int64_t end) const {
+    if (!has(dataset)) return at::zeros({count}, at::kLong);
+    const at::Tensor values = file_.read(dataset);
+    if (values.dim() != 1 || values.size(0) != count) {
+      throw InputError("{}: {}: expected [{}], one number for each pair", path_, dataset, count);
+    }
+    const at::Tensor whole = values.to(at::kLong);
+    if (count > 0 && (!whole.to(values.scalar_type()).equal(values) || whole.min().item<int64_t>() < 0 ||
+                      whole.max().item<int64_t>() >= end)) {
+      throw InputError("{}: {}: expected whole numbers from 0 to {}", path_, dataset, end - 1);
+    }
+    return whole;
+  }
+  void check_head_dim(const std::string& dataset, int64_t head_dim) const {
+    if (head_dim < 2 || head_dim % 2 != 0 || head_dim > kMostHeadDim) {
+      throw InputError("{}: {}: expected an even head_dim, found {}", path_, dataset, head_dim);
+    }
+  }
+  void check_finite(const std::string& dataset, const at::Tensor& values) const {
+    if (!at::isfinite(values).all().item<bool>()) {
+      throw InputError("{}: {}: expected finite numbers, found others", path_, dataset);
+    }
+  }
+
+  std::optional<double> number(const std::string& name) const {
+    for (const char* object : {"/model", "/pairs", "/moments", "/"}) {
+      if (!file_.has_attribute(object, name)) continue;
+      const Attribute value = file_.attribute(object, name);
+      if (const auto* real = std::get_if<double>(&value)) return *real;
+      if (const auto* whole = std::get_if<int64_t>(&value)) return static_cast<double>(*whole);
+    }
+    return std::nullopt;
+  }
+  int64_t whole(const std::string& name, int64_t most) const {
+    const double value = number(name).value_or(0.0);
+    if (!(value >= 0.0) || value > static_cast<double>(most) || value != std::floor(value)) {
+      throw InputError("{}: attribute {}: expected a whole number up to {}, found {}", path_, name, most,
+                       value);
+    }
+    return static_cast<int64_t>(value);
+  }
+  ModelFacts model() const;
+
+ private:
+  ResultReader file_;
+  std::string path_;
+};
+
+ModelFacts SampleReader::model() const {
+  ModelFacts facts;
+  if (const auto theta = number("rope_theta")) {
+    if (!(*theta > 0.0) || !std::isfinite(*theta)) {
+      throw InputError("{}: attribute rope_theta: expected a positive number, found {}", path_, *theta);
+    }
+    RopeConfig rope;
+    rope.theta = *theta;
+    if (file_.has_attribute("/model", "rope_scaling")) {
+      const Attribute scaling = file_.attribute("/model", "rope_scaling");
+      const std::string where = path_ + ": attribute rope_scaling";
+      if (const auto* text = std::get_if<std::string>(&scaling)) {
+        rope = parse_rope_scaling(parse_json(*text, where), rope, where);
+        rope.theta = *theta;
+      }
+    }
+    facts.rope = rope;
+  }
+  facts.num_layers = whole("num_hidden_layers", kMostLayers);
+  facts.num_heads = whole("num_attention_heads", kMostHeads);
+  facts.num_key_value_heads = whole("num_key_value_heads", kMostHeads);
+  facts.max_position_embeddings = whole("max_position_embeddings", int64_t{1} << 40);
+  return facts;
+}
+
+PairSet read_pairs(const SampleReader& reader, ModelFacts& model) {
+  PairSet pairs;
+  pairs.q = reader.floats("/pairs/q", 2, at::kDouble);
+  pairs.k = reader.same_shape("/pairs/k", pairs.q);
+  const int64_t count = pairs.q.size(0);
+  model.head_dim = pairs.q.size(1);
+  reader.check_head_dim("/pairs/q", model.head_dim);
+  reader.check_finite("/pairs/q", pairs.q);
+  reader.check_finite("/pairs/k", pairs.k);
+  if (count == 0) throw InputError("{}: /pairs/q: expected at least one pair, found none", reader.path());
+  const auto end_or = [](int64_t known, int64_t most) { return known > 0 ? known : most; };
+  pairs.text = reader.index("/pairs/text", count, kMostTexts);
+  pairs.layer = reader.index("/pairs/layer", count, end_or(model.num_layers, kMostLayers));
+  pairs.head = reader.index("/pairs/head", count, end_or(model.num_heads, kMostHeads));
+  if (model.num_layers == 0) model.num_layers = pairs.layer.max().item<int64_t>() + 1;
+  if (model.num_heads == 0) model.num_heads = pairs.head.max().item<int64_t>() + 1;
+  return pairs;
+}
+
+MomentSet read_moments(const SampleReader& reader, ModelFacts& model) {
+  MomentSet set;
+  set.mean_q = reader.floats("/moments/mean_q", 3, at::kDouble);
+  set.mean_k = reader.same_shape("/moments/mean_k", set.mean_q);
+  const int64_t layers = set.mean_q.size(0);
+  const int64_t heads = set.mean_q.size(1);
+  model.num_layers = layers;
+  model.num_heads = heads;
+  model.head_dim = set.mean_q.size(2);
+  reader.check_head_dim("/moments/mean_q", model.head_dim);
+  if (layers == 0 || heads == 0)
+    throw InputError("{}: /moments/mean_q: expected layers and heads, found none", reader.path());
+  const at::Tensor finite = at::isfinite(set.mean_q).all(-1).logical_and(at::isfinite(set.mean_k).all(-1));
+  set.count = finite.to(at::kLong);
+  if (reader.has("/moments/count")) {
+    set.count = reader.same_shape("/moments/count", set.count);
+    // A head that was measured must have means; one that was not may have anything.
+    reader.check_finite("/moments/mean_q", set.mean_q.masked_fill(set.count.unsqueeze(-1) <= 0, 0.0));
+    reader.check_finite("/moments/mean_k", set.mean_k.masked_fill(set.count.unsqueeze(-1) <= 0, 0.0));
+  }
+  if (set.count.max().item<int64_t>() <= 0) {
+    throw InputError("{}: /moments/mean_q: expected at least one head with finite means, found none",
+                     reader.path());
+  }
+  if (reader.has("/moments/cov_q") && reader.has("/moments/cov_k")) {
+    const at::Tensor shape =
+        at::zeros({1}, at::kDouble).expand({layers, heads, model.head_dim, model.head_dim});
+    set.cov_q = reader.same_shape("/moments/cov_q", shape);
+    set.cov_k = reader.same_shape("/moments/cov_k", shape);
+  }
+  if (reader.has("/moments/text_mean_q") && reader.has("/moments/text_mean_k") &&
+      reader.has("/moments/text_count")) {
+    const at::Tensor text_mean_q = reader.floats("/moments/text_mean_q", 4, at::kFloat);
+    const int64_t texts = text_mean_q.size(0);
+    set.text_count = reader.index("/moments/text_count", texts, int64_t{1} << 40);
+    const at::Tensor shape = at::zeros({1}, at::kFloat).expand({texts, layers, heads, model.head_dim});
+    set.text_mean_q = reader.same_shape("/moments/text_mean_q", shape);
+    set.text_mean_k = reader.same_shape("/moments/text_mean_k", shape);
+  }
+  return set;
+}
+
+}  // namespace
+
+ModelFacts model_facts(const DecoderConfig& config) {
+  ModelFacts facts;
+  facts.rope = config.rope;
+  facts.num_layers = config.num_hidden_layers;
+  facts.num_heads = config.num_attention_heads;
+  facts.num_key_value_heads = config.num_key_value_heads;
+  facts.head_dim = config.head_dim;
+  facts.max_position_embeddings = config.max_position_embeddings;
+  return facts;
+}
+
+void write_samples(ResultWriter& writer, const Samples& samples) {
+  write_model(writer, samples.model);
+  writer.write("/texts/name", samples.text_names);
+  writer.write("/texts/tokens", at::tensor(samples.text_tokens, at::kLong));
+  writer.attribute("/texts", "skipped_short", samples.skipped_short);
+  const PairSet& pairs = samples.pairs;
+  if (pairs.size() > 0) {
+    writer.write("/pairs/q", pairs.q);
+    writer.write("/pairs/k", pairs.k);
+    writer.write("/pairs/text", pairs.text);
+    writer.write("/pairs/layer", pairs.layer);
+    writer.write("/pairs/head", pairs.head);
+    writer.write("/pairs/query", pairs.query);
+    writer.write("/pairs/key", pairs.key);
+    writer.attribute("/pairs", "stage", std::string("before rotation"));
+  }
+  if (samples.moments) {
+    const MomentSet& moments = *samples.moments;
+    writer.write("/moments/mean_q", moments.mean_q);
+    writer.write("/moments/mean_k", moments.mean_k);
+    writer.write("/moments/count", moments.count);
+    writer.write("/moments/cov_q", moments.cov_q.to(at::kFloat));
+    writer.write("/moments/cov_k", moments.cov_k.to(at::kFloat));
+    writer.write("/moments/text_mean_q", moments.text_mean_q);
+    writer.write("/moments/text_mean_k", moments.text_mean_k);
+    writer.write("/moments/text_count", moments.text_count);
+    writer.attribute("/moments", "stage", std::string("before rotation"));
+    writer.attribute("/moments", "covariance", std::string("divided by count"));
+  }
+  if (samples.profile) {
+    const ProfileSet& profile = *samples.profile;
+    writer.write("/profile/distance", profile.distance);
+    writer.write("/profile/count", profile.count);
+    writer.write("/profile/mean", profile.mean);
+    writer.write("/profile/stderr", profile.standard_error);
+    writer.attribute("/profile", "stderr_method", std::string("cluster-robust over texts, ratio estimator"));
+  }
+}
+
+Samples read_samples(const std::filesystem::path& path, SampleSource source) {
+  const SampleReader reader(path);
+  Samples samples;
+  samples.model = reader.model();
+  if (source == SampleSource::kPairs) {
+    samples.pairs = read_pairs(reader, samples.model);
+  } else {
+    samples.moments = read_moments(reader, samples.model);
+  }
+  return samples;
+}
+
+}  // namespace ropescope

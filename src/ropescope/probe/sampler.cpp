@@ -1,0 +1,314 @@
+#include "ropescope/probe/sampler.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/index.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/tensor_operators.h"
+#include "ropescope/probe/moments.h"
+#include "ropescope/probe/profile.h"
+
+namespace ropescope {
+
+namespace {
+
+std::vector<int64_t> all_or(const std::vector<int64_t>& chosen, int64_t count) {
+  std::vector<int64_t> values = chosen;
+  if (values.empty()) {
+    values.resize(static_cast<size_t>(count));
+    std::iota(values.begin(), values.end(), 0);
+  }
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
+at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU) {
+  return at::tensor(values, at::kLong).to(device);
+}
+
+/// Key/value heads that `heads` read, each once, in order.
+std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t group) {
+  std::vector<int64_t> keys;
+  for (const int64_t head : heads) {
+    if (keys.empty() || keys.back() != head / group) keys.push_back(head / group);
+  }
+  return keys;
+}
+
+/// One run over the texts: what is wanted of which layer, and where it is collected.
+class Sampling {
+ public:
+  Sampling(const Decoder& decoder, const TextSet& texts, const SampleOptions& options)
+      : decoder_(decoder),
+        config_(decoder.config),
+        options_(options),
+        lengths_(texts.lengths()),
+        layers_(all_or(options.layers, config_.num_hidden_layers)),
+        heads_(all_or(options.heads, config_.num_attention_heads)),
+        group_(config_.num_attention_heads / config_.num_key_value_heads),
+        key_heads_(key_heads_of(heads_, group_)) {
+    collect_picks();
+    const int64_t S = static_cast<int64_t>(lengths_.size());
+    const int64_t L = config_.num_hidden_layers;
+    const int64_t H = config_.num_attention_heads;
+    const int64_t N = static_cast<int64_t>(picks_.size());
+    pair_q_ = at::empty({N, config_.head_dim}, at::kFloat);
+    pair_k_ = at::empty({N, config_.head_dim}, at::kFloat);
+    if (options_.moments) {
+      moments_q_.emplace(L, H, config_.head_dim, S);
+      moments_k_.emplace(L, config_.num_key_value_heads, config_.head_dim, S);
+    }
+    if (options_.profile) {
+      const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
+      profile_.emplace(L, H, longest - options_.draw.skip_first);
+      for (const int64_t tokens : lengths_) profile_->add_text(tokens - options_.draw.skip_first);
+    }
+  }
+
+  void run_pack(const std::vector<int64_t>& pack, const TextSet& texts);
+  Samples result(const TextSet& texts) const;
+
+ private:
+  void collect_picks();
+  bool wants_layer(int64_t layer) const { return picks_of_layer_.count(layer) > 0 || measures_layer(layer); }
+  bool measures_layer(int64_t layer) const {
+    return (options_.moments || options_.profile) &&
+           std::binary_search(layers_.begin(), layers_.end(), layer);
+  }
+  int64_t last_layer() const {
+    int64_t last = options_.moments || options_.profile ? layers_.back() : 0;
+    if (!picks_of_layer_.empty()) last = std::max(last, picks_of_layer_.rbegin()->first);
+    return last;
+  }
+  void take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD);
+  void measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+               const RotaryTable& rotary);
+  MomentSet moment_set() const;
+
+  const Decoder& decoder_;
+  const DecoderConfig& config_;
+  const SampleOptions& options_;
+  std::vector<int64_t> lengths_;
+  std::vector<int64_t> layers_, heads_;
+  int64_t group_;
+  std::vector<int64_t> key_heads_;
+  std::vector<Pick> picks_;
+  std::map<int64_t, std::map<int64_t, std::vector<int64_t>>> picks_of_layer_;  // layer -> text -> rows
+  at::Tensor pair_q_, pair_k_;
+  std::optional<MomentAccumulator> moments_q_, moments_k_;
+  std::optional<ProfileAccumulator> profile_;
+};
+
+void Sampling::collect_picks() {
+  if (options_.picks) {
+    check_picks(*options_.picks, lengths_, config_.num_hidden_layers, config_.num_attention_heads);
+    picks_ = options_.picks->picks;
+  } else {
+    for (size_t text = 0; text < lengths_.size(); ++text) {
+      for (const int64_t layer : layers_) {
+        const auto drawn =
+            draw_picks(options_.draw, static_cast<int64_t>(text), layer, lengths_[text], heads_);
+        picks_.insert(picks_.end(), drawn.begin(), drawn.end());
+      }
+    }
+  }
+  for (size_t row = 0; row < picks_.size(); ++row) {
+    picks_of_layer_[picks_[row].layer][picks_[row].text].push_back(static_cast<int64_t>(row));
+  }
+}
+
+void Sampling::take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD) {
+  const auto of_layer = picks_of_layer_.find(layer);
+  if (of_layer == picks_of_layer_.end()) return;
+  const auto rows = of_layer->second.find(text);
+  if (rows == of_layer->second.end()) return;
+  std::vector<int64_t> head, key_head, query, key;
+  for (const int64_t row : rows->second) {
+    const Pick& pick = picks_[static_cast<size_t>(row)];
+    head.push_back(pick.head);
+    key_head.push_back(pick.head / group_);
+    query.push_back(pick.query);
+    key.push_back(pick.key);
+  }
+  const auto gather = [&](const at::Tensor& x, const std::vector<int64_t>& heads,
+                          const std::vector<int64_t>& tokens) {
+    return at::index(x, {index_tensor(heads, x.device()), index_tensor(tokens, x.device())})
+        .to(at::kCPU, at::kFloat);
+  };
+  const at::Tensor target = index_tensor(rows->second);
+  pair_q_.index_copy_(0, target, gather(q_HTD, head, query));
+  pair_k_.index_copy_(0, target, gather(k_KTD, key_head, key));
+}
+
+void Sampling::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+                       const RotaryTable& rotary) {
+  const int64_t skip = options_.draw.skip_first;
+  const int64_t tokens = q_HTD.size(1) - skip;
+  const auto chosen = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
+    const at::Tensor kept = x.narrow(1, skip, tokens);
+    const bool all = static_cast<int64_t>(heads.size()) == x.size(0);
+    return all ? kept : kept.index_select(0, index_tensor(heads, x.device()));
+  };
+  if (moments_q_) {
+    moments_q_->add(layer, heads_, text, chosen(q_HTD, heads_));
+    moments_k_->add(layer, key_heads_, text, chosen(k_KTD, key_heads_));
+  }
+  if (!profile_) return;
+  // Every query head of a chosen group is transformed; those that were not asked for are dropped.
+  std::vector<int64_t> group_heads, rows;
+  for (const int64_t key_head : key_heads_) {
+    for (int64_t head = key_head * group_; head < (key_head + 1) * group_; ++head) {
+      if (std::binary_search(heads_.begin(), heads_.end(), head)) {
+        rows.push_back(static_cast<int64_t>(group_heads.size()));
+      }
+      group_heads.push_back(head);
+    }
+  }
+  RotaryTable table = rotary;
+  table.cos = rotary.cos.narrow(2, skip, tokens);
+  table.sin = rotary.sin.narrow(2, skip, tokens);
+  const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
+    return apply_rotary(chosen(x, heads).to(at::kDouble).unsqueeze(0), table).squeeze(0);
+  };
+  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads_));
+  profile_->add_sums(layer, heads_, sums.index_select(0, index_tensor(rows)));
+}
+
+void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) {
+  std::vector<int64_t> ids, lengths;
+  std::vector<at::Tensor> positions;
+  for (const int64_t text : pack) {
+    const auto& of_text = texts.texts[static_cast<size_t>(text)].ids;
+    ids.insert(ids.end(), of_text.begin(), of_text.end());
+    lengths.push_back(static_cast<int64_t>(of_text.size()));
+    positions.push_back(at::arange(lengths.back(), at::kDouble));
+  }
+  const at::Device device = decoder_.weights.embed_tokens.device();
+  const RotaryTable rotary = rotary_table_for(config_, at::cat(positions).view({1, 1, -1})).to(device);
+
+  ForwardInput input;
+  input.input_ids = index_tensor(ids, device).view({1, -1});
+  if (pack.size() > 1) input.segment_lengths = lengths;
+  input.rotary = &rotary;
+  ForwardOptions forward_options;
+  forward_options.logits = ForwardOptions::Logits::kNone;
+  forward_options.final_hidden = false;
+  forward_options.stop_after_qk_of_layer = last_layer();
+  Taps taps;
+  taps.wants_layer = [&](int64_t layer) { return wants_layer(layer); };
+  taps.qk = [&](int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD) {
+    int64_t begin = 0;
+    for (size_t i = 0; i < pack.size(); ++i) {
+      const at::Tensor q = q_BHTD.select(0, 0).narrow(1, begin, lengths[i]);
+      const at::Tensor k = k_BKTD.select(0, 0).narrow(1, begin, lengths[i]);
+      take_pairs(layer, pack[i], q, k);
+      if (measures_layer(layer)) {
+        RotaryTable own = rotary;
+        own.cos = rotary.cos.narrow(2, begin, lengths[i]);
+        own.sin = rotary.sin.narrow(2, begin, lengths[i]);
+        measure(layer, pack[i], q, k, own);
+      }
+      begin += lengths[i];
+    }
+  };
+  forward(decoder_, input, forward_options, taps);
+}
+
+MomentSet Sampling::moment_set() const {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  std::vector<int64_t> key_head_of;
+  for (int64_t head = 0; head < config_.num_attention_heads; ++head) key_head_of.push_back(head / group_);
+  const at::Tensor spread = index_tensor(key_head_of);
+  MomentSet set;
+  set.count = moments_q_->count().to(at::kLong);
+  const at::Tensor unmeasured = moments_q_->count() == 0;
+  const auto blank = [&](const at::Tensor& x) {
+    return x.dim() == 3 ? x.masked_fill(unmeasured.unsqueeze(-1), kNan)
+                        : x.masked_fill(unmeasured.unsqueeze(-1).unsqueeze(-1), kNan);
+  };
+  set.mean_q = blank(moments_q_->mean());
+  set.mean_k = blank(moments_k_->mean().index_select(1, spread));
+  set.cov_q = blank(moments_q_->covariance());
+  set.cov_k = blank(moments_k_->covariance().index_select(1, spread));
+  const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
+  set.text_mean_q = moments_q_->text_mean().masked_fill(unmeasured_text, kNan);
+  set.text_mean_k = moments_k_->text_mean().index_select(2, spread).masked_fill(unmeasured_text, kNan);
+  set.text_count = index_tensor(lengths_) - options_.draw.skip_first;
+  return set;
+}
+
+Samples Sampling::result(const TextSet& texts) const {
+  Samples samples;
+  samples.model = model_facts(config_);
+  samples.pairs.q = pair_q_;
+  samples.pairs.k = pair_k_;
+  const auto column = [&](int64_t Pick::*field) {
+    std::vector<int64_t> values;
+    for (const Pick& pick : picks_) values.push_back(pick.*field);
+    return index_tensor(values);
+  };
+  samples.pairs.text = column(&Pick::text);
+  samples.pairs.layer = column(&Pick::layer);
+  samples.pairs.head = column(&Pick::head);
+  samples.pairs.query = column(&Pick::query);
+  samples.pairs.key = column(&Pick::key);
+  if (moments_q_) samples.moments = moment_set();
+  if (profile_) samples.profile = profile_->result();
+  for (const TokenizedText& text : texts.texts) samples.text_names.push_back(text.name);
+  samples.text_tokens = lengths_;
+  samples.skipped_short = texts.skipped_short;
+  for (const at::Tensor& x : {pair_q_, pair_k_}) {
+    if (!at::isfinite(x).all().item<bool>()) {
+      throw NumericsError(
+          "q or k of a sampled pair is not finite; try --dtype float32, or check the checkpoint");
+    }
+  }
+  return samples;
+}
+
+}  // namespace
+
+void SampleOptions::validate(int64_t model_layers, int64_t model_heads) const {
+  const auto check = [](const char* flag, const std::vector<int64_t>& values, int64_t end) {
+    for (const int64_t value : values) {
+      if (value < 0 || value >= end) {
+        throw UsageError("--{}: expected numbers from 0 to {}, found {}", flag, end - 1, value);
+      }
+    }
+  };
+  check("layers", layers, model_layers);
+  check("heads", heads, model_heads);
+  if (draw.pairs < 0) throw UsageError("--pairs-per-layer: expected at least 0, found {}", draw.pairs);
+  if (draw.skip_first < 0) throw UsageError("--skip-first: expected at least 0, found {}", draw.skip_first);
+  if (draw.pairs == 0 && !picks && !moments && !profile) {
+    throw UsageError("--pairs-per-layer 0: nothing to measure; give --moments, --profile or --picks");
+  }
+}
+
+Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
+                     const std::function<void(int64_t)>& done) {
+  const c10::InferenceMode no_gradients;
+  options.validate(decoder.config.num_hidden_layers, decoder.config.num_attention_heads);
+  Sampling sampling(decoder, texts, options);
+  // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
+  const bool alone = decoder.config.rope.type == RopeType::kDynamic;
+  for (const auto& pack : pack_texts(texts.lengths(), alone ? 1 : options.tokens_per_pass)) {
+    sampling.run_pack(pack, texts);
+    if (done) done(static_cast<int64_t>(pack.size()));
+  }
+  return sampling.result(texts);
+}
+
+}  // namespace ropescope

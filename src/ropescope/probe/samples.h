@@ -1,0 +1,84 @@
+// What sampling gives: query and key vectors of real text before rotation, their moments, distance profiles.
+// Notation  L layers, H query heads, K key/value heads, D head_dim, N pairs, M distances, S texts
+// Query head a reads key/value head floor(a / (H / K)); everything that belongs to a key is stored per query
+// head, so that shapes agree. Vectors are taken before rotation and never divided by sqrt(D).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/io/result_file.h"
+#include "ropescope/rope/frequencies.h"
+#include "ropescope/weights/decoder_config.h"
+
+namespace ropescope {
+
+/// The facts of a checkpoint that its samples need later. A file that others wrote may lack any of them.
+struct ModelFacts {
+  std::optional<RopeConfig> rope;
+  int64_t num_layers = 0;  ///< 0: unknown
+  int64_t num_heads = 0;   ///< query heads; 0: unknown
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  int64_t max_position_embeddings = 0;  ///< 0: unknown
+};
+
+ModelFacts model_facts(const DecoderConfig& config);
+
+/// Drawn or picked pairs.
+struct PairSet {
+  at::Tensor q, k;                           ///< [N, D] float32, or float64 when read from a file
+  at::Tensor text, layer, head, query, key;  ///< [N] int64; text counts the texts that were used
+  int64_t size() const { return q.defined() ? q.size(0) : 0; }
+};
+
+/// First and second moments of q and k over all tokens of all texts, float64. With q and k independent,
+///   E[q^T R k] = mean_q^T R mean_k,
+///   Var[q^T R k] = mean_k^T R^T cov_q R mean_k + mean_q^T R cov_k R^T mean_q + tr(cov_q R cov_k R^T).
+/// Heads that were not measured have count 0 and NaN moments. Covariances divide by the count (not count -
+/// 1).
+struct MomentSet {
+  at::Tensor mean_q, mean_k;  ///< [L, H, D]
+  at::Tensor count;           ///< [L, H] int64
+  at::Tensor cov_q, cov_k;    ///< [L, H, D, D]; undefined when a file has none
+  at::Tensor text_mean_q,
+      text_mean_k;        ///< [S, L, H, D] float32, for intervals; undefined when a file has none
+  at::Tensor text_count;  ///< [S] int64
+};
+
+/// Mean logit of the real pairs (i, i - m) under the checkpoint's own rotation.
+struct ProfileSet {
+  at::Tensor distance, count;  ///< [M] int64: m, and its number of pairs over all texts
+  /// [L, H, M] float64; NaN where not measured. stderr is cluster-robust over texts (see statistics of
+  /// profile.h) and NaN where fewer than two texts reach the distance.
+  at::Tensor mean, standard_error;
+};
+
+struct Samples {
+  ModelFacts model;
+  PairSet pairs;
+  std::optional<MomentSet> moments;
+  std::optional<ProfileSet> profile;
+  std::vector<std::string> text_names;
+  std::vector<int64_t> text_tokens;  ///< tokens used of each text
+  int64_t skipped_short = 0;
+};
+
+/// Writes /pairs, /moments, /profile, /texts (each if present) and the attributes of /model.
+void write_samples(ResultWriter& writer, const Samples& samples);
+
+/// What read_samples is asked for.
+enum class SampleSource { kPairs, kMoments };
+
+/// Reads /pairs or /moments of any HDF5 file that has those datasets, whoever wrote it: integers and floats
+/// of any width; /pairs/text, layer and head may be missing (then everything is one text, layer 0, head 0);
+/// /moments needs mean_q and mean_k only. Throws InputError naming the file and dataset for shapes that do
+/// not agree, negative or absurd indices, and non-finite vectors.
+Samples read_samples(const std::filesystem::path& path, SampleSource source);
+
+}  // namespace ropescope
