@@ -84,13 +84,14 @@ const Command& find_command(const std::string& name) {
                    near.empty() ? "; --help lists them" : fmt::format("; did you mean \"--{}\"?", near));
 }
 
+/// argv[0] is the name of the command.
 po::variables_map parse_flags(int argc, char** argv, const po::options_description& options) {
   po::variables_map values;
   const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing &
                     ~po::command_line_style::allow_short;
   try {
     const po::positional_options_description no_positionals;
-    const auto parsed = po::command_line_parser(argc - 1, argv + 1).options(options).style(style).run();
+    const auto parsed = po::command_line_parser(argc, argv).options(options).style(style).run();
     for (const auto& option : parsed.options) {
       if (option.position_key >= 0 && options.find_nothrow("input", false) == nullptr) {
         throw UsageError("unexpected argument \"{}\"; flags start with --", option.value.front());
@@ -99,12 +100,9 @@ po::variables_map parse_flags(int argc, char** argv, const po::options_descripti
     if (options.find_nothrow("input", false) != nullptr) {
       po::positional_options_description positionals;
       positionals.add("input", -1);
-      po::store(po::command_line_parser(argc - 1, argv + 1)
-                    .options(options)
-                    .positional(positionals)
-                    .style(style)
-                    .run(),
-                values);
+      po::store(
+          po::command_line_parser(argc, argv).options(options).positional(positionals).style(style).run(),
+          values);
     } else {
       po::store(parsed, values);
     }
