@@ -15,8 +15,9 @@ namespace {
 // Sizes on the printed page.
 constexpr double kFontPoints = 8.0;
 constexpr double kLineCm = 0.42;  // a line of text with its leading
-constexpr double kLeftCm = 1.75, kRightCm = 0.45, kTopCm = 0.75, kBottomCm = 1.2;
-constexpr double kColourBarCm = 2.1;  // right of a map, with its labels
+constexpr double kLeftCm = 1.75, kRightCm = 0.45, kTitleCm = 0.75, kTopCm = 0.25, kBottomCm = 1.2;
+constexpr double kColourBarCm = 2.1;  // right of a map: gap, bar, its numbers and label
+constexpr double kBarGapCm = 0.2, kBarWidthCm = 0.3;
 constexpr double kCharacterCm = 0.155;
 constexpr double kPngDotsPerInch = 240;
 /// A curve longer than this is drawn as the envelope of its bins, which are finer than a printer's dots.
@@ -183,8 +184,8 @@ std::string axis_commands(const char* axis, const Axis& settings, const Range& r
 }
 
 std::string line_style(const Series& series, const std::string& colour) {
-  if (series.points) return fmt::format("with points pt 7 ps 0.35 lc rgb '{}'", colour);
-  return fmt::format("with lines lw {} dt {} lc rgb '{}'", series.dashed ? 1.1 : 1.4,
+  if (series.points) return fmt::format("with points pt 6 ps 0.5 lw 0.9 lc rgb '{}'", colour);
+  return fmt::format("with lines lw {} dt {} lc rgb '{}'", series.dashed ? 0.9 : 1.1,
                      series.dashed ? "(6,4)" : "1", colour);
 }
 
@@ -251,11 +252,13 @@ std::string map_commands(const Panel& panel, const std::string& prefix) {
   }
   return map_block(prefix + "m", map) + axis_commands("x", panel.x, x) + axis_commands("y", panel.y, y) +
          fmt::format(
-             "set palette defined {}\nset cbrange [{:.8g}:{:.8g}]\nset cblabel {}\nset colorbox\nset cbtics "
+             "set palette defined {}\nset cbrange [{:.8g}:{:.8g}]\nset cblabel {}\nset cbtics "
              "format "
-             "'%g'\nunset grid\nset tics out\nset object 1 rectangle from graph 0,0 to graph 1,1 behind fc "
+             "'%g'\nunset grid\nset tics out nomirror\nset object 1 rectangle from graph 0,0 to graph 1,1 "
+             "behind fc "
              "rgb "
-             "'#bbbbbb' fs noborder\nplot ${}m matrix with image notitle\nunset object 1\nset tics in\n",
+             "'#bbbbbb' fs noborder\nplot ${}m matrix with image notitle\nunset object 1\nset tics in "
+             "mirror\n",
              palette, map.is_signed ? -limit : 0.0, limit, gnuplot_quoted(map.label), prefix);
 }
 
@@ -293,7 +296,8 @@ std::string legend_commands(const Legend& legend, double height) {
       "unset border\nunset tics\nunset xlabel\nunset ylabel\nunset title\nunset grid\nunset logscale\nunset "
       "colorbox\n"
       "set xrange [0:1]\nset yrange [0:1]\n"
-      "set key at screen 0.5, screen {:.6f} center center horizontal maxcols {} samplen 2.2 spacing 1.1 "
+      "set key at screen 0.5, screen {:.6f} center center horizontal maxcols {} Left reverse samplen 2.2 "
+      "spacing 1.1 "
       "width 1 "
       "noenhanced\nplot NaN notitle",
       height, height / 2, legend.columns);
@@ -306,8 +310,9 @@ std::string legend_commands(const Legend& legend, double height) {
 std::string terminal(const std::string& extension, double width_cm, double height_cm) {
   const double width_points = width_cm / 2.54 * 72, height_points = height_cm / 2.54 * 72;
   if (extension == ".pdf") {
-    return fmt::format("set terminal pdfcairo size {:.3f}cm,{:.3f}cm font 'sans,{}' linewidth 1 noenhanced\n",
-                       width_cm, height_cm, kFontPoints);
+    return fmt::format(
+        "set terminal pdfcairo size {:.3f}cm,{:.3f}cm font 'sans,{}' linewidth 1 pointscale 0.8 noenhanced\n",
+        width_cm, height_cm, kFontPoints);
   }
   if (extension == ".svg") {
     return fmt::format(
@@ -316,12 +321,13 @@ std::string terminal(const std::string& extension, double width_cm, double heigh
         "noenhanced\n",
         width_points, height_points, kFontPoints);
   }
-  const double scale = kPngDotsPerInch / 72;
+  // Sizes are dots; gnuplot's own PNG has 72 of them an inch for lines and 96 for letters.
+  const double scale = kPngDotsPerInch / 72, letters = kPngDotsPerInch / 96;
   return fmt::format(
       "set terminal pngcairo size {:.0f},{:.0f} font 'sans,{}' fontscale {:.4f} linewidth {:.4f} pointscale "
       "{:.4f} "
       "background '#ffffff' noenhanced\n",
-      width_points * scale, height_points * scale, kFontPoints, scale, scale, scale);
+      width_points * scale, height_points * scale, kFontPoints, letters, scale, scale * 0.8);
 }
 
 }  // namespace
@@ -348,12 +354,21 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
     if (panel.series.empty() && !panel.map) throw InternalError("figure: panel \"{}\" is empty", panel.title);
     const double width = figure.width_cm / columns, left = width * (i % columns);
     const double top = height_cm - title_cm - figure.panel_height_cm * (i / columns);
+    const double plot_top = top - (panel.title.empty() ? kTopCm : kTitleCm);
+    const double plot_bottom = top - figure.panel_height_cm + kBottomCm;
+    const double plot_right = left + width - (panel.map ? kColourBarCm : kRightCm);
     script += fmt::format(
         "set lmargin at screen {:.6f}\nset rmargin at screen {:.6f}\nset tmargin at screen {:.6f}\n"
         "set bmargin at screen {:.6f}\nset title {} offset 0,-0.4\n",
-        (left + kLeftCm) / figure.width_cm,
-        (left + width - (panel.map ? kColourBarCm : kRightCm)) / figure.width_cm, (top - kTopCm) / height_cm,
-        (top - figure.panel_height_cm + kBottomCm) / height_cm, gnuplot_quoted(panel.title));
+        (left + kLeftCm) / figure.width_cm, plot_right / figure.width_cm, plot_top / height_cm,
+        plot_bottom / height_cm, gnuplot_quoted(panel.title));
+    if (panel.map) {  // gnuplot's own choice grows with the plot and pushes its label off the page
+      script += fmt::format(
+          "set colorbox vertical user origin screen {:.6f}, screen {:.6f} size screen {:.6f}, screen "
+          "{:.6f}\n",
+          (plot_right + kBarGapCm) / figure.width_cm, plot_bottom / height_cm, kBarWidthCm / figure.width_cm,
+          (plot_top - plot_bottom) / height_cm);
+    }
     const std::string prefix = fmt::format("p{}", i);
     script += panel.map ? map_commands(panel, prefix) : curve_commands(panel, prefix);
     if (i == 0) script += "unset label 1\n";

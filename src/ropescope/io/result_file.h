@@ -68,6 +68,10 @@ class ResultReader {
   bool has(const std::string& object) const;
   /// Paths of all datasets, sorted.
   std::vector<std::string> datasets() const;
+  /// Paths of all groups below the root, sorted.
+  std::vector<std::string> groups() const;
+  /// Whether a dataset holds strings. Throws InputError if it is missing.
+  bool is_string(const std::string& dataset) const;
   /// CPU tensor in the stored type's nearest ATen dtype. Throws InputError if missing or not numeric.
   at::Tensor read(const std::string& dataset) const;
   std::vector<std::string> read_strings(const std::string& dataset) const;

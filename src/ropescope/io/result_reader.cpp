@@ -136,6 +136,25 @@ struct ResultReader::Impl {
     }
   }
 
+  /// Paths of all objects of one type below the root, sorted.
+  std::vector<std::string> objects(H5O_type_t type) const {
+    struct Found {
+      H5O_type_t type;
+      std::vector<std::string> names;
+    } found{type, {}};
+    const auto collect = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
+      auto& list = *static_cast<Found*>(out);
+      const std::string text = name;
+      if (info->type == list.type && text != ".") list.names.push_back("/" + text);
+      return 0;
+    };
+    if (H5Ovisit(file.get(), H5_INDEX_NAME, H5_ITER_INC, collect, &found) < 0) {
+      throw InputError("{}: the groups cannot be listed ({})", path.string(), hdf5::last_error());
+    }
+    std::sort(found.names.begin(), found.names.end());
+    return found.names;
+  }
+
   Handle open_attribute(const std::string& object, const std::string& name) const {
     Handle opened;
     if (has(object)) {
@@ -179,17 +198,18 @@ bool ResultReader::has(const std::string& object) const {
 
 std::vector<std::string> ResultReader::datasets() const {
   const hdf5::Silence silence;
-  std::vector<std::string> names;
-  const auto collect = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
-    if (info->type == H5O_TYPE_DATASET) static_cast<std::vector<std::string>*>(out)->push_back(name);
-    return 0;
-  };
-  if (H5Ovisit(impl_->file.get(), H5_INDEX_NAME, H5_ITER_INC, collect, &names) < 0) {
-    throw InputError("{}: the groups cannot be listed ({})", impl_->path.string(), hdf5::last_error());
-  }
-  for (std::string& name : names) name.insert(name.begin(), '/');
-  std::sort(names.begin(), names.end());
-  return names;
+  return impl_->objects(H5O_TYPE_DATASET);
+}
+
+std::vector<std::string> ResultReader::groups() const {
+  const hdf5::Silence silence;
+  return impl_->objects(H5O_TYPE_GROUP);
+}
+
+bool ResultReader::is_string(const std::string& dataset) const {
+  const hdf5::Silence silence;
+  const Handle stored(H5Dget_type(impl_->open_dataset(dataset).get()), H5Tclose);
+  return H5Tget_class(stored.get()) == H5T_STRING;
 }
 
 at::Tensor ResultReader::read(const std::string& dataset) const {

@@ -1,0 +1,58 @@
+// From datasets to what figures draw: checked tensors, distance axes, maps with logarithmic columns.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/io/figure.h"
+#include "ropescope/io/result_file.h"
+
+namespace ropescope {
+
+/// float64 CPU contiguous. Throws InputError unless it has `dimensions` axes and no empty one.
+at::Tensor read_axes(const ResultReader& result, const std::string& dataset, int64_t dimensions);
+/// The same; throws InputError unless its shape is `shape`.
+at::Tensor read_shaped(const ResultReader& result, const std::string& dataset,
+                       const std::vector<int64_t>& shape);
+
+std::vector<double> to_vector(const at::Tensor& values);
+
+/// A logarithmic axis of distances in tokens. Distance 0, which has no logarithm, stands half a decade's
+/// third left of the first one and is labelled 0.
+struct DistanceAxis {
+  DistanceAxis(const at::Tensor& distance, std::optional<double> max_distance);
+  Axis axis;
+  std::vector<double> position;  ///< of each distance on the axis
+  std::vector<double> distance;
+};
+
+/// values [rows, D] in columns of equal width on the logarithm of the distance: the mean of the distances
+/// that fall into a column, or the nearest one.
+struct DistanceMap {
+  HeatMap map;
+  Axis x;
+};
+DistanceMap distance_map(const at::Tensor& values, const at::Tensor& distance,
+                         std::optional<double> max_distance);
+
+/// Each row divided by its largest magnitude: shapes of rows whose sizes differ by orders become comparable.
+at::Tensor rows_to_unit_peak(const at::Tensor& values);
+
+/// At most `count` of `total` indices, evenly spread, first and last included.
+std::vector<int64_t> spread_indices(int64_t total, int64_t count);
+
+/// Indices of about `count` ascending positions (> 0), evenly spread on their logarithm.
+std::vector<int64_t> log_spread_indices(const std::vector<double>& positions, int64_t count);
+
+/// Indices of `wanted` in `available`; all (at most `count`, spread) when nothing is wanted. Throws
+/// UsageError naming `flag` for a value that is not there.
+std::vector<int64_t> select_values(const std::vector<double>& wanted, const at::Tensor& available,
+                                   int64_t count, const std::string& flag);
+
+/// "θ = 10⁴".
+std::string theta_label(double theta);
+
+}  // namespace ropescope

@@ -1,0 +1,227 @@
+#include "ropescope/analysis/figures_decay.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/analysis/figure_data.h"
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr int64_t kMostCurves = 12;
+constexpr int64_t kMostPanels = 4;
+constexpr const char* kInnerProduct = "mean inner product q·k (not divided by √d)";
+
+struct DecayAxes {
+  at::Tensor distance, theta;
+  int64_t distances() const { return distance.size(0); }
+  int64_t thetas() const { return theta.size(0); }
+  double theta_at(int64_t t) const { return theta[t].item<double>(); }
+};
+
+DecayAxes read_decay_axes(const ResultReader& result) {
+  return {read_axes(result, "/decay/distance", 1), read_axes(result, "/decay/theta", 1)};
+}
+
+/// "key before query" or the paper's printed sign, for titles.
+std::string sign_text(const ResultReader& result) {
+  if (!result.has_attribute("/decay", "sign")) return "";
+  const Attribute sign = result.attribute("/decay", "sign");
+  const auto* value = std::get_if<int64_t>(&sign);
+  return value != nullptr && *value > 0 ? " (paper's sign: key later)" : "";
+}
+
+/// Panels of one figure, as a grid that stays legible.
+Figure grid(std::string title, std::vector<Panel> panels, double tall_cm) {
+  Figure figure;
+  figure.title = std::move(title);
+  figure.columns = panels.size() > 1 ? 2 : 1;
+  figure.panel_height_cm = panels.size() > 1 ? tall_cm * 0.85 : tall_cm;
+  figure.panels = std::move(panels);
+  return figure;
+}
+
+/// Layers that a map shows: all, or those selected.
+std::vector<int64_t> chosen_layers(const FigureSelection& selection, int64_t layers) {
+  if (selection.layers.empty()) return spread_indices(layers, layers);
+  for (const int64_t layer : selection.layers) {
+    if (layer < 0 || layer >= layers) {
+      throw UsageError("--layers: expected 0 to {}, found {}", layers - 1, layer);
+    }
+  }
+  return selection.layers;
+}
+
+/// At most about twelve labelled rows.
+std::vector<std::pair<double, std::string>> row_ticks(const std::vector<int64_t>& labels, double spacing) {
+  const size_t step = (labels.size() + 11) / 12;
+  std::vector<std::pair<double, std::string>> ticks;
+  for (size_t i = 0; i < labels.size(); i += step) {
+    ticks.emplace_back((static_cast<double>(i) + 0.5) * spacing - 0.5, std::to_string(labels[i]));
+  }
+  return ticks;
+}
+
+Panel map_panel(const at::Tensor& rows, const DecayAxes& axes, int64_t t, const FigureSelection& selection) {
+  const DistanceMap map = distance_map(rows_to_unit_peak(rows), axes.distance, selection.max_distance);
+  Panel panel;
+  panel.title = theta_label(axes.theta_at(t));
+  panel.map = map.map;
+  panel.map->label = "q·k / row's largest |q·k|";
+  panel.map->limit = 1.0;
+  panel.x = map.x;
+  return panel;
+}
+
+}  // namespace
+
+Figure decay_curves(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor mean = read_shaped(result, "/decay/mean", {axes.thetas(), axes.distances()});
+  const bool bands = result.has("/decay/ci95_low") && result.has("/decay/ci95_high");
+  const at::Tensor low =
+      bands ? read_shaped(result, "/decay/ci95_low", {axes.thetas(), axes.distances()}) : mean;
+  const at::Tensor high =
+      bands ? read_shaped(result, "/decay/ci95_high", {axes.thetas(), axes.distances()}) : mean;
+  const DistanceAxis distance(axes.distance, selection.max_distance);
+  Panel panel;
+  panel.x = distance.axis;
+  panel.y.label = kInnerProduct;
+  panel.zero_line = true;
+  const std::vector<int64_t> shown = select_values(selection.theta, axes.theta, kMostCurves, "theta");
+  for (const int64_t t : shown) {
+    Series series;
+    series.label = theta_label(axes.theta_at(t));
+    series.x = distance.position;
+    series.y = to_vector(mean[t]);
+    if (bands) {
+      series.low = to_vector(low[t]);
+      series.high = to_vector(high[t]);
+    }
+    panel.series.push_back(std::move(series));
+  }
+  panel.title = bands ? "bands: 95% intervals" : "";
+  return grid("Decay of the mean inner product with distance" + sign_text(result), {panel}, 9.0);
+}
+
+Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor values = read_axes(result, "/decay/by_layer", 3);
+  read_shaped(result, "/decay/by_layer", {axes.thetas(), values.size(1), axes.distances()});
+  const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
+  std::vector<Panel> panels;
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+    const at::Tensor rows = values[t].index_select(0, at::tensor(layers, at::kLong));
+    Panel panel = map_panel(rows, axes, t, selection);
+    panel.y.label = "layer";
+    panel.y.ticks = row_ticks(layers, 1.0);
+    panels.push_back(std::move(panel));
+  }
+  return grid("Decay in each layer" + sign_text(result), std::move(panels), 9.0);
+}
+
+Figure decay_by_head(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor values = read_axes(result, "/decay/by_head", 4);
+  const int64_t heads = values.size(2);
+  read_shaped(result, "/decay/by_head", {axes.thetas(), values.size(1), heads, axes.distances()});
+  const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
+  std::vector<Panel> panels;
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+    const at::Tensor rows =
+        values[t].index_select(0, at::tensor(layers, at::kLong)).reshape({-1, axes.distances()});
+    Panel panel = map_panel(rows, axes, t, selection);
+    if (layers.size() == 1) {
+      panel.title += ", layer " + std::to_string(layers.front());
+      panel.y.label = "head";
+      panel.y.ticks = row_ticks(spread_indices(heads, heads), 1.0);
+    } else {
+      panel.y.label = "layer (its " + std::to_string(heads) + " heads from bottom to top)";
+      panel.y.ticks = row_ticks(layers, static_cast<double>(heads));
+    }
+    panels.push_back(std::move(panel));
+  }
+  return grid("Decay in each head" + sign_text(result), std::move(panels), 12.0);
+}
+
+Figure decay_by_theta(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor mean = read_shaped(result, "/decay/mean", {axes.thetas(), axes.distances()});
+  const DistanceMap map = distance_map(mean, axes.distance, selection.max_distance);
+  Panel panel;
+  panel.map = map.map;
+  panel.map->label = kInnerProduct;
+  panel.map->is_signed = mean.nan_to_num(0.0).min().item<double>() < 0;
+  panel.x = map.x;
+  panel.y.label = "rotary base θ";
+  for (const int64_t t : spread_indices(axes.thetas(), 10)) {
+    panel.y.ticks.emplace_back(static_cast<double>(t),
+                               number_label(std::stod(fmt::format("{:.3g}", axes.theta_at(t)))));
+  }
+  return grid("Decay under each rotary base" + sign_text(result), {panel}, 9.0);
+}
+
+Figure decay_bound(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor mean = read_shaped(result, "/decay/mean", {axes.thetas(), axes.distances()});
+  const at::Tensor bound = read_shaped(result, "/decay/abel_bound", {axes.thetas(), axes.distances()});
+  const DistanceAxis distance(axes.distance, selection.max_distance);
+  Panel panel;
+  panel.title = "solid: |mean|; dashed: Abel bound (eq. 18)";
+  panel.x = distance.axis;
+  panel.y.label = kInnerProduct;
+  panel.y.log = true;
+  const std::vector<int64_t> shown = select_values(selection.theta, axes.theta, 5, "theta");
+  for (size_t i = 0; i < shown.size(); ++i) {
+    const at::Tensor size = mean[shown[i]].abs(), limit = bound[shown[i]];
+    panel.series.push_back({theta_label(axes.theta_at(shown[i])),
+                            distance.position,
+                            to_vector(size),
+                            {},
+                            {},
+                            curve_colour(i, shown.size()),
+                            false,
+                            false});
+    panel.series.push_back(
+        {"", distance.position, to_vector(limit), {}, {}, curve_colour(i, shown.size()), true, false});
+    // A curve that crosses zero would stretch the axis without end.
+    const double floor = size.nan_to_num(0.0).max().item<double>() * 1e-3;
+    if (floor > 0) panel.y.low = std::min(panel.y.low.value_or(floor), floor);
+  }
+  return grid("Mean inner product and its bound" + sign_text(result), {panel}, 9.0);
+}
+
+Figure decay_bands(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const at::Tensor parts = read_axes(result, "/decay/band_contribution", 3);
+  const int64_t bands = parts.size(1);
+  read_shaped(result, "/decay/band_contribution", {axes.thetas(), bands, axes.distances()});
+  const DistanceAxis distance(axes.distance, selection.max_distance);
+  std::vector<Panel> panels;
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+    Panel panel;
+    panel.title = theta_label(axes.theta_at(t));
+    panel.x = distance.axis;
+    panel.y.label = "part of the mean inner product";
+    panel.zero_line = true;
+    for (int64_t band = 0; band < bands; ++band) {
+      Series series;
+      series.label = "band " + std::to_string(band);
+      if (band == 0) series.label += " (fastest)";
+      if (band == bands - 1) series.label += " (slowest)";
+      series.x = distance.position;
+      series.y = to_vector(parts[t][band]);
+      series.colour = ordered_colour(0.9 * static_cast<double>(band) /
+                                     static_cast<double>(std::max<int64_t>(bands - 1, 1)));
+      panel.series.push_back(std::move(series));
+    }
+    panels.push_back(std::move(panel));
+  }
+  return grid("What each band of frequencies adds to the curve" + sign_text(result), std::move(panels), 8.5);
+}
+
+}  // namespace ropescope
