@@ -1,0 +1,269 @@
+// ropescope decay: the mean inner product of query and key against their distance, for every theta.
+#include "ropescope/analysis/decay.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/analysis/figures.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
+
+#include "sampling.h"
+
+namespace ropescope::app {
+
+namespace {
+
+constexpr int64_t kDefaultDistance = 4096;      // where a samples file does not know the model's context
+constexpr int64_t kMostDistances = 10'000'000;  // beyond any context; keeps a typo from filling the memory
+
+std::vector<po::options_description> options() {
+  po::options_description curves("Curves", 110, 55);
+  curves.add_options()  //
+      ("samples", po::value<std::string>(),
+       "result of `ropescope sample`, or any HDF5 file with /pairs or /moments")                            //
+      ("theta", po::value<std::string>(), "bases, for example 1e4,1e5,1e6; the checkpoint's unless given")  //
+      ("theta-grid", po::value<std::string>(), "LO:HI:N, N bases equally spaced in logarithm")              //
+      ("max-distance", po::value<int64_t>(),
+       "distances 0 to M tokens, M included; the model's context unless given")        //
+      ("distances", po::value<std::string>(), "distances, for example 0-64,128,4096")  //
+      ("sign", po::value<std::string>()->default_value("causal"),
+       "causal: the key is m tokens earlier; paper: the printed formula, the key is later")  //
+      ("source", po::value<std::string>(),
+       "pairs, or moments (mean_q and mean_k of each head); pairs where there are some")      //
+      ("resample", po::bool_switch(), "run the model anew under each theta (needs --model)")  //
+      ("memory-limit", po::value<int64_t>()->default_value(2048),
+       "MiB of results; by_layer and by_head are left out beyond it")                  //
+      ("plot", po::value<std::string>(), "figure of the curves (.png, .svg or .pdf)")  //
+      ("output", po::value<std::string>(), "result file, for example decay.h5");
+  return {curves, sampling_options()};
+}
+
+bool given(const Arguments& arguments, const char* flag) { return arguments.values.count(flag) > 0; }
+
+std::vector<double> parse_theta_grid(const std::string& text) {
+  std::vector<double> parts;
+  size_t begin = 0;
+  for (int part = 0; part < 3; ++part) {
+    const size_t end = part < 2 ? text.find(':', begin) : text.size();
+    if (end == std::string::npos) throw UsageError("--theta-grid: expected LO:HI:N, found \"{}\"", text);
+    const auto value = parse_number_list(text.substr(begin, end - begin), "theta-grid");
+    if (value.size() != 1) throw UsageError("--theta-grid: expected LO:HI:N, found \"{}\"", text);
+    parts.push_back(value.front());
+    begin = end + 1;
+  }
+  if (parts[2] != std::floor(parts[2]) || parts[2] < 1 || parts[2] > 10'000) {
+    throw UsageError("--theta-grid: expected N from 1 to 10000, found \"{}\"", text);
+  }
+  return log_grid(parts[0], parts[1], static_cast<int64_t>(parts[2]));
+}
+
+std::vector<double> thetas(const Arguments& arguments, const ModelFacts& model) {
+  if (given(arguments, "theta") && given(arguments, "theta-grid")) {
+    throw UsageError("--theta and --theta-grid: expected one of the two");
+  }
+  if (given(arguments, "theta")) return parse_number_list(arguments.get<std::string>("theta"), "theta");
+  if (given(arguments, "theta-grid")) return parse_theta_grid(arguments.get<std::string>("theta-grid"));
+  if (!model.rope) throw UsageError("--theta is required: the samples do not say their model's rope_theta");
+  return {model.rope->theta};
+}
+
+at::Tensor distances(const Arguments& arguments, const ModelFacts& model) {
+  if (given(arguments, "distances")) {
+    if (given(arguments, "max-distance"))
+      throw UsageError("--distances and --max-distance: expected one of the two");
+    return at::tensor(parse_integer_list(arguments.get<std::string>("distances"), "distances"), at::kLong);
+  }
+  int64_t last = model.max_position_embeddings > 0 ? model.max_position_embeddings : kDefaultDistance;
+  if (given(arguments, "max-distance")) last = arguments.get<int64_t>("max-distance");
+  if (last < 0 || last > kMostDistances) {
+    throw UsageError("--max-distance: expected 0 to {}, found {}", kMostDistances, last);
+  }
+  return at::arange(last + 1, at::kLong);
+}
+
+SampleSource parse_source(const std::string& text) {
+  if (text == "pairs") return SampleSource::kPairs;
+  if (text == "moments") return SampleSource::kMoments;
+  throw UsageError("--source: expected pairs or moments, found \"{}\"", text);
+}
+
+/// Indices of the distances that the table shows: 0 and the powers of two; all of a short list.
+std::vector<int64_t> shown_distances(const DecayResult& result, bool listed) {
+  constexpr int64_t kShortList = 64;
+  const int64_t* distance = result.distance.const_data_ptr<int64_t>();
+  const int64_t count = result.distance.size(0);
+  std::vector<int64_t> shown;
+  for (int64_t d = 0; d < count; ++d) {
+    const bool round = (distance[d] & (distance[d] - 1)) == 0;
+    if (round || (listed && count <= kShortList)) shown.push_back(d);
+  }
+  return shown;
+}
+
+void print_json(const DecayResult& result, const std::vector<int64_t>& shown, const std::string& output,
+                double seconds) {
+  Json rows = Json::array();
+  const auto column = [](const at::Tensor& values, int64_t d) {
+    Json list = Json::array();
+    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(values[t][d].item<double>());
+    return list;
+  };
+  for (const int64_t d : shown) {
+    rows.push_back({{"distance", result.distance[d].item<int64_t>()},
+                    {"mean", column(result.mean, d)},
+                    {"ci95_low", column(result.ci95_low, d)},
+                    {"ci95_high", column(result.ci95_high, d)}});
+  }
+  const Json object = {{"output", output},
+                       {"theta", result.options.theta},
+                       {"sign", static_cast<int>(result.options.sign)},
+                       {"source", result.options.source == SampleSource::kPairs ? "pairs" : "moments"},
+                       {"resampled", result.options.resampled},
+                       {"interval", result.interval},
+                       {"clusters", result.clusters},
+                       {"distances", result.distance.size(0)},
+                       {"curve_seconds", seconds},
+                       {"notes", result.notes},
+                       {"rows", rows}};
+  fmt::print("{}\n", object.dump());
+}
+
+void print_csv(const DecayResult& result, const std::vector<int64_t>& shown) {
+  fmt::print("distance,theta,mean,ci95_low,ci95_high\n");
+  for (const int64_t d : shown) {
+    for (int64_t t = 0; t < result.theta.size(0); ++t) {
+      fmt::print("{},{},{:.9g},{:.9g},{:.9g}\n", result.distance[d].item<int64_t>(),
+                 result.theta[t].item<double>(), result.mean[t][d].item<double>(),
+                 result.ci95_low[t][d].item<double>(), result.ci95_high[t][d].item<double>());
+    }
+  }
+}
+
+void print_table(const DecayResult& result, const std::vector<int64_t>& shown, const std::string& output,
+                 double seconds) {
+  const bool causal = result.options.sign == DecaySign::kCausal;
+  fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
+             causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
+  fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
+                                              : "q and k were sampled once and serve every theta");
+  fmt::print("intervals: {}; {} texts\n\n{:>9}", result.interval, result.clusters, "distance");
+  for (const double theta : result.options.theta) fmt::print("  {:>25}", fmt::format("theta {:g}", theta));
+  fmt::print("\n");
+  for (const int64_t d : shown) {
+    fmt::print("{:>9}", result.distance[d].item<int64_t>());
+    for (int64_t t = 0; t < result.theta.size(0); ++t) {
+      const double low = result.ci95_low[t][d].item<double>();
+      const std::string interval =
+          std::isnan(low) ? "" : fmt::format(" [{:.2f}, {:.2f}]", low, result.ci95_high[t][d].item<double>());
+      fmt::print("  {:>25}", fmt::format("{:.2f}{}", result.mean[t][d].item<double>(), interval));
+    }
+    fmt::print("\n");
+  }
+  fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {}\n", result.distance.size(0),
+             result.theta.size(0), seconds, output);
+}
+
+/// The samples that the curves are made of, and the settings that depend on them.
+struct Inputs {
+  std::vector<Samples> runs;
+  DecayOptions options;
+  Provenance provenance;
+};
+
+DecayOptions read_options(const Arguments& arguments, const ModelFacts& model) {
+  DecayOptions options;
+  options.theta = thetas(arguments, model);
+  options.distance = distances(arguments, model);
+  options.sign = parse_decay_sign(arguments.get<std::string>("sign"));
+  options.resampled = arguments.flag("resample");
+  const int64_t limit = arguments.get<int64_t>("memory-limit");
+  if (limit < 1 || limit > (int64_t{1} << 40))
+    throw UsageError("--memory-limit: expected MiB, found {}", limit);
+  options.memory_limit_bytes = limit << 20;
+  return options;
+}
+
+Inputs from_samples(const Arguments& arguments, const CommonSettings& settings) {
+  if (arguments.flag("resample"))
+    throw UsageError("--resample: needs --model and --texts, since it runs the model");
+  const std::filesystem::path path = arguments.get<std::string>("samples");
+  const auto source = [&] {
+    if (given(arguments, "source")) return parse_source(arguments.get<std::string>("source"));
+    return ResultReader(path).has("/pairs/q") ? SampleSource::kPairs : SampleSource::kMoments;
+  }();
+  Inputs inputs;
+  inputs.runs.push_back(read_samples(path, source));
+  inputs.options = read_options(arguments, inputs.runs.front().model);
+  inputs.options.source = source;
+  inputs.provenance = make_provenance(arguments, settings);
+  inputs.provenance.add_input(path);
+  return inputs;
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const std::string output = required_text(arguments, "output");
+  if (given(arguments, "samples") == given(arguments, "model")) {
+    throw UsageError("expected either --samples, or --model with --texts");
+  }
+  Inputs inputs;
+  std::optional<SamplingJob> job;
+  if (given(arguments, "samples")) {
+    inputs = from_samples(arguments, settings);
+  } else {
+    job.emplace(arguments, settings);
+    inputs.options = read_options(arguments, model_facts(job->config()));
+    if (given(arguments, "source"))
+      inputs.options.source = parse_source(arguments.get<std::string>("source"));
+    if (inputs.options.source == SampleSource::kMoments) job->options().moments = true;
+    inputs.provenance = make_provenance(arguments, settings);
+    job->add_inputs(inputs.provenance);
+  }
+  ResultWriter writer(output, inputs.provenance, settings.force);
+  if (job) {
+    if (inputs.options.resampled) {
+      for (const double theta : inputs.options.theta) inputs.runs.push_back(job->run(theta));
+    } else {
+      inputs.runs.push_back(job->run());
+      write_samples(writer, inputs.runs.front());
+    }
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const DecayResult result = compute_decay(inputs.runs, inputs.options);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  write_decay(writer, result);
+  writer.commit();
+  for (const std::string& note : result.notes) log_warning("{}", note);
+
+  const auto shown = shown_distances(result, given(arguments, "distances"));
+  if (settings.json) {
+    print_json(result, shown, output, seconds);
+  } else if (settings.csv) {
+    print_csv(result, shown);
+  } else {
+    print_table(result, shown, output, seconds);
+  }
+  if (given(arguments, "plot")) {
+    const std::string figure = arguments.get<std::string>("plot");
+    plot_result(output, "decay", figure, settings.force);
+    log_info("figure written to {}", figure);
+  }
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kDecay;
+const Command kDecay{
+    "decay", "Measures how the inner product of real queries and keys decays with their distance.",
+    "ropescope decay --samples samples.h5 --theta-grid 1e4:1e7:4 --output decay.h5", options, run};
+
+}  // namespace ropescope::app

@@ -1,0 +1,84 @@
+// ropescope sample: real query and key vectors, their moments and distance profiles.
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
+
+#include "sampling.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description output("Output", 110, 55);
+  output.add_options()("output", po::value<std::string>(), "result file, for example samples.h5");
+  return {sampling_options(), output};
+}
+
+/// Name and value of each line of the report.
+std::vector<std::pair<std::string, Json>> report(const Samples& samples, const SamplingJob& job,
+                                                 const std::string& output, uint64_t bytes) {
+  const int64_t tokens = std::accumulate(samples.text_tokens.begin(), samples.text_tokens.end(), int64_t{0});
+  return {{"texts", samples.text_tokens.size()},
+          {"skipped_short", samples.skipped_short},
+          {"tokens", tokens},
+          {"pairs", samples.pairs.size()},
+          {"layers", samples.model.num_layers},
+          {"heads", samples.model.num_heads},
+          {"key_value_heads", samples.model.num_key_value_heads},
+          {"head_dim", samples.model.head_dim},
+          {"rope_theta", samples.model.rope->theta},
+          {"rope_type", rope_type_name(samples.model.rope->type)},
+          {"moments", samples.moments.has_value()},
+          {"profile", samples.profile.has_value()},
+          {"load_seconds", job.load_seconds()},
+          {"forward_seconds", job.forward_seconds()},
+          {"tokens_per_second", static_cast<double>(tokens) / job.forward_seconds()},
+          {"output", output},
+          {"bytes", bytes}};
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const std::string output = required_text(arguments, "output");
+  SamplingJob job(arguments, settings);
+  Provenance provenance = make_provenance(arguments, settings);
+  job.add_inputs(provenance);
+  ResultWriter writer(output, provenance, settings.force);
+  const Samples samples = job.run();
+  write_samples(writer, samples);
+  const uint64_t bytes = writer.commit();
+
+  const auto lines = report(samples, job, output, bytes);
+  if (settings.json) {
+    Json object = Json::object();
+    for (const auto& [name, value] : lines) object[name] = value;
+    fmt::print("{}\n", object.dump());
+    return 0;
+  }
+  if (settings.csv) fmt::print("name,value\n");
+  for (const auto& [name, value] : lines) {
+    const std::string text = value.is_string()         ? value.get<std::string>()
+                             : value.is_number_float() ? fmt::format("{:.6g}", value.get<double>())
+                                                       : value.dump();
+    if (settings.csv) {
+      fmt::print("{},{}\n", name, text);
+    } else {
+      fmt::print("{:<20}{}\n", name, text);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kSample;
+const Command kSample{
+    "sample", "Takes query and key vectors of real text before rotation, with moments and profiles.",
+    "ropescope sample --model SmolLM2.gguf --texts foldoc.dict.dz --moments --output samples.h5", options,
+    run};
+
+}  // namespace ropescope::app
