@@ -1,0 +1,122 @@
+// `ropescope sample` as a user runs it.
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/json.h"
+#include "ropescope/io/result_file.h"
+
+#include "tests/support/golden.h"
+
+namespace ropescope {
+namespace {
+
+using testing::CommandResult;
+using ::testing::HasSubstr;
+using testing::run_ropescope;
+
+class SampleCommand : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    model_ = testing::golden_path("language/llama-tiny/safetensors-fp32");
+    corpus_ = folder_.path("texts.jsonl");
+    std::ofstream file(corpus_);
+    for (const char* text :
+         {"The lighthouse keeper climbed the spiral stairs every evening and lit the lamp.", "Short.",
+          "A river carries more than water: it carries the memory of every hill that it has passed.",
+          "Numbers do not lie, but they can be asked the wrong question by a careless reader."}) {
+      file << Json{{"text", text}}.dump() << "\n";
+    }
+  }
+  CommandResult sample(const std::string& flags) {
+    return run_ropescope("sample --quiet --model " + model_ + " --texts " + corpus_ + " " + flags);
+  }
+  testing::TemporaryFolder folder_;
+  std::string model_, corpus_;
+};
+
+TEST_F(SampleCommand, WritesPairsMomentsProfileAndTexts) {
+  const std::string output = folder_.path("s.h5");
+  const CommandResult run = sample("--moments --profile --min-tokens 16 --json --output " + output);
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const Json report = parse_json(run.out, "stdout");
+  EXPECT_EQ(report["texts"], 3);
+  EXPECT_EQ(report["skipped_short"], 1);
+  EXPECT_EQ(report["pairs"], 3 * 3 * 10);
+
+  const ResultReader file(output);
+  const at::Tensor q = file.read("/pairs/q");
+  EXPECT_EQ(q.sizes().vec(), (std::vector<int64_t>{90, 16}));
+  for (const char* name : {"text", "layer", "head", "query", "key"}) {
+    EXPECT_EQ(file.read(std::string("/pairs/") + name).scalar_type(), at::kLong) << name;
+  }
+  EXPECT_EQ(file.read("/pairs/text").max().item<int64_t>(), 2);
+  EXPECT_EQ(file.read("/moments/mean_k").sizes().vec(), (std::vector<int64_t>{3, 4, 16}));
+  EXPECT_EQ(file.read("/moments/count").sizes().vec(), (std::vector<int64_t>{3, 4}));
+  const at::Tensor tokens = file.read("/texts/tokens");
+  EXPECT_EQ(file.read("/moments/count").max().item<int64_t>(), tokens.sum().item<int64_t>());
+  EXPECT_EQ(file.read("/profile/distance").size(0), tokens.max().item<int64_t>());
+  EXPECT_EQ(file.read("/profile/stderr").sizes().vec(),
+            (std::vector<int64_t>{3, 4, tokens.max().item<int64_t>()}));
+  EXPECT_EQ(file.read_strings("/texts/name").size(), 3u);
+  EXPECT_EQ(std::get<double>(file.attribute("/model", "rope_theta")), 10000.0);
+}
+
+TEST_F(SampleCommand, SameSeedGivesTheSameFileContent) {
+  const std::string flags = "--min-tokens 16 --moments --profile --seed 5 --output ";
+  ASSERT_EQ(sample(flags + folder_.path("a.h5")).exit_code, 0);
+  ASSERT_EQ(sample(flags + folder_.path("b.h5")).exit_code, 0);
+  ASSERT_EQ(sample("--min-tokens 16 --seed 6 --output " + folder_.path("c.h5")).exit_code, 0);
+  const ResultReader a(folder_.path("a.h5"));
+  const ResultReader b(folder_.path("b.h5"));
+  const ResultReader c(folder_.path("c.h5"));
+  for (const std::string& dataset : a.datasets()) {
+    if (dataset.rfind("/pairs/", 0) == 0 || dataset.rfind("/moments/mean", 0) == 0) {
+      EXPECT_TRUE(a.read(dataset).equal(b.read(dataset))) << dataset;
+    }
+  }
+  EXPECT_FALSE(a.read("/pairs/query").equal(c.read("/pairs/query")));
+}
+
+TEST_F(SampleCommand, PicksKeepTheirOrderAndNumberEveryText) {
+  const std::string picks = folder_.path("picks.csv");
+  std::ofstream(picks) << "text,layer,head,query,key\n2,1,3,4,0\n0,2,0,1,1\n1,0,1,2,0\n2,1,3,4,0\n";
+  const std::string output = folder_.path("s.h5");
+  const CommandResult run = sample("--picks " + picks + " --output " + output);
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const ResultReader file(output);
+  EXPECT_TRUE(file.read("/pairs/text").equal(at::tensor({2, 0, 1, 2}, at::kLong)));
+  EXPECT_TRUE(file.read("/pairs/layer").equal(at::tensor({1, 2, 0, 1}, at::kLong)));
+  const at::Tensor q = file.read("/pairs/q");
+  EXPECT_TRUE(q[0].equal(q[3]));
+  EXPECT_FALSE(q[0].equal(q[1]));
+}
+
+TEST_F(SampleCommand, ErrorsNameTheCulprit) {
+  const std::string picks = folder_.path("picks.csv");
+  std::ofstream(picks) << "text,layer,head,query,key\n0,0,0,1,999\n";
+  const std::string output = " --output " + folder_.path("s.h5");
+  CommandResult run = sample("--picks " + picks + output);
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_THAT(run.err, HasSubstr("picks.csv line 2: key 999"));
+  run = sample("--layers 0,3" + output);
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("--layers"));
+  run = sample("--min-tokens 400" + output);
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_THAT(run.err, HasSubstr("--min-tokens"));
+  run = sample("--pair-per-layer 3" + output);
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("--pairs-per-layer"));
+  run = sample("");
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("--output"));
+  EXPECT_FALSE(std::ifstream(folder_.path("s.h5")).good());
+}
+
+}  // namespace
+}  // namespace ropescope
