@@ -43,7 +43,7 @@ void refuse_vision_language(const Json& config, const std::string& type, const s
   const bool nested = has(config, "text_config") || has(config, "vision_config");
   const bool original = has(config, "mm_vision_tower");
   if (nested || original || type.find("llava") != std::string::npos) {
-    throw InputError(
+    throw UnsupportedModel(
         "{}: a vision-language checkpoint (model_type \"{}\"); expected a Llama or Qwen2 decoder. Try: the "
         "language model that it was made from.",
         what, type);
@@ -66,8 +66,8 @@ const Defaults& defaults_of(const Json& config, const std::string& what) {
   for (const Defaults& defaults : kDefaults) {
     if (defaults.model_type == type) return defaults;
   }
-  throw InputError("{}: model_type: expected llama, qwen2, or mistral, found \"{}\"{}", what, type,
-                   architecture.empty() ? "" : " (" + architecture + ")");
+  throw UnsupportedModel("{}: model_type: expected llama, qwen2, or mistral, found \"{}\"{}", what, type,
+                         architecture.empty() ? "" : " (" + architecture + ")");
 }
 
 /// Layers that see a window only would need another mask.
@@ -82,7 +82,7 @@ void refuse_sliding_window(const Json& config, const DecoderConfig& decoder, con
   if (window >= decoder.max_position_embeddings) return;
   const int64_t first = mistral ? 0 : json_integer_or(config, "max_window_layers", 28, what);
   if (first >= decoder.num_hidden_layers && !has(config, "layer_types")) return;
-  throw InputError(
+  throw UnsupportedModel(
       "{}: layers from {} on attend within a sliding window of {} tokens, which is not supported. Try: a "
       "checkpoint without it, or \"sliding_window\": null to let them see all tokens.",
       what, first, window);
@@ -176,7 +176,7 @@ DecoderConfig parse_decoder_config(const Json& config, const std::string& what) 
   const Defaults& defaults = defaults_of(config, what);
   const bool qwen2 = defaults.model_type == "qwen2";
   if (has(config, "quantization_config")) {
-    throw InputError(
+    throw UnsupportedModel(
         "{}: \"quantization_config\": weights quantised for another runtime cannot be read. Try: "
         "the original checkpoint or a GGUF file.",
         what);
@@ -212,7 +212,7 @@ DecoderConfig parse_decoder_config(const Json& config, const std::string& what) 
   decoder.hidden_act = json_string_or(config, "hidden_act", "silu", what);
   if (decoder.hidden_act == "swish") decoder.hidden_act = "silu";  // two names of one function
   if (decoder.hidden_act != "silu") {
-    throw InputError("{}: \"hidden_act\": expected silu, found {}", what, decoder.hidden_act);
+    throw UnsupportedModel("{}: \"hidden_act\": expected silu, found {}", what, decoder.hidden_act);
   }
   check_decoder_config(decoder, what);
   refuse_sliding_window(config, decoder, defaults, what);

@@ -7,10 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/rope/frequencies.h"
 
 namespace ropescope {
+
+/// A sound config of a model that is not (or not wholly) a Llama or Qwen2 decoder: another architecture, a
+/// sliding window, another runtime's quantisation, ...
+class UnsupportedModel : public InputError {
+ public:
+  using InputError::InputError;
+};
 
 struct DecoderConfig {
   std::string model_type;  ///< "llama" or "qwen2"
@@ -34,9 +42,9 @@ struct DecoderConfig {
 };
 
 /// From a parsed config.json. Reads `rope_theta` + `rope_scaling` (transformers 4, with `type` or
-/// `rope_type`) and `rope_parameters` (transformers 5). `what` names the file in errors. Throws InputError
-/// for architectures other than Llama and Qwen2 (Mistral-like configs without sliding window count as Llama),
-/// and for impossible sizes.
+/// `rope_type`) and `rope_parameters` (transformers 5). `what` names the file in errors. Throws
+/// UnsupportedModel for architectures other than Llama and Qwen2 (Mistral-like configs without sliding window
+/// count as Llama), InputError for impossible sizes.
 DecoderConfig parse_decoder_config(const Json& config, const std::string& what);
 
 /// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`.

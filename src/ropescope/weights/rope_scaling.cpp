@@ -45,7 +45,7 @@ RopeType type_of(const Json& scaling, const std::string& what) {
   try {
     return parse_rope_type(name);
   } catch (const UsageError& error) {
-    throw InputError("{}: \"{}\": {}", what, key, error.what());
+    throw UnsupportedModel("{}: \"{}\": {}", what, key, error.what());
   }
 }
 
@@ -53,13 +53,13 @@ RopeType type_of(const Json& scaling, const std::string& what) {
 void refuse_layer_types(const Json& scaling, const std::string& what) {
   for (const auto& [key, value] : scaling.items()) {
     if (value.is_object()) {
-      throw InputError(
+      throw UnsupportedModel(
           "{}: \"{}\": expected one set of rotary settings for all layers, found one a layer type", what,
           key);
     }
   }
   if (has(scaling, "mrope_section")) {
-    throw InputError(
+    throw UnsupportedModel(
         "{}: \"mrope_section\": multi-axis rotary settings belong to vision-language models, "
         "which are not read here",
         what);

@@ -1,0 +1,164 @@
+// ropescope inspect: what a checkpoint holds, without running it.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/text/tokenizer.h"
+#include "ropescope/weights/gguf.h"
+
+#include "command.h"
+#include "inspect_report.h"
+
+namespace ropescope::app {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description inspect("Checkpoint", 110, 55);
+  inspect.add_options()                                                                                    //
+      ("model", po::value<std::string>(), "folder, or one weight file; config.json is not needed")         //
+      ("list", po::bool_switch(), "also list every tensor with its stored type and shape")                 //
+      ("estimate", po::bool_switch(), "also estimate the memory of a run in --dtype")                      //
+      ("estimate-tokens", po::value<int64_t>()->default_value(4096), "tokens of that run's forward pass")  //
+      ("tensors", po::value<std::string>(), "all, or NAME,...: tensors to write to --output")              //
+      ("output", po::value<std::string>(), "result file with /tensors/<name> in float32");
+  return {inspect};
+}
+
+/// The file that a GGUF checkpoint is read from.
+std::optional<fs::path> gguf_file_of(const Checkpoint& checkpoint) {
+  if (checkpoint.container() != "gguf" || checkpoint.files().empty()) return std::nullopt;
+  return checkpoint.files().front();
+}
+
+/// A checkpoint without (or with a foreign) config is described by its tensors; a broken config.json is an
+/// error.
+void read_config(InspectReport& report, const fs::path& model, const std::optional<fs::path>& gguf) {
+  const fs::path folder = fs::is_directory(model) ? model : fs::absolute(model).parent_path();
+  const bool has_json = fs::exists(folder / "config.json");
+  try {
+    if (fs::is_directory(model) && has_json) {
+      report.config = read_decoder_config(model);
+    } else if (gguf) {
+      report.config = read_decoder_config(*gguf);
+    } else if (has_json) {
+      report.config = read_decoder_config(folder);
+    } else {
+      report.no_config = "there is no config.json";
+    }
+  } catch (const UnsupportedModel& error) {
+    report.no_config = error.what();
+  } catch (const InputError& error) {
+    if (!gguf) throw;  // a GGUF file may hold tensors of anything
+    report.no_config = error.what();
+  }
+}
+
+TokenizerReport read_tokenizer(const fs::path& model, const std::optional<fs::path>& gguf) {
+  TokenizerReport report;
+  fs::path source = fs::is_directory(model) ? model : fs::absolute(model).parent_path();
+  const auto has = [&](const char* name) { return fs::exists(source / name); };
+  const bool files =
+      has("tokenizer.json") || has("tokenizer.model") || (has("vocab.json") && has("merges.txt"));
+  if (gguf && !(files && fs::is_directory(model))) {
+    if (read_gguf_metadata(*gguf).count("tokenizer.ggml.tokens") == 0) return report;
+    source = *gguf;
+  } else if (!files) {
+    return report;
+  }
+  try {
+    const auto tokenizer = load_tokenizer(source);
+    report.description = tokenizer->description();
+    report.vocab_size = tokenizer->vocab_size();
+  } catch (const InputError& error) {
+    report.error = error.what();
+  }
+  return report;
+}
+
+std::vector<std::string> chosen_tensors(const Checkpoint& checkpoint, const std::string& flag) {
+  std::vector<std::string> names;
+  if (flag == "all") {
+    for (const TensorInfo& info : checkpoint.tensors()) names.push_back(info.name);
+    return names;
+  }
+  std::stringstream stream(flag);
+  for (std::string name; std::getline(stream, name, ',');) {
+    if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (names.empty()) throw UsageError("--tensors: expected all or names, found \"{}\"", flag);
+  return names;
+}
+
+void write_tensors(const Arguments& arguments, const CommonSettings& settings, const Checkpoint& checkpoint) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::string output = required_text(arguments, "output");
+  const std::vector<std::string> names = chosen_tensors(checkpoint, arguments.get<std::string>("tensors"));
+  Provenance provenance = make_provenance(arguments, settings);
+  provenance.device = "cpu";
+  provenance.dtype = "float32";
+  for (const fs::path& path : checkpoint.files()) provenance.add_input(path);
+  ResultWriter writer(output, provenance, settings.force);
+  Progress progress("writing", "tensors", static_cast<int64_t>(names.size()));
+  for (const std::string& name : names) {
+    writer.write("/tensors/" + name, checkpoint.take(name, at::kFloat));
+    writer.attribute("/tensors/" + name, "stored_dtype", checkpoint.find(name)->dtype);
+    progress.advance();
+  }
+  progress.finish();
+  const uint64_t bytes = writer.commit();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  log_info("{} tensors, {} bytes written to {} in {:.1f} s", names.size(), bytes, output, seconds);
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const fs::path model = required_text(arguments, "model");
+  if (arguments.has("output") && !arguments.has("tensors")) {
+    throw UsageError("--output: expected --tensors all or --tensors NAME,... beside it");
+  }
+  if (arguments.get<int64_t>("estimate-tokens") < 1) {
+    throw UsageError("--estimate-tokens: expected at least 1, found {}",
+                     arguments.get<int64_t>("estimate-tokens"));
+  }
+  const auto checkpoint = open_checkpoint(model);
+  const std::optional<fs::path> gguf = gguf_file_of(*checkpoint);
+  InspectReport report;
+  report.model = model.string();
+  report.checkpoint = checkpoint.get();
+  read_config(report, model, gguf);
+  report.rows_put_back = gguf && report.config && report.config->model_type == "llama";
+  report.tokenizer = read_tokenizer(model, gguf);
+  std::optional<EstimateRequest> estimate;
+  if (arguments.flag("estimate")) {
+    estimate = EstimateRequest{settings.dtype, arguments.get<int64_t>("estimate-tokens")};
+  }
+
+  if (arguments.has("tensors")) write_tensors(arguments, settings, *checkpoint);
+  if (settings.json) {
+    // Names come from files and need not be UTF-8.
+    fmt::print("{}\n", report_json(report, estimate).dump(-1, ' ', false, Json::error_handler_t::replace));
+  } else if (settings.csv) {
+    print_tensor_csv(*checkpoint);
+  } else {
+    print_report(report, estimate);
+    if (arguments.flag("list")) print_tensor_list(*checkpoint);
+  }
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kInspect;
+const Command kInspect{"inspect",
+                       "Describes a checkpoint: architecture, rotary settings, tensors, tokenizer, memory.",
+                       "ropescope inspect --model SmolLM2-135M-Instruct.Q4_1.gguf --estimate", options, run};
+
+}  // namespace ropescope::app

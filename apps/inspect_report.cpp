@@ -1,0 +1,289 @@
+#include "inspect_report.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <c10/core/ScalarType.h>
+
+#include "ropescope/core/device.h"
+#include "ropescope/weights/decoder_memory.h"
+
+namespace ropescope::app {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string human_bytes(double bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (bytes >= 1024 && unit + 1 < std::size(kUnits)) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, kUnits[unit]);
+}
+
+std::string counted(int64_t count, const char* noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string human_bytes(uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+
+/// Saturating: shapes come from files.
+int64_t numbers_of(const TensorInfo& info) {
+  int64_t count = 1;
+  for (const int64_t size : info.shape) {
+    if (__builtin_mul_overflow(count, size, &count)) return std::numeric_limits<int64_t>::max();
+  }
+  return count;
+}
+
+struct Share {
+  int64_t tensors = 0, numbers = 0;
+  uint64_t bytes = 0;
+};
+
+std::map<std::string, Share> shares_of_types(const Checkpoint& checkpoint) {
+  std::map<std::string, Share> shares;
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    Share& share = shares[info.dtype];
+    ++share.tensors;
+    share.numbers += numbers_of(info);
+    share.bytes += info.bytes;
+  }
+  return shares;
+}
+
+uint64_t bytes_of(const fs::path& path) {
+  std::error_code code;
+  const auto bytes = fs::file_size(path, code);
+  return code ? 0 : bytes;
+}
+
+template <typename T>
+Json optional_json(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json rope_json(const RopeConfig& rope) {
+  return {{"rope_type", rope_type_name(rope.type)},
+          {"rope_theta", rope.theta},
+          {"factor", rope.factor},
+          {"original_max_position_embeddings", optional_json(rope.original_max_position_embeddings)},
+          {"attention_factor", optional_json(rope.attention_factor)},
+          {"mscale", optional_json(rope.mscale)},
+          {"mscale_all_dim", optional_json(rope.mscale_all_dim)},
+          {"beta_fast", rope.beta_fast},
+          {"beta_slow", rope.beta_slow},
+          {"truncate", rope.truncate},
+          {"low_freq_factor", rope.low_freq_factor},
+          {"high_freq_factor", rope.high_freq_factor},
+          {"partial_rotary_factor", rope.partial_rotary_factor}};
+}
+
+Json config_json(const DecoderConfig& config) {
+  return {{"model_type", config.model_type},
+          {"vocab_size", config.vocab_size},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_hidden_layers", config.num_hidden_layers},
+          {"num_attention_heads", config.num_attention_heads},
+          {"num_key_value_heads", config.num_key_value_heads},
+          {"head_dim", config.head_dim},
+          {"rms_norm_eps", config.rms_norm_eps},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"tie_word_embeddings", config.tie_word_embeddings},
+          {"attention_bias", config.attention_bias},
+          {"attention_out_bias", config.attention_out_bias},
+          {"mlp_bias", config.mlp_bias},
+          {"hidden_act", config.hidden_act},
+          {"eos_token_ids", config.eos_token_ids},
+          {"bos_token_id", optional_json(config.bos_token_id)},
+          {"rope", rope_json(config.rope)}};
+}
+
+struct Estimate {
+  double weights, kv_cache_per_1000_tokens, activations, logits;
+};
+
+Estimate estimate_of(const InspectReport& report, const EstimateRequest& request) {
+  const DecoderMemory memory = estimate_decoder_memory(*report.config, report.model);
+  const auto width = static_cast<double>(c10::elementSize(request.dtype));
+  const auto tokens = static_cast<double>(request.tokens);
+  return {width * static_cast<double>(memory.parameters),
+          width * 1000 * static_cast<double>(memory.kv_cache_per_token),
+          width * tokens * static_cast<double>(memory.activations_per_token),
+          sizeof(float) * tokens * static_cast<double>(memory.logits_per_token)};
+}
+
+Json estimate_json(const InspectReport& report, const EstimateRequest& request) {
+  if (!report.config) return nullptr;
+  const Estimate estimate = estimate_of(report, request);
+  return {{"dtype", dtype_name(request.dtype)},
+          {"tokens", request.tokens},
+          {"weights_bytes", estimate.weights},
+          {"kv_cache_bytes_per_1000_tokens", estimate.kv_cache_per_1000_tokens},
+          {"activations_bytes", estimate.activations},
+          {"logits_bytes", estimate.logits}};
+}
+
+std::string rope_text(const DecoderConfig& config) {
+  const RopeConfig& rope = config.rope;
+  std::string text = fmt::format("theta {:g}", rope.theta);
+  if (rope.type == RopeType::kDefault) {
+    text += ", no scaling";
+  } else {
+    text += fmt::format(", {} by {:g}", rope_type_name(rope.type), rope.factor);
+  }
+  if (rope.original_max_position_embeddings) {
+    text += fmt::format(" of {} trained positions", *rope.original_max_position_embeddings);
+  }
+  if (rope.type == RopeType::kLlama3) {
+    text += fmt::format(" (turns {:g} to {:g})", rope.low_freq_factor, rope.high_freq_factor);
+  }
+  if (rope.type == RopeType::kYarn) {
+    text += fmt::format(" (beta {:g} to {:g})", rope.beta_fast, rope.beta_slow);
+  }
+  if (rope.attention_factor) text += fmt::format(", cos and sin times {:g}", *rope.attention_factor);
+  if (rope.partial_rotary_factor != 1) {
+    text += fmt::format(", {:g} of the channels rotate", rope.partial_rotary_factor);
+  }
+  return text;
+}
+
+std::string bias_text(const DecoderConfig& config) {
+  std::vector<std::string> places;
+  if (config.attention_bias) places.emplace_back("q, k, v");
+  if (config.attention_out_bias) places.emplace_back("attention output");
+  if (config.mlp_bias) places.emplace_back("MLP");
+  return places.empty() ? "none" : fmt::format("{}", fmt::join(places, ", "));
+}
+
+void row(const std::string& label, const std::string& text) { fmt::print("  {:<15} {}\n", label, text); }
+
+void print_config(const InspectReport& report) {
+  if (!report.config) {
+    row("architecture", "not known: " + report.no_config);
+    return;
+  }
+  const DecoderConfig& config = *report.config;
+  row("architecture",
+      fmt::format("{} decoder, {} layers, hidden {}, MLP {} ({})", config.model_type,
+                  config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.hidden_act));
+  row("heads", fmt::format("{} query, {} key/value, head size {}", config.num_attention_heads,
+                           config.num_key_value_heads, config.head_dim));
+  row("rope", rope_text(config));
+  row("pairs", report.rows_put_back
+                   ? "half-split (i, i + d/2); the file has them side by side, put back when taken"
+                   : "half-split (i, i + d/2), as stored");
+  row("context", fmt::format("{} tokens", config.max_position_embeddings));
+  row("vocabulary", fmt::format("{} ids, output {} the embedding", config.vocab_size,
+                                config.tie_word_embeddings ? "tied to" : "apart from"));
+  row("norm", fmt::format("RMSNorm, eps {:g}", config.rms_norm_eps));
+  row("biases", bias_text(config));
+}
+
+void print_estimate(const InspectReport& report, const EstimateRequest& request) {
+  if (!report.config) {
+    row("memory", "not known without the architecture");
+    return;
+  }
+  const Estimate estimate = estimate_of(report, request);
+  fmt::print("\n  memory in {}\n", dtype_name(request.dtype));
+  row("weights", human_bytes(estimate.weights));
+  row("KV cache", human_bytes(estimate.kv_cache_per_1000_tokens) + " per 1000 tokens");
+  row("activations",
+      fmt::format("{} for {} tokens at once", human_bytes(estimate.activations), request.tokens));
+  row("logits", fmt::format("{} for all {} tokens (float32)", human_bytes(estimate.logits), request.tokens));
+}
+
+std::string tokenizer_text(const TokenizerReport& tokenizer) {
+  if (!tokenizer.error.empty()) return "unusable: " + tokenizer.error;
+  if (tokenizer.description.empty()) return "none";
+  return fmt::format("{}, {} ids", tokenizer.description, tokenizer.vocab_size);
+}
+
+}  // namespace
+
+Json report_json(const InspectReport& report, const std::optional<EstimateRequest>& estimate) {
+  Json tensors = Json::array();
+  int64_t parameters = 0;
+  for (const TensorInfo& info : report.checkpoint->tensors()) {
+    parameters += numbers_of(info);
+    tensors.push_back({{"name", info.name},
+                       {"dtype", info.dtype},
+                       {"shape", info.shape},
+                       {"bytes", info.bytes},
+                       {"file", info.file}});
+  }
+  Json dtypes = Json::object();
+  for (const auto& [type, share] : shares_of_types(*report.checkpoint)) {
+    dtypes[type] = {{"tensors", share.tensors}, {"parameters", share.numbers}, {"bytes", share.bytes}};
+  }
+  Json files = Json::array();
+  for (const fs::path& path : report.checkpoint->files()) {
+    files.push_back({{"name", path.filename().string()}, {"bytes", bytes_of(path)}});
+  }
+  Json json = {{"model", report.model},
+               {"container", report.checkpoint->container()},
+               {"files", files},
+               {"tensors", tensors},
+               {"parameters", parameters},
+               {"dtypes", dtypes},
+               {"config", report.config ? config_json(*report.config) : Json(nullptr)}};
+  if (!report.config) json["config_error"] = report.no_config;
+  if (report.config) {
+    json["pair_layout"] = "half-split";
+    json["stored_pair_layout"] = report.rows_put_back ? "adjacent" : "half-split";
+  }
+  const TokenizerReport& tokenizer = report.tokenizer;
+  json["tokenizer"] = tokenizer.description.empty() ? Json(nullptr)
+                                                    : Json{{"description", tokenizer.description},
+                                                           {"vocab_size", tokenizer.vocab_size}};
+  if (!tokenizer.error.empty()) json["tokenizer_error"] = tokenizer.error;
+  if (estimate) json["estimate"] = estimate_json(report, *estimate);
+  return json;
+}
+
+void print_report(const InspectReport& report, const std::optional<EstimateRequest>& estimate) {
+  const Checkpoint& checkpoint = *report.checkpoint;
+  fmt::print("{}\n", report.model);
+  print_config(report);
+  row("tokenizer", tokenizer_text(report.tokenizer));
+  uint64_t bytes = 0;
+  for (const fs::path& path : checkpoint.files()) bytes += bytes_of(path);
+  row("container",
+      fmt::format("{}, {}, {}", checkpoint.container(),
+                  counted(static_cast<int64_t>(checkpoint.files().size()), "file"), human_bytes(bytes)));
+  int64_t parameters = 0;
+  for (const auto& [type, share] : shares_of_types(checkpoint)) parameters += share.numbers;
+  row("parameters", fmt::format("{} in {} tensors", parameters, checkpoint.tensors().size()));
+  for (const auto& [type, share] : shares_of_types(checkpoint)) {
+    row("  " + type, fmt::format("{}, {}, {}", counted(share.tensors, "tensor"),
+                                 counted(share.numbers, "number"), human_bytes(share.bytes)));
+  }
+  if (estimate) print_estimate(report, *estimate);
+}
+
+void print_tensor_list(const Checkpoint& checkpoint) {
+  size_t width = 0;
+  for (const TensorInfo& info : checkpoint.tensors()) width = std::max(width, info.name.size());
+  fmt::print("\n");
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    fmt::print("  {:<{}}  {:<6} [{}]\n", info.name, width, info.dtype, fmt::join(info.shape, ", "));
+  }
+}
+
+void print_tensor_csv(const Checkpoint& checkpoint) {
+  fmt::print("name,dtype,shape,bytes,file\n");
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    fmt::print("{},{},{},{},{}\n", info.name, info.dtype, fmt::join(info.shape, "x"), info.bytes, info.file);
+  }
+}
+
+}  // namespace ropescope::app

@@ -1,0 +1,41 @@
+// What `inspect` tells about a checkpoint, gathered first and printed after.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ropescope/core/json.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/decoder_config.h"
+
+namespace ropescope::app {
+
+struct TokenizerReport {
+  std::string description;  ///< empty if the checkpoint has none
+  int64_t vocab_size = 0;
+  std::string error;  ///< why it cannot be used
+};
+
+struct InspectReport {
+  std::string model;  ///< as given on the command line
+  const Checkpoint* checkpoint = nullptr;
+  std::optional<DecoderConfig> config;
+  std::string no_config;       ///< why there is none
+  bool rows_put_back = false;  ///< q and k are stored with pairs side by side and put back when taken
+  TokenizerReport tokenizer;
+};
+
+/// Memory of a run, asked for with --estimate.
+struct EstimateRequest {
+  at::ScalarType dtype = at::kFloat;
+  int64_t tokens = 0;
+};
+
+Json report_json(const InspectReport& report, const std::optional<EstimateRequest>& estimate);
+void print_report(const InspectReport& report, const std::optional<EstimateRequest>& estimate);
+void print_tensor_list(const Checkpoint& checkpoint);
+void print_tensor_csv(const Checkpoint& checkpoint);
+
+}  // namespace ropescope::app
