@@ -298,7 +298,6 @@ std::string legend_commands(const Legend& legend, double height) {
       "set xrange [0:1]\nset yrange [0:1]\n"
       "set key at screen 0.5, screen {:.6f} center center horizontal maxcols {} Left reverse samplen 2.2 "
       "spacing 1.1 "
-      "width 1 "
       "noenhanced\nplot NaN notitle",
       height, height / 2, legend.columns);
   for (const auto& [label, style] : legend.entries) {
@@ -311,14 +310,17 @@ std::string terminal(const std::string& extension, double width_cm, double heigh
   const double width_points = width_cm / 2.54 * 72, height_points = height_cm / 2.54 * 72;
   if (extension == ".pdf") {
     return fmt::format(
-        "set terminal pdfcairo size {:.3f}cm,{:.3f}cm font 'sans,{}' linewidth 1 pointscale 0.8 noenhanced\n",
+        "set terminal pdfcairo size {:.3f}cm,{:.3f}cm font 'sans,{}' fontscale 0.75 linewidth 1.5 pointscale "
+        "0.8 "
+        "noenhanced\n",
         width_cm, height_cm, kFontPoints);
   }
   if (extension == ".svg") {
     return fmt::format(
+        // gnuplot thinks of this terminal's letters as larger than they are.
         "set terminal svg size {:.0f},{:.0f} font 'DejaVu Sans,Arial,sans-serif,{}' linewidth 1 background "
         "'#ffffff' "
-        "noenhanced\n",
+        "noenhanced\nset xlabel offset 0,0.5\nset key width -3\n",
         width_points, height_points, kFontPoints);
   }
   // Sizes are dots; gnuplot's own PNG has 72 of them an inch for lines and 96 for letters.

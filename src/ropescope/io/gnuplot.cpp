@@ -58,11 +58,10 @@ class FileActions {
 std::string gnuplot_quoted(const std::string& text) {
   std::string quoted = "'";
   for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      quoted += ' ';
+    if (c == '\'') {
+      quoted += "’";  // gnuplot's doubled quote fails at the start of a string
     } else {
-      quoted += c;
-      if (c == '\'') quoted += c;
+      quoted += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
     }
   }
   return quoted + "'";
@@ -80,8 +79,8 @@ void run_gnuplot(const std::string& script, const std::filesystem::path& output)
   posix_spawn_file_actions_adddup2(actions.get(), fileno(input.get()), 0);
   posix_spawn_file_actions_addopen(actions.get(), 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
   posix_spawn_file_actions_adddup2(actions.get(), fileno(messages.get()), 2);
-  // Without -d a personal start-up file could change any setting.
-  char program[] = "gnuplot", plain[] = "-d", standard_input[] = "-";
+  // Without -d a personal start-up file could change any setting; a named script stops at its first error.
+  char program[] = "gnuplot", plain[] = "-d", standard_input[] = "/dev/stdin";
   char* arguments[] = {program, plain, standard_input, nullptr};
   pid_t child = 0;
   const int code = posix_spawnp(&child, program, actions.get(), nullptr, arguments, environ);

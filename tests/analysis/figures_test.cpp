@@ -1,0 +1,147 @@
+#include "ropescope/analysis/figures.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/analysis/figure_data.h"
+#include "ropescope/analysis/simulation.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+
+#include "tests/support/golden.h"
+
+namespace ropescope {
+namespace {
+
+using testing::TemporaryFolder;
+
+constexpr int64_t kThetas = 3, kLayers = 4, kHeads = 3, kDistances = 200;
+
+/// Curves that fall and turn negative, in the shapes that the commands write.
+void write_everything(const std::string& path) {
+  const at::Tensor distance = at::arange(kDistances, at::kLong);
+  const at::Tensor curve = distance.to(at::kDouble).mul(0.02).cos();
+  const at::Tensor by_head = at::randn({kThetas, kLayers, kHeads, 1}, at::kDouble).add(2).mul(curve);
+  const at::Tensor mean = by_head.mean(at::IntArrayRef{1, 2});
+  ResultWriter writer(path, {}, true);
+  writer.write("/decay/distance", distance);
+  writer.write("/decay/theta", at::tensor({1e4, 1e5, 5e6}, at::kDouble));
+  writer.write("/decay/mean", mean);
+  writer.write("/decay/ci95_low", mean.sub(0.1));
+  writer.write("/decay/ci95_high", mean.add(0.1));
+  writer.write("/decay/by_layer", by_head.mean({2}));
+  writer.write("/decay/by_head", by_head.to(at::kFloat));
+  writer.write("/decay/abel_bound", mean.abs().add(10));
+  writer.write("/decay/band_contribution", at::randn({kThetas, 8, kDistances}, at::kDouble));
+  writer.attribute("/decay", "sign", int64_t{1});
+  writer.write("/profile/distance", distance);
+  writer.write("/profile/mean", by_head[0]);
+  writer.write("/moments/mean_q", at::randn({kLayers, kHeads, 8}));
+  writer.write("/moments/mean_k", at::randn({kLayers, kHeads, 8}));
+  SimulationOptions options;
+  options.mean = {0, 1};
+  options.theta = {1e4, 1e7};
+  options.trials = 20;
+  options.max_distance = 100;
+  write_simulation(writer, "/simulation", simulate(options));
+  writer.commit();
+}
+
+TEST(Figures, EveryKindIsDrawnWithItsLabels) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("r.h5");
+  write_everything(path);
+  for (const FigureKind& kind : figure_kinds()) {
+    SCOPED_TRACE(kind.name);
+    const std::string figure = folder.path(kind.name + ".svg");
+    EXPECT_EQ(plot_result(path, kind.name, figure, false), kind.name);
+    const std::string svg = read_file(figure);
+    const bool distances = kind.name != "moments";
+    EXPECT_EQ(svg.find("distance m (tokens)") != std::string::npos, distances);
+    const bool thetas = kind.name.rfind("profile", 0) != 0 && kind.name != "moments" && kind.name != "theta";
+    EXPECT_EQ(svg.find("θ = 10⁴") != std::string::npos, thetas);
+    const bool sign = svg.find("paper’s sign") != std::string::npos;
+    const bool of_decay = thetas && kind.name != "simulation";
+    EXPECT_EQ(sign, of_decay || kind.name == "theta");
+  }
+  EXPECT_EQ(plot_result(path, "", folder.path("default.png"), false), "decay");
+}
+
+TEST(Figures, SelectionNarrowsThem) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("r.h5");
+  write_everything(path);
+  FigureSelection selection;
+  selection.theta = {5e6};
+  selection.layers = {2};
+  selection.max_distance = 50;
+  plot_result(path, "by-head", folder.path("one.svg"), false, selection);
+  const std::string svg = read_file(folder.path("one.svg"));
+  EXPECT_NE(svg.find("layer 2"), std::string::npos);
+  EXPECT_EQ(svg.find("θ = 10⁴"), std::string::npos);
+  selection.layers = {4};
+  EXPECT_THROW(plot_result(path, "by-head", folder.path("two.svg"), false, selection), UsageError);
+  selection.theta = {123};
+  EXPECT_THROW(plot_result(path, "decay", folder.path("two.svg"), false, selection), UsageError);
+}
+
+TEST(Figures, MistakesAreExplained) {
+  const TemporaryFolder folder;
+  ResultWriter writer(folder.path("r.h5"), {}, false);
+  writer.write("/profile/distance", at::arange(5));
+  writer.write("/profile/mean", at::randn({2, 2, 6}));
+  writer.commit();
+  const auto message = [&](const std::string& kind, const char* figure) -> std::string {
+    try {
+      plot_result(folder.path("r.h5"), kind, folder.path(figure), false);
+    } catch (const Error& error) {
+      return std::to_string(error.exit_code()) + " " + error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(message("profil", "f.png").find("did you mean \"profile\""), std::string::npos);
+  EXPECT_NE(message("decay", "f.png").find("it holds profile, profile-by-layer"), std::string::npos);
+  EXPECT_EQ(message("", "f.jpeg").front(), '2');
+  EXPECT_EQ(message("profile", "f.png").front(), '3');  // 6 values for 5 distances
+  ResultWriter(folder.path("empty.h5"), {}, false).commit();
+  EXPECT_THROW(plot_result(folder.path("empty.h5"), "", folder.path("f.png"), false), InputError);
+  EXPECT_FALSE(std::filesystem::exists(folder.path("f.png")));
+}
+
+TEST(FigureData, MapColumnsAverageDistancesOnALogarithm) {
+  // Values equal to the distance: a column must hold about its own distance, zero its own value.
+  const at::Tensor distance = at::arange(4097, at::kLong);
+  const DistanceMap map = distance_map(distance.to(at::kDouble).unsqueeze(0), distance, std::nullopt);
+  ASSERT_EQ(map.map.rows, 1);
+  const auto& values = map.map.values;
+  EXPECT_EQ(values.front(), 0.0);
+  EXPECT_GT(values.back(), 3900.0);
+  EXPECT_TRUE(std::is_sorted(values.begin(), values.end()));
+  for (const auto& [cell, label] : map.x.ticks) {
+    if (label.empty()) continue;
+    const double value = values[static_cast<size_t>(std::lround(cell))];
+    const double named = std::stod(label);
+    EXPECT_NEAR(value, named, 0.03 * named + 1e-12) << label;
+  }
+}
+
+TEST(FigureData, RowsToUnitPeakKeepSignsAndGaps) {
+  const at::Tensor rows = at::tensor({1.0, -4.0, NAN, 0.0, 0.0, 0.0}, at::kDouble).view({2, 3});
+  const at::Tensor scaled = rows_to_unit_peak(rows);
+  EXPECT_EQ(scaled[0][0].item<double>(), 0.25);
+  EXPECT_EQ(scaled[0][1].item<double>(), -1.0);
+  EXPECT_TRUE(std::isnan(scaled[0][2].item<double>()));
+  EXPECT_EQ(scaled[1][0].item<double>(), 0.0);
+}
+
+}  // namespace
+}  // namespace ropescope

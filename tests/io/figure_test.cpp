@@ -1,0 +1,167 @@
+#include "ropescope/io/figure.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/io/figure_script.h"
+#include "ropescope/io/gnuplot.h"
+
+#include "tests/support/golden.h"
+
+namespace ropescope {
+namespace {
+
+using testing::TemporaryFolder;
+
+Figure simple_figure() {
+  Panel curves;
+  curves.title = "curves";
+  curves.x.label = "distance (tokens)";
+  curves.x.log = true;
+  curves.y.label = "logit";
+  curves.zero_line = true;
+  curves.series.push_back({"first", {1, 10, 100}, {3, -1, 2}, {2, -2, 1}, {4, 0, 3}, "", false, false});
+  curves.series.push_back({"second", {1, 10, 100}, {1, NAN, 0}, {}, {}, "#123456", true, false});
+  Panel map;
+  map.title = "map";
+  map.x.label = "column";
+  map.y.label = "row";
+  map.map = HeatMap{2, 3, {-1, 0, 1, 2, NAN, 4}, "value", true, std::nullopt};
+  Figure figure;
+  figure.title = "two panels";
+  figure.panels = {curves, map};
+  figure.columns = 2;
+  return figure;
+}
+
+TEST(Figure, IsDrawnInEveryFormat) {
+  const TemporaryFolder folder;
+  draw_figure(simple_figure(), folder.path("f.png"), false);
+  draw_figure(simple_figure(), folder.path("f.svg"), false);
+  draw_figure(simple_figure(), folder.path("f.pdf"), false);
+  const std::string png = read_file(folder.path("f.png"));
+  EXPECT_EQ(png.substr(0, 8), "\x89PNG\r\n\x1a\n");
+  const auto width = static_cast<unsigned char>(png[18]) * 256 + static_cast<unsigned char>(png[19]);
+  EXPECT_NEAR(width, 17.0 / 2.54 * 240, 1);  // a page's text width at 240 dots an inch
+  const std::string svg = read_file(folder.path("f.svg"));
+  for (const char* text :
+       {"two panels", "curves", "distance (tokens)", "logit", "first", "second", "value", "row"}) {
+    EXPECT_NE(svg.find(text), std::string::npos) << text;
+  }
+  EXPECT_EQ(read_file(folder.path("f.pdf")).substr(0, 5), "%PDF-");
+  EXPECT_THROW(draw_figure(simple_figure(), folder.path("f.png"), false), UsageError);
+  draw_figure(simple_figure(), folder.path("f.png"), true);
+}
+
+TEST(Figure, OtherExtensionsAreUsageErrors) {
+  EXPECT_THROW(check_figure_path("figure.gif"), UsageError);
+  EXPECT_THROW(check_figure_path("figure"), UsageError);
+  check_figure_path("a.b/figure.pdf");
+}
+
+// gnuplot runs `...` and system() of double-quoted text; labels may come from files.
+TEST(Figure, TextIsNeverRun) {
+  const TemporaryFolder folder;
+  const std::string proof = folder.path("proof");
+  for (const std::string& attack :
+       {"`touch " + proof + "`", "'; system('touch " + proof + "') #", "\nsystem('touch " + proof + "')\n",
+        "\"; system(\"touch " + proof + "\") #", std::string("@x {/Bold a} \\ %s $1"),
+        std::string("EOD\n")}) {
+    Figure figure = simple_figure();
+    figure.title = figure.panels[0].title = figure.panels[0].x.label = figure.panels[0].series[0].label =
+        attack;
+    figure.panels[1].map->label = attack;
+    figure.panels[1].x.ticks = {{0.0, attack}};
+    draw_figure(figure, folder.path("attack.png"), true);
+    EXPECT_FALSE(std::filesystem::exists(proof)) << attack;
+  }
+  EXPECT_EQ(gnuplot_quoted("it's\n"), "'it’s '");
+}
+
+TEST(Figure, WithoutGnuplotTheErrorSaysHowToInstallIt) {
+  const TemporaryFolder folder;
+  const std::string path = std::getenv("PATH");
+  setenv("PATH", folder.path("nothing").c_str(), 1);
+  try {
+    draw_figure(simple_figure(), folder.path("f.png"), false);
+    ADD_FAILURE() << "drawn without gnuplot";
+  } catch (const EnvironmentError& error) {
+    EXPECT_NE(std::string(error.what()).find("apt-get install gnuplot-nox"), std::string::npos);
+  }
+  setenv("PATH", path.c_str(), 1);
+  EXPECT_FALSE(std::filesystem::exists(folder.path("f.png")));
+}
+
+TEST(Figure, AFailingGnuplotIsAnEnvironmentErrorWithItsWords) {
+  const TemporaryFolder folder;
+  try {
+    run_gnuplot("set terminal no_such_terminal\n", folder.path("x.png"));
+    ADD_FAILURE() << "no error";
+  } catch (const EnvironmentError& error) {
+    EXPECT_NE(std::string(error.what()).find("unknown or ambiguous terminal"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Figure, NothingFiniteIsAnInputErrorAndMisfitsAreOurs) {
+  Figure figure = simple_figure();
+  figure.panels[0].series = {{"", {1, 2}, {NAN, INFINITY}, {}, {}, "", false, false}};
+  EXPECT_THROW(figure_script(figure, ".png"), InputError);
+  figure = simple_figure();
+  figure.panels[1].map->values.assign(6, NAN);
+  EXPECT_THROW(figure_script(figure, ".png"), InputError);
+  figure = simple_figure();
+  figure.panels[1].map->values.pop_back();
+  EXPECT_THROW(figure_script(figure, ".png"), InternalError);
+  figure = simple_figure();
+  figure.panels[0].series[0].y.pop_back();
+  EXPECT_THROW(figure_script(figure, ".png"), InternalError);
+}
+
+TEST(Figure, LongCurvesKeepTheirExtremesAndStaySmall) {
+  Figure figure = simple_figure();
+  Series series;
+  for (int i = 1; i <= 300'000; ++i) {
+    series.x.push_back(i);
+    series.y.push_back(i == 222'222 ? 7.25 : std::sin(i));
+  }
+  figure.panels.resize(1);
+  figure.panels[0].series = {series};
+  const std::string script = figure_script(figure, ".svg");
+  EXPECT_LT(script.size(), 200'000u);
+  EXPECT_NE(script.find("222222 7.25"), std::string::npos);
+}
+
+TEST(FigureLabels, TicksAndNumbers) {
+  EXPECT_EQ(number_label(1e4), "10⁴");
+  EXPECT_EQ(number_label(1e12), "10¹²");
+  EXPECT_EQ(number_label(5e5), "500000");
+  EXPECT_EQ(number_label(100), "100");
+  EXPECT_EQ(number_label(0), "0");
+  EXPECT_EQ(number_label(-0.5), "-0.5");
+  const auto ticks = log_ticks(1, 1000);
+  EXPECT_EQ(ticks.size(), 28u);  // 3 decades of 9, and the last end
+  EXPECT_EQ(ticks.front().second, "1");
+  EXPECT_EQ(ticks[1].second, "");
+  EXPECT_EQ(ticks.back(), (std::pair<double, std::string>(1000, "1000")));
+}
+
+TEST(FigureColours, AreDistinct) {
+  for (const size_t count : {1u, 7u, 12u}) {
+    std::set<std::string> colours;
+    for (size_t i = 0; i < count; ++i) colours.insert(curve_colour(i, count));
+    EXPECT_EQ(colours.size(), count);
+  }
+  EXPECT_EQ(ordered_colour(0), "#440154");
+  EXPECT_EQ(ordered_colour(1), "#fde725");
+}
+
+}  // namespace
+}  // namespace ropescope
