@@ -156,7 +156,8 @@ TEST(DecayOfSmolLm2, GoldenPicks) {
   const Json golden = testing::golden_json("language/smollm2/decay.json");
   {
     std::ofstream texts(folder.path("texts.jsonl"));
-    for (const Json& text : testing::golden_json("language/smollm2/texts.json")["texts"]) {
+    const Json source = testing::golden_json("language/smollm2/texts.json");
+    for (const Json& text : source["texts"]) {
       texts << Json{{"text", text["text"]}}.dump() << "\n";
     }
     std::ofstream picks(folder.path("picks.csv"));
