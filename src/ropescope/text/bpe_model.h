@@ -1,4 +1,4 @@
-// Byte-pair merging of one word. Source: Sennrich et al. 2016 (arXiv 1508.07909), on bytes as in GPT-2.
+// Byte-pair merging on bytes, as in GPT-2 (Radford et al. 2019, section 2.2): a vocabulary and its merges.
 #pragma once
 
 #include <array>
@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "ropescope/text/merge_table.h"
 
 namespace ropescope {
 
@@ -19,24 +21,6 @@ struct BpeFiles {
   bool ignore_merges = false;  ///< a word that is a token is that token, whatever the merges say (Llama-3)
   std::optional<std::string> unknown_token;  ///< stands for a byte that has no token
   bool fuse_unknown = false;                 ///< one unknown token for a run of such bytes
-};
-
-/// A word's symbols while they merge; reusable, one for each thread.
-struct BpeScratch {
-  struct Symbol {
-    int32_t id;
-    int32_t previous;  ///< -1: first
-    int32_t next;      ///< -1: last
-  };
-  struct Candidate {
-    uint32_t rank;
-    int32_t left;     ///< index of the left symbol
-    int32_t left_id;  ///< ids when the candidate was made: it is stale if either symbol has changed since
-    int32_t right_id;
-    int32_t merged_id;
-  };
-  std::vector<Symbol> symbols;
-  std::vector<Candidate> heap;
 };
 
 /// Immutable once built.
@@ -51,7 +35,7 @@ class BpeModel {
 
   /// Appends the ids of `word` (raw bytes). O(n log n) in its length. A byte that has no token becomes the
   /// unknown token, or nothing if the files name none (as Hugging Face tokenizers and llama.cpp do).
-  void encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const;
+  void encode_word(std::string_view word, MergeScratch& scratch, std::vector<int32_t>& ids) const;
 
   /// Largest id + 1.
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
@@ -61,26 +45,17 @@ class BpeModel {
   const std::string& bytes(int64_t id) const { return bytes_[id]; }
 
  private:
-  struct Merge {
-    uint64_t pair;  ///< left id << 32 | right id; kNoPair: empty slot
-    uint32_t rank;
-    int32_t merged_id;
-  };
-  static constexpr uint64_t kNoPair = ~uint64_t{0};
-
   void add_tokens(const BpeFiles& files);
   void add_merges(const BpeFiles& files);
   void add_whole_words();
-  const Merge* find_merge(int32_t left, int32_t right) const;
   int32_t find_whole_word(std::string_view word) const;
-  void push_candidate(BpeScratch& scratch, int32_t left) const;
 
   std::vector<std::string> tokens_;
   std::vector<std::string> bytes_;
   std::array<int32_t, 256> byte_ids_{};  ///< -1: no token
   std::optional<int32_t> unknown_id_;
   bool fuse_unknown_ = false;
-  std::vector<Merge> merges_;  ///< open addressing, a power of two
+  MergeTable merges_;
   std::vector<std::pair<std::string_view, int32_t>>
       words_;  ///< sorted views into bytes_; empty unless needed
 };

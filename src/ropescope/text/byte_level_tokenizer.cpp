@@ -12,13 +12,9 @@ namespace ropescope {
 
 namespace {
 
-constexpr size_t kLongestAddedToken = 1024;
-// Symbol numbers are 32-bit.
-constexpr size_t kLongestText = size_t{1} << 30;
-
 struct EncodeScratch {
   WordCache cache;
-  BpeScratch bpe;
+  MergeScratch merges;
   PreTokenizerScratch pre_tokenizer;
   std::vector<int32_t> ids;
   std::vector<TextPart> parts;
@@ -34,13 +30,13 @@ class ByteLevelTokenizer final : public Tokenizer {
   std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
   int64_t vocab_size() const override { return size_; }
   std::string token(int64_t id) const override;
-  std::optional<int64_t> bos_id() const override { return bos_id_; }
-  std::optional<int64_t> eos_id() const override { return eos_id_; }
+  std::optional<int64_t> bos_id() const override { return special_.bos; }
+  std::optional<int64_t> eos_id() const override { return special_.eos; }
   std::string description() const override { return "byte-level BPE (" + family_ + ")"; }
 
  private:
   void check_added_tokens(const std::vector<AddedToken>& added);
-  void check_id(int64_t id, const char* role) const;
+  const AddedToken* find_added(int64_t id) const;
   void encode_words(std::string_view text, EncodeScratch& scratch) const;
   void encode_plain(std::string_view text, bool specials_as_text, EncodeScratch& scratch) const;
 
@@ -52,10 +48,8 @@ class ByteLevelTokenizer final : public Tokenizer {
   AddedTokenMatcher raw_matcher_;
   AddedTokenMatcher normal_matcher_;
   std::unordered_map<int64_t, AddedToken> added_;
-  std::vector<int64_t> start_ids_;
-  std::vector<int64_t> end_ids_;
-  std::optional<int64_t> bos_id_;
-  std::optional<int64_t> eos_id_;
+  std::vector<bool> is_added_;  ///< by id: most lookups need no more
+  SpecialIds special_;
   int64_t size_ = 0;
   mutable ScratchPool<EncodeScratch> pool_;
 };
@@ -66,10 +60,7 @@ ByteLevelTokenizer::ByteLevelTokenizer(ByteLevelFiles files)
       family_(std::move(files.family)),
       normal_forms_(std::move(files.normal_forms)),
       pre_tokenizer_(std::move(files.pre_tokenizer)),
-      start_ids_(std::move(files.start_ids)),
-      end_ids_(std::move(files.end_ids)),
-      bos_id_(files.bos_id),
-      eos_id_(files.eos_id),
+      special_(std::move(files.special)),
       size_(model_.size()) {
   check_added_tokens(files.added);
   std::vector<AddedToken> raw;
@@ -85,24 +76,14 @@ ByteLevelTokenizer::ByteLevelTokenizer(ByteLevelFiles files)
   }
   raw_matcher_ = AddedTokenMatcher(raw);
   normal_matcher_ = AddedTokenMatcher(normal);
-  for (const int64_t id : start_ids_) check_id(id, "start token");
-  for (const int64_t id : end_ids_) check_id(id, "end token");
-  if (bos_id_) check_id(*bos_id_, "start token");
-  if (eos_id_) check_id(*eos_id_, "end token");
+  check_special_ids(special_, size_, what_);
 }
 
 void ByteLevelTokenizer::check_added_tokens(const std::vector<AddedToken>& added) {
-  const int64_t limit = 4 * (model_.size() + static_cast<int64_t>(added.size())) + 65536;
+  const int64_t known = model_.size() + static_cast<int64_t>(added.size());
   std::unordered_map<std::string_view, int64_t> ids;
   for (const AddedToken& token : added) {
-    if (token.content.size() > kLongestAddedToken || !is_valid_utf8(token.content)) {
-      throw InputError("{}: the added token with id {} is not UTF-8 of at most {} bytes", what_, token.id,
-                       kLongestAddedToken);
-    }
-    if (token.id < 0 || token.id >= limit) {
-      throw InputError("{}: added token \"{}\" has id {}; expected 0 to {}", what_, token.content, token.id,
-                       limit - 1);
-    }
+    check_added_token(token, known, what_);
     if (token.id < model_.size() && !model_.token(token.id).empty() &&
         model_.token(token.id) != token.content) {
       throw InputError("{}: id {} belongs to \"{}\" and to the added token \"{}\"", what_, token.id,
@@ -118,12 +99,13 @@ void ByteLevelTokenizer::check_added_tokens(const std::vector<AddedToken>& added
     }
     size_ = std::max(size_, token.id + 1);
   }
+  is_added_.assign(size_, false);
+  for (const AddedToken& token : added) is_added_[token.id] = true;
 }
 
-void ByteLevelTokenizer::check_id(int64_t id, const char* role) const {
-  if (id < 0 || id >= size_) {
-    throw InputError("{}: the {} has id {}; expected 0 to {}", what_, role, id, size_ - 1);
-  }
+const AddedToken* ByteLevelTokenizer::find_added(int64_t id) const {
+  if (id < 0 || id >= size_ || !is_added_[id]) return nullptr;
+  return &added_.at(id);
 }
 
 void ByteLevelTokenizer::encode_words(std::string_view text, EncodeScratch& scratch) const {
@@ -131,7 +113,7 @@ void ByteLevelTokenizer::encode_words(std::string_view text, EncodeScratch& scra
     const bool cacheable = word.size() <= WordCache::kLongestWord;
     if (cacheable && scratch.cache.find(word, scratch.ids)) return;
     const size_t before = scratch.ids.size();
-    model_.encode_word(word, scratch.bpe, scratch.ids);
+    model_.encode_word(word, scratch.merges, scratch.ids);
     if (cacheable) scratch.cache.insert(word, scratch.ids.data() + before, scratch.ids.size() - before);
   });
 }
@@ -156,15 +138,8 @@ void ByteLevelTokenizer::encode_plain(std::string_view text, bool specials_as_te
 }
 
 std::vector<int64_t> ByteLevelTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  if (text.size() > kLongestText) {
-    throw InputError("text: expected at most {} bytes, found {}; cut it into parts", kLongestText,
-                     text.size());
-  }
   std::string repaired;
-  if (!is_valid_utf8(text)) {
-    repaired = replace_broken_utf8(text);
-    text = repaired;
-  }
+  text = readable_text(text, repaired);
   auto loan = pool_.borrow();
   EncodeScratch& scratch = *loan;
   scratch.ids.clear();
@@ -177,19 +152,14 @@ std::vector<int64_t> ByteLevelTokenizer::encode(std::string_view text, const Enc
       encode_plain(text.substr(part.begin, part.end - part.begin), options.specials_as_text, scratch);
     }
   }
-  std::vector<int64_t> ids;
-  ids.reserve(scratch.ids.size() + start_ids_.size() + end_ids_.size());
-  if (options.add_special) ids.insert(ids.end(), start_ids_.begin(), start_ids_.end());
-  ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
-  if (options.add_special) ids.insert(ids.end(), end_ids_.begin(), end_ids_.end());
-  return ids;
+  return surround(scratch.ids, special_, options.add_special);
 }
 
 std::string ByteLevelTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {
   std::string bytes;
   for (const int64_t id : ids) {
-    if (const auto added = added_.find(id); added != added_.end()) {
-      if (!(skip_special && added->second.special)) bytes += added->second.content;
+    if (const AddedToken* added = find_added(id)) {
+      if (!(skip_special && added->special)) bytes += added->content;
     } else if (id >= 0 && id < model_.size() && !model_.token(id).empty()) {
       bytes += model_.bytes(id);
     } else {
@@ -200,7 +170,7 @@ std::string ByteLevelTokenizer::decode(std::span<const int64_t> ids, bool skip_s
 }
 
 std::string ByteLevelTokenizer::token(int64_t id) const {
-  if (const auto added = added_.find(id); added != added_.end()) return added->second.content;
+  if (const AddedToken* added = find_added(id)) return added->content;
   if (id < 0 || id >= model_.size() || model_.token(id).empty()) {
     throw InputError("token id {}: expected an id of the vocabulary, 0 to {}", id, size_ - 1);
   }

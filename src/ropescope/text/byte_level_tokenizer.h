@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "ropescope/text/normalizer.h"
 #include "ropescope/text/pre_tokenizer.h"
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/text/tokenizer_parts.h"
 
 namespace ropescope {
 
@@ -21,10 +21,7 @@ struct ByteLevelFiles {
   std::vector<AddedToken> added;
   std::vector<NormalForm> normal_forms;
   PreTokenizer pre_tokenizer;
-  std::vector<int64_t> start_ids;  ///< put before a text when special tokens are added
-  std::vector<int64_t> end_ids;    ///< put after it
-  std::optional<int64_t> bos_id;
-  std::optional<int64_t> eos_id;
+  SpecialIds special;
   std::string family;  ///< for description(): "qwen2", "tokenizer.json"
 };
 

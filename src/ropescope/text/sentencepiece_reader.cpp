@@ -34,11 +34,13 @@ std::unique_ptr<Tokenizer> read_sentencepiece(const std::filesystem::path& path)
     const auto found = ids.find(content);
     return found == ids.end() ? std::nullopt : std::optional(found->second);
   });
-  files.bos_id = role_id(config.bos_token, files.model.bos_piece, files);
-  files.eos_id = role_id(config.eos_token, files.model.eos_piece, files);
+  files.special.bos = role_id(config.bos_token, files.model.bos_piece, files);
+  files.special.eos = role_id(config.eos_token, files.model.eos_piece, files);
   // As LlamaTokenizer does where its file does not say.
-  if (config.add_bos_token.value_or(true) && files.bos_id) files.start_ids.push_back(*files.bos_id);
-  if (config.add_eos_token.value_or(false) && files.eos_id) files.end_ids.push_back(*files.eos_id);
+  if (config.add_bos_token.value_or(true) && files.special.bos)
+    files.special.start.push_back(*files.special.bos);
+  if (config.add_eos_token.value_or(false) && files.special.eos)
+    files.special.end.push_back(*files.special.eos);
   return make_sentencepiece_tokenizer(std::move(files));
 }
 

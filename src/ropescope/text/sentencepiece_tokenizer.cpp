@@ -8,6 +8,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/text/scratch_pool.h"
+#include "ropescope/text/sentencepiece_bpe.h"
 #include "ropescope/text/utf8.h"
 #include "ropescope/text/word_cache.h"
 
@@ -16,31 +17,19 @@ namespace ropescope {
 namespace {
 
 constexpr std::string_view kSpacePiece = "\xE2\x96\x81";  // U+2581
-constexpr size_t kLongestAddedToken = 1024;
-constexpr size_t kLongestText = size_t{1} << 30;
-
 struct EncodeScratch {
   WordCache cache;
   std::vector<int32_t> ids;
-  std::vector<int> word_ids;
+  MergeScratch merges;
+  std::vector<int> library_ids;
   std::vector<TextPart> parts;
   std::string word;
 };
 
-/// True if no merge can join a space to what stands before it, so that text may be cut there.
-bool words_are_independent(const SentencePieceModel& model) {
-  const bool identity = model.kind == SentencePieceModel::Kind::kBpe && model.character_map.empty() &&
-                        model.escape_whitespaces && !model.remove_extra_whitespaces;
-  // Without byte fallback SentencePiece joins neighbouring unknown characters to one piece.
-  if (!identity || !model.byte_fallback) return false;
-  return std::all_of(model.pieces.begin(), model.pieces.end(), [](const SentencePiece& piece) {
-    if (piece.type == SentencePiece::Type::kUserDefined) return false;
-    const size_t last_space = piece.text.rfind(kSpacePiece);
-    if (last_space == std::string::npos) return true;
-    std::string_view before = std::string_view(piece.text).substr(0, last_space);
-    while (before.substr(0, kSpacePiece.size()) == kSpacePiece) before.remove_prefix(kSpacePiece.size());
-    return before.empty();
-  });
+/// Bytes of the space (U+0020 or U+2581, which means the same) that `text` starts with, or 0.
+size_t space_length(std::string_view text) {
+  if (!text.empty() && text.front() == ' ') return 1;
+  return text.substr(0, kSpacePiece.size()) == kSpacePiece ? kSpacePiece.size() : 0;
 }
 
 std::string replace_spaces(std::string_view text) {
@@ -62,8 +51,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
   int64_t vocab_size() const override { return size_; }
   std::string token(int64_t id) const override;
-  std::optional<int64_t> bos_id() const override { return bos_id_; }
-  std::optional<int64_t> eos_id() const override { return eos_id_; }
+  std::optional<int64_t> bos_id() const override { return special_.bos; }
+  std::optional<int64_t> eos_id() const override { return special_.eos; }
   std::string description() const override { return "SentencePiece"; }
 
  private:
@@ -71,22 +60,20 @@ class SentencePieceTokenizer final : public Tokenizer {
   void load(sentencepiece::SentencePieceProcessor& processor, const SentencePieceModel& model) const;
   void encode_part(std::string_view text, bool prefix, EncodeScratch& scratch) const;
   void encode_word(std::string_view word, EncodeScratch& scratch) const;
+  size_t word_length(std::string_view text) const;
 
   std::string what_;
   std::vector<SentencePiece> pieces_;
   std::string unknown_surface_;
   bool drops_first_space_;
   bool drops_every_leading_space_;
-  bool by_words_;
+  std::optional<SentencePieceBpe> fast_;  ///< where it applies; then the library is not asked
   bool legacy_;
   sentencepiece::SentencePieceProcessor with_prefix_;
   sentencepiece::SentencePieceProcessor without_prefix_;
   std::unordered_map<int64_t, AddedToken> added_;  ///< control pieces left out
   AddedTokenMatcher matcher_;
-  std::vector<int64_t> start_ids_;
-  std::vector<int64_t> end_ids_;
-  std::optional<int64_t> bos_id_;
-  std::optional<int64_t> eos_id_;
+  SpecialIds special_;
   int64_t size_ = 0;
   mutable ScratchPool<EncodeScratch> pool_;
 };
@@ -97,27 +84,19 @@ SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceFiles files)
       unknown_surface_(files.model.unknown_surface),
       drops_first_space_(files.model.add_dummy_prefix || files.model.remove_extra_whitespaces),
       drops_every_leading_space_(files.model.remove_extra_whitespaces),
-      by_words_(words_are_independent(files.model)),
       legacy_(files.legacy),
-      start_ids_(std::move(files.start_ids)),
-      end_ids_(std::move(files.end_ids)),
-      bos_id_(files.bos_id),
-      eos_id_(files.eos_id),
+      special_(std::move(files.special)),
       size_(static_cast<int64_t>(files.model.pieces.size())) {
   check_sentencepiece_model(files.model, what_);
-  load(with_prefix_, files.model);
-  const bool prefix = files.model.add_dummy_prefix;
-  files.model.add_dummy_prefix = false;
-  load(without_prefix_, files.model);
-  files.model.add_dummy_prefix = prefix;
+  if (SentencePieceBpe::applies(files.model)) {
+    fast_.emplace(files.model);
+  } else {
+    load(with_prefix_, files.model);
+    files.model.add_dummy_prefix = false;
+    load(without_prefix_, files.model);
+  }
   collect_special_tokens(files.added);
-  const auto check = [&](int64_t id) {
-    if (id < 0 || id >= size_) {
-      throw InputError("{}: a start or end token has id {}; expected 0 to {}", what_, id, size_ - 1);
-    }
-  };
-  std::for_each(start_ids_.begin(), start_ids_.end(), check);
-  std::for_each(end_ids_.begin(), end_ids_.end(), check);
+  check_special_ids(special_, size_, what_);
 }
 
 void SentencePieceTokenizer::load(sentencepiece::SentencePieceProcessor& processor,
@@ -140,18 +119,11 @@ void SentencePieceTokenizer::collect_special_tokens(const std::vector<AddedToken
     place.emplace(token.content, all.size());
     all.push_back(token);
   }
-  const int64_t limit = 4 * (size_ + static_cast<int64_t>(added.size())) + 65536;
+  const int64_t known = size_ + static_cast<int64_t>(added.size());
   const auto pieces = static_cast<int64_t>(pieces_.size());
   for (const AddedToken& token : added) {
     if (token.content.empty()) continue;
-    if (token.content.size() > kLongestAddedToken || !is_valid_utf8(token.content)) {
-      throw InputError("{}: the added token with id {} is not UTF-8 of at most {} bytes", what_, token.id,
-                       kLongestAddedToken);
-    }
-    if (token.id < 0 || token.id >= limit) {
-      throw InputError("{}: added token \"{}\" has id {}; expected 0 to {}", what_, token.content, token.id,
-                       limit - 1);
-    }
+    check_added_token(token, known, what_);
     size_ = std::max(size_, token.id + 1);
     const auto [found, fresh] = place.emplace(token.content, all.size());
     if (fresh) {
@@ -178,54 +150,53 @@ void SentencePieceTokenizer::collect_special_tokens(const std::vector<AddedToken
 void SentencePieceTokenizer::encode_word(std::string_view word, EncodeScratch& scratch) const {
   const bool cacheable = word.size() <= WordCache::kLongestWord;
   if (cacheable && scratch.cache.find(word, scratch.ids)) return;
-  const auto status = without_prefix_.Encode(word, &scratch.word_ids);
-  if (!status.ok()) throw InternalError("SentencePiece: {}", status.ToString());
   const size_t before = scratch.ids.size();
-  scratch.ids.insert(scratch.ids.end(), scratch.word_ids.begin(), scratch.word_ids.end());
+  fast_->encode(word, scratch.merges, scratch.ids);
   if (cacheable) scratch.cache.insert(word, scratch.ids.data() + before, scratch.ids.size() - before);
+}
+
+/// Bytes of the first part of `text` (not empty) that can be encoded by itself: spaces and what follows them
+/// up to the next space, or one newline.
+size_t SentencePieceTokenizer::word_length(std::string_view text) const {
+  if (!fast_->cuts_before_spaces()) return text.size();
+  if (fast_->cuts_around_newlines() && text.front() == '\n') return 1;
+  size_t at = 0;
+  while (const size_t space = space_length(text.substr(at))) at += space;
+  while (at < text.size() && space_length(text.substr(at)) == 0) {
+    if (fast_->cuts_around_newlines() && text[at] == '\n') break;
+    ++at;
+  }
+  return at;
 }
 
 /// Text between special tokens (not empty). `prefix`: put a space before it, if the model does that at all.
 void SentencePieceTokenizer::encode_part(std::string_view text, bool prefix, EncodeScratch& scratch) const {
-  if (!by_words_) {
+  if (!fast_) {
     const auto& processor = prefix ? with_prefix_ : without_prefix_;
-    const auto status = processor.Encode(text, &scratch.word_ids);
+    const auto status = processor.Encode(text, &scratch.library_ids);
     if (!status.ok()) throw InternalError("SentencePiece: {}", status.ToString());
-    scratch.ids.insert(scratch.ids.end(), scratch.word_ids.begin(), scratch.word_ids.end());
+    scratch.ids.insert(scratch.ids.end(), scratch.library_ids.begin(), scratch.library_ids.end());
     return;
   }
-  const auto is_space = [&](size_t at) {
-    return text[at] == ' ' || text.compare(at, kSpacePiece.size(), kSpacePiece) == 0;
-  };
-  size_t begin = 0;
-  bool after_space = true;
-  for (size_t at = 0; at <= text.size(); ++at) {
-    const bool space = at < text.size() && is_space(at);
-    if (at == text.size() || (space && !after_space)) {
-      std::string_view word = text.substr(begin, at - begin);
-      if (begin == 0 && prefix && drops_first_space_) {
-        scratch.word.assign(1, ' ').append(word);
-        word = scratch.word;
-      }
-      if (!word.empty()) encode_word(word, scratch);
-      begin = at;
-    }
-    after_space = space;
-    if (space && text[at] != ' ') at += kSpacePiece.size() - 1;
+  std::string_view rest = text;
+  if (prefix && drops_first_space_) {
+    // The space belongs to the first word, which may be empty or begin with spaces of its own.
+    const size_t length = word_length(text);
+    scratch.word.assign(1, ' ').append(text.substr(0, length));
+    encode_word(scratch.word, scratch);
+    rest.remove_prefix(length);
+  }
+  while (!rest.empty()) {
+    const size_t length = word_length(rest);
+    encode_word(rest.substr(0, length), scratch);
+    rest.remove_prefix(length);
   }
 }
 
 std::vector<int64_t> SentencePieceTokenizer::encode(std::string_view text,
                                                     const EncodeOptions& options) const {
-  if (text.size() > kLongestText) {
-    throw InputError("text: expected at most {} bytes, found {}; cut it into parts", kLongestText,
-                     text.size());
-  }
   std::string repaired;
-  if (!is_valid_utf8(text)) {
-    repaired = replace_broken_utf8(text);
-    text = repaired;
-  }
+  text = readable_text(text, repaired);
   auto loan = pool_.borrow();
   EncodeScratch& scratch = *loan;
   scratch.ids.clear();
@@ -238,12 +209,7 @@ std::vector<int64_t> SentencePieceTokenizer::encode(std::string_view text,
       encode_part(text.substr(part.begin, part.end - part.begin), legacy_ || part.begin == 0, scratch);
     }
   }
-  std::vector<int64_t> ids;
-  ids.reserve(scratch.ids.size() + start_ids_.size() + end_ids_.size());
-  if (options.add_special) ids.insert(ids.end(), start_ids_.begin(), start_ids_.end());
-  ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
-  if (options.add_special) ids.insert(ids.end(), end_ids_.begin(), end_ids_.end());
-  return ids;
+  return surround(scratch.ids, special_, options.add_special);
 }
 
 std::string SentencePieceTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/text/added_tokens.h"
 #include "ropescope/text/sentencepiece_model.h"
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/text/tokenizer_parts.h"
 
 namespace ropescope {
 
@@ -20,10 +20,7 @@ struct SentencePieceFiles {
   /// true: each part of a text after a special token gets a leading space piece; false: only the start of the
   /// text does.
   bool legacy = true;
-  std::vector<int64_t> start_ids;
-  std::vector<int64_t> end_ids;
-  std::optional<int64_t> bos_id;
-  std::optional<int64_t> eos_id;
+  SpecialIds special;
 };
 
 /// Encoding is SentencePiece's own, exactly; where no piece can span a space the text is cut before spaces

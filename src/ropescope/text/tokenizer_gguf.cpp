@@ -97,13 +97,13 @@ std::optional<int64_t> optional_id(const GgufMetadata& metadata, const std::stri
 template <typename Files>
 void read_roles(const GgufMetadata& metadata, size_t count, bool add_bos, const std::string& what,
                 Files& out) {
-  out.bos_id = optional_id(metadata, "tokenizer.ggml.bos_token_id", count, what);
-  out.eos_id = optional_id(metadata, "tokenizer.ggml.eos_token_id", count, what);
-  if (gguf_bool_or(metadata, "tokenizer.ggml.add_bos_token", add_bos, what) && out.bos_id) {
-    out.start_ids.push_back(*out.bos_id);
+  out.special.bos = optional_id(metadata, "tokenizer.ggml.bos_token_id", count, what);
+  out.special.eos = optional_id(metadata, "tokenizer.ggml.eos_token_id", count, what);
+  if (gguf_bool_or(metadata, "tokenizer.ggml.add_bos_token", add_bos, what) && out.special.bos) {
+    out.special.start.push_back(*out.special.bos);
   }
-  if (gguf_bool_or(metadata, "tokenizer.ggml.add_eos_token", false, what) && out.eos_id) {
-    out.end_ids.push_back(*out.eos_id);
+  if (gguf_bool_or(metadata, "tokenizer.ggml.add_eos_token", false, what) && out.special.eos) {
+    out.special.end.push_back(*out.special.eos);
   }
 }
 
@@ -180,8 +180,8 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
     if (types[id] == TokenType::kUnknown) model.unknown_piece = tokens[id];
   }
   read_roles(metadata, tokens.size(), true, what, out);
-  if (out.bos_id) model.bos_piece = tokens[*out.bos_id];
-  if (out.eos_id) model.eos_piece = tokens[*out.eos_id];
+  if (out.special.bos) model.bos_piece = tokens[*out.special.bos];
+  if (out.special.eos) model.eos_piece = tokens[*out.special.eos];
   return make_sentencepiece_tokenizer(std::move(out));
 }
 

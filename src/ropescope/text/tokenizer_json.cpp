@@ -179,7 +179,8 @@ bool read_template(const Json& part, ByteLevelFiles& out) {
     return said;
   }
   if (type == "RobertaProcessing" || type == "BertProcessing") {
-    for (const auto& [key, ids] : {std::pair("cls", &out.start_ids), std::pair("sep", &out.end_ids)}) {
+    for (const auto& [key, ids] :
+         {std::pair("cls", &out.special.start), std::pair("sep", &out.special.end)}) {
       const Json& pair = list_member(part, key, what);
       if (pair.size() != 2 || !pair[1].is_number_integer())
         throw InputError("{}: \"{}\": expected a token and its id", what, key);
@@ -207,7 +208,7 @@ bool read_template(const Json& part, ByteLevelFiles& out) {
     if (token == nullptr) throw InputError("{}: template: special token \"{}\" is not defined", what, name);
     for (const Json& id : list_member(*token, "ids", what)) {
       if (!id.is_number_integer()) throw InputError("{}: template: \"{}\": expected integer ids", what, name);
-      (after_text ? out.end_ids : out.start_ids).push_back(id.get<int64_t>());
+      (after_text ? out.special.end : out.special.start).push_back(id.get<int64_t>());
     }
   }
   return true;
@@ -249,12 +250,13 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const fs::path&
     const auto found = ids.find(content);
     return found == ids.end() ? std::nullopt : std::optional(found->second);
   });
-  out.bos_id = added_token_id(out.added, config.bos_token);
-  out.eos_id = added_token_id(out.added, config.eos_token);
+  out.special.bos = added_token_id(out.added, config.bos_token);
+  out.special.eos = added_token_id(out.added, config.eos_token);
   const Json* post = member(file, "post_processor");
   if (post == nullptr || !read_template(*post, out)) {
-    if (config.add_bos_token.value_or(false) && out.bos_id) out.start_ids.push_back(*out.bos_id);
-    if (config.add_eos_token.value_or(false) && out.eos_id) out.end_ids.push_back(*out.eos_id);
+    if (config.add_bos_token.value_or(false) && out.special.bos)
+      out.special.start.push_back(*out.special.bos);
+    if (config.add_eos_token.value_or(false) && out.special.eos) out.special.end.push_back(*out.special.eos);
   }
   return make_byte_level_tokenizer(std::move(out));
 }

@@ -86,10 +86,10 @@ std::unique_ptr<Tokenizer> read_vocab_and_merges(const fs::path& folder) {
     const auto found = ids.find(content);
     return found == ids.end() ? std::nullopt : std::optional(found->second);
   });
-  out.bos_id = added_token_id(out.added, roles.bos_token);
-  out.eos_id = added_token_id(out.added, roles.eos_token);
-  if (config.add_bos_token.value_or(false) && out.bos_id) out.start_ids.push_back(*out.bos_id);
-  if (config.add_eos_token.value_or(false) && out.eos_id) out.end_ids.push_back(*out.eos_id);
+  out.special.bos = added_token_id(out.added, roles.bos_token);
+  out.special.eos = added_token_id(out.added, roles.eos_token);
+  if (config.add_bos_token.value_or(false) && out.special.bos) out.special.start.push_back(*out.special.bos);
+  if (config.add_eos_token.value_or(false) && out.special.eos) out.special.end.push_back(*out.special.eos);
   return make_byte_level_tokenizer(std::move(out));
 }
 
