@@ -4,7 +4,6 @@
 #include <array>
 #include <cstring>
 #include <map>
-#include <regex>
 #include <string_view>
 #include <utility>
 
@@ -128,18 +127,16 @@ bool is_weight_file(const fs::path& path) {
 
 /// True if the files are <stem>-00001-of-0000N to N of N, sorted: shards that lost their index.
 bool are_all_shards(const std::vector<fs::path>& paths) {
-  static const std::regex kShard(R"((.*)-(\d{5})-of-(\d{5})(\.\w+))");
-  std::string series;
+  if (paths.size() < 2) return false;
+  const std::string first = paths[0].filename().string();
+  const size_t place = first.find("-00001-of-");
+  if (place == std::string::npos) return false;
   for (size_t i = 0; i < paths.size(); ++i) {
-    std::smatch parts;
-    const std::string name = paths[i].filename().string();
-    if (!std::regex_match(name, parts, kShard)) return false;
-    const std::string found = parts[1].str() + parts[3].str() + parts[4].str();
-    if (i > 0 && found != series) return false;
-    series = found;
-    if (std::stoul(parts[2]) != i + 1 || std::stoul(parts[3]) != paths.size()) return false;
+    const std::string expected = fmt::format("{}-{:05}-of-{:05}{}", first.substr(0, place), i + 1,
+                                             paths.size(), paths[0].extension().string());
+    if (paths[i].filename() != expected) return false;
   }
-  return paths.size() > 1;
+  return true;
 }
 
 std::unique_ptr<Checkpoint> open_folder(const fs::path& folder) {
