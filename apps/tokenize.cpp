@@ -41,14 +41,15 @@ struct TokenizeJob {
   CommonSettings settings;
 };
 
-/// {"ids":[...],"text":"..."}; numbers are written by hand because a corpus has millions of them.
+/// {"ids":[...],"text":"..."}; numbers are written by hand because a corpus has millions of them. Characters
+/// beyond ASCII are escaped: many readers take U+2028 or U+0085 for the end of a line.
 std::string json_line(const std::vector<int64_t>& ids, const std::string& text) {
   std::string line = "{\"ids\":[";
   for (size_t i = 0; i < ids.size(); ++i) {
     if (i > 0) line += ',';
     line += fmt::format_int(ids[i]).c_str();
   }
-  return line + "],\"text\":" + Json(text).dump() + "}\n";
+  return line + "],\"text\":" + Json(text).dump(-1, ' ', true) + "}\n";
 }
 
 std::string csv_field(const std::string& text) {

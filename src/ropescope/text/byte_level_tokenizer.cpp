@@ -93,11 +93,18 @@ void ByteLevelTokenizer::check_added_tokens(const std::vector<AddedToken>& added
       throw InputError("{}: id {} belongs to two added tokens, \"{}\" and \"{}\"", what_, token.id,
                        added_.at(token.id).content, token.content);
     }
-    if (!ids.emplace(token.content, token.id).second) {
+    if (!token.content.empty() && !ids.emplace(token.content, token.id).second) {
       throw InputError("{}: the added token \"{}\" has two ids, {} and {}", what_, token.content,
                        ids.at(token.content), token.id);
     }
     size_ = std::max(size_, token.id + 1);
+  }
+  for (int64_t id = 0; id < model_.size(); ++id) {
+    const auto found = ids.find(model_.token(id));
+    if (found != ids.end() && found->second != id) {
+      throw InputError("{}: the token \"{}\" has two ids, {} in the vocabulary and {} among the added tokens",
+                       what_, model_.token(id), id, found->second);
+    }
   }
   is_added_.assign(size_, false);
   for (const AddedToken& token : added) is_added_[token.id] = true;
