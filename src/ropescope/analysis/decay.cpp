@@ -14,6 +14,7 @@
 #include "ropescope/analysis/decay_coefficients.h"
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/parallel.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
@@ -104,56 +105,86 @@ at::Tensor layer_quantiles(const at::Tensor& clusters) {
   return at::tensor(quantiles, at::kDouble).unsqueeze(1);
 }
 
-/// Fills row t of the result's curves.
-void evaluate_theta(int64_t t, const DecayCoefficients& c, const Rotation& rotation, DecayResult& result) {
-  const bool with_layers = result.by_layer.defined();
-  const bool with_heads = result.by_head.defined();
-  const RowBlock block = collect_rows(c, with_layers, with_heads);
-  const int64_t half = rotation.inv_freq.size(0);
-  const at::Tensor rows = block.rows * rotation.scale;
-  const double quantile = student_quantile(0.95, c.clusters - 1);
-  const at::Tensor quantile_of_layer = layer_quantiles(c.layer_clusters);
-  const int64_t distances = result.distance.size(0);
-  constexpr int64_t kChunkBytes = int64_t{32}
-                                  << 20;  // stays near the caches, bounds memory at 10^6 distances
-  const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (8 * block.end), 64, 65536);
-  for (int64_t begin = 0; begin < distances; begin += chunk) {
-    const int64_t size = std::min(chunk, distances - begin);
-    const at::Tensor distance = result.distance.narrow(0, begin, size).to(at::kDouble);
-    const at::Tensor curves = evaluate_decay(rows.narrow(1, 0, half), rows.narrow(1, half, half), distance,
-                                             rotation.inv_freq, result.options.sign);
-    const auto between = [&](int64_t first, int64_t last) { return curves.narrow(0, first, last - first); };
-    const auto place = [&](const at::Tensor& of) { return of[t].narrow(-1, begin, size); };
-    const at::Tensor mean = curves[0];
-    const at::Tensor margin = root_of_squares(between(block.deviations, block.spread), 0) * quantile;
-    place(result.mean).copy_(mean);
-    place(result.ci95_low).copy_(mean - margin);
-    place(result.ci95_high).copy_(mean + margin);
-    if (result.std.defined())
-      place(result.std).copy_(root_of_squares(between(block.spread, block.layers), 0));
-    place(result.band_contribution).copy_(between(block.bands, block.deviations));
-    place(result.abel_bound)
-        .copy_(abel_bound(rows[0].narrow(0, 0, half), rows[0].narrow(0, half, half), distance,
-                          rotation.inv_freq));
-    if (with_layers) {
-      const at::Tensor layer = between(block.layers, block.layer_deviations);
-      const at::Tensor deviations =
-          between(block.layer_deviations, block.heads).view({layer.size(0), -1, size});
-      const at::Tensor layer_margin = root_of_squares(deviations, 1) * quantile_of_layer;
-      place(result.by_layer).copy_(layer);
-      place(result.by_layer_ci95_low).copy_(layer - layer_margin);
-      place(result.by_layer_ci95_high).copy_(layer + layer_margin);
-    }
-    if (with_heads)
-      place(result.by_head).copy_(between(block.heads, block.end).view({c.head.size(0), -1, size}));
+/// One theta: everything that its distances share.
+struct ThetaTask {
+  DecayCoefficients coefficients;
+  Rotation rotation;
+  RowBlock block;
+  at::Tensor rows;             // block.rows, scaled as the rotation scales logits
+  double quantile = kNan;      // Student quantile for the overall mean
+  at::Tensor layer_quantiles;  // [L, 1]
+};
+
+ThetaTask make_task(const DecayCoefficients& c, const Rotation& rotation, const DecayResult& result) {
+  ThetaTask task;
+  task.coefficients = c;
+  task.rotation = rotation;
+  task.block = collect_rows(c, result.by_layer.defined(), result.by_head.defined());
+  task.rows = task.block.rows * rotation.scale;
+  task.quantile = student_quantile(0.95, c.clusters - 1);
+  task.layer_quantiles = layer_quantiles(c.layer_clusters);
+  return task;
+}
+
+/// Fills distances begin..begin+size-1 of row t. Chunks write apart from each other, so they may run at once.
+void evaluate_chunk(int64_t t, const ThetaTask& task, int64_t begin, int64_t size, DecayResult& result) {
+  const RowBlock& block = task.block;
+  const int64_t half = task.rotation.inv_freq.size(0);
+  const at::Tensor distance = result.distance.narrow(0, begin, size).to(at::kDouble);
+  const at::Tensor curves = evaluate_decay(task.rows.narrow(1, 0, half), task.rows.narrow(1, half, half),
+                                           distance, task.rotation.inv_freq, result.options.sign);
+  const auto between = [&](int64_t first, int64_t last) { return curves.narrow(0, first, last - first); };
+  const auto place = [&](const at::Tensor& of) { return of[t].narrow(-1, begin, size); };
+  const at::Tensor mean = curves[0];
+  const at::Tensor margin = root_of_squares(between(block.deviations, block.spread), 0) * task.quantile;
+  place(result.mean).copy_(mean);
+  place(result.ci95_low).copy_(mean - margin);
+  place(result.ci95_high).copy_(mean + margin);
+  if (result.std.defined()) place(result.std).copy_(root_of_squares(between(block.spread, block.layers), 0));
+  place(result.band_contribution).copy_(between(block.bands, block.deviations));
+  place(result.abel_bound)
+      .copy_(abel_bound(task.rows[0].narrow(0, 0, half), task.rows[0].narrow(0, half, half), distance,
+                        task.rotation.inv_freq));
+  if (result.by_layer.defined()) {
+    const at::Tensor layer = between(block.layers, block.layer_deviations);
+    const at::Tensor deviations =
+        between(block.layer_deviations, block.heads).view({layer.size(0), -1, size});
+    const at::Tensor layer_margin = root_of_squares(deviations, 1) * task.layer_quantiles;
+    place(result.by_layer).copy_(layer);
+    place(result.by_layer_ci95_low).copy_(layer - layer_margin);
+    place(result.by_layer_ci95_high).copy_(layer + layer_margin);
   }
-  const auto at_zero = [&](const at::Tensor& a_and_b) { return a_and_b.narrow(-1, 0, half).sum(-1); };
-  const at::Tensor start = at_zero(rows[0]);
+  if (result.by_head.defined()) {
+    place(result.by_head)
+        .copy_(between(block.heads, block.end).view({task.coefficients.head.size(0), -1, size}));
+  }
+}
+
+/// What compares row t with its own start at distance 0.
+void relate_to_start(int64_t t, const ThetaTask& task, DecayResult& result) {
+  const int64_t half = task.rotation.inv_freq.size(0);
+  const auto at_zero = [&](const at::Tensor& rows) { return rows.narrow(-1, 0, half).sum(-1); };
+  const at::Tensor start = at_zero(task.rows[0]);
   result.relative[t].copy_(result.mean[t] / start);
-  result.normalised[t].copy_(result.mean[t] / (c.mean_norm * rotation.scale));
-  const at::Tensor band_start = at_zero(rows.narrow(0, block.bands, kDecayBands)).unsqueeze(1);
-  result.band_share[t].copy_((band_start - result.band_contribution[t]) / (start - result.mean[t]));
-  result.band_share[t].masked_fill_(start == result.mean[t], kNan);
+  result.normalised[t].copy_(result.mean[t] / (task.coefficients.mean_norm * task.rotation.scale));
+  const at::Tensor band_start = at_zero(task.rows.narrow(0, task.block.bands, kDecayBands)).unsqueeze(1);
+  const at::Tensor fall = start - result.mean[t];
+  result.band_share[t].copy_((band_start - result.band_contribution[t]) / fall);
+  result.band_share[t].masked_fill_(fall == 0, kNan);
+}
+
+void evaluate(const std::vector<ThetaTask>& tasks, DecayResult& result) {
+  // A chunk's curves stay near the caches; its size must not depend on the threads.
+  constexpr int64_t kChunkBytes = int64_t{8} << 20;
+  const int64_t distances = result.distance.size(0);
+  const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (8 * tasks.front().block.end), 64, 4096);
+  const int64_t chunks = (distances + chunk - 1) / chunk;
+  parallel_for_each(static_cast<int64_t>(tasks.size()) * chunks, [&](int64_t i) {
+    const int64_t begin = i % chunks * chunk;
+    evaluate_chunk(i / chunks, tasks[static_cast<size_t>(i / chunks)], begin,
+                   std::min(chunk, distances - begin), result);
+  });
+  for (size_t t = 0; t < tasks.size(); ++t) relate_to_start(static_cast<int64_t>(t), tasks[t], result);
 }
 
 at::Tensor band_frequencies(const at::Tensor& inv_freq) {
@@ -241,6 +272,7 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
   const bool one_run = runs.size() == 1;
   std::vector<at::Tensor> a_by_theta, b_by_theta, band_edges;
   DecayCoefficients coefficients;
+  std::vector<ThetaTask> tasks;
   for (size_t t = 0; t < options.theta.size(); ++t) {
     const Rotation rotation = rotation_of(model, options.theta[t]);
     if (t == 0 || !one_run) {
@@ -255,9 +287,10 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
       result.clusters = coefficients.clusters;
       result.interval = coefficients.interval;
     }
-    evaluate_theta(static_cast<int64_t>(t), coefficients, rotation, result);
+    tasks.push_back(make_task(coefficients, rotation, result));
     band_edges.push_back(band_frequencies(rotation.inv_freq));
   }
+  evaluate(tasks, result);
   result.band_frequency = at::stack(band_edges);
   result.coefficient_a = a_by_theta.front();
   result.coefficient_b = b_by_theta.front();
@@ -267,41 +300,6 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
   }
   if (result.clusters < 2) result.notes.push_back("no confidence intervals (" + result.interval + ")");
   return result;
-}
-
-void write_decay(ResultWriter& writer, const DecayResult& result) {
-  const auto write = [&](const char* name, const at::Tensor& values) {
-    if (values.defined()) writer.write(std::string("/decay/") + name, values);
-  };
-  write("distance", result.distance);
-  write("theta", result.theta);
-  write("mean", result.mean);
-  write("ci95_low", result.ci95_low);
-  write("ci95_high", result.ci95_high);
-  write("std", result.std);
-  write("by_layer", result.by_layer);
-  write("by_layer_ci95_low", result.by_layer_ci95_low);
-  write("by_layer_ci95_high", result.by_layer_ci95_high);
-  write("by_head", result.by_head);
-  write("coefficient_a", result.coefficient_a);
-  write("coefficient_b", result.coefficient_b);
-  write("coefficient_a_by_theta", result.coefficient_a_by_theta);
-  write("coefficient_b_by_theta", result.coefficient_b_by_theta);
-  write("count", result.count);
-  write("abel_bound", result.abel_bound);
-  write("normalised", result.normalised);
-  write("relative", result.relative);
-  write("band_contribution", result.band_contribution);
-  write("band_share", result.band_share);
-  write("band_frequency", result.band_frequency);
-  const bool causal = result.options.sign == DecaySign::kCausal;
-  writer.attribute("/decay", "sign", causal ? int64_t{-1} : int64_t{1});
-  writer.attribute("/decay", "source",
-                   std::string(result.options.source == SampleSource::kPairs ? "pairs" : "moments"));
-  writer.attribute("/decay", "resampled", static_cast<int64_t>(result.options.resampled));
-  writer.attribute("/decay", "interval", result.interval);
-  writer.attribute("/decay", "clusters", result.clusters);
-  writer.attribute("/decay", "empty", std::string("NaN: no pair fell there"));
 }
 
 std::vector<double> log_grid(double low, double high, int64_t count) {

@@ -4,21 +4,25 @@
 #include <limits>
 
 #include <ATen/ops/arange.h>
-#include <ATen/ops/complex.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/fft_fft.h>
 #include <ATen/ops/fft_ifft.h>
 #include <ATen/ops/real.h>
+#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/parallel.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
 namespace {
 
-constexpr int64_t kWorkingBytes = int64_t{64} << 20;  // of one padded transform; a few of them live at once
+constexpr int64_t kChunkBytes = int64_t{4}
+                                << 20;  // of padded channels that are transformed at once: near the caches
+constexpr int64_t kDeviceChunkBytes = int64_t{256} << 20;
+constexpr int64_t kTasks = 8;  // at least, where channels allow; fixed, so that sums are too
 
 /// Smallest 2^a 3^b 5^c >= n: transforms of such lengths are fast.
 int64_t fast_length(int64_t n) {
@@ -34,46 +38,90 @@ int64_t fast_length(int64_t n) {
   return best;
 }
 
-/// [..., n, D] -> complex128 [..., D/2, n], time last and contiguous.
-at::Tensor complex_channels(const at::Tensor& x) {
-  const at::Tensor by_channel = x.to(at::kDouble).transpose(-1, -2).contiguous();
-  const int64_t half = by_channel.size(-2) / 2;
-  return at::complex(by_channel.narrow(-2, 0, half), by_channel.narrow(-2, half, half));
+/// Spectra of some channels of one key/value head and its query heads.
+struct Group {
+  at::Tensor q_GTD;  // [G, n, D]
+  at::Tensor k_TD;   // [n, D]
+  int64_t length;    // of the transforms
+};
+
+/// Channels first..first+count-1 of the group, zero-padded: [G + 1, count, length], the key last.
+at::Tensor spectra(const Group& group, int64_t first, int64_t count) {
+  const int64_t queries = group.q_GTD.size(0);
+  const int64_t n = group.q_GTD.size(1);
+  const int64_t half = group.q_GTD.size(2) / 2;
+  const at::Tensor padded =
+      at::zeros({queries + 1, count, group.length}, group.k_TD.options().dtype(at::kComplexDouble));
+  const at::Tensor parts = at::view_as_real(padded).narrow(2, 0, n);
+  for (int64_t part = 0; part < 2; ++part) {
+    const auto channels = [&](const at::Tensor& x) {
+      return x.narrow(-1, part * half + first, count).transpose(-1, -2);
+    };
+    const at::Tensor target = parts.select(-1, part);
+    target.narrow(0, 0, queries).copy_(channels(group.q_GTD));
+    target.select(0, queries).copy_(channels(group.k_TD));
+  }
+  return at::fft_fft(padded);
+}
+
+/// sum[g] += sum over channels of q[g] conj(k). Plain loops: tensor operators would pass over memory four
+/// times.
+void add_cross_spectrum(const at::Tensor& spectra, at::Tensor& sum) {
+  const int64_t queries = spectra.size(0) - 1;
+  const int64_t channels = spectra.size(1);
+  const int64_t length = spectra.size(2);
+  const auto* values = reinterpret_cast<const double*>(spectra.const_data_ptr<c10::complex<double>>());
+  auto* out = reinterpret_cast<double*>(sum.data_ptr<c10::complex<double>>());
+  for (int64_t g = 0; g < queries; ++g) {
+    double* target = out + 2 * g * length;
+    for (int64_t c = 0; c < channels; ++c) {
+      const double* q = values + 2 * (g * channels + c) * length;
+      const double* k = values + 2 * (queries * channels + c) * length;
+      for (int64_t i = 0; i < 2 * length; i += 2) {
+        target[i] += q[i] * k[i] + q[i + 1] * k[i + 1];
+        target[i + 1] += q[i + 1] * k[i] - q[i] * k[i + 1];
+      }
+    }
+  }
 }
 
 }  // namespace
 
 at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD) {
-  const int64_t kv_heads = k_KTD.size(0);
-  const int64_t n = k_KTD.size(1);
-  const int64_t half = k_KTD.size(2) / 2;
-  if (q_HTD.dim() != 3 || k_KTD.dim() != 3 || q_HTD.size(1) != n || q_HTD.size(2) != 2 * half ||
-      k_KTD.size(2) != 2 * half || n == 0 || q_HTD.size(0) % kv_heads != 0) {
+  if (q_HTD.dim() != 3 || k_KTD.dim() != 3 || k_KTD.numel() == 0 || q_HTD.size(1) != k_KTD.size(1) ||
+      q_HTD.size(2) != k_KTD.size(2) || k_KTD.size(2) % 2 != 0 || q_HTD.size(0) % k_KTD.size(0) != 0) {
     throw InternalError("lagged_inner_products: q and k do not fit together");
   }
-  const int64_t group = q_HTD.size(0) / kv_heads;
+  const int64_t kv_heads = k_KTD.size(0);
+  const int64_t queries = q_HTD.size(0) / kv_heads;
+  const int64_t n = k_KTD.size(1);
+  const int64_t half = k_KTD.size(2) / 2;
   const int64_t length = fast_length(2 * n - 1);
-  const int64_t channel_bytes = (group + 1) * length * 16;
-  const int64_t channels = std::clamp<int64_t>(kWorkingBytes / channel_bytes, 1, half);
-  const int64_t block = std::clamp<int64_t>(kWorkingBytes / (channel_bytes * half), 1, kv_heads);
-  at::Tensor sums = at::empty({q_HTD.size(0), n}, at::kDouble);
-  for (int64_t head = 0; head < kv_heads; head += block) {
-    const int64_t heads = std::min(block, kv_heads - head);
-    const at::Tensor k = complex_channels(k_KTD.narrow(0, head, heads)).unsqueeze(1);
-    const at::Tensor q =
-        complex_channels(q_HTD.narrow(0, head * group, heads * group)).view({heads, group, half, n});
-    at::Tensor spectrum;  // [heads, group, length]
-    for (int64_t c = 0; c < half; c += channels) {
-      const int64_t width = std::min(channels, half - c);
-      const at::Tensor q_spectrum = at::fft_fft(q.narrow(2, c, width), length);
-      const at::Tensor k_spectrum = at::fft_fft(k.narrow(2, c, width), length);
-      const at::Tensor part = (q_spectrum * k_spectrum.conj()).sum(2);
-      spectrum = spectrum.defined() ? spectrum + part : part;
+  const bool on_cpu = k_KTD.is_cpu();
+  // One task is a share of the channels of one key/value head. Each has its own sum; they are added in order.
+  const int64_t shares = on_cpu ? std::clamp<int64_t>((kTasks + kv_heads - 1) / kv_heads, 1, half) : 1;
+  const int64_t chunk_bytes = on_cpu ? kChunkBytes : kDeviceChunkBytes;
+  const int64_t chunk = std::clamp<int64_t>(chunk_bytes / ((queries + 1) * length * 16), 1, half);
+  const at::Tensor sums =
+      at::zeros({kv_heads, shares, queries, length}, k_KTD.options().dtype(at::kComplexDouble));
+  const auto run_task = [&](int64_t task) {
+    const c10::InferenceMode no_gradients;  // a thread's own setting
+    const int64_t head = task / shares;
+    const int64_t share = task % shares;
+    const Group group{q_HTD.narrow(0, head * queries, queries), k_KTD.select(0, head), length};
+    at::Tensor sum = sums.select(0, head).select(0, share);
+    const int64_t end = (share + 1) * half / shares;
+    for (int64_t c = share * half / shares; c < end; c += chunk) {
+      add_cross_spectrum(spectra(group, c, std::min(chunk, end - c)), sum);
     }
-    sums.narrow(0, head * group, heads * group)
-        .copy_(at::real(at::fft_ifft(spectrum)).narrow(-1, 0, n).reshape({heads * group, n}));
+  };
+  if (on_cpu) {
+    parallel_for_each(kv_heads * shares, run_task);
+  } else {
+    for (int64_t task = 0; task < kv_heads; ++task) run_task(task);
   }
-  return sums;
+  const at::Tensor lagged = at::real(at::fft_ifft(sums.sum(1))).narrow(-1, 0, n);
+  return lagged.reshape({kv_heads * queries, n}).to(at::kCPU);
 }
 
 ProfileAccumulator::ProfileAccumulator(int64_t layers, int64_t heads, int64_t longest)

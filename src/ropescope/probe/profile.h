@@ -15,8 +15,8 @@
 namespace ropescope {
 
 /// q_HTD [H, n, D], k_KTD [K, n, D] (H a multiple of K, D even), rotated. Returns [H, n] float64 on the CPU:
-/// the sum over i >= m of <q_i, k_{i-m}> for m = 0..n-1. Working memory stays near 256 MiB whatever n and D,
-/// or one channel's transform where that is larger.
+/// the sum over i >= m of <q_i, k_{i-m}> for m = 0..n-1. Working memory: one padded
+/// complex sequence a query head and share of work (67 MB for 32 heads of 65,536 tokens), not one a channel.
 at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD);
 
 /// Adds texts up and gives mean and standard error. The mean is the ratio estimator over all pairs of all
