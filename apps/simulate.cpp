@@ -132,6 +132,7 @@ int run(const Arguments& arguments) {
   const CommonSettings settings = common_settings(arguments);
   const std::string output = required_text(arguments, "output");
   const SimulationOptions simulation = read_options(arguments, settings);
+  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
   Provenance provenance = make_provenance(arguments, settings);
   provenance.device = "cpu";
   provenance.dtype = "float64";

@@ -61,9 +61,9 @@ TEST(Figure, IsDrawnInEveryFormat) {
 }
 
 TEST(Figure, OtherExtensionsAreUsageErrors) {
-  EXPECT_THROW(check_figure_path("figure.gif"), UsageError);
-  EXPECT_THROW(check_figure_path("figure"), UsageError);
-  check_figure_path("a.b/figure.pdf");
+  EXPECT_THROW(check_figure_path("figure.gif", true), UsageError);
+  EXPECT_THROW(check_figure_path("figure", true), UsageError);
+  check_figure_path("a.b/figure.pdf", false);
 }
 
 // gnuplot runs `...` and system() of double-quoted text; labels may come from files.

@@ -194,7 +194,7 @@ const std::vector<FigureKind>& figure_kinds() {
 
 std::string plot_result(const std::filesystem::path& result, const std::string& kind,
                         const std::filesystem::path& figure, bool force, const FigureSelection& selection) {
-  check_figure_path(figure);
+  check_figure_path(figure, force);
   const ResultReader reader(result);
   const FigureKind& chosen = find_kind(kind, reader);
   draw_figure(chosen.make(reader, selection), figure, force);

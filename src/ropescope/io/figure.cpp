@@ -73,15 +73,19 @@ std::vector<std::pair<double, std::string>> log_ticks(double low, double high) {
   return ticks;
 }
 
-void check_figure_path(const std::filesystem::path& path) {
+void check_figure_path(const std::filesystem::path& path, bool force) {
   const std::string extension = path.extension().string();
   if (extension != ".png" && extension != ".svg" && extension != ".pdf") {
     throw UsageError("{}: expected a figure name ending in .png, .svg or .pdf", path.string());
   }
+  std::error_code ignored;
+  if (!force && std::filesystem::exists(path, ignored)) {
+    throw UsageError("{}: the file exists already; --force overwrites it", path.string());
+  }
 }
 
 void draw_figure(const Figure& figure, const std::filesystem::path& path, bool force) {
-  check_figure_path(path);
+  check_figure_path(path, force);
   const std::string script = figure_script(figure, path.extension().string());
   AtomicFile output(path, force);
   run_gnuplot(script, output.temporary_path());

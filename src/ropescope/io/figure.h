@@ -68,8 +68,8 @@ struct Figure {
 /// to draw, EnvironmentError if gnuplot is missing or fails.
 void draw_figure(const Figure& figure, const std::filesystem::path& path, bool force);
 
-/// Throws UsageError unless draw_figure can write `path`'s kind of file. For checking before long work.
-void check_figure_path(const std::filesystem::path& path);
+/// Throws the UsageErrors of draw_figure, for checking before long work.
+void check_figure_path(const std::filesystem::path& path, bool force);
 
 /// Ticks of a logarithmic axis from `low` to `high` (> 0): labelled decades, unlabelled 2..9 between.
 std::vector<std::pair<double, std::string>> log_ticks(double low, double high);
