@@ -3,9 +3,24 @@
 namespace ropescope::app {
 
 // One line a command: declared here, defined in the file of its name.
+extern const Command kCompare;
+extern const Command kDecay;
+extern const Command kInspect;
+extern const Command kPlot;
+extern const Command kSample;
+extern const Command kSimulate;
+extern const Command kTokenize;
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {};
+  static const std::vector<Command> all = {
+      kInspect,
+      kTokenize,
+      kSample,
+      kDecay,
+      kSimulate,
+      kCompare,
+      kPlot,
+  };
   return all;
 }
 
