@@ -185,7 +185,7 @@ std::string axis_commands(const char* axis, const Axis& settings, const Range& r
 
 std::string line_style(const Series& series, const std::string& colour) {
   if (series.points) return fmt::format("with points pt 6 ps 0.5 lw 0.9 lc rgb '{}'", colour);
-  return fmt::format("with lines lw {} dt {} lc rgb '{}'", series.dashed ? 0.9 : 1.1,
+  return fmt::format("with lines lw {} dt {} lc rgb '{}'", series.dashed ? 0.9 : 1.0,
                      series.dashed ? "(6,4)" : "1", colour);
 }
 
