@@ -19,24 +19,25 @@ import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 import h5py
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
 
-def load_model(path):
-    """float32 decoder without head from a GGUF file or a folder."""
+def load_model(path, kind=AutoModel):
+    """float32 decoder from a GGUF file or a folder, without head unless `kind` has one."""
     where = {"pretrained_model_name_or_path": path}
     if path.endswith(".gguf"):
         folder, name = os.path.split(path)
         where = {"pretrained_model_name_or_path": folder, "gguf_file": name}
-    return AutoModel.from_pretrained(**where, dtype=torch.float32, attn_implementation="sdpa").eval()
+    return kind.from_pretrained(**where, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
 def load_tokenizer(path):
@@ -228,7 +229,12 @@ def stages(args):
 
 
 def export(args):
-    load_model(args.model).save_pretrained(args.output)
+    # With head, since tensor names are those of the whole model. The weights are plain float32 by now, but transformers
+    # remembers the GGUF file and would not save them.
+    model = load_model(args.model, AutoModelForCausalLM)
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    model.save_pretrained(args.output)
 
 
 def main():

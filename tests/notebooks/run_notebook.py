@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Executes a notebook of notebooks/ on small result files that the executable has just made, and checks its figures.
+
+Exit code 77 (skipped, for CTest): the Python that runs this and .venv's both lack nbclient, h5py or matplotlib.
+"""
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SKIPPED = 77
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("nbclient", "nbformat", "ipykernel", "h5py", "matplotlib")
+TEXT = (
+    "The quick brown fox jumps over the lazy dog while the five boxing wizards watch from a hill beyond the river. "
+    "A query meets a key, both are turned by their positions, and only the distance between them remains. "
+)
+
+
+def require_packages():
+    """Goes on in .venv's Python where this one lacks a package; skips the test if neither has them all."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    python = ROOT / ".venv" / "bin" / "python"
+    if python.exists() and "ROPESCOPE_NOTEBOOK_PYTHON" not in os.environ:
+        environment = {**os.environ, "ROPESCOPE_NOTEBOOK_PYTHON": str(python)}
+        os.execve(python, [str(python), *sys.argv], environment)
+    print(f"skipped: no Python package {', '.join(missing)}; cmake/bootstrap.sh --notebooks installs them")
+    sys.exit(SKIPPED)
+
+
+def make_results(ropescope, model, folder):
+    """samples.h5, decay.h5, simulation.h5 in `folder`, named as experiments/decay/run.sh names them."""
+    texts = folder / "texts"
+    texts.mkdir()
+    for i in range(8):
+        (texts / f"{i}.txt").write_text(f"Text {i}. {TEXT * (i % 3 + 1)}", encoding="utf-8")
+
+    def run(*arguments):
+        subprocess.run([ropescope, *map(str, arguments), "--quiet", "--threads", "2"], check=True, stdout=subprocess.DEVNULL)
+
+    run("sample", "--model", model, "--texts", texts, "--max-tokens", 64, "--output", folder / "samples.h5")
+    run("decay", "--samples", folder / "samples.h5", "--theta", "1e4,1e6", "--max-distance", 256,
+        "--output", folder / "decay.h5")
+    run("simulate", "--dim", 16, "--mean", "0,1", "--trials", 100, "--theta", "1e4,1e7", "--max-distance", 256,
+        "--output", folder / "simulation.h5")
+
+
+def execute(notebook, results, scratch):
+    """The executed notebook. Raises CellExecutionError with the cell's traceback."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    # Nothing is read from or left in the home folder.
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        os.environ[variable] = str(scratch / variable.lower())
+    os.environ["ROPESCOPE_RESULTS"] = str(results)
+    document = nbformat.read(notebook, as_version=4)
+    for cell in document.cells:
+        if cell.get("outputs"):
+            sys.exit(f"{notebook}: committed with outputs; clear them")
+    client = NotebookClient(document, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(notebook.parent)}})
+    return client.execute()
+
+
+def save_figures(document, folder):
+    """Writes every PNG among the outputs; gives their paths."""
+    import base64
+
+    paths = []
+    for cell in document.cells:
+        for output in cell.get("outputs", []):
+            image = output.get("data", {}).get("image/png")
+            if image:
+                paths.append(folder / f"figure-{len(paths) + 1}.png")
+                paths[-1].write_bytes(base64.b64decode(image))
+    return paths
+
+
+def drawn_share(path):
+    """Share of pixels that are not the background's."""
+    from matplotlib.image import imread
+
+    pixels = imread(path)[..., :3]
+    return float((abs(pixels - pixels[0, 0]).sum(axis=-1) > 0.05).mean())
+
+
+def main():
+    require_packages()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--figures", type=int, required=True, help="how many figures it must draw")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ropescope", help="executable that makes small result files")
+    source.add_argument("--results", type=Path, help="folder with result files that are there already")
+    parser.add_argument("--model", type=Path, default=ROOT / "tests/golden/language/llama-tiny/safetensors-fp32")
+    parser.add_argument("--save", type=Path, help="keep the figures in this folder")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="ropescope-notebook-") as name:
+        scratch = Path(name)
+        results = args.results.resolve() if args.results else scratch
+        if args.ropescope:
+            make_results(args.ropescope, args.model, scratch)
+        document = execute(args.notebook.resolve(), results, scratch)
+        target = args.save or scratch
+        target.mkdir(parents=True, exist_ok=True)
+        figures = save_figures(document, target)
+        blank = [path.name for path in figures if drawn_share(path) < 0.02]
+    if len(figures) != args.figures or blank:
+        sys.exit(f"{args.notebook}: expected {args.figures} figures, found {len(figures)}, of them blank: {blank}")
+    print(f"{args.notebook.name}: {len(figures)} figures, no errors")
+
+
+if __name__ == "__main__":
+    main()
