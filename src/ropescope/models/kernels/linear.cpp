@@ -43,9 +43,14 @@ struct OneDnn {
   bool serves(const at::Tensor& x, const at::Tensor& weight) const {
     // A few rows are bound by reading the weight; both libraries are equal there.
     constexpr int64_t kFewestRows = 8;
+    // oneDNN adds a whole inner dimension up in one running sum, MKL in blocks: over 1536 products oneDNN's
+    // error is twice MKL's (SmolLM2's down projection; largest error of a token's log-likelihood 2.5e-5
+    // against 1e-5).
+    constexpr int64_t kLongestSum = 1024;
     return plain && binary && !at::GradMode::is_enabled() && x.device().is_cpu() &&
            x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
-           x.numel() >= kFewestRows * x.size(-1) && at::globalContext().userEnabledMkldnn();
+           x.size(-1) <= kLongestSum && x.numel() >= kFewestRows * x.size(-1) &&
+           at::globalContext().userEnabledMkldnn();
   }
 
   at::Tensor with_activation(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -69,8 +74,6 @@ struct OneDnn {
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const OneDnn& onednn = OneDnn::instance();
-  if (onednn.serves(x, weight)) return onednn.with_activation(x, weight, bias, "none");
   return at::linear(x, weight, optional(bias));
 }
 

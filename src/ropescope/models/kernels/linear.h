@@ -1,7 +1,7 @@
 // Products with weight matrices [out, in] and what follows them at once.
-// Without autograd, float32 on a CPU goes through oneDNN, whose epilogues apply the activation, the product
-// or the sum while a tile is still in cache (and whose kernels use AVX-512 where MKL does not); else plain
-// ATen.
+// Without autograd, float32 on a CPU goes through oneDNN where an epilogue can follow: it applies the
+// activation, the product or the sum while a tile is still in cache (and uses AVX-512 where MKL does not).
+// All else is ATen.
 #pragma once
 
 #include <ATen/core/Tensor.h>

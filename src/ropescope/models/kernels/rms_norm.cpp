@@ -26,10 +26,10 @@ at::Tensor rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double e
     for (int64_t row = begin; row < end; ++row) {
       const float* __restrict source = in + row * width;
       float* __restrict target = y + row * width;
-      float sum = 0;
+      double sum = 0;  // a float sum is off by 1e-6, for a whole row at once
 #pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < width; ++i) sum += source[i] * source[i];
-      const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + static_cast<float>(eps));
+      for (int64_t i = 0; i < width; ++i) sum += static_cast<double>(source[i]) * source[i];
+      const auto scale = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(width) + eps));
 #pragma omp simd
       for (int64_t i = 0; i < width; ++i) target[i] = source[i] * scale * w[i];
     }

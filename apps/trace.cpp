@@ -1,0 +1,239 @@
+// ropescope trace: what one forward pass computes, tensor by tensor.
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/models/decoder.h"
+#include "ropescope/models/generate.h"
+#include "ropescope/text/tokenizer.h"
+
+#include "trace_output.h"
+#include "trace_tensors.h"
+#include "trace_tokens.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description input("Input", 110, 55);
+  input.add_options()                                                                                    //
+      ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")  //
+      ("text", po::value<std::string>(), "one text, tokenized with the model's tokenizer")               //
+      ("tokens", po::value<std::string>(),
+       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids "
+       "are "
+       "[batch,tokens] or [axes,batch,tokens], any numbers; the mask is causal by token order")  //
+      ("tensors", po::value<std::string>(),
+       "in place of a model: safetensors file with q [heads,tokens,dim], k and perhaps v")  //
+      ("pairing", po::value<std::string>()->default_value("half"),
+       "channel pairs of --tensors: half (i, i + dim/2) or adjacent (2i, 2i + 1)");
+  po::options_description rope("Rotation", 110, 55);
+  rope.add_options()                                                                                //
+      ("rope-theta", po::value<double>(), "base in place of the checkpoint's (--tensors: of 1e4)")  //
+      ("rope-scaling", po::value<std::string>(),
+       "JSON in place of the checkpoint's, for example {\"rope_type\":\"yarn\",\"factor\":4}");
+  po::options_description output("Output", 110, 55);
+  output.add_options()  //
+      ("dump", po::value<std::string>()->default_value("logits"),
+       "list of logits,hidden,q,k,q_rotated,k_rotated,attention (--tensors: all that it has)")          //
+      ("layers", po::value<std::string>(), "layers of q, k and attention, for example 0-3,31; all")     //
+      ("generate", po::value<int64_t>(), "also continue greedily by N tokens; an end token is no end")  //
+      ("output", po::value<std::string>(), "result file, for example trace.h5");
+  return {input, rope, output};
+}
+
+struct Prompt {
+  TraceTokens tokens;
+  std::unique_ptr<Tokenizer> tokenizer;  // for --text only
+};
+
+Prompt read_prompt(const Arguments& arguments, const std::string& model, const DecoderConfig& config) {
+  const bool text = arguments.has("text"), file = arguments.has("tokens");
+  if (text == file) throw UsageError("expected one of --text and --tokens");
+  Prompt prompt;
+  if (file) {
+    const std::string path = arguments.get<std::string>("tokens");
+    prompt.tokens = parse_trace_tokens(read_json_file(path), config.vocab_size, path);
+    return prompt;
+  }
+  prompt.tokenizer = load_tokenizer(model);
+  const std::vector<int64_t> ids = prompt.tokenizer->encode(arguments.get<std::string>("text"), {});
+  if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
+  prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
+  return prompt;
+}
+
+// The row of every axis when all axes agree; without a scheme nothing says which channels follow which axis.
+at::Tensor one_axis(const at::Tensor& position_ids) {
+  const at::Tensor first = position_ids.narrow(0, 0, 1);
+  if (!position_ids.eq(first).all().item<bool>()) {
+    throw InputError(
+        "position_ids: the {} axes differ, and nothing says which channels follow which axis; give "
+        "[batch, tokens]",
+        position_ids.size(0));
+  }
+  return first;
+}
+
+std::vector<bool> chosen_layers(const Arguments& arguments, int64_t count) {
+  std::vector<bool> chosen(static_cast<size_t>(count), arguments.values.count("layers") == 0);
+  if (arguments.values.count("layers") == 0) return chosen;
+  for (const int64_t layer : parse_integer_list(arguments.get<std::string>("layers"), "layers")) {
+    if (layer < 0 || layer >= count) {
+      throw UsageError("--layers: expected layers 0 to {}, found {}", count - 1, layer);
+    }
+    chosen[static_cast<size_t>(layer)] = true;
+  }
+  return chosen;
+}
+
+struct TraceRequest {
+  std::set<std::string> wanted;
+  std::vector<bool> layers;
+  bool shows(const char* name) const { return wanted.count(name) > 0; }
+};
+
+Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output) {
+  Taps taps;
+  taps.wants_layer = [&request](int64_t layer) { return request.layers[static_cast<size_t>(layer)]; };
+  if (request.shows("hidden")) {
+    taps.hidden = [&output](int64_t depth, const at::Tensor& hidden) {
+      output.write(fmt::format("hidden/{}", depth), hidden);
+    };
+  }
+  const auto pair_writer = [&request, &output](const char* q_name, const char* k_name) {
+    return [&request, &output, q_name, k_name](int64_t layer, const at::Tensor& q, const at::Tensor& k) {
+      if (request.shows(q_name)) output.write(fmt::format("{}/{}", q_name, layer), q);
+      if (request.shows(k_name)) output.write(fmt::format("{}/{}", k_name, layer), k);
+    };
+  };
+  if (request.shows("q") || request.shows("k")) taps.qk = pair_writer("q", "k");
+  if (request.shows("q_rotated") || request.shows("k_rotated")) {
+    taps.qk_rotated = pair_writer("q_rotated", "k_rotated");
+  }
+  if (request.shows("attention")) {
+    std::vector<int64_t> queries(static_cast<size_t>(tokens));
+    std::iota(queries.begin(), queries.end(), 0);
+    taps.attention = AttentionRows{queries, [&output](int64_t layer, const at::Tensor& rows) {
+                                     output.write(fmt::format("attention/{}", layer), rows);
+                                   }};
+  }
+  return taps;
+}
+
+void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& position_ids,
+                const TraceRequest& request, TraceOutput& output) {
+  const RotaryTable rotary = rotary_table_for(decoder.config, one_axis(position_ids));
+  ForwardInput input;
+  input.input_ids = tokens.input_ids;
+  input.attention_mask = tokens.attention_mask;
+  input.rotary = &rotary;
+  ForwardOptions forward_options;
+  forward_options.logits =
+      request.shows("logits") ? ForwardOptions::Logits::kAll : ForwardOptions::Logits::kNone;
+  forward_options.final_hidden = request.shows("hidden");
+  if (!request.shows("logits") && !request.shows("hidden") && !request.shows("attention")) {
+    for (size_t l = 0; l < request.layers.size(); ++l) {
+      if (request.layers[l]) forward_options.stop_after_qk_of_layer = static_cast<int64_t>(l);
+    }
+  }
+  const ForwardOutput result =
+      forward(decoder, input, forward_options, make_taps(request, tokens.input_ids.size(1), output));
+  if (result.final_hidden.defined()) output.write("final_hidden", result.final_hidden);
+  if (result.logits.defined()) output.write("logits", result.logits);
+}
+
+at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, int64_t count) {
+  GenerateInput input{tokens.input_ids, tokens.attention_mask, {}};
+  if (tokens.position_ids.defined()) input.position_ids = one_axis(tokens.position_ids);
+  GenerateOptions generate_options;
+  generate_options.max_new_tokens = count;
+  generate_options.ignore_end = true;
+  return generate(decoder, input, generate_options).ids;
+}
+
+int64_t tokens_to_generate(const Arguments& arguments) {
+  if (arguments.values.count("generate") == 0) return 0;
+  const auto count = arguments.get<int64_t>("generate");
+  if (count < 1) throw UsageError("--generate: expected at least 1 token, found {}", count);
+  return count;
+}
+
+std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tensor& ids) {
+  std::vector<std::string> rows;
+  for (int64_t row = 0; tokenizer != nullptr && ids.defined() && row < ids.size(0); ++row) {
+    const at::Tensor one = ids[row].contiguous();
+    rows.push_back(
+        tokenizer->decode({one.const_data_ptr<int64_t>(), static_cast<size_t>(one.numel())}, false));
+  }
+  return rows;
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const std::string output_path = required_text(arguments, "output");
+  if (arguments.has("tensors")) return run_trace_tensors(arguments, settings);
+  if (arguments.has("pairing")) {
+    throw UsageError("--pairing belongs to --tensors; a checkpoint's own layout is known");
+  }
+  const std::string model = required_text(arguments, "model");
+  const int64_t new_tokens = tokens_to_generate(arguments);
+  DecoderConfig config = read_decoder_config(model);
+  config.rope = rope_override(arguments, config.rope);
+  const TraceRequest request{parse_dump(arguments.get<std::string>("dump")),
+                             chosen_layers(arguments, config.num_hidden_layers)};
+  const Prompt prompt = read_prompt(arguments, model, config);
+  const TraceTokens& tokens = prompt.tokens;
+
+  const at::NoGradGuard no_grad;
+  const auto checkpoint = open_checkpoint(model);
+  LoadOptions load;
+  load.device = settings.device;
+  load.dtype = settings.dtype;
+  load.with_lm_head = request.shows("logits") || new_tokens > 0;
+  const Decoder decoder = load_decoder(*checkpoint, config, load);
+
+  Provenance provenance = make_provenance(arguments, settings);
+  for (const auto& file : checkpoint->files()) provenance.add_input(file);
+  if (arguments.has("tokens")) provenance.add_input(arguments.get<std::string>("tokens"));
+  TraceOutput output(output_path, provenance, settings.force);
+  const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
+  const at::Tensor position_ids =
+      tokens.position_ids.defined()
+          ? tokens.position_ids
+          : at::arange(length, at::kDouble).view({1, 1, length}).expand({1, batch, length}).contiguous();
+  output.write("input_ids", tokens.input_ids);
+  if (tokens.attention_mask.defined()) output.write("attention_mask", tokens.attention_mask);
+  output.write("position_ids", position_ids);
+  output.attribute("rope_theta", config.rope.theta);
+  output.attribute("rope_type", rope_type_name(config.rope.type));
+  output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
+  trace_pass(decoder, tokens, position_ids, request, output);
+  at::Tensor generated;
+  if (new_tokens > 0) {
+    generated = continue_prompt(decoder, tokens, new_tokens);
+    output.write("generated", generated);
+  }
+  output.finish(settings.json, settings.csv, generated, decode_rows(prompt.tokenizer.get(), generated));
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kTrace;
+const Command kTrace{
+    "trace", "Runs one forward pass and writes logits, hidden states, q, k and attention to a file.",
+    "ropescope trace --model SmolLM2.gguf --text \"Rotary encodings turn\" --dump logits,q,k "
+    "--layers 0,15 --generate 8 --output trace.h5",
+    options, run};
+
+}  // namespace ropescope::app

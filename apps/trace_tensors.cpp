@@ -1,0 +1,121 @@
+#include "trace_tensors.h"
+
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/models/attention.h"
+#include "ropescope/rope/rotation.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/decoder_config.h"
+
+#include "trace_output.h"
+
+namespace ropescope::app {
+
+namespace {
+
+PairLayout parse_pairing(const std::string& text) {
+  if (text == "half") return PairLayout::kHalfSplit;
+  if (text == "adjacent") return PairLayout::kAdjacent;
+  throw UsageError("--pairing: expected half or adjacent, found \"{}\"", text);
+}
+
+// [1, heads, tokens, head_dim] of a tensor stored as [heads, tokens, head_dim].
+at::Tensor take(const Checkpoint& file, const std::string& name, const std::string& path,
+                const CommonSettings& settings) {
+  const TensorInfo* info = file.find(name);
+  if (info == nullptr) throw InputError("{}: expected a tensor \"{}\", found none", path, name);
+  bool empty = false;
+  for (const int64_t size : info->shape) empty = empty || size == 0;
+  if (info->shape.size() != 3 || empty) {
+    throw InputError("{}: {}: expected [heads, tokens, head_dim], found {} dimensions", path, name,
+                     info->shape.size());
+  }
+  return file.take(name, settings.dtype).to(settings.device).unsqueeze(0);
+}
+
+void check_same(const at::Tensor& k, const at::Tensor& x, const char* name, bool same_heads,
+                const std::string& path) {
+  const bool heads = same_heads ? x.size(1) == k.size(1) : x.size(1) % k.size(1) == 0;
+  if (!heads || x.size(2) != k.size(2) || x.size(3) != k.size(3)) {
+    throw InputError("{}: {} [{}, {}, {}] does not fit k [{}, {}, {}] (heads, tokens, head_dim)", path, name,
+                     x.size(1), x.size(2), x.size(3), k.size(1), k.size(2), k.size(3));
+  }
+}
+
+}  // namespace
+
+RopeConfig rope_override(const Arguments& arguments, RopeConfig base) {
+  if (arguments.values.count("rope-scaling") > 0) {
+    RopeConfig fresh;
+    fresh.theta = base.theta;
+    fresh.original_max_position_embeddings = base.original_max_position_embeddings;
+    fresh.partial_rotary_factor = base.partial_rotary_factor;
+    base = parse_rope_scaling(parse_json(arguments.get<std::string>("rope-scaling"), "--rope-scaling"), fresh,
+                              "--rope-scaling");
+  }
+  if (arguments.values.count("rope-theta") > 0) {
+    base.theta = arguments.get<double>("rope-theta");
+    if (!(base.theta > 0) || !std::isfinite(base.theta)) {
+      throw UsageError("--rope-theta: expected a number above 0, found {}", base.theta);
+    }
+  }
+  return base;
+}
+
+int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings) {
+  for (const char* flag : {"model", "text", "tokens", "generate", "layers"}) {
+    if (arguments.has(flag)) throw UsageError("--tensors and --{}: expected only one of the two", flag);
+  }
+  const at::NoGradGuard no_grad;
+  const std::string path = arguments.get<std::string>("tensors");
+  const PairLayout pairing = parse_pairing(arguments.get<std::string>("pairing"));
+  const auto file = open_checkpoint(path);
+  const at::Tensor q = take(*file, "q", path, settings), k = take(*file, "k", path, settings);
+  check_same(k, q, "q", false, path);
+  std::optional<at::Tensor> v;
+  if (file->find("v") != nullptr) {
+    v = take(*file, "v", path, settings);
+    check_same(k, *v, "v", true, path);
+  }
+  const int64_t tokens = q.size(2);
+  const Frequencies frequencies =
+      make_frequencies(rope_override(arguments, {}), q.size(3), 0, static_cast<double>(tokens));
+  const at::Tensor ids = at::arange(tokens, at::kDouble).view({1, 1, tokens});
+  const RotaryTable table = make_rotary_table(ids, frequencies, pairing).to(settings.device);
+  const std::set<std::string> wanted =
+      arguments.has("dump") ? parse_dump(arguments.get<std::string>("dump"))
+                            : std::set<std::string>{"q", "k", "q_rotated", "k_rotated", "attention"};
+  for (const char* name : {"logits", "hidden"}) {
+    if (wanted.count(name) > 0) throw UsageError("--dump {}: --tensors has no model to compute it", name);
+  }
+
+  Provenance provenance = make_provenance(arguments, settings);
+  provenance.add_input(path);
+  TraceOutput output(arguments.get<std::string>("output"), provenance, settings.force);
+  const at::Tensor q_rotated = apply_rotary(q, table), k_rotated = apply_rotary(k, table);
+  output.write("position_ids", ids);
+  if (wanted.count("q") > 0) output.write("q/0", q);
+  if (wanted.count("k") > 0) output.write("k/0", k);
+  if (wanted.count("q_rotated") > 0) output.write("q_rotated/0", q_rotated);
+  if (wanted.count("k_rotated") > 0) output.write("k_rotated/0", k_rotated);
+  const AttentionPlan plan(1, tokens, 0, {}, {}, q.scalar_type(), q.device());
+  if (wanted.count("attention") > 0) {
+    std::vector<int64_t> queries(static_cast<size_t>(tokens));
+    std::iota(queries.begin(), queries.end(), 0);
+    output.write("attention/0", plan.rows(q_rotated, k_rotated, queries));
+  }
+  if (v) {
+    const at::Tensor attended = plan.attend(q_rotated, k_rotated, *v);
+    output.write("output/0", attended.unflatten(2, {q.size(1), v->size(3)}).transpose(1, 2));
+  }
+  output.finish(settings.json, settings.csv, {}, {});
+  return 0;
+}
+
+}  // namespace ropescope::app
