@@ -55,6 +55,7 @@ AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens) : st
       }
       node = next;
     }
+    // Two tokens can be the same after normalisation; the first counts.
     if (nodes_[node].token < 0) nodes_[node].token = index;
     starts_[static_cast<unsigned char>(token.content[0])] = true;
   }

@@ -32,19 +32,16 @@ void find_matches(std::string_view text, Piece piece, const SplitStep& step, Pre
   if (done < part.size()) matches.push_back({{piece.first + done, piece.second}, step.invert});
 }
 
-void append(std::vector<Piece>& out, Piece piece) {
-  if (piece.first < piece.second) out.push_back(piece);
-}
-
+/// Empty pieces count while pieces merge; cut_pieces() takes them out.
 void apply_behavior(SplitBehavior behavior, const std::vector<std::pair<Piece, bool>>& matches,
                     std::vector<Piece>& out) {
   switch (behavior) {
     case SplitBehavior::kIsolated:
-      for (const auto& [piece, matched] : matches) append(out, piece);
+      for (const auto& [piece, matched] : matches) out.push_back(piece);
       return;
     case SplitBehavior::kRemoved:
       for (const auto& [piece, matched] : matches) {
-        if (!matched) append(out, piece);
+        if (!matched) out.push_back(piece);
       }
       return;
     case SplitBehavior::kContiguous:
@@ -52,7 +49,7 @@ void apply_behavior(SplitBehavior behavior, const std::vector<std::pair<Piece, b
         Piece piece = matches[i].first;
         while (i + 1 < matches.size() && matches[i + 1].second == matches[i].second)
           piece.second = matches[++i].first.second;
-        append(out, piece);
+        out.push_back(piece);
       }
       return;
     case SplitBehavior::kMergedWithPrevious: {
@@ -62,7 +59,7 @@ void apply_behavior(SplitBehavior behavior, const std::vector<std::pair<Piece, b
         if (matched && !previous_matched && out.size() > first) {
           out.back().second = piece.second;
         } else {
-          append(out, piece);
+          out.push_back(piece);
         }
         previous_matched = matched;
       }
@@ -73,7 +70,7 @@ void apply_behavior(SplitBehavior behavior, const std::vector<std::pair<Piece, b
         Piece piece = matches[i].first;
         const bool takes_next = matches[i].second && i + 1 < matches.size() && !matches[i + 1].second;
         if (takes_next) piece.second = matches[++i].first.second;
-        append(out, piece);
+        out.push_back(piece);
       }
       return;
   }
@@ -89,13 +86,14 @@ size_t PreTokenizer::next_character(std::string_view text, size_t at) {
 
 void PreTokenizer::cut_pieces(std::string_view text, PreTokenizerScratch& scratch) const {
   scratch.pieces.clear();
-  append(scratch.pieces, {0, text.size()});
+  if (!text.empty()) scratch.pieces.push_back({0, text.size()});
   for (const SplitStep& step : steps) {
     scratch.cut.clear();
     for (const Piece& piece : scratch.pieces) {
       find_matches(text, piece, step, scratch, &PreTokenizer::next_character);
       apply_behavior(step.behavior, scratch.matches, scratch.cut);
     }
+    std::erase_if(scratch.cut, [](const Piece& piece) { return piece.first == piece.second; });
     std::swap(scratch.pieces, scratch.cut);
   }
 }

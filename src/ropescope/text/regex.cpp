@@ -13,7 +13,11 @@ namespace {
 
 constexpr const char* kWhiteSpace =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr const char* kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
+// Letters, marks, decimal and letter digits, connectors, circled and squared letters.
+constexpr const char* kWord =
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+// Outside brackets Oniguruma's \w takes these Latin-1 numbers too.
+constexpr const char* kWordOutside = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr const char* kHexDigit = "0-9a-fA-F";
 
 constexpr size_t kJitStackStart = 32 * 1024;
@@ -57,7 +61,8 @@ std::string pcre2_pattern(std::string_view pattern, const std::string& what) {
       } else if (in_class) {
         out += contents;
       } else {
-        out += std::string(letter == lower ? "[" : "[^") + contents + "]";
+        out +=
+            std::string(letter == lower ? "[" : "[^") + contents + (lower == 'w' ? kWordOutside : "") + "]";
       }
       continue;
     }
