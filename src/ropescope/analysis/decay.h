@@ -55,6 +55,8 @@ struct DecayResult {
   std::vector<std::string> notes;  ///< what a reader of the curves should know, in sentences
 };
 
+/// The two sources weigh differently: drawn pairs weigh texts alike (the same number of each), moments weigh
+/// tokens alike, so they part where long and short texts differ (a first token weighs more in a short text).
 /// `runs`: one set of samples, or one for each theta when resampled. Throws UsageError (no theta, a distance
 /// below 0), EnvironmentError when even the curves exceed the memory limit.
 DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& options);

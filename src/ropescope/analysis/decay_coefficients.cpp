@@ -1,5 +1,6 @@
 #include "ropescope/analysis/decay_coefficients.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -58,6 +59,42 @@ at::Tensor centred_spread(const at::Tensor& rows, const at::Tensor& mean) {
   return compress_deviations((rows - mean) / std::sqrt(static_cast<double>(rows.size(0))));
 }
 
+struct Deviations {
+  at::Tensor rows;
+  int64_t clusters = 0;
+};
+
+/// Of the mean of `rows` [N, 2h] whose texts are `text` [N]. Texts may carry any numbers; only those that
+/// occur count.
+Deviations deviations_over_texts(const at::Tensor& rows, const at::Tensor& text) {
+  const auto [names, cluster, unused] = at::_unique2(text, /*sorted=*/true, /*return_inverse=*/true);
+  const int64_t clusters = names.size(0);
+  return {
+      compress_deviations(ratio_deviations(sums_by(cluster, clusters, rows), counts_by(cluster, clusters))),
+      clusters};
+}
+
+/// Layer by layer, so that memory follows the pairs and not layers x texts.
+void add_layer_deviations(const at::Tensor& rows, const PairSet& pairs, int64_t layers,
+                          DecayCoefficients& result) {
+  const int64_t width = rows.size(1);
+  std::vector<Deviations> of_layer;
+  int64_t most = 1;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const at::Tensor chosen = (pairs.layer == layer).nonzero().squeeze(1);
+    of_layer.push_back(
+        deviations_over_texts(rows.index_select(0, chosen), pairs.text.index_select(0, chosen)));
+    most = std::max(most, of_layer.back().rows.size(0));
+  }
+  result.layer_deviations = at::zeros({layers, most, width}, at::kDouble);
+  result.layer_clusters = at::zeros({layers}, at::kLong);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const Deviations& deviations = of_layer[static_cast<size_t>(layer)];
+    result.layer_deviations[layer].narrow(0, 0, deviations.rows.size(0)).copy_(deviations.rows);
+    result.layer_clusters[layer] = deviations.clusters;
+  }
+}
+
 }  // namespace
 
 DecayCoefficients coefficients_from_pairs(const PairSet& pairs, int64_t layers, int64_t heads,
@@ -78,22 +115,10 @@ DecayCoefficients coefficients_from_pairs(const PairSet& pairs, int64_t layers, 
   result.layer = sums_by(pairs.layer, layers, rows) / layer_count.unsqueeze(1);
   result.overall = rows.mean(0);
 
-  // Only texts that have pairs matter, and a file may number them as it likes.
-  const auto [names, text, unused] = at::_unique2(pairs.text, /*sorted=*/true, /*return_inverse=*/true);
-  result.clusters = names.size(0);
-  result.overall_deviations = compress_deviations(
-      ratio_deviations(sums_by(text, result.clusters, rows), counts_by(text, result.clusters)));
-  const at::Tensor by_layer_text = pairs.layer * result.clusters + text;
-  const at::Tensor cell_sums =
-      sums_by(by_layer_text, layers * result.clusters, rows).view({layers, -1, width});
-  const at::Tensor cell_counts = counts_by(by_layer_text, layers * result.clusters).view({layers, -1});
-  std::vector<at::Tensor> deviations;
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    deviations.push_back(
-        compress_deviations(ratio_deviations(cell_sums.select(0, layer), cell_counts.select(0, layer))));
-  }
-  result.layer_deviations = at::stack(deviations);
-  result.layer_clusters = (cell_counts > 0).sum(1);
+  const Deviations overall = deviations_over_texts(rows, pairs.text);
+  result.clusters = overall.clusters;
+  result.overall_deviations = overall.rows;
+  add_layer_deviations(rows, pairs, layers, result);
 
   result.spread = centred_spread(rows, result.overall);
   result.mean_norm =

@@ -21,6 +21,7 @@ constexpr int64_t kMostLayers = 4096;
 constexpr int64_t kMostHeads = 4096;
 constexpr int64_t kMostTexts = 100'000'000;
 constexpr int64_t kMostHeadDim = 65'536;
+constexpr int64_t kMostCoefficients = int64_t{1} << 28;  // layers x heads x head_dim: 2 GiB in float64
 
 std::string rope_scaling_json(const RopeConfig& rope) {
   Json json = {{"rope_type", rope_type_name(rope.type)}};
@@ -172,6 +173,12 @@ PairSet read_pairs(const SampleReader& reader, ModelFacts& model) {
   pairs.head = reader.index("/pairs/head", count, end_or(model.num_heads, kMostHeads));
   if (model.num_layers == 0) model.num_layers = pairs.layer.max().item<int64_t>() + 1;
   if (model.num_heads == 0) model.num_heads = pairs.head.max().item<int64_t>() + 1;
+  if (model.num_layers * model.num_heads > kMostCoefficients / model.head_dim) {
+    throw InputError(
+        "{}: /pairs/layer, /pairs/head: expected the indices of a model, found {} layers x {} heads x {} "
+        "channels",
+        reader.path(), model.num_layers, model.num_heads, model.head_dim);
+  }
   return pairs;
 }
 

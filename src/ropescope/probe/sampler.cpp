@@ -4,11 +4,11 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/index.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
@@ -77,6 +77,8 @@ class Sampling {
     }
   }
 
+  /// Texts packed into passes; those that nothing is taken of are left out.
+  std::vector<std::vector<int64_t>> packs() const;
   void run_pack(const std::vector<int64_t>& pack, const TextSet& texts);
   Samples result(const TextSet& texts) const;
 
@@ -184,6 +186,25 @@ void Sampling::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, con
   };
   const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads_));
   profile_->add_sums(layer, heads_, sums.index_select(0, index_tensor(rows)));
+}
+
+std::vector<std::vector<int64_t>> Sampling::packs() const {
+  std::set<int64_t> needed;
+  for (const Pick& pick : picks_) needed.insert(pick.text);
+  const bool all = options_.moments || options_.profile;
+  std::vector<int64_t> texts, lengths;
+  for (size_t text = 0; text < lengths_.size(); ++text) {
+    if (!all && needed.count(static_cast<int64_t>(text)) == 0) continue;
+    texts.push_back(static_cast<int64_t>(text));
+    lengths.push_back(lengths_[text]);
+  }
+  // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
+  const bool alone = config_.rope.type == RopeType::kDynamic;
+  auto packed = pack_texts(lengths, alone ? 1 : options_.tokens_per_pass);
+  for (auto& pack : packed) {
+    for (int64_t& entry : pack) entry = texts[static_cast<size_t>(entry)];
+  }
+  return packed;
 }
 
 void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) {
@@ -302,11 +323,11 @@ Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleO
   const c10::InferenceMode no_gradients;
   options.validate(decoder.config.num_hidden_layers, decoder.config.num_attention_heads);
   Sampling sampling(decoder, texts, options);
-  // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
-  const bool alone = decoder.config.rope.type == RopeType::kDynamic;
-  for (const auto& pack : pack_texts(texts.lengths(), alone ? 1 : options.tokens_per_pass)) {
+  int64_t texts_done = 0;
+  for (const auto& pack : sampling.packs()) {
     sampling.run_pack(pack, texts);
-    if (done) done(static_cast<int64_t>(pack.size()));
+    if (done) done(pack.back() + 1 - texts_done);
+    texts_done = pack.back() + 1;
   }
   return sampling.result(texts);
 }
