@@ -138,7 +138,10 @@ struct ResultWriter::Impl {
 
   void make_group(const std::string& path) {
     if (path == "/" || exists(path)) return;
-    const Handle group(H5Gcreate2(file.get(), path.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
+    const Handle properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
+    H5Pset_obj_track_times(properties.get(), false);
+    const Handle group(H5Gcreate2(file.get(), path.c_str(), H5P_DEFAULT, properties.get(), H5P_DEFAULT),
+                       H5Gclose);
     require(static_cast<bool>(group), path);
   }
 
@@ -203,7 +206,12 @@ ResultWriter::ResultWriter(const std::filesystem::path& path, const Provenance& 
   // Nobody else knows the temporary name, and some cluster file systems refuse locks.
   H5Pset_file_locking(access.get(), false, true);
 #endif
-  impl_->file = Handle(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+  // The format of HDF5 1.8: its metadata carry checksums, so that a damaged file is noticed, and any later
+  // library reads it.
+  H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18);
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.get(), false);
+  impl_->file = Handle(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   impl_->require(static_cast<bool>(impl_->file), "the file");
 
   attribute("/", "format", "ropescope-result");
