@@ -10,11 +10,13 @@ extern const Command kPlot;
 extern const Command kSample;
 extern const Command kSimulate;
 extern const Command kTokenize;
+extern const Command kTrace;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       kInspect,
       kTokenize,
+      kTrace,
       kSample,
       kDecay,
       kSimulate,
