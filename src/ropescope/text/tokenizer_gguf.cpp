@@ -148,24 +148,16 @@ std::unique_ptr<Tokenizer> read_byte_level(const GgufMetadata& metadata, const s
   return make_byte_level_tokenizer(std::move(out));
 }
 
-std::vector<double> read_scores(const GgufMetadata& metadata, size_t count, const std::string& what) {
-  const std::string key = "tokenizer.ggml.scores";
-  const auto found = metadata.find(key);
-  const auto* array =
-      found == metadata.end() ? nullptr : std::get_if<std::shared_ptr<const GgufArray>>(&found->second);
-  const auto* scores = array == nullptr ? nullptr : std::get_if<std::vector<double>>(&(*array)->values);
-  if (scores == nullptr || scores->size() != count) {
-    throw InputError("{}: {}: expected {} floating-point numbers", what, key, count);
-  }
-  return *scores;
-}
-
 std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata, const std::string& what) {
   SentencePieceFiles out;
   out.what = what;
   const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
   const std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
-  const std::vector<double> scores = read_scores(metadata, tokens.size(), what);
+  const std::vector<double> scores = gguf_numbers(metadata, "tokenizer.ggml.scores", what);
+  if (scores.size() != tokens.size()) {
+    throw InputError("{}: tokenizer.ggml.scores: expected {} entries, found {}", what, tokens.size(),
+                     scores.size());
+  }
   SentencePieceModel& model = out.model;
   model.kind = SentencePieceModel::Kind::kBpe;
   model.add_dummy_prefix = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", true, what);
@@ -187,13 +179,15 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path) {
-  const GgufMetadata metadata = read_gguf_metadata(path);
-  const std::string what = path.string();
+std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, const std::string& what) {
   const std::string model = gguf_string(metadata, "tokenizer.ggml.model", what);
   if (model == "gpt2") return read_byte_level(metadata, what);
   if (model == "llama") return read_sentencepiece_keys(metadata, what);
   throw InputError("{}: tokenizer.ggml.model: expected gpt2 or llama, found \"{}\"", what, model);
+}
+
+std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path) {
+  return make_gguf_tokenizer(read_gguf_metadata(path), path.string());
 }
 
 }  // namespace ropescope

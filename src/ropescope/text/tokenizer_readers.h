@@ -6,6 +6,7 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/weights/gguf.h"
 
 namespace ropescope {
 
@@ -18,5 +19,7 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const std::file
 std::unique_ptr<Tokenizer> read_vocab_and_merges(const std::filesystem::path& folder);
 std::unique_ptr<Tokenizer> read_sentencepiece(const std::filesystem::path& path);
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path);
+/// The same from metadata at hand; `what` names the file in errors.
+std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, const std::string& what);
 
 }  // namespace ropescope

@@ -1,0 +1,118 @@
+// Tokenizers from GGUF metadata: how each family cuts text, and what is refused.
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/text/byte_alphabet.h"
+#include "ropescope/text/tokenizer_readers.h"
+
+namespace ropescope::testing {
+namespace {
+
+using Ids = std::vector<int64_t>;
+using Strings = std::vector<std::string>;
+
+constexpr EncodeOptions kPlain{false, false};
+
+template <typename T>
+GgufValue array_of(std::vector<T> values) {
+  return std::make_shared<const GgufArray>(GgufArray{std::move(values)});
+}
+
+/// Bytes have the ids 0 to 255; "12" 256, "123" 257, "ab" 258, <s> 259 (control), <u> 260 (user-defined).
+GgufMetadata byte_level(const std::string& pre) {
+  Strings tokens;
+  for (int b = 0; b < 256; ++b) tokens.push_back(byte_as_text(static_cast<uint8_t>(b)));
+  for (const char* more : {"12", "123", "ab", "<s>", "<u>"}) tokens.emplace_back(more);
+  std::vector<int64_t> types(tokens.size(), 1);
+  types[259] = 3;
+  types[260] = 4;
+  GgufMetadata metadata;
+  metadata["tokenizer.ggml.model"] = std::string("gpt2");
+  metadata["tokenizer.ggml.pre"] = pre;
+  metadata["tokenizer.ggml.tokens"] = array_of(tokens);
+  metadata["tokenizer.ggml.token_type"] = array_of(types);
+  metadata["tokenizer.ggml.merges"] = array_of(Strings{"1 2", "12 3", "a b"});
+  metadata["tokenizer.ggml.bos_token_id"] = uint64_t{259};
+  return metadata;
+}
+
+Ids encode(const GgufMetadata& metadata, const std::string& text, const EncodeOptions& options = kPlain) {
+  return make_gguf_tokenizer(metadata, "test.gguf")->encode(text, options);
+}
+
+TEST(TokenizerGguf, FamiliesCutDigitsInTheirOwnWay) {
+  EXPECT_EQ(encode(byte_level("gpt-2"), "1234"), (Ids{257, '4'}));
+  EXPECT_EQ(encode(byte_level("smollm"), "1234"), (Ids{'1', '2', '3', '4'}));
+  EXPECT_EQ(encode(byte_level("qwen2"), "1234"), (Ids{'1', '2', '3', '4'}));
+  EXPECT_EQ(encode(byte_level("llama-bpe"), "1212"), (Ids{256, '1', '2'}));
+  EXPECT_EQ(encode(byte_level("default"), "1212"), (Ids{256, '1', '2'}));
+  GgufMetadata unnamed = byte_level("x");
+  unnamed.erase("tokenizer.ggml.pre");
+  EXPECT_EQ(encode(unnamed, "1212"), (Ids{256, '1', '2'}));
+}
+
+TEST(TokenizerGguf, OnlyQwen2Normalises) {
+  const std::string decomposed = "e\xCC\x81";
+  EXPECT_EQ(encode(byte_level("qwen2"), decomposed), (Ids{0xC3, 0xA9}));
+  EXPECT_EQ(encode(byte_level("smollm"), decomposed), (Ids{'e', 0xCC, 0x81}));
+}
+
+TEST(TokenizerGguf, StartTokens) {
+  EXPECT_EQ(encode(byte_level("gpt-2"), "a", {}), (Ids{'a'}));
+  EXPECT_EQ(encode(byte_level("llama-bpe"), "a", {}), (Ids{259, 'a'}));
+  GgufMetadata metadata = byte_level("gpt-2");
+  metadata["tokenizer.ggml.add_bos_token"] = true;
+  metadata["tokenizer.ggml.add_eos_token"] = true;
+  metadata["tokenizer.ggml.eos_token_id"] = uint64_t{258};
+  EXPECT_EQ(encode(metadata, "a", {}), (Ids{259, 'a', 258}));
+}
+
+TEST(TokenizerGguf, ControlTokensAreSpecialUserDefinedAreNot) {
+  const auto tokenizer = make_gguf_tokenizer(byte_level("gpt-2"), "test.gguf");
+  EXPECT_EQ(tokenizer->encode("<s><u>", kPlain), (Ids{259, 260}));
+  EXPECT_EQ(tokenizer->encode("<s><u>", {false, true}), (Ids{'<', 's', '>', 260}));
+  EXPECT_EQ(tokenizer->decode(Ids{259, 260}, true), "<u>");
+}
+
+void expect_refused(const std::function<void(GgufMetadata&)>& damage, const std::string& part) {
+  GgufMetadata metadata = byte_level("gpt-2");
+  damage(metadata);
+  try {
+    make_gguf_tokenizer(metadata, "test.gguf");
+    ADD_FAILURE() << "accepted; expected a refusal with: " << part;
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("test.gguf"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
+  }
+}
+
+TEST(TokenizerGguf, DamageIsRefused) {
+  expect_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("bert"); }, "bert");
+  expect_refused([](auto& m) { m.erase("tokenizer.ggml.model"); }, "tokenizer.ggml.model");
+  expect_refused([](auto& m) { m["tokenizer.ggml.pre"] = std::string("mystery"); }, "mystery");
+  expect_refused([](auto& m) { m.erase("tokenizer.ggml.tokens"); }, "tokens");
+  expect_refused([](auto& m) { m["tokenizer.ggml.tokens"] = array_of(Strings{"a", "a"}); }, "token_type");
+  expect_refused([](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>{1}); },
+                 "expected 261");
+  expect_refused([](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>(261, 9)); },
+                 "found 9");
+  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"ab"}); }, "merge 0");
+  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"a b", "a b"}); }, "both");
+  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"a z"}); }, "does not have");
+  expect_refused([](auto& m) { m["tokenizer.ggml.bos_token_id"] = uint64_t{1} << 60; }, "bos_token_id");
+  expect_refused(
+      [](auto& m) {
+        m.erase("tokenizer.ggml.token_type");
+        m["tokenizer.ggml.tokens"] = array_of(Strings{"a", "b", "a"});
+        m["tokenizer.ggml.merges"] = array_of(Strings{});
+        m.erase("tokenizer.ggml.bos_token_id");
+      },
+      "two ids");
+  expect_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("llama"); }, "scores");
+}
+
+}  // namespace
+}  // namespace ropescope::testing
