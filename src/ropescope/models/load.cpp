@@ -96,7 +96,9 @@ void warn_of_extras(const Checkpoint& checkpoint, const std::vector<Slot>& slots
   for (const Slot& slot : slots) expected.insert(slot.name);
   std::vector<std::string> extra;
   for (const TensorInfo& info : checkpoint.tensors()) {
-    const bool buffer = info.name.find("rotary_emb.inv_freq") != std::string::npos;
+    // The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
+    const bool buffer =
+        info.name.find("rotary_emb.inv_freq") != std::string::npos || info.name == "rope_freqs.weight";
     if (!buffer && expected.count(info.name) == 0) extra.push_back(info.name);
   }
   if (!extra.empty()) {
