@@ -56,8 +56,12 @@ RopeConfig rope_override(const Arguments& arguments, RopeConfig base) {
     fresh.theta = base.theta;
     fresh.original_max_position_embeddings = base.original_max_position_embeddings;
     fresh.partial_rotary_factor = base.partial_rotary_factor;
-    base = parse_rope_scaling(parse_json(arguments.get<std::string>("rope-scaling"), "--rope-scaling"), fresh,
-                              "--rope-scaling");
+    try {
+      const Json scaling = parse_json(arguments.get<std::string>("rope-scaling"), "--rope-scaling");
+      base = parse_rope_scaling(scaling, fresh, "--rope-scaling");
+    } catch (const InputError& error) {
+      throw UsageError("{}", error.what());  // a flag, not a file
+    }
   }
   if (arguments.values.count("rope-theta") > 0) {
     base.theta = arguments.get<double>("rope-theta");

@@ -220,8 +220,10 @@ TEST_F(Trace, FlagsThatCannotBeAreUsageErrors) {
   for (const std::string& flags :
        {model(), model() + " --text hi " + tokens, tokens, model() + " " + tokens + "--dump logitz",
         model() + " " + tokens + "--layers 3", model() + " " + tokens + "--generate 0",
-        model() + " " + tokens + "--rope-theta -1", model() + " " + tokens + "--pairing half",
-        model() + " --tensors x.safetensors"}) {
+        model() + " " + tokens + "--rope-theta -1",
+        model() + " " + tokens + "--rope-scaling '{\"rope_type\":'",
+        model() + " " + tokens + "--rope-scaling '{\"rope_type\":\"yarm\",\"factor\":4}'",
+        model() + " " + tokens + "--pairing half", model() + " --tensors x.safetensors"}) {
     const CommandResult result = trace(flags);
     EXPECT_EQ(result.exit_code, 2) << flags << "\n" << result.err;
   }
