@@ -22,7 +22,8 @@ inline Rng make_rng(uint64_t seed, std::initializer_list<uint64_t> keys) {
     return x ^ (x >> 31);
   };
   uint64_t state = mix(seed);
-  for (const uint64_t key : keys) state = mix(state ^ mix(key));
+  // (mixing the key as well would make (a, b) and (b, a) the same stream)
+  for (const uint64_t key : keys) state = mix(state ^ key);
   return Rng(state);
 }
 
