@@ -57,5 +57,7 @@ do_once "$output/simulation.h5" "$ropescope" simulate --dim 128 --mean 0,0.5,1,1
 
 echo
 cat "$output/decay.txt"
-printf '\nresult files: %s\n' "$output"/{samples,decay,simulation}.h5
-printf 'figures:      %s\n' "$output"/*.png
+printf '\nresult files:\n'
+printf '  %s\n' "$output"/{samples,decay,simulation}.h5
+printf 'figures:\n'
+printf '  %s\n' "$output"/*.png
