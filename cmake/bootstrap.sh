@@ -110,7 +110,7 @@ pip_install() {
 # The wheel is for Python 3.11 and later; older Pythons (Ubuntu 22.04) unpack it all the same, since only its C++
 # libraries are used.
 foreign_wheel_flags() {
-  "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 11))' && return 0
+  "$venv/bin/python" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' && return 0
   local flags="--target $venv/libtorch --upgrade --only-binary=:all: --implementation cp --python-version 3.12"
   flags+=" --abi cp312 --abi abi3 --abi none"
   local tag
