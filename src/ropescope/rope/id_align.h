@@ -1,0 +1,44 @@
+// The mapping of ID-Align (arXiv 2505.21465, Appendix B): the raster of thumbnail ids resized to the
+// high-resolution grid, so that every high-resolution token names one thumbnail cell.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ropescope/rope/layout.h"
+
+namespace ropescope {
+
+/// nearest: row floor(r H0/H1), column floor(c W0/W1), in exact integers (torch's float32 product is one less
+/// for some grids from 74 rows on). nearest-exact: floor((r + 1/2) H0/H1) as torch computes it, in float32.
+/// bilinear: the ids y W0 + x interpolated (half-pixel centres, float32) and rounded, which mixes rows.
+enum class ResizeRule { kNearest, kNearestExact, kBilinear };
+
+std::vector<std::string> resize_rule_names();
+/// Throws UsageError naming what exists.
+ResizeRule parse_resize_rule(const std::string& name);
+
+class AlignedRaster {
+ public:
+  /// Memory grows with high_h + high_w (nearest rules), with high_h * high_w for bilinear.
+  AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w, ResizeRule rule);
+
+  /// Thumbnail cell (y W0 + x) of the high-resolution token at row, column.
+  int64_t cell(int64_t row, int64_t column) const {
+    return rule_ == ResizeRule::kBilinear
+               ? mixed_[static_cast<size_t>(row * high_w_ + column)]
+               : rows_[static_cast<size_t>(row)] + columns_[static_cast<size_t>(column)];
+  }
+  /// Cell of the last token of a row; of a row without tokens (a very narrow picture), the thumbnail row's
+  /// last.
+  int64_t last_cell_of_row(int64_t row) const;
+
+ private:
+  int64_t high_w_, thumbnail_w_;
+  ResizeRule rule_;
+  std::vector<int64_t> rows_, columns_;  // rows_ already times W0
+  std::vector<int64_t> mixed_;
+};
+
+}  // namespace ropescope

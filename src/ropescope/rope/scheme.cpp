@@ -1,0 +1,203 @@
+#include "ropescope/rope/scheme.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/ranges.h>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/rope/scheme_parser.h"
+
+namespace ropescope {
+
+namespace {
+
+// Writes positions segment by segment into memory that is allocated once.
+class Placement {
+ public:
+  Placement(const PositionDesign& design, const Layout& layout) : design_(design), tokens_(layout.tokens()) {
+    axes_ = design.axes();
+    positions_.coordinates = at::empty({axes_, tokens_}, at::kDouble);
+    positions_.modality = at::empty({tokens_}, at::kByte);
+    positions_.raster = at::empty({tokens_}, at::kInt);
+    coordinates_ = positions_.coordinates.data_ptr<double>();
+    modality_ = positions_.modality.data_ptr<uint8_t>();
+    raster_ = positions_.raster.data_ptr<int32_t>();
+    if (design.anchored()) {
+      positions_.anchors = at::empty({axes_, tokens_}, at::kDouble);
+      anchors_ = positions_.anchors.data_ptr<double>();
+    }
+    for (const Segment& segment : layout.segments) add(segment);
+  }
+
+  Positions finish() {
+    positions_.next = base_;
+    if (anchors_ != nullptr) positions_.next_anchor = tokens_ > 0 ? anchors_[tokens_ - 1] : 0;
+    return std::move(positions_);
+  }
+
+ private:
+  CoordinateRows rows() const {
+    CoordinateRows result{};
+    for (int64_t axis = 0; axis < axes_; ++axis) {
+      result[static_cast<size_t>(axis)] = coordinates_ + axis * tokens_ + done_;
+    }
+    return result;
+  }
+
+  void anchor(int64_t count, double value) {
+    if (anchors_ == nullptr) return;
+    for (int64_t axis = 0; axis < axes_; ++axis) {
+      std::fill_n(anchors_ + axis * tokens_ + done_, count, value);
+    }
+  }
+
+  void mark(int64_t first, int64_t count, Modality modality, int32_t raster) {
+    std::fill_n(modality_ + first, count, static_cast<uint8_t>(modality));
+    std::fill_n(raster_ + first, count, raster);
+  }
+
+  void add(const Segment& segment) {
+    if (segment.kind == Segment::Kind::kText) {
+      add_text(segment.text);
+    } else if (segment.kind == Segment::Kind::kAnyres) {
+      add_anyres(segment);
+    } else {
+      add_grid(segment);
+    }
+    done_ += segment.tokens();
+  }
+
+  void add_text(int64_t count) {
+    const CoordinateRows out = rows();
+    for (int64_t axis = 0; axis < axes_; ++axis) {
+      double* row = out[static_cast<size_t>(axis)];
+      const bool zero = axis > 0 && design_.text_spatial_zero();
+      for (int64_t i = 0; i < count; ++i) row[i] = zero ? 0.0 : base_ + static_cast<double>(i);
+    }
+    // Text pieces that touch are one run.
+    const bool continues = done_ > 0 && modality_[done_ - 1] == static_cast<uint8_t>(Modality::kText);
+    anchor(count, continues && anchors_ != nullptr ? anchors_[done_ - 1] : base_);
+    mark(done_, count, Modality::kText, -1);
+    base_ += static_cast<double>(count);
+  }
+
+  void add_grid(const Segment& segment) {
+    anchor(segment.tokens(), base_);
+    base_ = design_.place(segment.grid, base_, rows());
+    const Modality modality = segment.kind == Segment::Kind::kVideo ? Modality::kVideo : Modality::kImage;
+    const int64_t frame = segment.grid.h * segment.grid.w;
+    for (int64_t tau = 0; tau < segment.grid.t; ++tau) mark(done_ + tau * frame, frame, modality, rasters_++);
+  }
+
+  void add_anyres(const Segment& segment) {
+    anchor(segment.tokens(), base_);
+    base_ = design_.place_anyres(segment, base_, rows());
+    const int64_t thumbnail = segment.grid.tokens();
+    mark(done_, thumbnail, Modality::kImage, rasters_++);
+    int64_t at = done_ + thumbnail;
+    const int32_t high = rasters_++;
+    if (segment.single_tile) mark(at, segment.newline_tokens(), Modality::kNewline, high);
+    for (int64_t row = 0; row < segment.high_h; ++row) {
+      mark(at, segment.high_w, Modality::kHighRes, high);
+      at += segment.high_w;
+      if (segment.newline) mark(at++, 1, Modality::kNewline, high);
+    }
+  }
+
+  const PositionDesign& design_;
+  int64_t tokens_ = 0, axes_ = 1, done_ = 0;
+  int32_t rasters_ = 0;
+  double base_ = 0;
+  Positions positions_;
+  double* coordinates_ = nullptr;
+  double* anchors_ = nullptr;
+  uint8_t* modality_ = nullptr;
+  int32_t* raster_ = nullptr;
+};
+
+}  // namespace
+
+double Positions::largest() const {
+  return coordinates.numel() == 0 ? -1.0 : coordinates.max().item<double>();
+}
+
+Scheme::Scheme(const std::string& text) : text_(text) {
+  const std::vector<SchemePart> parts = parse_scheme_parts(text);
+  for (const SchemePart& part : parts) design_ = part.definition->make(part.parameters, design_);
+  const SchemePart& design = parts.front();
+  allocation_ = &find_allocation(design.allocation.empty() ? design.definition->allocation(design.parameters)
+                                                           : design.allocation);
+  const bool one_axis = allocation_->name == "single" || allocation_->name == "none";
+  if (design_->axes() == 1 && !one_axis) {
+    throw UsageError("scheme \"{}\": the allocation {} needs three coordinates, and {} has one", text,
+                     allocation_->name, design.definition->name);
+  }
+  sections_ = design.parameters.integers("sections", 3);
+  if (sections_ && !allocation_->takes_sections) {
+    throw UsageError("scheme \"{}\": sections: the allocation {} takes none", text, allocation_->name);
+  }
+  base_scale_ = design.parameters.positive("base_scale", 1.0);
+  log_freq_scale_ = design.parameters.positive("log_freq_scale", 1.0);
+}
+
+Positions Scheme::positions(const Layout& layout, std::optional<int64_t> layer) const {
+  const auto at_layer = layer ? design_->at_layer(*layer) : nullptr;
+  return Placement(at_layer ? *at_layer : *design_, layout).finish();
+}
+
+at::Tensor Scheme::generated_positions(const Positions& prompt, int64_t first, int64_t count) const {
+  const at::Tensor ids = at::arange(first, first + count, at::kDouble).add(prompt.next);
+  at::Tensor result = ids.unsqueeze(0).repeat({axes(), 1});
+  if (design_->text_spatial_zero()) result.narrow(0, 1, axes() - 1).zero_();
+  return result;
+}
+
+double Scheme::rope_theta(double theta) const { return std::pow(theta * base_scale_, 1.0 / log_freq_scale_); }
+
+Frequencies Scheme::frequencies(const RopeConfig& config, int64_t head_dim, int64_t kv_heads,
+                                int64_t max_position_embeddings, double sequence_length) const {
+  RopeConfig scaled = config;
+  if (base_scale_ != 1 || log_freq_scale_ != 1) scaled.theta = rope_theta(config.theta);
+  Frequencies result = make_frequencies(scaled, head_dim, max_position_embeddings, sequence_length);
+  result.axis = allocate_axes(*allocation_, sections_, result.inv_freq.size(0), kv_heads, text_);
+  // A table without any rotation must not scale either.
+  if (allocation_->name == "none") result.attention_scale = 1.0;
+  return result;
+}
+
+std::optional<int64_t> Scheme::sectioned_heads() const {
+  if (!allocation_->per_head) return std::nullopt;
+  return sections_ ? (*sections_)[0] + (*sections_)[1] + (*sections_)[2] : 8;
+}
+
+std::optional<int64_t> Scheme::sectioned_channels() const {
+  if (allocation_->per_head || !sections_) return std::nullopt;
+  return (*sections_)[0] + (*sections_)[1] + (*sections_)[2];
+}
+
+at::Tensor allowed_pairs(const Scheme& scheme, const Positions& positions) {
+  const at::Tensor order = at::arange(positions.tokens(), at::kLong);
+  const at::Tensor causal = order.unsqueeze(0).le(order.unsqueeze(1));
+  if (!scheme.rings()) return causal;
+  const at::Tensor ids = positions.coordinates[0], raster = positions.raster;
+  const at::Tensor same = raster.unsqueeze(0).eq(raster.unsqueeze(1)).logical_and(raster.ge(0).unsqueeze(0));
+  return causal.logical_and(same.logical_not())
+      .logical_or(same.logical_and(ids.unsqueeze(0).le(ids.unsqueeze(1))));
+}
+
+at::Tensor alibi_bias(const std::vector<double>& slopes, const Positions& positions) {
+  const at::Tensor ids = positions.coordinates[0];
+  const at::Tensor order = at::arange(positions.tokens(), at::kLong);
+  const at::Tensor hidden = order.unsqueeze(0).gt(order.unsqueeze(1));
+  const at::Tensor distance =
+      ids.unsqueeze(1).sub(ids.unsqueeze(0)).abs().masked_fill(hidden, 0.0).to(at::kFloat);
+  const at::Tensor slope = at::tensor(slopes, at::kFloat).view({-1, 1, 1});
+  return distance.unsqueeze(0).mul(slope).neg();
+}
+
+}  // namespace ropescope

@@ -1,0 +1,14 @@
+// The grid of M-RoPE, used by mrope, mrope-interleave, mhrope and grape: t = b + s tau, h = b + y, w = b + x;
+// next = b + max(s(T-1), H-1, W-1) + 1. With spatial reset h = y, w = x (arXiv 2510.23095, section 4).
+#pragma once
+
+#include <memory>
+
+#include "ropescope/rope/schemes/spatial_design.h"
+
+namespace ropescope {
+
+/// `spatial_reset` is read from the parameters, off unless said.
+std::shared_ptr<const PositionDesign> make_mrope_design(const Parameters& parameters, double temporal_stride);
+
+}  // namespace ropescope

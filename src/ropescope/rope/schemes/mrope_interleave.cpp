@@ -1,0 +1,18 @@
+#include "ropescope/rope/schemes/mrope_design.h"
+#include "ropescope/rope/schemes/registry.h"
+
+namespace ropescope {
+
+extern const SchemeDefinition kMropeInterleave = {
+    "mrope-interleave",
+    "M-RoPE's ids with t, h, w channels interleaved over the whole spectrum",
+    "Revisiting Multimodal Positional Encoding, arXiv 2510.23095",
+    spatial_parameters("1", {{"spatial_reset", "false", "rows and columns start at 0 in every block"}}),
+    interleaved_allocation,
+    [](const Parameters& parameters, std::shared_ptr<const PositionDesign>) {
+      return make_mrope_design(parameters, 1.0);
+    },
+    "",
+    {}};
+
+}  // namespace ropescope
