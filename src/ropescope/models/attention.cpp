@@ -15,6 +15,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/attention_rows.h"
 
 namespace ropescope {
 
@@ -124,23 +125,7 @@ at::Tensor AttentionPlan::visible_rows(const std::vector<int64_t>& query_index) 
 
 at::Tensor AttentionPlan::rows(const at::Tensor& q, const at::Tensor& k,
                                const std::vector<int64_t>& query_index) const {
-  for (const int64_t query : query_index) {
-    if (query < 0 || query >= tokens_) {
-      throw InputError("attention rows: expected queries 0 to {}, found {}", tokens_ - 1, query);
-    }
-  }
-  const int64_t heads = q.size(1), kv_heads = k.size(1), dim = q.size(3);
-  const auto count = static_cast<int64_t>(query_index.size());
-  const at::Tensor index = at::tensor(query_index, at::kLong).to(q.device());
-  // All queries of a key/value head at once: [B, K, (H/K) n, D] x [B, K, D, S].
-  const at::Tensor chosen =
-      q.index_select(2, index).to(at::kFloat).reshape({q.size(0), kv_heads, heads / kv_heads * count, dim});
-  const at::Tensor scores = at::matmul(chosen, k.to(at::kFloat).transpose(2, 3))
-                                .mul(1.0 / std::sqrt(static_cast<double>(dim)))
-                                .view({q.size(0), heads, count, k.size(2)});
-  const at::Tensor hidden = visible_rows(query_index).logical_not();
-  // A row without keys is softmax of infinities: not a number, and by definition zero.
-  return scores.masked_fill(hidden, kNegativeInfinity).softmax(-1).masked_fill(hidden, 0.0);
+  return softmax_of_visible(score_rows(q, k, query_index), visible_rows(query_index).logical_not());
 }
 
 }  // namespace ropescope
