@@ -139,6 +139,52 @@ TEST(Figure, LongCurvesKeepTheirExtremesAndStaySmall) {
   EXPECT_NE(script.find("222222 7.25"), std::string::npos);
 }
 
+Panel raster_panel(int64_t rows, int64_t columns) {
+  Panel panel;
+  panel.title = "raster";
+  panel.raster = Raster{};
+  panel.raster->rows = rows;
+  panel.raster->columns = columns;
+  for (int64_t i = 0; i < rows * columns; ++i) panel.raster->values.push_back(static_cast<double>(i));
+  panel.raster->label = "id";
+  return panel;
+}
+
+TEST(FigureRaster, CellsAreSquareAndTheFirstRowIsOnTop) {
+  const TemporaryFolder folder;
+  Figure figure;
+  figure.title = "rasters beside curves";
+  figure.panels = {raster_panel(4, 6), raster_panel(8, 3), simple_figure().panels[0]};
+  figure.panels[0].raster->values[7] = NAN;
+  figure.panels[0].raster->marks = {{5, 0}};
+  figure.panels[1].raster->colour_bar = false;
+  figure.columns = 3;
+  figure.panel_height_cm = 5;
+  draw_figure(figure, folder.path("f.png"), false);
+  draw_figure(figure, folder.path("f.svg"), false);
+  const std::string svg = read_file(folder.path("f.svg"));
+  for (const char* text : {"raster", "id", "distance (tokens)"}) {
+    EXPECT_NE(svg.find(text), std::string::npos) << text;
+  }
+
+  const std::string script = figure_script(figure, ".png");
+  EXPECT_NE(script.find("yrange [3.5:-0.5]"), std::string::npos);
+  EXPECT_NE(script.find("circle at first 5,0"), std::string::npos);
+  const auto margin = [&](const char* name, double page_cm) {
+    const std::string key = std::string("set ") + name + "margin at screen ";
+    return std::stod(script.substr(script.find(key) + key.size())) * page_cm;
+  };
+  const double height_cm = 5 + 0.75 + 0.25 + 0.42;  // panels, title, a line of legend
+  const double width = margin("r", 17) - margin("l", 17);
+  const double height = margin("t", height_cm) - margin("b", height_cm);
+  EXPECT_NEAR(width / 6, height / 4, 1e-3);
+
+  figure.panels[0].raster->values.assign(24, NAN);
+  EXPECT_THROW(figure_script(figure, ".png"), InputError);
+  figure.panels[0].raster->values.pop_back();
+  EXPECT_THROW(figure_script(figure, ".png"), InternalError);
+}
+
 TEST(FigureLabels, TicksAndNumbers) {
   EXPECT_EQ(number_label(1e4), "10⁴");
   EXPECT_EQ(number_label(1e12), "10¹²");

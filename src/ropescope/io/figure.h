@@ -38,6 +38,16 @@ struct HeatMap {
   std::optional<double> limit;
 };
 
+/// A picture of cells: values[r * columns + c] with row 0 on top, cells square, viridis. NaN stays grey.
+struct Raster {
+  int64_t rows = 0, columns = 0;
+  std::vector<double> values;
+  std::string label;                               ///< of the colour bar, with its unit
+  std::optional<double> low, high;                 ///< ends of the colour bar; unset: from the values
+  bool colour_bar = true;                          ///< panels that share a range may leave it out
+  std::vector<std::pair<double, double>> marks{};  ///< {column, row} of cells with a ring around them
+};
+
 struct Axis {
   std::string label;  ///< with its unit
   bool log = false;
@@ -49,8 +59,9 @@ struct Panel {
   std::string title;
   Axis x, y;
   std::vector<Series> series;
-  std::optional<HeatMap> map;  ///< instead of series
-  bool zero_line = false;      ///< a thin line at y = 0
+  std::optional<HeatMap> map;    ///< instead of series
+  std::optional<Raster> raster;  ///< instead of series; without axes
+  bool zero_line = false;        ///< a thin line at y = 0
 };
 
 /// Panels fill rows of `columns`. One legend below serves all panels: series with the same label must look

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/io/figure_raster.h"
 #include "ropescope/io/gnuplot.h"
 
 namespace ropescope {
@@ -353,9 +354,17 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
   for (int i = 0; i < panels; ++i) {
     const Panel& panel = figure.panels[static_cast<size_t>(i)];
     check(panel);
-    if (panel.series.empty() && !panel.map) throw InternalError("figure: panel \"{}\" is empty", panel.title);
+    if (panel.series.empty() && !panel.map && !panel.raster)
+      throw InternalError("figure: panel \"{}\" is empty", panel.title);
     const double width = figure.width_cm / columns, left = width * (i % columns);
     const double top = height_cm - title_cm - figure.panel_height_cm * (i / columns);
+    const std::string prefix = fmt::format("p{}", i);
+    if (panel.raster) {
+      script += raster_commands(panel, {left, left + width, top - figure.panel_height_cm, top},
+                                figure.width_cm, height_cm, prefix + "r");
+      if (i == 0) script += "unset label 1\n";
+      continue;
+    }
     const double plot_top = top - (panel.title.empty() ? kTopCm : kTitleCm);
     const double plot_bottom = top - figure.panel_height_cm + kBottomCm;
     const double plot_right = left + width - (panel.map ? kColourBarCm : kRightCm);
@@ -371,7 +380,6 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
           (plot_right + kBarGapCm) / figure.width_cm, plot_bottom / height_cm, kBarWidthCm / figure.width_cm,
           (plot_top - plot_bottom) / height_cm);
     }
-    const std::string prefix = fmt::format("p{}", i);
     script += panel.map ? map_commands(panel, prefix) : curve_commands(panel, prefix);
     if (i == 0) script += "unset label 1\n";
   }

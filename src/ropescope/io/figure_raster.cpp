@@ -1,0 +1,130 @@
+#include "ropescope/io/figure_raster.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/io/gnuplot.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr double kMarginCm = 0.15, kTitleCm = 0.6;
+constexpr double kBarGapCm = 0.12, kBarWidthCm = 0.22, kBarNumbersCm = 0.95, kBarLabelCm = 0.55;
+
+struct ColourRange {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+};
+
+ColourRange colour_range(const Raster& raster) {
+  ColourRange range;
+  for (const double value : raster.values) {
+    if (!std::isfinite(value)) continue;
+    range.low = std::min(range.low, value);
+    range.high = std::max(range.high, value);
+  }
+  if (range.low > range.high) {
+    throw InputError("figure: the raster \"{}\" has no finite values to draw", raster.label);
+  }
+  range.low = raster.low.value_or(range.low);
+  range.high = raster.high.value_or(range.high);
+  // One colour for one value; gnuplot refuses an empty range.
+  if (!(range.high > range.low)) range.high = range.low + std::max(1e-9, std::abs(range.low) * 1e-6);
+  return range;
+}
+
+/// 1, 2 or 5 times a power of ten, so that about `count` steps cover `width`.
+double nice_step(double width, int count) {
+  const double rough = width / count, power = std::pow(10.0, std::floor(std::log10(rough)));
+  for (const double digit : {1.0, 2.0, 5.0}) {
+    if (digit * power >= rough) return digit * power;
+  }
+  return 10 * power;
+}
+
+std::string data_block(const Raster& raster, const std::string& name) {
+  std::string block = fmt::format("${} << EOD\n", name);
+  for (int64_t r = 0; r < raster.rows; ++r) {
+    for (int64_t c = 0; c < raster.columns; ++c) {
+      const double value = raster.values[static_cast<size_t>(r * raster.columns + c)];
+      block += std::isfinite(value) ? fmt::format("{:.7g} ", value) : "NaN ";
+    }
+    block += "\n";
+  }
+  return block + "EOD\n";
+}
+
+}  // namespace
+
+std::string raster_commands(const Panel& panel, const PageBox& box, double page_width_cm,
+                            double page_height_cm, const std::string& name) {
+  const Raster& raster = *panel.raster;
+  if (raster.rows < 1 || raster.columns < 1 ||
+      raster.values.size() != static_cast<size_t>(raster.rows * raster.columns)) {
+    throw InternalError("figure: the raster of panel \"{}\" has the wrong number of values", panel.title);
+  }
+  const ColourRange range = colour_range(raster);
+  const double bar_cm =
+      raster.colour_bar ? kBarGapCm + kBarWidthCm + kBarNumbersCm + (raster.label.empty() ? 0.0 : kBarLabelCm)
+                        : 0.0;
+  // Cells are squares: the raster takes what fits, in the middle of its place.
+  const double most_width = box.right - box.left - 2 * kMarginCm - bar_cm;
+  const double most_height = box.top - box.bottom - kTitleCm - kMarginCm;
+  const double cell = std::min(most_width / static_cast<double>(raster.columns),
+                               most_height / static_cast<double>(raster.rows));
+  const double width = cell * static_cast<double>(raster.columns),
+               height = cell * static_cast<double>(raster.rows);
+  const double left = box.left + kMarginCm + 0.5 * (most_width - width), right = left + width;
+  const double top = box.top - kTitleCm - 0.5 * (most_height - height), bottom = top - height;
+  const auto x = [&](double cm) { return cm / page_width_cm; };
+  const auto y = [&](double cm) { return cm / page_height_cm; };
+
+  std::string text = data_block(raster, name);
+  text += fmt::format(
+      "set lmargin at screen {:.6f}\nset rmargin at screen {:.6f}\nset tmargin at screen {:.6f}\nset bmargin "
+      "at "
+      "screen {:.6f}\n",
+      x(left), x(right), y(top), y(bottom));
+  text += fmt::format(
+      "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset grid\nunset "
+      "logscale\nset xrange [-0.5:{}.5]\nset yrange [{}.5:-0.5]\n",
+      gnuplot_quoted(panel.title), raster.columns - 1, raster.rows - 1);
+  std::string palette;
+  for (int i = 0; i <= 8; ++i) {
+    palette += fmt::format("{}{} '{}'", i == 0 ? "" : ", ", i, ordered_colour(i / 8.0));
+  }
+  text +=
+      fmt::format("set palette defined ({})\nset cbrange [{:.8g}:{:.8g}]\n", palette, range.low, range.high);
+  if (raster.colour_bar) {
+    text += fmt::format(
+        "set colorbox vertical user origin screen {:.6f}, screen {:.6f} size screen {:.6f}, screen "
+        "{:.6f}\nset "
+        "cblabel {}\nset cbtics {:.3g} format '%g'\n",
+        x(right + kBarGapCm), y(bottom), x(kBarWidthCm), y(height), gnuplot_quoted(raster.label),
+        nice_step(range.high - range.low, 4));
+  } else {
+    text += "unset colorbox\n";
+  }
+  int object = 1;
+  text += fmt::format(
+      "set object {} rectangle from graph 0,0 to graph 1,1 behind fc rgb '#bbbbbb' fs noborder\n", object);
+  // A white ring inside a black one shows on every colour.
+  for (const auto& [column, row] : raster.marks) {
+    const double radius = 0.75 + 0.012 * static_cast<double>(std::max(raster.rows, raster.columns));
+    for (const auto& [colour, line] : {std::pair("#000000", 2.0), std::pair("#ffffff", 0.9)}) {
+      text += fmt::format(
+          "set object {} circle at first {:.6g},{:.6g} size first {:.4g} front fs empty border rgb '{}' lw "
+          "{}\n",
+          ++object, column, row, radius, colour, line);
+    }
+  }
+  text += fmt::format("plot ${} matrix with image notitle\n", name);
+  for (; object > 0; --object) text += fmt::format("unset object {}\n", object);
+  return text;
+}
+
+}  // namespace ropescope
