@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "ropescope/rope/id_align.h"
 #include "ropescope/rope/layout.h"
 
 namespace ropescope {
@@ -44,8 +45,10 @@ class PositionDesign {
   /// Queries take anchored ids against keys of the other modality (DIPE).
   virtual bool anchored() const { return false; }
 
-  /// High-resolution tokens inherit their thumbnail token's coordinates (ID-Align).
-  virtual bool aligned() const { return false; }
+  /// How high-resolution tokens find the thumbnail token whose coordinates they inherit (ID-Align); none
+  /// where they do not inherit.
+  virtual std::optional<ResizeRule> alignment() const { return std::nullopt; }
+  bool aligned() const { return alignment().has_value(); }
 
   /// Slopes of a linear distance bias, one a head (ALiBi); empty without.
   virtual std::vector<double> bias_slopes(int64_t /*heads*/) const { return {}; }
@@ -72,7 +75,7 @@ class DesignModifier : public PositionDesign {
   }
   bool rings() const override { return inner_->rings(); }
   bool anchored() const override { return inner_->anchored(); }
-  bool aligned() const override { return inner_->aligned(); }
+  std::optional<ResizeRule> alignment() const override { return inner_->alignment(); }
   std::vector<double> bias_slopes(int64_t heads) const override { return inner_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const override { return inner_->bias_heads(); }
 

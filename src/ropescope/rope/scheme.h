@@ -83,6 +83,7 @@ class Scheme {
   bool rings() const { return design_->rings(); }
   bool anchored() const { return design_->anchored(); }
   bool aligned() const { return design_->aligned(); }
+  std::optional<ResizeRule> alignment() const { return design_->alignment(); }
   /// ALiBi's slopes for `heads` heads, or for as many as the text names; empty for other schemes.
   std::vector<double> bias_slopes(int64_t heads) const { return design_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const { return design_->bias_heads(); }

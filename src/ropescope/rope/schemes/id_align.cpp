@@ -17,7 +17,7 @@ class IdAlignDesign : public DesignModifier {
   IdAlignDesign(std::shared_ptr<const PositionDesign> inner, ResizeRule resize, NewlineRule newline)
       : DesignModifier(std::move(inner)), resize_(resize), newline_(newline) {}
 
-  bool aligned() const override { return true; }
+  std::optional<ResizeRule> alignment() const override { return resize_; }
 
   double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
     if (block.single_tile) return DesignModifier::place_anyres(block, base, rows);

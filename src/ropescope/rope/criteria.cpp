@@ -1,0 +1,283 @@
+#include "ropescope/rope/criteria.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/rope/affine_fit.h"
+#include "ropescope/rope/visual_runs.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr int64_t kBins = 8;
+constexpr double kAffineTolerance = 1e-4;  // above the float32 sums of the public code
+/// Coordinates nearer than this are one: no channel turns by more than this many radians between them.
+constexpr double kSamePosition = 1e-6;
+
+struct UsedAxes {
+  std::vector<size_t> all;
+  bool t = false;
+};
+
+UsedAxes used_axes(const Frequencies& frequencies) {
+  UsedAxes used;
+  for (int64_t axis = 0; axis < 3; ++axis) {
+    if (frequencies.axis.eq(axis).any().item<bool>()) used.all.push_back(static_cast<size_t>(axis));
+  }
+  used.t = !used.all.empty() && used.all.front() == 0;
+  return used;
+}
+
+using RowPointers = std::array<const double*, 3>;
+
+RowPointers row_pointers(const at::Tensor& coordinates) {
+  RowPointers rows{};
+  for (int64_t axis = 0; axis < coordinates.size(0); ++axis) {
+    rows[static_cast<size_t>(axis)] = coordinates.const_data_ptr<double>() + axis * coordinates.size(1);
+  }
+  return rows;
+}
+
+// Tokens of one cell are meant to share their coordinates. Without ID-Align every token is a cell of its own.
+std::vector<int64_t> intended_cells(const Scheme& scheme, const std::vector<VisualRun>& runs,
+                                    const Positions& positions) {
+  std::vector<int64_t> cells(static_cast<size_t>(positions.tokens()));
+  for (size_t token = 0; token < cells.size(); ++token) cells[token] = static_cast<int64_t>(token);
+  if (!scheme.alignment()) return cells;
+  const RowPointers rows = row_pointers(positions.coordinates);
+  const auto same_place = [&](int64_t a, int64_t b) {
+    return std::all_of(rows.begin(), rows.begin() + scheme.axes(),
+                       [&](const double* row) { return row[a] == row[b]; });
+  };
+  for (const VisualRun& run : runs) {
+    for (const VisualBlock& block : run.blocks) {
+      const Segment& segment = *block.segment;
+      if (segment.kind != Segment::Kind::kAnyres || segment.single_tile) continue;
+      const std::vector<int64_t> own = own_cells(segment, *scheme.alignment());
+      int64_t token = block.first + segment.grid.tokens();
+      const int64_t first_newline = token + segment.high_w;
+      for (int64_t row = 0; row < segment.high_h; ++row) {
+        for (int64_t column = 0; column < segment.high_w; ++column, ++token) {
+          cells[static_cast<size_t>(token)] =
+              block.first + own[static_cast<size_t>(row * segment.high_w + column)];
+        }
+        if (!segment.newline) continue;
+        // A newline inherits the cell of its row's last token, or is of the picture's newlines.
+        const bool inherits = segment.high_w > 0 && same_place(token, token - 1);
+        cells[static_cast<size_t>(token)] = inherits ? cells[static_cast<size_t>(token - 1)] : first_newline;
+        ++token;
+      }
+    }
+  }
+  return cells;
+}
+
+struct Place {
+  std::array<int64_t, 3> at{};  // coordinates in steps of kSamePosition; unused axes 0
+  int64_t cell = -1;            // -1 for text
+  bool operator<(const Place& other) const { return std::tie(at, cell) < std::tie(other.at, other.cell); }
+};
+
+void append_places(std::vector<Place>& places, const at::Tensor& coordinates, const UsedAxes& used,
+                   const uint8_t* modality, const std::vector<int64_t>& cells) {
+  const RowPointers rows = row_pointers(coordinates);
+  for (int64_t token = 0; token < coordinates.size(1); ++token) {
+    Place place;
+    for (const size_t axis : used.all) place.at[axis] = std::llround(rows[axis][token] / kSamePosition);
+    if (modality != nullptr && modality[token] != 0) place.cell = cells[static_cast<size_t>(token)];
+    places.push_back(place);
+  }
+}
+
+int64_t pairs(int64_t count) { return count * (count - 1) / 2; }
+
+void count_collisions(std::vector<Place> places, Criteria& criteria) {
+  std::sort(places.begin(), places.end());
+  for (size_t begin = 0; begin < places.size();) {
+    size_t end = begin;
+    int64_t text = 0, visual = 0, intended = 0;
+    while (end < places.size() && places[end].at == places[begin].at) {
+      const size_t first_of_cell = end;
+      while (end < places.size() && places[end].at == places[begin].at &&
+             places[end].cell == places[first_of_cell].cell) {
+        ++end;
+      }
+      const auto count = static_cast<int64_t>(end - first_of_cell);
+      if (places[first_of_cell].cell < 0) {
+        text = count;
+      } else {
+        visual += count;
+        intended += pairs(count);
+      }
+    }
+    criteria.visual_text_collisions += text * visual;
+    criteria.visual_visual_collisions += pairs(visual) - intended;
+    begin = end;
+  }
+}
+
+void count_overlaps(const std::vector<VisualRun>& runs, const RowPointers& rows, const UsedAxes& used,
+                    Criteria& criteria) {
+  for (const VisualRun& run : runs) {
+    for (int64_t token = run.first; token < run.first + run.tokens; ++token) {
+      const auto reaches = [&](size_t axis) { return rows[axis][token] >= run.next; };
+      criteria.at_or_after_following_text += std::any_of(used.all.begin(), used.all.end(), reaches);
+      criteria.at_or_before_preceding_text += used.t && run.before && rows[0][token] <= *run.before;
+    }
+  }
+}
+
+// Keeps the raster whose rank falls shortest of what it needs.
+void keep_worst(const AffineFit& fit, const Grid& grid, Criteria& criteria) {
+  const int64_t needed = (grid.t > 1) + (grid.h > 1) + (grid.w > 1);
+  criteria.affine_residual = std::max(criteria.affine_residual, fit.residual);
+  const int64_t lacking = needed - fit.rank, worst = criteria.affine_rank_needed - criteria.affine_rank;
+  if (lacking > worst || (lacking == worst && needed > criteria.affine_rank_needed)) {
+    criteria.affine_rank = fit.rank;
+    criteria.affine_rank_needed = needed;
+  }
+}
+
+void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const RowPointers& rows,
+                 const UsedAxes& used, Criteria& criteria) {
+  const auto place_of = [&](int64_t token) {
+    std::array<double, 3> place{};
+    for (const size_t axis : used.all) place[axis] = rows[axis][token];
+    return place;
+  };
+  for (const VisualRun& run : runs) {
+    for (const VisualBlock& block : run.blocks) {
+      const Segment& segment = *block.segment;
+      const Grid& grid = segment.grid;
+      std::vector<FitPoint> points;
+      for (int64_t i = 0; i < grid.tokens(); ++i) {
+        const int64_t frame = grid.h * grid.w;
+        points.push_back({{static_cast<double>(i / frame), static_cast<double>(i % frame / grid.w),
+                           static_cast<double>(i % grid.w)},
+                          place_of(block.first + i)});
+      }
+      keep_worst(fit_affine(points), grid, criteria);
+      if (segment.high_h * segment.high_w == 0) continue;
+      const auto own = scheme.alignment() ? own_cells(segment, *scheme.alignment()) : std::vector<int64_t>();
+      const int64_t stride = segment.high_w + (segment.newline ? 1 : 0);
+      points.clear();
+      for (int64_t i = 0; i < segment.high_h * segment.high_w; ++i) {
+        const int64_t row = i / segment.high_w, column = i % segment.high_w;
+        const int64_t cell = own.empty() ? 0 : own[static_cast<size_t>(i)];
+        points.push_back({{0.0, static_cast<double>(own.empty() ? row : cell / grid.w),
+                           static_cast<double>(own.empty() ? column : cell % grid.w)},
+                          place_of(block.first + grid.tokens() + row * stride + column)});
+      }
+      Grid high = {1, segment.high_h, segment.high_w};
+      if (!own.empty()) high = {1, std::min(high.h, grid.h), std::min(high.w, grid.w)};
+      keep_worst(fit_affine(points), high, criteria);
+    }
+  }
+}
+
+void measure_coverage(const Frequencies& frequencies, Criteria& criteria) {
+  const int64_t channels = frequencies.axis.size(1), bins = std::min(kBins, channels);
+  const double* frequency = frequencies.inv_freq.const_data_ptr<double>();
+  for (int64_t head = 0; head < frequencies.axis.size(0); ++head) {
+    const int64_t* axis = frequencies.axis.const_data_ptr<int64_t>() + head * channels;
+    std::array<std::array<bool, kBins>, 3> holds{};
+    for (int64_t i = 0; i < channels; ++i) {
+      if (axis[i] < 0 || frequency[i] == 0) continue;
+      holds[static_cast<size_t>(axis[i])][static_cast<size_t>(i * bins / channels)] = true;
+    }
+    for (size_t a = 0; a < 3; ++a) {
+      const auto held = std::count(holds[a].begin(), holds[a].end(), true);
+      criteria.bin_coverage[a] =
+          std::max(criteria.bin_coverage[a], static_cast<double>(held) / static_cast<double>(bins));
+    }
+  }
+}
+
+bool text_counts_up(const Scheme& scheme, const UsedAxes& used, int64_t tokens) {
+  Layout text;
+  text.segments.push_back({});
+  text.segments.back().text = tokens;
+  const Positions positions = scheme.positions(text);
+  const RowPointers rows = row_pointers(positions.coordinates);
+  for (const size_t axis : used.all) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      if (rows[axis][i] != static_cast<double>(i)) return false;
+    }
+  }
+  return true;
+}
+
+bool axes_agree(const at::Tensor& coordinates, const uint8_t* modality, int64_t first, const UsedAxes& used) {
+  const RowPointers rows = row_pointers(coordinates);
+  for (int64_t token = first; token < coordinates.size(1); ++token) {
+    if (modality != nullptr && modality[token] != 0) continue;
+    for (const size_t axis : used.all) {
+      if (rows[axis][token] != rows[used.all.front()][token]) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool Criteria::coherent() const {
+  return visual_text_collisions == 0 && visual_visual_collisions == 0 && at_or_after_following_text == 0 &&
+         at_or_before_preceding_text == 0 && affine_residual < kAffineTolerance &&
+         affine_rank == affine_rank_needed;
+}
+
+bool Criteria::full_frequency() const {
+  return std::all_of(bin_coverage.begin(), bin_coverage.end(), [](double share) { return share == 1.0; });
+}
+
+int64_t kv_heads_of(const Scheme& scheme, std::optional<int64_t> given) {
+  return given ? *given : scheme.sectioned_heads().value_or(1);
+}
+
+Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& positions,
+               const CriteriaOptions& options) {
+  const double length = positions.largest() + 1;
+  const Frequencies frequencies =
+      scheme.frequencies(options.rope, options.head_dim, kv_heads_of(scheme, options.kv_heads),
+                         options.max_position_embeddings, length);
+  const Frequencies own =
+      make_frequencies(options.rope, options.head_dim, options.max_position_embeddings, length);
+  const UsedAxes used = used_axes(frequencies);
+  const std::vector<VisualRun> runs = visual_runs(layout, positions);
+  const RowPointers rows = row_pointers(positions.coordinates);
+  const uint8_t* modality = positions.modality.const_data_ptr<uint8_t>();
+  const at::Tensor generated =
+      scheme.generated_positions(positions, 0, options.generated_tokens).contiguous();
+
+  Criteria criteria;
+  criteria.axes = scheme.axes();
+  if (!used.all.empty()) {
+    std::vector<Place> places;
+    places.reserve(static_cast<size_t>(positions.tokens() + options.generated_tokens));
+    append_places(places, positions.coordinates, used, modality, intended_cells(scheme, runs, positions));
+    append_places(places, generated, used, nullptr, {});
+    count_collisions(std::move(places), criteria);
+  }
+  count_overlaps(runs, rows, used, criteria);
+  fit_rasters(scheme, runs, rows, used, criteria);
+  double ids = 0;
+  int64_t visual = 0;
+  for (const VisualRun& run : runs) {
+    ids += run.ids();
+    visual += run.tokens;
+  }
+  if (visual > 0) criteria.growth_per_visual_token = ids / static_cast<double>(visual);
+  measure_coverage(frequencies, criteria);
+  criteria.text_ids = text_counts_up(scheme, used, std::max<int64_t>(options.generated_tokens, 2));
+  criteria.text_frequencies =
+      frequencies.axis.ge(0).all().item<bool>() && frequencies.inv_freq.equal(own.inv_freq);
+  const int64_t after = runs.empty() ? positions.tokens() : runs.front().first + runs.front().tokens;
+  criteria.text_axes_equal = used.all.empty() || (axes_agree(positions.coordinates, modality, after, used) &&
+                                                  axes_agree(generated, nullptr, 0, used));
+  return criteria;
+}
+
+}  // namespace ropescope
