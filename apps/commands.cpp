@@ -7,6 +7,9 @@ extern const Command kCompare;
 extern const Command kDecay;
 extern const Command kInspect;
 extern const Command kPlot;
+extern const Command kPositions;
+extern const Command kPreprocess;
+extern const Command kPrior;
 extern const Command kSample;
 extern const Command kSimulate;
 extern const Command kTokenize;
@@ -19,7 +22,10 @@ const std::vector<Command>& commands() {
       kTrace,
       kSample,
       kDecay,
+      kPrior,
       kSimulate,
+      kPositions,
+      kPreprocess,
       kCompare,
       kPlot,
   };

@@ -1,0 +1,205 @@
+// ropescope preprocess: what a vision tower gets of an image, and where its tokens lie.
+#include "ropescope/vision/preprocess.h"
+
+#include <charconv>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/vision/image.h"
+
+#include "command.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description settings("Settings", 110, 55);
+  settings.add_options()                                                                          //
+      ("model", po::value<std::string>(), "folder with preprocessor_config.json or config.json")  //
+      ("preset", po::value<std::string>(), "clip, siglip, llava-next-clip or llava-next-siglip")  //
+      ("pinpoints", po::value<std::string>(),
+       "how grid pinpoints are read: hf (height, width) or original (width, height); unless given as the "
+       "model's form does, hf for a preset")  //
+      ("alpha", po::value<std::string>()->default_value("white"),
+       "transparency: white (laid over white, as Hugging Face does) or drop (colours as stored, as the "
+       "original does)")  //
+      ("exif", po::value<std::string>()->default_value("ignore"),
+       "orientation tag: ignore (as the image processors do) or apply (as Hugging Face's loader of paths "
+       "does)");
+  po::options_description data("Images", 110, 55);
+  data.add_options()                                                                                //
+      ("image", po::value<std::string>(), "JPEG, PNG, WebP or TIFF files, separated by commas")     //
+      ("sizes", po::value<std::string>(), "geometry of sizes alone, for example 640x427,1x20000");  //
+  po::options_description output("Output", 110, 55);
+  output.add_options()("output", po::value<std::string>(),
+                       "result file with /image/<i>/{rgb,tiles,pixel_values}");
+  return {settings, data, output};
+}
+
+std::vector<std::string> split_names(const std::string& text, const char* flag) {
+  std::vector<std::string> names;
+  std::stringstream stream(text);
+  for (std::string name; std::getline(stream, name, ',');) {
+    if (name.empty()) throw UsageError("--{}: expected names separated by commas, found an empty one", flag);
+    names.push_back(name);
+  }
+  if (names.empty()) throw UsageError("--{}: expected at least one, found none", flag);
+  return names;
+}
+
+std::array<int64_t, 2> parse_size(const std::string& text) {
+  std::array<int64_t, 2> size{};
+  const char* const last = text.data() + text.size();
+  const auto [middle, first_code] = std::from_chars(text.data(), last, size[0]);
+  const bool has_cross = first_code == std::errc() && middle != last && *middle == 'x';
+  const auto [end, second_code] = std::from_chars(has_cross ? middle + 1 : last, last, size[1]);
+  if (!has_cross || second_code != std::errc() || end != last || size[0] < 1 || size[1] < 1 ||
+      size[0] > INT32_MAX || size[1] > INT32_MAX) {
+    throw UsageError("--sizes: expected WIDTHxHEIGHT like 640x427, found \"{}\"", text);
+  }
+  return size;
+}
+
+PreprocessSettings chosen_settings(const Arguments& arguments) {
+  if (arguments.has("model") == arguments.has("preset")) {
+    throw UsageError("expected one of --model and --preset; see --help");
+  }
+  std::optional<PinpointRule> rule;
+  if (arguments.has("pinpoints")) rule = parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
+  if (arguments.has("model")) return read_preprocess_settings(arguments.get<std::string>("model"), rule);
+  PreprocessSettings settings = preset_settings(arguments.get<std::string>("preset"));
+  if (settings.anyres && rule) settings.anyres->rule = *rule;
+  return settings;
+}
+
+/// Lines of the result as they come: JSON objects, CSV or a table.
+class Report {
+ public:
+  explicit Report(const CommonSettings& settings, bool anyres) : settings_(settings) {
+    if (settings.json) return;
+    columns_ = {"size_wh"};
+    if (anyres) {
+      columns_ = {"size_wh",      "best_wh",   "tiles_cols_rows", "resized_wh", "pad_ltrb",
+                  "feat_full_HW", "feat_H1W1", "feat_offset_rc",  "tokens"};
+    }
+    for (const std::string& column : columns_) print_cell(column);
+    fmt::print("{}\n", settings_.csv ? "image" : "  image");
+  }
+
+  void add(const Json& geometry, const std::string& name) {
+    if (settings_.json) {
+      fmt::print("{}\n", geometry.dump());
+      return;
+    }
+    for (const std::string& column : columns_) print_cell(text_of(geometry[column]));
+    fmt::print("{}{}\n", settings_.csv ? "" : "  ", name);
+  }
+
+ private:
+  void print_cell(const std::string& text) const {
+    if (settings_.csv) {
+      fmt::print("{},", text);
+    } else {
+      fmt::print("{:>16}", text);
+    }
+  }
+  static std::string text_of(const Json& value) {
+    if (value.is_null()) return "-";
+    if (!value.is_array()) return value.dump();
+    std::string text;
+    for (const Json& part : value) text += (text.empty() ? "" : " ") + part.dump();
+    return text;
+  }
+
+  const CommonSettings& settings_;
+  std::vector<std::string> columns_;
+};
+
+Json geometry_of(int64_t width, int64_t height, const PreprocessSettings& settings) {
+  if (settings.anyres) return to_json(anyres_geometry(width, height, *settings.anyres));
+  return {{"size_wh", {width, height}}};
+}
+
+void write_settings(ResultWriter& writer, const PreprocessSettings& settings, const DecodeOptions& decode) {
+  writer.attribute("/image", "settings", settings.name);
+  writer.attribute("/image", "alpha", decode.alpha == AlphaRule::kWhite ? "white" : "drop");
+  writer.attribute("/image", "exif", decode.exif == ExifRule::kApply ? "apply" : "ignore");
+  if (settings.anyres) {
+    writer.attribute("/image", "pinpoints", pinpoint_rule_name(settings.anyres->rule));
+  }
+}
+
+void run_images(const Arguments& arguments, const CommonSettings& common,
+                const PreprocessSettings& settings) {
+  DecodeOptions decode;
+  decode.alpha = parse_alpha_rule(arguments.get<std::string>("alpha"));
+  decode.exif = parse_exif_rule(arguments.get<std::string>("exif"));
+  const std::vector<std::string> names = split_names(arguments.get<std::string>("image"), "image");
+
+  std::unique_ptr<ResultWriter> writer;
+  if (arguments.has("output")) {
+    Provenance provenance = make_provenance(arguments, common);
+    for (const std::string& name : names) provenance.add_input(name);
+    for (const char* file : {"config.json", "preprocessor_config.json", "processor_config.json"}) {
+      if (!arguments.has("model")) break;
+      const auto path = std::filesystem::path(arguments.get<std::string>("model")) / file;
+      if (std::filesystem::is_regular_file(path)) provenance.add_input(path);
+    }
+    writer = std::make_unique<ResultWriter>(required_text(arguments, "output"), provenance, common.force);
+    write_settings(*writer, settings, decode);
+  }
+  Report report(common, settings.anyres.has_value());
+  // One image at a time: only one lies in memory.
+  for (size_t i = 0; i < names.size(); ++i) {
+    const DecodedImage image = read_image(names[i], decode);
+    if (image.orientation != 1 && decode.exif == ExifRule::kIgnore) {
+      log_info("{}: its orientation tag ({}) is ignored, as the image processors do; --exif apply turns it",
+               names[i], image.orientation);
+    }
+    if (writer) {
+      const std::string group = fmt::format("/image/{}/", i);
+      const PreprocessedImage prepared = preprocess_image(image.rgb_HW3, settings);
+      writer->write(group + "rgb", image.rgb_HW3);
+      writer->write(group + "tiles", prepared.tiles);
+      writer->write(group + "pixel_values", prepared.pixel_values);
+      writer->attribute(group.substr(0, group.size() - 1), "name",
+                        std::filesystem::path(names[i]).filename().string());
+    }
+    report.add(geometry_of(image.rgb_HW3.size(1), image.rgb_HW3.size(0), settings), names[i]);
+  }
+  if (writer) writer->commit();
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings common = common_settings(arguments);
+  if (arguments.has("image") == arguments.has("sizes")) {
+    throw UsageError("expected one of --image and --sizes; see --help");
+  }
+  const PreprocessSettings settings = chosen_settings(arguments);
+  if (arguments.has("image")) {
+    run_images(arguments, common, settings);
+    return 0;
+  }
+  if (arguments.has("output")) throw UsageError("--output: --sizes has no pixels to write; give --image");
+  std::vector<std::array<int64_t, 2>> sizes;
+  for (const std::string& text : split_names(arguments.get<std::string>("sizes"), "sizes")) {
+    sizes.push_back(parse_size(text));
+  }
+  Report report(common, settings.anyres.has_value());
+  for (const auto& [width, height] : sizes) report.add(geometry_of(width, height, settings), "-");
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kPreprocess;
+const Command kPreprocess{
+    "preprocess",
+    "Tiles, pixel values and token geometry of images, equal to the reference image processors.",
+    "ropescope preprocess --preset llava-next-clip --image photo.jpg --json --output photo.h5", options, run};
+
+}  // namespace ropescope::app
