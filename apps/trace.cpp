@@ -16,6 +16,7 @@
 #include "ropescope/text/tokenizer.h"
 
 #include "trace_output.h"
+#include "trace_scheme.h"
 #include "trace_tensors.h"
 #include "trace_tokens.h"
 
@@ -48,7 +49,7 @@ std::vector<po::options_description> options() {
       ("layers", po::value<std::string>(), "layers of q, k and attention, for example 0-3,31; all")     //
       ("generate", po::value<int64_t>(), "also continue greedily by N tokens; an end token is no end")  //
       ("output", po::value<std::string>(), "result file, for example trace.h5");
-  return {input, rope, output};
+  return {input, rope, scheme_options(), output};
 }
 
 struct Prompt {
@@ -78,7 +79,7 @@ at::Tensor one_axis(const at::Tensor& position_ids) {
   if (!position_ids.eq(first).all().item<bool>()) {
     throw InputError(
         "position_ids: the {} axes differ, and nothing says which channels follow which axis; give "
-        "[batch, tokens]",
+        "--scheme, or [batch, tokens]",
         position_ids.size(0));
   }
   return first;
@@ -120,6 +121,11 @@ Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output)
   if (request.shows("q_rotated") || request.shows("k_rotated")) {
     taps.qk_rotated = pair_writer("q_rotated", "k_rotated");
   }
+  if (request.shows("q_rotated")) {
+    taps.q_anchored = [&output](int64_t layer, const at::Tensor& q) {
+      output.write(fmt::format("q_anchored/{}", layer), q);
+    };
+  }
   if (request.shows("attention")) {
     std::vector<int64_t> queries(static_cast<size_t>(tokens));
     std::iota(queries.begin(), queries.end(), 0);
@@ -131,12 +137,17 @@ Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output)
 }
 
 void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& position_ids,
-                const TraceRequest& request, TraceOutput& output) {
-  const RotaryTable rotary = rotary_table_for(decoder.config, one_axis(position_ids));
+                const TraceEncoding& encoding, const TraceRequest& request, TraceOutput& output) {
   ForwardInput input;
   input.input_ids = tokens.input_ids;
   input.attention_mask = tokens.attention_mask;
-  input.rotary = &rotary;
+  RotaryTable rotary;
+  if (encoding.prompt) {
+    input.encoding = &*encoding.prompt;
+  } else {
+    rotary = rotary_table_for(decoder.config, one_axis(position_ids));
+    input.rotary = &rotary;
+  }
   ForwardOptions forward_options;
   forward_options.logits =
       request.shows("logits") ? ForwardOptions::Logits::kAll : ForwardOptions::Logits::kNone;
@@ -152,9 +163,18 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
   if (result.logits.defined()) output.write("logits", result.logits);
 }
 
-at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, int64_t count) {
-  GenerateInput input{tokens.input_ids, tokens.attention_mask, {}};
-  if (tokens.position_ids.defined()) input.position_ids = one_axis(tokens.position_ids);
+at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, const TraceEncoding& encoding,
+                           int64_t count) {
+  GenerateInput input;
+  input.input_ids = tokens.input_ids;
+  input.attention_mask = tokens.attention_mask;
+  if (encoding.sequence) {
+    input.encoding = &*encoding.sequence;
+  } else if (encoding.prompt) {
+    throw UsageError("--generate: expected --layout, since position ids alone do not say where text goes on");
+  } else if (tokens.position_ids.defined()) {
+    input.position_ids = one_axis(tokens.position_ids);
+  }
   GenerateOptions generate_options;
   generate_options.max_new_tokens = count;
   generate_options.ignore_end = true;
@@ -207,20 +227,22 @@ int run(const Arguments& arguments) {
   if (arguments.has("tokens")) provenance.add_input(arguments.get<std::string>("tokens"));
   TraceOutput output(output_path, provenance, settings.force);
   const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
-  const at::Tensor position_ids =
-      tokens.position_ids.defined()
-          ? tokens.position_ids
-          : at::arange(length, at::kDouble).view({1, 1, length}).expand({1, batch, length}).contiguous();
+  const TraceEncoding encoding =
+      trace_encoding(arguments, encoded_model(config), length, tokens.position_ids);
+  at::Tensor position_ids = encoding.position_ids.defined() ? encoding.position_ids : tokens.position_ids;
+  if (!position_ids.defined()) position_ids = at::arange(length, at::kDouble).view({1, 1, length});
+  position_ids = position_ids.expand({position_ids.size(0), batch, length}).contiguous();
   output.write("input_ids", tokens.input_ids);
   if (tokens.attention_mask.defined()) output.write("attention_mask", tokens.attention_mask);
   output.write("position_ids", position_ids);
+  if (arguments.has("scheme")) output.attribute("scheme", arguments.get<std::string>("scheme"));
   output.attribute("rope_theta", config.rope.theta);
   output.attribute("rope_type", rope_type_name(config.rope.type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
-  trace_pass(decoder, tokens, position_ids, request, output);
+  trace_pass(decoder, tokens, position_ids, encoding, request, output);
   at::Tensor generated;
   if (new_tokens > 0) {
-    generated = continue_prompt(decoder, tokens, new_tokens);
+    generated = continue_prompt(decoder, tokens, encoding, new_tokens);
     output.write("generated", generated);
   }
   output.finish(settings.json, settings.csv, generated, decode_rows(prompt.tokenizer.get(), generated));

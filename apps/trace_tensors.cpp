@@ -5,15 +5,15 @@
 #include <optional>
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/models/attention.h"
+#include "ropescope/models/pass_attention.h"
 #include "ropescope/rope/rotation.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
 
 #include "trace_output.h"
+#include "trace_scheme.h"
 
 namespace ropescope::app {
 
@@ -88,10 +88,19 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
     check_same(k, *v, "v", true, path);
   }
   const int64_t tokens = q.size(2);
-  const Frequencies frequencies =
-      make_frequencies(rope_override(arguments, {}), q.size(3), 0, static_cast<double>(tokens));
-  const at::Tensor ids = at::arange(tokens, at::kDouble).view({1, 1, tokens});
-  const RotaryTable table = make_rotary_table(ids, frequencies, pairing).to(settings.device);
+  const EncodedModel sizes{rope_override(arguments, {}), q.size(3), q.size(1), k.size(1), 0, 0};
+  TraceEncoding under_scheme = trace_encoding(arguments, sizes, tokens, {});
+  if (!under_scheme.prompt) {
+    const SequenceEncoding plain(Scheme("vanilla"), parse_layout(fmt::format("text:{}", tokens)), sizes);
+    under_scheme.prompt = plain.pass(0, tokens);
+    under_scheme.position_ids = plain.coordinates(tokens).unsqueeze(1);
+  }
+  const PassEncoding& encoding = *under_scheme.prompt;
+  const auto on_device = [&](RotaryTable table) {
+    table.layout = pairing;
+    return table.to(settings.device);
+  };
+  const RotaryTable table = on_device(encoding.rotary.front());
   const std::set<std::string> wanted =
       arguments.has("dump") ? parse_dump(arguments.get<std::string>("dump"))
                             : std::set<std::string>{"q", "k", "q_rotated", "k_rotated", "attention"};
@@ -103,19 +112,23 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
   provenance.add_input(path);
   TraceOutput output(arguments.get<std::string>("output"), provenance, settings.force);
   const at::Tensor q_rotated = apply_rotary(q, table), k_rotated = apply_rotary(k, table);
-  output.write("position_ids", ids);
+  at::Tensor q_anchored;
+  if (!encoding.anchored.empty()) q_anchored = apply_rotary(q, on_device(encoding.anchored.front()));
+  output.write("position_ids", under_scheme.position_ids);
   if (wanted.count("q") > 0) output.write("q/0", q);
   if (wanted.count("k") > 0) output.write("k/0", k);
   if (wanted.count("q_rotated") > 0) output.write("q_rotated/0", q_rotated);
   if (wanted.count("k_rotated") > 0) output.write("k_rotated/0", k_rotated);
-  const AttentionPlan plan(1, tokens, 0, {}, {}, q.scalar_type(), q.device());
+  if (wanted.count("q_rotated") > 0 && q_anchored.defined()) output.write("q_anchored/0", q_anchored);
+  const PassAttention attention(encoding, AttentionPlan(1, tokens, 0, {}, {}, q.scalar_type(), q.device()),
+                                tokens, q.scalar_type(), q.device());
   if (wanted.count("attention") > 0) {
     std::vector<int64_t> queries(static_cast<size_t>(tokens));
     std::iota(queries.begin(), queries.end(), 0);
-    output.write("attention/0", plan.rows(q_rotated, k_rotated, queries));
+    output.write("attention/0", attention.rows(0, q_rotated, q_anchored, k_rotated, queries));
   }
   if (v) {
-    const at::Tensor attended = plan.attend(q_rotated, k_rotated, *v);
+    const at::Tensor attended = attention.attend(0, q_rotated, q_anchored, k_rotated, *v);
     output.write("output/0", attended.unflatten(2, {q.size(1), v->size(3)}).transpose(1, 2));
   }
   output.finish(settings.json, settings.csv, {}, {});

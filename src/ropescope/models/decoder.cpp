@@ -6,9 +6,9 @@
 #include <ATen/ops/embedding.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/models/attention.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/kernels/rms_norm.h"
+#include "ropescope/models/pass_attention.h"
 
 namespace ropescope {
 
@@ -53,9 +53,40 @@ struct Pass {
   const ForwardOptions& options;
   const Taps& taps;
   KvCache* cache;
-  RotaryTable rotary;
-  AttentionPlan attention;
+  std::vector<RotaryTable> rotary, anchored;  // one, or one a layer; anchored may be empty
+  PassAttention attention;
 };
+
+const RotaryTable& of_layer(const std::vector<RotaryTable>& tables, int64_t layer) {
+  return tables[tables.size() == 1 ? 0 : static_cast<size_t>(layer)];
+}
+
+std::vector<RotaryTable> on_device(const std::vector<RotaryTable>& tables, at::Device device) {
+  std::vector<RotaryTable> moved;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    const bool again = i > 0 && tables[i].cos.is_same(tables[i - 1].cos);
+    moved.push_back(again ? moved.back() : tables[i].to(device));
+  }
+  return moved;
+}
+
+PassAttention make_attention(const ForwardInput& input, const at::Tensor& hidden, int64_t past) {
+  const int64_t tokens = hidden.size(1);
+  const auto plan = [&](const at::Tensor& mask) {
+    return AttentionPlan(hidden.size(0), tokens, past, mask, input.segment_lengths, hidden.scalar_type(),
+                         hidden.device(), input.blind_query);
+  };
+  if (input.encoding == nullptr) return PassAttention(plan(input.attention_mask));
+  const bool rules = !input.encoding->visual.empty() || !input.encoding->ids.empty();
+  if (!rules) return PassAttention(plan(input.attention_mask));
+  const bool padded = input.attention_mask.defined() && !input.attention_mask.ne(0).all().item<bool>();
+  if (padded || !input.segment_lengths.empty()) {
+    throw InputError(
+        "forward: expected neither padding nor packed texts under a scheme that changes the attention itself "
+        "(dipe, cca, pype, alibi); give texts one by one");
+  }
+  return PassAttention(*input.encoding, plan({}), tokens, hidden.scalar_type(), hidden.device());
+}
 
 // The attention's contribution before the output projection, [B, T, H*D]; undefined when the pass stops here.
 at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer, const at::Tensor& x) {
@@ -64,9 +95,13 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   at::Tensor q = split_heads(linear(x, weights.q, weights.q_bias), pass.config.num_attention_heads);
   at::Tensor k = split_heads(linear(x, weights.k, weights.k_bias), kv_heads);
   if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
-  if (last && !(shown && pass.taps.qk_rotated)) return {};
-  q = apply_rotary(q, pass.rotary);
-  k = apply_rotary(k, pass.rotary);
+  const bool shows_anchored = shown && pass.taps.q_anchored && !pass.anchored.empty();
+  if (last && !(shown && pass.taps.qk_rotated) && !shows_anchored) return {};
+  at::Tensor q_anchored;
+  if (!pass.anchored.empty()) q_anchored = apply_rotary(q, of_layer(pass.anchored, layer));
+  if (shows_anchored) pass.taps.q_anchored(layer, q_anchored);
+  q = apply_rotary(q, of_layer(pass.rotary, layer));
+  k = apply_rotary(k, of_layer(pass.rotary, layer));
   if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
   if (last) return {};
   at::Tensor v = split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
@@ -76,13 +111,16 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
     v = pass.cache->values[static_cast<size_t>(layer)];
   }
   if (shown && pass.taps.attention) {
-    pass.taps.attention->sink(layer, pass.attention.rows(q, k, pass.taps.attention->query_index));
+    pass.taps.attention->sink(layer,
+                              pass.attention.rows(layer, q, q_anchored, k, pass.taps.attention->query_index));
   }
-  return pass.attention.attend(q, k, v);
+  return pass.attention.attend(layer, q, q_anchored, k, v);
 }
 
 void check_options(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options) {
-  if (input.rotary == nullptr) throw InternalError("forward: expected a rotary table");
+  if ((input.rotary == nullptr) == (input.encoding == nullptr)) {
+    throw InternalError("forward: expected either a rotary table or an encoding");
+  }
   if (options.stop_after_qk_of_layer >= decoder.config.num_hidden_layers) {
     throw InternalError("forward: expected to stop at a layer below {}, found {}",
                         decoder.config.num_hidden_layers, options.stop_after_qk_of_layer);
@@ -120,15 +158,17 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
                       const Taps& taps) {
   check_options(decoder, input, options);
   at::Tensor hidden = embed(decoder, input);
-  const int64_t batch = hidden.size(0), tokens = hidden.size(1);
   const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
+  const PassEncoding plain =
+      input.encoding == nullptr ? PassEncoding{{*input.rotary}, {}, {}, {}, {}, {}} : PassEncoding{};
+  const PassEncoding& encoding = input.encoding == nullptr ? plain : *input.encoding;
   const Pass pass{decoder.config,
                   options,
                   taps,
                   input.cache,
-                  input.rotary->to(hidden.device()),
-                  AttentionPlan(batch, tokens, past, input.attention_mask, input.segment_lengths,
-                                hidden.scalar_type(), hidden.device(), input.blind_query)};
+                  on_device(encoding.rotary, hidden.device()),
+                  on_device(encoding.anchored, hidden.device()),
+                  make_attention(input, hidden, past)};
   if (taps.hidden) taps.hidden(0, hidden);
   const double eps = decoder.config.rms_norm_eps;
   for (int64_t l = 0; l < decoder.config.num_hidden_layers; ++l) {

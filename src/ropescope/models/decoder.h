@@ -4,8 +4,8 @@
 //   x'  = h + down(silu(gate(n(h))) * up(n(h))),                  n = RMS normalisation
 // Shapes  B batch, T tokens, C hidden_size, H query heads, K key/value heads, D head_dim, V vocabulary,
 //         S keys in view
-// The decoder takes a RotaryTable, never a scheme; masks follow token order, never position ids.
-// Differentiable.
+// The decoder takes rotary tables, never a scheme; masks follow token order, unless the encoding of the pass
+// says otherwise (rings of CCA and PyPE). Differentiable.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/attention.h"
+#include "ropescope/rope/encoding.h"
 #include "ropescope/rope/rotation.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
@@ -86,6 +87,8 @@ struct Taps {
   std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)>
       qk;  ///< before rotation
   std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)> qk_rotated;
+  /// DIPE: queries rotated by anchored ids, for keys of the other modality.
+  std::function<void(int64_t layer, const at::Tensor& q_BHTD)> q_anchored;
   std::optional<AttentionRows> attention;
 };
 
@@ -100,7 +103,10 @@ struct ForwardInput {
   /// Empty: one.
   std::vector<int64_t> segment_lengths;
   const RotaryTable* rotary = nullptr;  ///< for the T tokens of this pass
-  KvCache* cache = nullptr;             ///< read and extended when given
+  /// In place of `rotary`: tables and rules of a scheme for this pass, the same for every row. With rules
+  /// that go beyond rotation (DIPE, CCA, PyPE, ALiBi) neither padding nor packing is possible.
+  const PassEncoding* encoding = nullptr;
+  KvCache* cache = nullptr;  ///< read and extended when given
 };
 
 struct ForwardOptions {
@@ -130,6 +136,8 @@ at::Tensor causal_lm_loss(const at::Tensor& logits, const at::Tensor& labels);
 RotaryTable plain_rotary_table(const DecoderConfig& config, int64_t tokens, int64_t first = 0);
 /// Table of given ids [axes, batch or 1, tokens]; dynamic NTK takes the largest id + 1 as length.
 RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& position_ids);
+/// The sizes of this decoder that a scheme's encoding depends on.
+EncodedModel encoded_model(const DecoderConfig& config);
 /// Table of packed texts, each counted from 0; dynamic NTK takes the longest as length.
 RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths);
 

@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -20,18 +21,21 @@ namespace {
 struct Sequence {
   at::Tensor ids;           // [B, n]
   at::Tensor mask;          // [B, n] or undefined
-  at::Tensor position_ids;  // float64 [axes, B or 1, n]
+  at::Tensor position_ids;  // float64 [axes, B or 1, n]; undefined with an encoding
+  const SequenceEncoding* encoding = nullptr;
+  at::Tensor embeds;  // [B, prompt, C] or undefined
 
   void append(const at::Tensor& next_B) {
     ids = at::cat({ids, next_B.unsqueeze(1)}, 1);
     if (mask.defined()) mask = at::cat({mask, at::ones({mask.size(0), 1}, mask.options())}, 1);
+    if (encoding != nullptr) return;
     const at::Tensor last = position_ids.narrow(2, position_ids.size(2) - 1, 1);
     position_ids = at::cat({position_ids, last.add(1)}, 2);
   }
 };
 
 Sequence make_sequence(const GenerateInput& input) {
-  Sequence sequence{input.input_ids.to(at::kCPU), {}, {}};
+  Sequence sequence{input.input_ids.to(at::kCPU), {}, {}, input.encoding, input.inputs_embeds};
   const int64_t batch = sequence.ids.size(0), tokens = sequence.ids.size(1);
   if (input.attention_mask.defined()) {
     sequence.mask = input.attention_mask.to(at::kCPU).ne(0).to(at::kLong);
@@ -41,6 +45,13 @@ Sequence make_sequence(const GenerateInput& input) {
     if (!sequence.mask.select(1, tokens - 1).ne(0).all().item<bool>()) {
       throw InputError("generation: expected padding on the left, found a row that ends in padding");
     }
+  }
+  if (input.encoding != nullptr) {
+    if (input.encoding->positions().tokens() != tokens) {
+      throw InputError("generation: the layout has {} tokens, the prompt {}",
+                       input.encoding->positions().tokens(), tokens);
+    }
+    return sequence;
   }
   if (input.position_ids.defined()) {
     sequence.position_ids = input.position_ids.to(at::kCPU, at::kDouble);
@@ -52,6 +63,9 @@ Sequence make_sequence(const GenerateInput& input) {
 }
 
 bool frequencies_will_change(const Decoder& decoder, const Sequence& sequence, int64_t new_tokens) {
+  if (sequence.encoding != nullptr) {
+    return sequence.encoding->frequencies_change_until(sequence.ids.size(1) + new_tokens);
+  }
   const RopeConfig& rope = decoder.config.rope;
   if (rope.type != RopeType::kDynamic) return false;
   const int64_t trained =
@@ -60,15 +74,33 @@ bool frequencies_will_change(const Decoder& decoder, const Sequence& sequence, i
   return end > static_cast<double>(trained);
 }
 
+// The prompt's given embeddings and those of the tokens generated since.
+at::Tensor embed_all(const Decoder& decoder, const Sequence& sequence) {
+  const at::Tensor& table = decoder.weights.embed_tokens;
+  const at::Tensor embeds = sequence.embeds.to(table.device(), table.scalar_type());
+  const int64_t prompt = embeds.size(1), more = sequence.ids.size(1) - prompt;
+  if (more == 0) return embeds;
+  const at::Tensor fresh = sequence.ids.narrow(1, prompt, more).to(table.device());
+  return at::cat({embeds, at::embedding(table, fresh)}, 1);
+}
+
 // Logits [B, V] after the last token, of the whole text or of what the cache has not seen.
 at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache* cache) {
   const int64_t past = cache == nullptr ? 0 : cache->length();
   const int64_t fresh = sequence.ids.size(1) - past;
-  const RotaryTable rotary = rotary_table_for(decoder.config, sequence.position_ids.narrow(2, past, fresh));
   ForwardInput step;
   step.input_ids = sequence.ids.narrow(1, past, fresh);
+  if (sequence.embeds.defined() && past == 0) step.inputs_embeds = embed_all(decoder, sequence);
   step.attention_mask = sequence.mask;
-  step.rotary = &rotary;
+  RotaryTable rotary;
+  PassEncoding encoding;
+  if (sequence.encoding != nullptr) {
+    encoding = sequence.encoding->pass(past, fresh);
+    step.encoding = &encoding;
+  } else {
+    rotary = rotary_table_for(decoder.config, sequence.position_ids.narrow(2, past, fresh));
+    step.rotary = &rotary;
+  }
   step.cache = cache;
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kLast;

@@ -17,6 +17,11 @@ struct GenerateInput {
   /// Optional [axes, B or 1, T]; a generated token takes the last column + 1, + 2, ... Without it each row
   /// counts its real tokens from 0.
   at::Tensor position_ids;
+  /// In place of position_ids: the prompt's tokens under a scheme, the same for every row; generated tokens
+  /// follow the scheme's own rule.
+  const SequenceEncoding* encoding = nullptr;
+  /// Optional [B, T, C], taken instead of the prompt's ids (their number of columns still counts).
+  at::Tensor inputs_embeds = {};
 };
 
 struct GenerateOptions {

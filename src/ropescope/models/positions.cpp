@@ -28,6 +28,15 @@ RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& posi
   return table(config, position_ids, position_ids.max().item<double>() + 1);
 }
 
+EncodedModel encoded_model(const DecoderConfig& config) {
+  return {config.rope,
+          config.head_dim,
+          config.num_attention_heads,
+          config.num_key_value_heads,
+          config.num_hidden_layers,
+          config.max_position_embeddings};
+}
+
 RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths) {
   if (segment_lengths.empty()) throw InternalError("packed_rotary_table: expected at least one text");
   std::vector<at::Tensor> ids;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <fmt/ranges.h>
-
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
@@ -137,10 +135,8 @@ Scheme::Scheme(const std::string& text) : text_(text) {
     throw UsageError("scheme \"{}\": the allocation {} needs three coordinates, and {} has one", text,
                      allocation_->name, design.definition->name);
   }
+  // Allocations with a fixed pattern (mmrope, cyclic) ignore sections, as the public code does.
   sections_ = design.parameters.integers("sections", 3);
-  if (sections_ && !allocation_->takes_sections) {
-    throw UsageError("scheme \"{}\": sections: the allocation {} takes none", text, allocation_->name);
-  }
   base_scale_ = design.parameters.positive("base_scale", 1.0);
   log_freq_scale_ = design.parameters.positive("log_freq_scale", 1.0);
 }

@@ -1,0 +1,86 @@
+#include "trace_scheme.h"
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope::app {
+
+namespace {
+
+Layout one_layout(const Arguments& arguments, int64_t tokens) {
+  const bool text = arguments.has("layout"), file = arguments.has("layout-file");
+  if (text && file) throw UsageError("--layout and --layout-file: expected at most one of the two");
+  Layout layout = parse_layout(fmt::format("text:{}", tokens));
+  if (text) layout = parse_layout(arguments.get<std::string>("layout"));
+  if (file) {
+    const std::string path = arguments.get<std::string>("layout-file");
+    const std::vector<Layout> layouts = layouts_from_json(read_json_file(path), path);
+    if (layouts.size() != 1) {
+      throw UsageError("--layout-file {}: expected one layout, found {}", path, layouts.size());
+    }
+    layout = layouts.front();
+  }
+  if (layout.tokens() != tokens) {
+    throw UsageError("--{}: expected a layout of the prompt's {} tokens, found {} ({})",
+                     file ? "layout-file" : "layout", tokens, layout.tokens(), layout_text(layout));
+  }
+  return layout;
+}
+
+// Ids are taken as they are; the scheme says which channels follow which axis.
+TraceEncoding table_of_given_ids(const Scheme& scheme, const EncodedModel& model, const at::Tensor& ids) {
+  if (scheme.anchored() || scheme.rings() || !scheme.bias_slopes(1).empty()) {
+    throw UsageError(
+        "--scheme {}: expected --layout, since position ids alone do not say which tokens belong together",
+        scheme.text());
+  }
+  if (ids.size(0) != 1 && ids.size(0) != scheme.axes()) {
+    throw UsageError("--scheme {}: expected position ids of {} axes, found {}", scheme.text(), scheme.axes(),
+                     ids.size(0));
+  }
+  const Frequencies frequencies =
+      scheme.frequencies(model.rope, model.head_dim, model.kv_heads, model.max_position_embeddings,
+                         ids.max().item<double>() + 1);
+  TraceEncoding result;
+  result.position_ids = ids;
+  result.prompt.emplace();
+  result.prompt->rotary.push_back(make_rotary_table(ids, frequencies));
+  return result;
+}
+
+}  // namespace
+
+po::options_description scheme_options() {
+  po::options_description options("Scheme", 110, 55);
+  options.add_options()  //
+      (
+          "scheme", po::value<std::string>(),
+          "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions "
+          "--list`")  //
+      ("layout", po::value<std::string>(),
+       "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; text only unless given")  //
+      ("layout-file", po::value<std::string>(), "JSON file with a list of segments, in place of --layout");
+  return options;
+}
+
+TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
+                             const at::Tensor& given_ids) {
+  const bool layout = arguments.has("layout") || arguments.has("layout-file");
+  if (!arguments.has("scheme")) {
+    if (layout)
+      throw UsageError("--layout: expected --scheme too, which says what positions its tokens take");
+    return {};
+  }
+  const Scheme scheme(arguments.get<std::string>("scheme"));
+  if (given_ids.defined()) {
+    if (layout)
+      throw UsageError("--layout: expected no position_ids in the tokens file, which would contradict it");
+    return table_of_given_ids(scheme, model, given_ids);
+  }
+  TraceEncoding result;
+  result.sequence.emplace(scheme, one_layout(arguments, tokens), model);
+  result.prompt = result.sequence->pass(0, tokens);
+  result.position_ids = result.sequence->coordinates(tokens).unsqueeze(1);
+  return result;
+}
+
+}  // namespace ropescope::app

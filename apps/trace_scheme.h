@@ -1,0 +1,31 @@
+// Positions of `trace` under --scheme: from a layout, or given ids divided among channels as the scheme says.
+#pragma once
+
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/decoder.h"
+#include "ropescope/rope/encoding.h"
+
+#include "command.h"
+
+namespace ropescope::app {
+
+/// The flags --scheme, --layout, --layout-file.
+po::options_description scheme_options();
+
+/// What --scheme comes to for a prompt: an encoding (layout), or a table of given ids, or neither (no
+/// --scheme).
+struct TraceEncoding {
+  std::optional<SequenceEncoding> sequence;
+  std::optional<PassEncoding> prompt;  ///< of the whole prompt
+  at::Tensor position_ids;             ///< [axes, 1, tokens]; undefined without --scheme
+};
+
+/// `given_ids`: [axes, batch, tokens] of the tokens file, or undefined. Throws UsageError for a layout of
+/// another length, for a layout beside given ids, and for a scheme that needs a layout.
+TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
+                             const at::Tensor& given_ids);
+
+}  // namespace ropescope::app

@@ -1,0 +1,70 @@
+// From a scheme and a layout to what each pass of a model needs: rotary tables, and whatever the scheme asks
+// of attention beyond rotated queries and keys. Models take these, never a scheme.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/rope/rotation.h"
+#include "ropescope/rope/scheme.h"
+
+namespace ropescope {
+
+/// One pass over T tokens that follow `past` others; S = past + T keys are in view. Vectors with one entry
+/// serve all layers, else they have one entry a layer.
+struct PassEncoding {
+  std::vector<RotaryTable> rotary;  ///< of the T tokens
+  std::vector<RotaryTable>
+      anchored;                 ///< DIPE: of the T queries against keys of the other modality; else empty
+  std::vector<uint8_t> visual;  ///< DIPE: [S], 1 for visual tokens; else empty
+  at::Tensor raster;  ///< CCA, PyPE: int32 [S], the raster of a visual token, -1 text; else undefined
+  std::vector<double> slopes;   ///< ALiBi: [heads]; else empty
+  std::vector<at::Tensor> ids;  ///< CCA, PyPE, ALiBi: float64 [S]; else empty
+
+  const RotaryTable& table(int64_t layer) const {
+    return rotary[rotary.size() == 1 ? 0 : static_cast<size_t>(layer)];
+  }
+  const at::Tensor& ids_of(int64_t layer) const {
+    return ids[ids.size() == 1 ? 0 : static_cast<size_t>(layer)];
+  }
+};
+
+/// The sizes of a model that its encoding depends on.
+struct EncodedModel {
+  RopeConfig rope;
+  int64_t head_dim = 0, heads = 0, kv_heads = 0;
+  int64_t layers = 0;  ///< 0: one layer, the one that the scheme's text names (PyPE's `layer`)
+  int64_t max_position_embeddings = 0;  ///< trained length; 0 = unknown
+};
+
+class SequenceEncoding {
+ public:
+  /// The tokens of `layout`, then generated tokens as the scheme counts them. Throws UsageError where the
+  /// scheme does not fit the model (sections, slopes, layers) or its parts exclude each other.
+  SequenceEncoding(const Scheme& scheme, const Layout& layout, const EncodedModel& model);
+
+  /// Tokens past, ..., past + tokens - 1. Under dynamic NTK the frequencies are those of a context that ends
+  /// with them. Throws InputError where a pass would begin inside a raster whose tokens see later ones.
+  PassEncoding pass(int64_t past, int64_t tokens) const;
+
+  /// Whether rotated keys go stale before `tokens` tokens are in view (dynamic NTK).
+  bool frequencies_change_until(int64_t tokens) const;
+
+  /// Of the prompt, at layer 0 where layers differ.
+  const Positions& positions() const { return layers_.front(); }
+  const Scheme& scheme() const { return scheme_; }
+  /// Coordinates of the first `tokens` tokens, generated ones included: [axes, tokens] float64.
+  at::Tensor coordinates(int64_t tokens) const;
+
+ private:
+  at::Tensor coordinates_of(const Positions& positions, int64_t tokens) const;
+  at::Tensor anchors_of(const Positions& positions, int64_t tokens) const;
+
+  Scheme scheme_;
+  EncodedModel model_;
+  std::vector<Positions> layers_;  // one, or one a layer
+};
+
+}  // namespace ropescope
