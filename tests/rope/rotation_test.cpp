@@ -13,6 +13,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
 
@@ -23,66 +24,57 @@ using testing::all_close;
 using testing::golden_json;
 using testing::golden_tensors;
 
-// Channel maps of the multi-axis records, straight from the formulas of the papers. Sections count channels
-// (KV heads for mhrope).
-at::Tensor axis_map(const Json& record, int64_t kv_heads, int64_t half) {
-  const std::string scheme = record.at("scheme");
-  const Json params = record.contains("params") ? record.at("params") : record;
-  std::vector<int64_t> section;
-  if (params.contains("mrope_section")) section = params.at("mrope_section").get<std::vector<int64_t>>();
-  if (scheme == "mhrope") {
-    at::Tensor axis = at::full({kv_heads, half}, -1, at::kLong);
-    for (int64_t a = 0, head = 0; a < 3; ++a) {
-      for (int64_t n = 0; n < section[a]; ++n) axis[head++].fill_(a);
+// The scheme of a record as text: the public code's names replaced by ours.
+std::string scheme_of(const Json& record) {
+  std::string name = record.at("scheme"), settings;
+  const Json params = record.contains("params") ? record.at("params") : Json(record);
+  const auto set = [&](const std::string& key, const Json& value) {
+    std::string shown;
+    for (const Json& item : value.is_array() ? value : Json::array({value})) {
+      shown += (shown.empty() ? "" : "/") + (item.is_string() ? item.get<std::string>() : item.dump());
     }
-    return axis;
-  }
-  at::Tensor axis = at::full({1, half}, 0, at::kLong);
-  for (int64_t i = 0; i < half; ++i) {
-    int64_t a = 0;
-    if (scheme == "mrope" || scheme == "circlerope" || scheme == "omnirope" || scheme == "mrope+id_align") {
-      a = i < section[0] ? 0 : i < section[0] + section[1] ? 1 : 2;
-    } else if (scheme == "mrope-interleave" || scheme == "ilrope") {
-      a = i % 3 == 1 && i < 3 * section[1] ? 1 : i % 3 == 2 && i < 3 * section[2] ? 2 : 0;
-    } else if (scheme == "videorope" || scheme == "hope") {
-      a = i % 2 == 1 && i < 2 * section[1] ? 1 : i % 2 == 0 && i >= 2 && i < 2 * section[2] ? 2 : 0;
-      if (scheme == "hope" && a == 0) a = -1;
-    } else if (scheme == "mmrope") {
-      const int64_t pattern[] = {0, 0, 1, 2, 1, 2, 1, 2};
-      a = pattern[i % 8];
-    } else if (scheme == "grape") {
-      a = i % 3;
+    settings += (settings.empty() ? ":" : ",") + key + "=" + shown;
+  };
+  for (const auto& [key, value] : params.items()) {
+    if (key == "mrope_section" && name != "grape") set("sections", value);
+    if (key == "temporal_stride_lst") set("temporal_stride", value);
+    for (const char* same : {"spatial_reset", "move_to_origin", "radius", "alpha", "visual_stride", "delta",
+                             "position_scale", "frequency_allocation", "log_freq_scale"}) {
+      if (key == same) set(key, value);
     }
-    axis[0][i].fill_(a);
   }
-  return axis;
+  if (name == "vanilla-rope") name = "vanilla";
+  if (name == "id_align") return "id-align";
+  const size_t joined = name.find("+id_align");
+  return joined == std::string::npos ? name + settings : name.substr(0, joined) + settings + "+id-align";
 }
 
-TEST(Rotation, EveryGoldenRecordIsReproduced) {
+TEST(Rotation, EveryGoldenRecordFollowsFromItsScheme) {
   const auto tensors = golden_tensors("positions/rotations.safetensors");
+  int64_t records = 0;
   for (const Json& record : golden_json("positions/rotations.json").at("entries")) {
     const std::string name = record.at("name");
-    SCOPED_TRACE(name);
-    const int64_t head_dim = record.at("head_dim");
+    const Scheme scheme(scheme_of(record));
+    SCOPED_TRACE(name + ": " + scheme.text());
     RopeConfig config;
     config.theta = record.at("theta");
-    config.partial_rotary_factor = record.value("partial_rotary_factor", 1.0);
+    config.partial_rotary_factor = name == "partial_text" ? 0.5 : 1.0;
     if (record.contains("yarn")) {
       config.type = RopeType::kYarn;
       config.factor = record.at("yarn").at("factor");
       config.original_max_position_embeddings = record.at("yarn").at("original_max_position_embeddings");
     }
-    Frequencies frequencies = make_frequencies(config, head_dim, 0, 0);
-    frequencies.axis = axis_map(record, record.at("kv_heads"), frequencies.inv_freq.size(0));
-    if (record.value("scheme", "") == "grape") {
-      frequencies.inv_freq =
-          frequencies.inv_freq.pow(1.0 / record.at("params").at("log_freq_scale").get<double>());
-    }
-    const at::Tensor ids = tensors.at(name + "/position_ids");
+    const Layout layout = layouts_from_json(record.at("segments"), name).front();
+    const Positions positions = scheme.positions(layout);
+    const at::Tensor ids = tensors.at(name + "/position_ids").to(at::kDouble);
+    const at::Tensor rows = ids.dim() == 1 ? ids.unsqueeze(0) : ids.narrow(0, 0, scheme.axes());
+    EXPECT_TRUE(all_close(positions.coordinates, rows, 1e-4));
+
+    const Frequencies frequencies =
+        scheme.frequencies(config, record.at("head_dim"), record.at("kv_heads"), 0, positions.largest() + 1);
     const bool adjacent = record.value("pairing", "half") == "adjacent";
-    const RotaryTable table =
-        make_rotary_table(ids.dim() == 1 ? ids.view({1, 1, -1}) : ids.unsqueeze(1), frequencies,
-                          adjacent ? PairLayout::kAdjacent : PairLayout::kHalfSplit);
+    const RotaryTable table = make_rotary_table(positions.coordinates.unsqueeze(1), frequencies,
+                                                adjacent ? PairLayout::kAdjacent : PairLayout::kHalfSplit);
     for (const std::string which : {"q", "k"}) {
       const at::Tensor x = tensors.at(name + "/" + which).unsqueeze(0);
       EXPECT_TRUE(all_close(apply_rotary(x, table)[0], tensors.at(name + "/" + which + "_rot"), 2e-5))
@@ -91,12 +83,17 @@ TEST(Rotation, EveryGoldenRecordIsReproduced) {
       const at::Tensor view = x.transpose(1, 2).contiguous().transpose(1, 2);
       EXPECT_TRUE(all_close(apply_rotary(view, table)[0], tensors.at(name + "/" + which + "_rot"), 2e-5));
     }
-    if (tensors.count(name + "/cos") > 0 && record.value("scheme", "") != "mhrope") {
+    if (tensors.count(name + "/cos") > 0) {
       const int64_t half = frequencies.inv_freq.size(0);
-      EXPECT_TRUE(all_close(table.cos[0][0], tensors.at(name + "/cos").narrow(1, 0, half), 2e-5));
-      EXPECT_TRUE(all_close(table.sin[0][0], tensors.at(name + "/sin").narrow(1, 0, half), 2e-5));
+      for (const auto& [which, actual] : {std::pair("/cos", table.cos[0]), std::pair("/sin", table.sin[0])}) {
+        const at::Tensor expected = tensors.at(name + which);
+        const at::Tensor by_head = expected.dim() == 2 ? expected.unsqueeze(0) : expected;
+        EXPECT_TRUE(all_close(actual, by_head.narrow(2, 0, half), 2e-5)) << which;
+      }
     }
+    ++records;
   }
+  EXPECT_EQ(records, 21);
 }
 
 // The plain float64 loop that the kernel stands for.

@@ -74,5 +74,7 @@ struct PublishedVerdict {
 };
 /// None for combinations and for schemes that the paper does not name.
 std::optional<PublishedVerdict> published_verdict(const Scheme& scheme);
+/// {"coherent":...,"full_frequency":...,"text_prior":...,"note":...}, null where it does not judge.
+Json to_json(const PublishedVerdict& verdict);
 
 }  // namespace ropescope

@@ -63,6 +63,14 @@ Json to_json(const Criteria& criteria) {
       {"text_prior", criteria.text_prior()}};
 }
 
+Json to_json(const PublishedVerdict& verdict) {
+  const auto value = [](const std::optional<bool>& known) { return known ? Json(*known) : Json(nullptr); };
+  return {{"coherent", value(verdict.coherent)},
+          {"full_frequency", value(verdict.full_frequency)},
+          {"text_prior", value(verdict.text_prior)},
+          {"note", verdict.note}};
+}
+
 std::optional<PublishedVerdict> published_verdict(const Scheme& scheme) {
   static const std::map<std::string, PublishedVerdict> verdicts = {
       {"vanilla", {false, std::nullopt, true, "3-D structure lost, one id a token"}},
