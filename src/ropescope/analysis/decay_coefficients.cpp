@@ -142,32 +142,36 @@ at::Tensor coefficient_second_moment(const at::Tensor& q2, const at::Tensor& k2)
   return at::cat({at::cat({aa, ab}, -1), at::cat({ab.transpose(-1, -2), bb}, -1)}, -2);
 }
 
-namespace {
-
-/// Leave-one-text-out coefficient rows of each layer's mean over heads, [S, L, 2h], and which heads count.
-at::Tensor leave_one_out_rows(const MomentSet& moments, const at::Tensor& measured, int64_t rotary_dim) {
-  const at::Tensor weight = measured.to(at::kDouble).unsqueeze(-1);
-  const double total = moments.text_count.sum().item<double>();
-  std::vector<at::Tensor> rows;
-  for (int64_t text = 0; text < moments.text_count.size(0); ++text) {
-    const double tokens = moments.text_count[text].item<double>();
-    const auto without = [&](const at::Tensor& mean, const at::Tensor& text_mean) {
-      return reorder_channels((total * mean - tokens * text_mean[text].to(at::kDouble)) / (total - tokens),
-                              rotary_dim);
-    };
-    const at::Tensor of_head = coefficient_rows(without(moments.mean_q, moments.text_mean_q),
-                                                without(moments.mean_k, moments.text_mean_k));
-    rows.push_back(of_head.masked_fill(weight == 0, 0.0).sum(1) / weight.sum(1));
-  }
-  return at::stack(rows);
-}
-
 bool has_usable_text_moments(const MomentSet& moments, const at::Tensor& measured) {
   if (!moments.text_count.defined() || moments.text_count.size(0) < 2) return false;
   if (moments.text_count.min().item<int64_t>() < 1) return false;
   // Every measured head must have been measured on all of the texts' tokens.
   const int64_t total = moments.text_count.sum().item<int64_t>();
   return (moments.count == total).logical_or(measured.logical_not()).all().item<bool>();
+}
+
+at::Tensor mean_without_text(const MomentSet& moments, const at::Tensor& mean, const at::Tensor& text_mean,
+                             int64_t text) {
+  const double total = moments.text_count.sum().item<double>();
+  const double tokens = moments.text_count[text].item<double>();
+  return (total * mean - tokens * text_mean[text].to(at::kDouble)) / (total - tokens);
+}
+
+namespace {
+
+/// Leave-one-text-out coefficient rows of each layer's mean over heads, [S, L, 2h], and which heads count.
+at::Tensor leave_one_out_rows(const MomentSet& moments, const at::Tensor& measured, int64_t rotary_dim) {
+  const at::Tensor weight = measured.to(at::kDouble).unsqueeze(-1);
+  std::vector<at::Tensor> rows;
+  for (int64_t text = 0; text < moments.text_count.size(0); ++text) {
+    const auto without = [&](const at::Tensor& mean, const at::Tensor& text_mean) {
+      return reorder_channels(mean_without_text(moments, mean, text_mean, text), rotary_dim);
+    };
+    const at::Tensor of_head = coefficient_rows(without(moments.mean_q, moments.text_mean_q),
+                                                without(moments.mean_k, moments.text_mean_k));
+    rows.push_back(of_head.masked_fill(weight == 0, 0.0).sum(1) / weight.sum(1));
+  }
+  return at::stack(rows);
 }
 
 /// Spread of single logits and mean norm, layer by layer: a layer's second moments are H D^2 numbers.

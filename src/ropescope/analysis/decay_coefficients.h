@@ -32,6 +32,14 @@ DecayCoefficients coefficients_from_pairs(const PairSet& pairs, int64_t layers, 
                                           int64_t rotary_dim);
 DecayCoefficients coefficients_from_moments(const MomentSet& moments, int64_t rotary_dim);
 
+/// Whether the moments of single texts can serve a jackknife: two texts or more, and every head of `measured`
+/// [L, H] (bool) was measured on all of their tokens.
+bool has_usable_text_moments(const MomentSet& moments, const at::Tensor& measured);
+
+/// `mean` [L, H, D] over all texts, without text `text`; `text_mean` [S, L, H, D] its partner.
+at::Tensor mean_without_text(const MomentSet& moments, const at::Tensor& mean, const at::Tensor& text_mean,
+                             int64_t text);
+
 /// Second moments E[c c^T] [..., 2h, 2h] of the coefficient row c of independent q and k with second moments
 /// (not centred) q2, k2 [..., D, D].
 at::Tensor coefficient_second_moment(const at::Tensor& q2, const at::Tensor& k2);

@@ -1,0 +1,144 @@
+#include "ropescope/analysis/prior.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/analysis/prior_scheme.h"
+#include "ropescope/analysis/statistics.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/core/tensor_operators.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+RopeConfig chosen_rope(const Samples& samples, const PriorOptions& options) {
+  if (options.rope) return *options.rope;
+  if (samples.model.rope) return *samples.model.rope;
+  throw UsageError("--rope-theta is required: the samples do not say their model's rope_theta");
+}
+
+void check(const PriorOptions& options) {
+  const auto& lengths = options.text_lengths;
+  if (lengths.empty() || lengths.front() < 0 ||
+      std::adjacent_find(lengths.begin(), lengths.end(), std::greater_equal<>()) != lengths.end()) {
+    throw UsageError("--text-lengths: expected ascending numbers of tokens, for example 0,1024,32768");
+  }
+}
+
+void spread_over_heads(const at::Tensor& values, PriorNumber& number) {
+  const auto count = values.size(0);
+  if (count < 2) return;
+  const double error =
+      values.std(0, /*unbiased=*/true).item<double>() / std::sqrt(static_cast<double>(count));
+  const double reach = error * student_quantile(0.95, count - 1);
+  number.ci95_low = number.mean - reach;
+  number.ci95_high = number.mean + reach;
+}
+
+/// Means and intervals of what a scheme's heads gave.
+std::vector<PriorNumber> summarise(const std::vector<HeadNumbers>& all,
+                                   const PriorCoefficients& coefficients) {
+  const double heads = static_cast<double>(coefficients.count());
+  std::vector<PriorNumber> numbers;
+  std::vector<at::Tensor> gradients;
+  for (const HeadNumbers& values : all) {
+    PriorNumber number{values.name, values.by_row.mean().item<double>(), kNan, kNan, {}};
+    number.by_head = at::full({coefficients.model_layers, coefficients.model_heads}, kNan, at::kDouble);
+    number.by_head.index_put_(
+        {at::tensor(coefficients.layer, at::kLong), at::tensor(coefficients.head, at::kLong)}, values.by_row);
+    if (values.gradient.defined() && coefficients.texts > 0) {
+      gradients.push_back(values.gradient.flatten() / heads);
+    } else if (std::isfinite(number.mean)) {
+      spread_over_heads(values.by_row, number);
+    }
+    numbers.push_back(std::move(number));
+  }
+  if (gradients.empty()) return numbers;
+
+  const at::Tensor gradient = at::stack(gradients);
+  std::vector<at::Tensor> without;
+  for (int64_t text = 0; text < coefficients.texts; ++text) {
+    without.push_back(gradient.matmul((coefficients.rows_without_text(text) - coefficients.rows).flatten()));
+  }
+  const at::Tensor deviations = jackknife_deviations(at::stack(without));
+  const at::Tensor error = deviations.pow(2).sum(0).sqrt() * student_quantile(0.95, coefficients.texts - 1);
+  int64_t row = 0;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (!all[i].gradient.defined()) continue;
+    const double reach = error[row++].item<double>();
+    numbers[i].ci95_low = numbers[i].mean - reach;
+    numbers[i].ci95_high = numbers[i].mean + reach;
+  }
+  return numbers;
+}
+
+}  // namespace
+
+const PriorNumber& SchemePrior::number(const std::string& name) const {
+  for (const PriorNumber& one : numbers) {
+    if (one.name == name) return one;
+  }
+  throw InternalError("prior: no number \"{}\"", name);
+}
+
+PriorResult compute_prior(const Samples& samples, const Layout& layout,
+                          const std::vector<std::string>& schemes, const PriorOptions& options) {
+  check(options);
+  if (schemes.empty()) throw UsageError("--schemes: expected at least one scheme, found none");
+  PriorResult result;
+  result.options = options;
+  result.layout = layout;
+  result.rope = chosen_rope(samples, options);
+  const int64_t query = query_token(layout, options.query);
+  std::vector<Scheme> parsed;
+  std::set<std::string> seen;
+  for (const std::string& text : schemes) {
+    if (!seen.insert(text).second) throw UsageError("--schemes: \"{}\" stands there twice", text);
+    parsed.emplace_back(text);
+  }
+  const int64_t rotary_dim = 2 * make_frequencies(result.rope, samples.moments->mean_q.size(2),
+                                                  samples.model.max_position_embeddings, 0)
+                                     .inv_freq.size(0);
+  const PriorCoefficients coefficients =
+      prior_coefficients(samples, rotary_dim, options.layers, options.heads);
+  result.head_count = coefficients.count();
+  result.interval =
+      coefficients.texts > 0
+          ? "95%, delete-one-text jackknife of first order, Student t with texts - 1 degrees of freedom; "
+            "partner_rank: spread over layers x heads"
+          : "95%, spread over layers x heads (the file holds no moments of single texts), Student t";
+
+  for (size_t i = 0; i < parsed.size(); ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const PriorSetting setting{coefficients, result.rope, samples.model.max_position_embeddings,
+                               layout,       query,       options};
+    SchemeNumbers numbers = evaluate_scheme(parsed[i], setting);
+    SchemePrior prior = std::move(numbers.maps);
+    prior.scheme = schemes[i];
+    prior.query = query;
+    std::vector<PriorNumber> all = summarise(numbers.values, coefficients);
+    const auto lengths = static_cast<std::ptrdiff_t>(options.text_lengths.size());
+    prior.fading.assign(all.end() - lengths, all.end());
+    all.resize(all.size() - static_cast<size_t>(lengths));
+    prior.numbers = std::move(all);
+    prior.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.schemes.push_back(std::move(prior));
+  }
+  std::stable_sort(
+      result.schemes.begin(), result.schemes.end(),
+      [](const SchemePrior& a, const SchemePrior& b) { return a.fading.back().mean > b.fading.back().mean; });
+  return result;
+}
+
+}  // namespace ropescope

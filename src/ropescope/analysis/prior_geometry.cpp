@@ -1,0 +1,256 @@
+#include "ropescope/analysis/prior_geometry.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <numeric>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+namespace {
+
+/// A whole number >= 0 that fills `text`, or none.
+std::optional<int64_t> whole_number(const std::string& text) {
+  int64_t value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || code != std::errc() || end != text.data() + text.size() || value < 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+bool is_visual_segment(const Segment& segment) {
+  return segment.kind != Segment::Kind::kText && segment.tokens() > 0;
+}
+
+/// Raw access to positions; the query's ids depend on the key's modality where a scheme anchors.
+class PairIds {
+ public:
+  PairIds(const Positions& positions, int64_t query)
+      : axes_(positions.coordinates.size(0)), tokens_(positions.tokens()) {
+    ids_ = positions.coordinates.const_data_ptr<double>();
+    modality_ = positions.modality.const_data_ptr<uint8_t>();
+    const bool anchored = positions.anchors.defined();
+    const double* anchors = anchored ? positions.anchors.const_data_ptr<double>() : ids_;
+    for (int64_t axis = 0; axis < axes_; ++axis) {
+      same_[static_cast<size_t>(axis)] = ids_[axis * tokens_ + query];
+      other_[static_cast<size_t>(axis)] = anchors[axis * tokens_ + query];
+    }
+    query_visual_ = visual(query);
+  }
+
+  bool visual(int64_t token) const { return is_visual(static_cast<Modality>(modality_[token])); }
+  double delta(int64_t axis, int64_t key) const {
+    const auto& own = visual(key) == query_visual_ ? same_ : other_;
+    return own[static_cast<size_t>(axis)] - ids_[axis * tokens_ + key];
+  }
+  int64_t axes() const { return axes_; }
+
+ private:
+  int64_t axes_, tokens_;
+  const double* ids_ = nullptr;
+  const uint8_t* modality_ = nullptr;
+  std::array<double, 3> same_{}, other_{};
+  bool query_visual_ = false;
+};
+
+std::vector<int64_t> visible_keys(const Scheme& scheme, const Positions& positions, int64_t query) {
+  std::vector<int64_t> keys;
+  const auto* raster = positions.raster.const_data_ptr<int32_t>();
+  const auto* ids = positions.coordinates.const_data_ptr<double>();
+  const bool rings = scheme.rings() && raster[query] >= 0;
+  for (int64_t key = 0; key < positions.tokens(); ++key) {
+    const bool same = rings && raster[key] == raster[query];
+    if (same ? ids[key] <= ids[query] : key <= query) keys.push_back(key);
+  }
+  return keys;
+}
+
+}  // namespace
+
+PriorQuery parse_prior_query(const std::string& text) {
+  PriorQuery query;
+  if (text == "last") return query;
+  if (const auto index = whole_number(text)) {
+    query.kind = PriorQuery::Kind::kIndex;
+    query.index = *index;
+    return query;
+  }
+  const size_t comma = text.find(',');
+  if (text.rfind("high:", 0) == 0 && comma != std::string::npos) {
+    const auto row = whole_number(text.substr(5, comma - 5)), column = whole_number(text.substr(comma + 1));
+    if (row && column) return {PriorQuery::Kind::kHighRes, 0, *row, *column};
+  }
+  throw UsageError("--query: expected a token index, last, or high:row,column, found \"{}\"", text);
+}
+
+std::optional<AnyresTokens> first_anyres(const Layout& layout) {
+  int64_t done = 0;
+  for (const Segment& segment : layout.segments) {
+    const bool has_high = segment.kind == Segment::Kind::kAnyres && segment.high_h * segment.high_w > 0;
+    if (!has_high || segment.grid.tokens() == 0) {
+      done += segment.tokens();
+      continue;
+    }
+    return AnyresTokens{done,
+                        segment.grid.h,
+                        segment.grid.w,
+                        done + segment.grid.tokens(),
+                        segment.high_h,
+                        segment.high_w,
+                        segment.high_w + (segment.newline ? 1 : 0)};
+  }
+  return std::nullopt;
+}
+
+int64_t query_token(const Layout& layout, const PriorQuery& query) {
+  const int64_t tokens = layout.tokens();
+  if (tokens < 1) throw UsageError("--layout: expected at least one token, found none");
+  if (query.kind == PriorQuery::Kind::kLast) return tokens - 1;
+  if (query.kind == PriorQuery::Kind::kIndex) {
+    if (query.index < tokens) return query.index;
+    throw UsageError("--query: expected a token from 0 to {} (the layout has {}), found {}", tokens - 1,
+                     tokens, query.index);
+  }
+  const auto block = first_anyres(layout);
+  if (!block) {
+    throw UsageError(
+        "--query high:{},{}: expected a layout with high-resolution tokens, for example "
+        "anyres:24x24+48x48, found \"{}\"",
+        query.row, query.column, layout_text(layout));
+  }
+  if (query.row >= block->high_rows || query.column >= block->high_columns) {
+    throw UsageError("--query high:{},{}: expected a row below {} and a column below {}", query.row,
+                     query.column, block->high_rows, block->high_columns);
+  }
+  return block->high(query.row, query.column);
+}
+
+CellPlaces cell_places(const Layout& layout) {
+  const int64_t tokens = layout.tokens();
+  CellPlaces places{at::full({tokens}, -1, at::kInt), at::full({tokens}, -1, at::kInt)};
+  auto* row = places.row.data_ptr<int32_t>();
+  auto* column = places.column.data_ptr<int32_t>();
+  int64_t done = 0;
+  const auto fill = [&](int64_t first, int64_t rows, int64_t columns, int64_t stride) {
+    for (int64_t i = 0; i < rows * columns; ++i) {
+      const int64_t token = first + i / columns * stride + i % columns;
+      row[token] = static_cast<int32_t>(i / columns);
+      column[token] = static_cast<int32_t>(i % columns);
+    }
+  };
+  for (const Segment& segment : layout.segments) {
+    if (is_visual_segment(segment)) {
+      const int64_t frame = segment.grid.h * segment.grid.w;
+      for (int64_t tau = 0; tau < segment.grid.t; ++tau) {
+        fill(done + tau * frame, segment.grid.h, segment.grid.w, segment.grid.w);
+      }
+      const bool newline = segment.newline_tokens() > 0;
+      if (segment.high_h * segment.high_w > 0) {
+        fill(done + segment.grid.tokens(), segment.high_h, segment.high_w,
+             segment.high_w + (newline ? 1 : 0));
+      }
+    }
+    done += segment.tokens();
+  }
+  return places;
+}
+
+AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count) {
+  AskedLayout asked{layout, query};
+  auto& segments = asked.layout.segments;
+  if (count < 0 || count > kMostLayoutTokens - layout.tokens() - 1) {
+    throw UsageError("--text-lengths: expected 0 to {} tokens, found {}",
+                     kMostLayoutTokens - layout.tokens() - 1, count);
+  }
+  // End of the last visual block before the query, and whether the query itself is text behind one.
+  const auto place_before = [&](int64_t token) -> std::optional<size_t> {
+    std::optional<size_t> place;
+    int64_t done = 0;
+    for (size_t i = 0; i < segments.size() && done <= token; ++i) {
+      done += segments[i].tokens();
+      if (!is_visual_segment(segments[i])) continue;
+      if (token < done) return std::nullopt;  // the query is in this block
+      place = i + 1;
+    }
+    return place;
+  };
+  auto place = place_before(asked.query);
+  if (!place) {
+    asked.query = layout.tokens() - 1;
+    place = place_before(asked.query);
+  }
+  const bool any_visual = std::any_of(segments.begin(), segments.end(), is_visual_segment);
+  if (!place && any_visual) {
+    segments.push_back(Segment{Segment::Kind::kText, 1, {}, 0, 0, true, false});
+    ++asked.query;
+    place = segments.size() - 1;
+  }
+  Segment text;
+  text.text = count;
+  const auto at = segments.begin() + static_cast<std::ptrdiff_t>(place.value_or(0));
+  if (count > 0) segments.insert(at, text);
+  asked.query += count;
+  return asked;
+}
+
+Displacements displacements(const Scheme& scheme, const Positions& positions, int64_t query) {
+  const PairIds ids(positions, query);
+  const std::vector<int64_t> keys = visible_keys(scheme, positions, query);
+  const auto visible = keys.size();
+  std::vector<std::array<double, 3>> delta(visible);
+  for (size_t v = 0; v < visible; ++v) {
+    for (int64_t axis = 0; axis < ids.axes(); ++axis) {
+      // -0.0 and 0.0 are one displacement.
+      delta[v][static_cast<size_t>(axis)] = ids.delta(axis, keys[v]) + 0.0;
+    }
+  }
+  std::vector<size_t> order(visible);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return delta[a] < delta[b]; });
+
+  Displacements result;
+  result.key = at::empty({static_cast<int64_t>(visible)}, at::kLong);
+  result.distinct = at::empty({static_cast<int64_t>(visible)}, at::kLong);
+  std::copy(keys.begin(), keys.end(), result.key.data_ptr<int64_t>());
+  auto* distinct = result.distinct.data_ptr<int64_t>();
+  std::vector<size_t> representative;
+  for (const size_t v : order) {
+    if (representative.empty() || delta[representative.back()] != delta[v]) representative.push_back(v);
+    distinct[v] = static_cast<int64_t>(representative.size()) - 1;
+  }
+  const auto count = static_cast<int64_t>(representative.size());
+  result.delta = at::empty({ids.axes(), count}, at::kDouble);
+  auto* out = result.delta.data_ptr<double>();
+  for (int64_t axis = 0; axis < ids.axes(); ++axis) {
+    for (const size_t v : representative) *out++ = delta[v][static_cast<size_t>(axis)];
+  }
+  result.count = at::zeros({count}, at::kDouble);
+  result.visual = at::zeros({count}, at::kDouble);
+  result.first = at::zeros({count}, at::kDouble);
+  constexpr int64_t kFirstTokens = 4;
+  for (size_t v = 0; v < visible; ++v) {
+    result.count.data_ptr<double>()[distinct[v]] += 1;
+    if (ids.visual(keys[v])) result.visual.data_ptr<double>()[distinct[v]] += 1;
+    if (keys[v] < kFirstTokens) result.first.data_ptr<double>()[distinct[v]] += 1;
+  }
+  return result;
+}
+
+at::Tensor displacements_to(const Positions& positions, int64_t query, const std::vector<int64_t>& keys) {
+  const PairIds ids(positions, query);
+  at::Tensor delta = at::empty({ids.axes(), static_cast<int64_t>(keys.size())}, at::kDouble);
+  auto* out = delta.data_ptr<double>();
+  for (int64_t axis = 0; axis < ids.axes(); ++axis) {
+    for (const int64_t key : keys) *out++ = ids.delta(axis, key);
+  }
+  return delta;
+}
+
+}  // namespace ropescope
