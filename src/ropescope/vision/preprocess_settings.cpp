@@ -170,7 +170,11 @@ PreprocessSettings parse_preprocess_settings(const Json& config, const Json& pro
   const std::string config_name = what + "/config.json", processor_name = what + "/preprocessor_config.json";
   const std::string tower_name = text_of(config, "mm_vision_tower");
   const Json* nested = find(config, "vision_config");
-  const Json& vision = nested != nullptr ? *nested : tower.is_object() ? tower : config;
+  static const Json nothing = Json::object();
+  const Json& vision = nested != nullptr    ? *nested
+                       : tower.is_object()  ? tower
+                       : config.is_object() ? config
+                                            : nothing;
   const std::string all_names = text_of(vision, "model_type") + " " + text_of(config, "model_type") + " " +
                                 tower_name + " " + text_of(processor, "image_processor_type") + " " +
                                 text_of(processor, "feature_extractor_type");
