@@ -1,7 +1,14 @@
 #include "ropescope/rope/rotation.h"
 
+#include <algorithm>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/sin.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ropescope/core/errors.h"
@@ -33,6 +40,31 @@ class Rotate : public torch::autograd::Function<Rotate> {
     return {gradient, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
+
+// The angle less the nearest whole number of turns, in [-pi, pi], with the error that the float64 angle had.
+inline double without_turns(double angle) {
+  constexpr double kTurn = 6.283185307179586, kRestOfTurn = 2.4492935982947064e-16;
+  // Rounds to the nearest integer without a library call, which the vectoriser could not take.
+  constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  const double turns = (angle * (1.0 / kTurn) + kRound) - kRound;
+  return (angle - turns * kTurn) - turns * kRestOfTurn;
+}
+
+void split_angles(const double* angles, int64_t count, float* high, float* low) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double angle = without_turns(angles[i]);
+    high[i] = static_cast<float>(angle);
+    low[i] = static_cast<float>(angle - static_cast<double>(high[i]));
+  }
+}
+
+void combine(float* cos, float* sin, const float* low, int64_t count, float scale) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float c = cos[i], s = sin[i];
+    cos[i] = (c - low[i] * s) * scale;
+    sin[i] = (s + low[i] * c) * scale;
+  }
+}
 
 void check_shapes(const at::Tensor& x, const RotaryTable& table) {
   if (!x.defined() || x.dim() != 4 || !x.is_floating_point()) {
@@ -66,33 +98,64 @@ RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies&
   const int64_t axes = ids.size(0), batch = ids.size(1), tokens = ids.size(2);
   const at::Tensor axis = frequencies.axis.contiguous();
   const int64_t heads = axis.size(0), channels = axis.size(1);
-  at::Tensor angle = at::empty({batch, heads, tokens, channels}, at::kDouble);
   const auto* axis_data = axis.const_data_ptr<int64_t>();
   const auto* f = frequencies.inv_freq.const_data_ptr<double>();
   const auto* id = ids.const_data_ptr<double>();
-  auto* out = angle.mutable_data_ptr<double>();
   for (int64_t i = 0; i < heads * channels; ++i) {
     if (axis_data[i] < -1 || (axes > 1 && axis_data[i] >= axes)) {
       throw InputError("position ids: a channel turns with axis {}, but there are {} axes", axis_data[i],
                        axes);
     }
   }
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t i = 0; i < channels; ++i) {
-          const int64_t a = axis_data[h * channels + i];
-          const int64_t row = axes == 1 ? 0 : a;
-          *out++ = a < 0 ? 0.0 : id[(row * batch + b) * tokens + t] * f[i];
-        }
-      }
-    }
+  // Row of the ids that turns a channel, and its frequency; an unrotated channel turns with frequency 0.
+  std::vector<int64_t> row(static_cast<size_t>(heads * channels));
+  std::vector<double> turn(static_cast<size_t>(heads * channels));
+  for (int64_t i = 0; i < heads * channels; ++i) {
+    const bool still = axis_data[i] < 0;
+    row[static_cast<size_t>(i)] = axes == 1 || still ? 0 : axis_data[i] * batch * tokens;
+    turn[static_cast<size_t>(i)] = still ? 0.0 : f[i % channels];
   }
-  const double scale = frequencies.attention_scale;
-  const at::Device device = position_ids.device();
+  // The angle is written as a sum of two floats, high + low, after whole turns are taken away. Then
+  //   cos(high + low) = cos high - low sin high,  sin(high + low) = sin high + low cos high
+  // up to low^2 / 2 < 1e-14: as exact as float64 trigonometry rounded to float32, at a fraction of its time.
+  // Blocks fit the cache, and nothing but the table itself is allocated in full.
+  const auto floats = at::TensorOptions(at::kFloat);
   RotaryTable table;
-  table.cos = angle.cos().mul_(scale).to(device, at::kFloat);
-  table.sin = angle.sin_().mul_(scale).to(device, at::kFloat);
+  table.cos = at::empty({batch, heads, tokens, channels}, floats);
+  table.sin = at::empty({batch, heads, tokens, channels}, floats);
+  const auto scale = static_cast<float>(frequencies.attention_scale);
+  const int64_t lines = batch * heads * tokens,
+                block = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, channels));
+  const at::Tensor flat_cos = table.cos.view({lines, channels}), flat_sin = table.sin.view({lines, channels});
+  at::parallel_for(0, (lines + block - 1) / block, 8, [&](int64_t first_block, int64_t last_block) {
+    const at::NoGradGuard no_grad;
+    std::vector<double> angles(static_cast<size_t>(channels));
+    const at::Tensor high = at::empty({block, channels}, floats), low = at::empty({block, channels}, floats);
+    for (int64_t begin = first_block * block; begin < std::min(lines, last_block * block); begin += block) {
+      const int64_t count = std::min(block, lines - begin);
+      auto* high_data = high.mutable_data_ptr<float>();
+      auto* low_data = low.mutable_data_ptr<float>();
+      for (int64_t line = begin; line < begin + count; ++line) {
+        const int64_t b = line / (heads * tokens), h = line / tokens % heads, t = line % tokens;
+        const int64_t* rows = row.data() + h * channels;
+        const double* turns = turn.data() + h * channels;
+        const double* of_token = id + b * tokens + t;
+        for (int64_t i = 0; i < channels; ++i) {
+          angles[static_cast<size_t>(i)] = of_token[rows[i]] * turns[i];
+        }
+        split_angles(angles.data(), channels, high_data, low_data);
+        high_data += channels;
+        low_data += channels;
+      }
+      at::Tensor cos = flat_cos.narrow(0, begin, count), sin = flat_sin.narrow(0, begin, count);
+      at::cos_out(cos, high.narrow(0, 0, count));
+      at::sin_out(sin, high.narrow(0, 0, count));
+      combine(cos.mutable_data_ptr<float>(), sin.mutable_data_ptr<float>(), low.const_data_ptr<float>(),
+              count * channels, scale);
+    }
+  });
+  table.cos = table.cos.to(position_ids.device());
+  table.sin = table.sin.to(position_ids.device());
   table.layout = layout;
   return table;
 }

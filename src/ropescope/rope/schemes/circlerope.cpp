@@ -88,9 +88,11 @@ class CircleDesign : public SpatialDesign {
   void place_frame(const Grid& grid, const CoordinateRows& rows) const {
     const Grid one{1, grid.h, grid.w};
     double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
-    for_each_cell(one, [&](int64_t, int64_t, int64_t y, int64_t x) {
+    // The grid's own angles wait where t will be written.
+    for_each_cell(one, [&](int64_t token, int64_t, int64_t y, int64_t x) {
+      if (!circle_) return;
       const Point point = grid_point(grid, y, x);
-      const double angle = std::atan2(point.y, point.x);
+      const double angle = rows[0][token] = std::atan2(point.y, point.x);
       lowest = std::min(lowest, angle);
       highest = std::max(highest, angle);
     });
@@ -100,7 +102,7 @@ class CircleDesign : public SpatialDesign {
       const Point flat = grid_point(grid, y, x);
       Point bent = flat;
       if (circle_) {
-        double by_angle = std::atan2(flat.y, flat.x);
+        double by_angle = rows[0][token];
         if (highest > lowest) by_angle = (by_angle - lowest) / (highest - lowest) * turn;
         const double by_order = turn * static_cast<double>(token) / cells;
         const double angle = alpha_ * by_angle + (1 - alpha_) * by_order;
