@@ -13,6 +13,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figure_data.h"
+#include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/simulation.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
@@ -43,6 +44,8 @@ void write_everything(const std::string& path) {
   writer.write("/decay/abel_bound", mean.abs().add(10));
   writer.write("/decay/band_contribution", at::randn({kThetas, 8, kDistances}, at::kDouble));
   writer.attribute("/decay", "sign", int64_t{1});
+  writer.write("/positions/coordinates", at::arange(14, at::kDouble).unsqueeze(0));
+  writer.write("/positions/segments", std::vector<std::string>{"text:3", "image:2x5", "text:1"});
   writer.write("/profile/distance", distance);
   writer.write("/profile/mean", by_head[0]);
   writer.write("/moments/mean_q", at::randn({kLayers, kHeads, 8}));
@@ -65,6 +68,10 @@ TEST(Figures, EveryKindIsDrawnWithItsLabels) {
     const std::string figure = folder.path(kind.name + ".svg");
     EXPECT_EQ(plot_result(path, kind.name, figure, false), kind.name);
     const std::string svg = read_file(figure);
+    if (kind.name == "positions") {
+      EXPECT_NE(svg.find("image 2×5"), std::string::npos);
+      continue;
+    }
     const bool distances = kind.name != "moments";
     EXPECT_EQ(svg.find("distance m (tokens)") != std::string::npos, distances);
     const bool thetas = kind.name.rfind("profile", 0) != 0 && kind.name != "moments" && kind.name != "theta";
@@ -112,9 +119,35 @@ TEST(Figures, MistakesAreExplained) {
   EXPECT_NE(message("decay", "f.png").find("it holds profile, profile-by-layer"), std::string::npos);
   EXPECT_EQ(message("", "f.jpeg").front(), '2');
   EXPECT_EQ(message("profile", "f.png").front(), '3');  // 6 values for 5 distances
+  EXPECT_THROW(position_figure(std::vector<PlacedLayout>{
+                   {"", parse_layout("text:2"), at::full({1, 2}, NAN, at::kDouble)}}),
+               Error);
   ResultWriter(folder.path("empty.h5"), {}, false).commit();
   EXPECT_THROW(plot_result(folder.path("empty.h5"), "", folder.path("f.png"), false), InputError);
   EXPECT_FALSE(std::filesystem::exists(folder.path("f.png")));
+}
+
+TEST(PositionFigure, TilesHoldTheIdsOfTheirTokens) {
+  const Layout layout = parse_layout("text:2,anyres:2x2+4x4,video:9x1x2,text:1");
+  const int64_t tokens = layout.tokens();
+  const at::Tensor ids = at::arange(2 * tokens, at::kDouble).view({2, tokens});
+  const Figure figure = position_figure({{"x", layout, ids}});
+  std::vector<std::string> titles;
+  std::vector<double> seen;
+  for (const Panel& panel : figure.panels) {
+    EXPECT_EQ(panel.mosaic->low, 0);
+    EXPECT_EQ(panel.mosaic->high, 2 * tokens - 1);
+    for (const Mosaic::Tile& tile : panel.mosaic->tiles) {
+      titles.push_back(tile.title);
+      if (tile.title == "high-res 4×4") seen.push_back(tile.values[5]);
+      if (tile.title == "⏎") seen.push_back(tile.values[1]);
+    }
+  }
+  EXPECT_EQ(std::count(titles.begin(), titles.end(), "frame 8"), 2);
+  EXPECT_EQ(std::count(titles.begin(), titles.end(), "text"), 4);
+  // Row 1, column 1 of the high-resolution grid and the newline of row 1, on both axes.
+  const auto at = [&](int64_t token) { return static_cast<double>(token); };
+  EXPECT_EQ(seen, (std::vector<double>{at(12), at(15), at(tokens + 12), at(tokens + 15)}));
 }
 
 TEST(FigureData, MapColumnsAverageDistancesOnALogarithm) {

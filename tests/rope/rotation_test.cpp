@@ -52,7 +52,8 @@ std::string scheme_of(const Json& record) {
 TEST(Rotation, EveryGoldenRecordFollowsFromItsScheme) {
   const auto tensors = golden_tensors("positions/rotations.safetensors");
   int64_t records = 0;
-  for (const Json& record : golden_json("positions/rotations.json").at("entries")) {
+  const Json golden = golden_json("positions/rotations.json");
+  for (const Json& record : golden.at("entries")) {
     const std::string name = record.at("name");
     const Scheme scheme(scheme_of(record));
     SCOPED_TRACE(name + ": " + scheme.text());

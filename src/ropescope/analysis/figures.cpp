@@ -9,6 +9,7 @@
 
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/analysis/figures_decay.h"
+#include "ropescope/analysis/figures_positions.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 
@@ -188,6 +189,8 @@ const std::vector<FigureKind>& figure_kinds() {
       {"profile-by-layer", "the same, layer x distance", has_all<kProfile>, profile_by_layer},
       {"moments", "inner product of the mean query and key, layer x head", has_all<kMeanQ, kMeanK>,
        moments_map},
+      {"positions", "a layout coloured by position id, one panel a scheme and axis", has_positions,
+       position_figure},
   };
   return kinds;
 }

@@ -48,6 +48,22 @@ struct Raster {
   std::vector<std::pair<double, double>> marks{};  ///< {column, row} of cells with a ring around them
 };
 
+/// Pictures of cells side by side, all of one height and under one colour bar (viridis): the parts of a
+/// sequence.
+struct Mosaic {
+  struct Tile {
+    int64_t rows = 0, columns = 0;
+    std::vector<double> values;  ///< values[r * columns + c], row 0 on top
+    std::string title, caption;  ///< above and below
+    double width = 1.0;          ///< in heights of the mosaic; narrow tiles keep a legible width
+    bool numbers = false;        ///< every value written into its cell
+    bool joined = false;         ///< stands close to the tile before it
+  };
+  std::vector<Tile> tiles;
+  std::string label;  ///< above the colour bar; short
+  double low = 0, high = 1;
+};
+
 struct Axis {
   std::string label;  ///< with its unit
   bool log = false;
@@ -61,6 +77,7 @@ struct Panel {
   std::vector<Series> series;
   std::optional<HeatMap> map;    ///< instead of series
   std::optional<Raster> raster;  ///< instead of series; without axes
+  std::optional<Mosaic> mosaic;  ///< instead of series; without axes
   bool zero_line = false;        ///< a thin line at y = 0
 };
 

@@ -13,7 +13,6 @@ namespace ropescope {
 namespace {
 
 constexpr double kMarginCm = 0.15, kTitleCm = 0.6;
-constexpr double kBarGapCm = 0.12, kBarWidthCm = 0.22, kBarNumbersCm = 0.95, kBarLabelCm = 0.55;
 
 struct ColourRange {
   double low = std::numeric_limits<double>::infinity();
@@ -21,7 +20,9 @@ struct ColourRange {
 };
 
 ColourRange colour_range(const Raster& raster) {
+  // A raster without values is grey where its range is given: it stands beside others that have some.
   ColourRange range;
+  if (raster.low && raster.high) range = {*raster.low, *raster.high};
   for (const double value : raster.values) {
     if (!std::isfinite(value)) continue;
     range.low = std::min(range.low, value);
@@ -60,6 +61,31 @@ std::string data_block(const Raster& raster, const std::string& name) {
 
 }  // namespace
 
+std::string palette_commands(double low, double high) {
+  std::string palette;
+  for (int i = 0; i <= 8; ++i) {
+    palette += fmt::format("{}{} '{}'", i == 0 ? "" : ", ", i, ordered_colour(i / 8.0));
+  }
+  return fmt::format("set palette defined ({})\nset cbrange [{:.8g}:{:.8g}]\n", palette, low, high);
+}
+
+std::string colour_bar_commands(const ColourBar& bar, double page_width_cm, double page_height_cm) {
+  return fmt::format(
+      "set colorbox vertical user origin screen {:.6f}, screen {:.6f} size screen {:.6f}, screen {:.6f}\nset "
+      "cblabel {}\nset cbtics {:.3g} format '%g'\n",
+      bar.bar.left / page_width_cm, bar.bar.bottom / page_height_cm,
+      (bar.bar.right - bar.bar.left) / page_width_cm, (bar.bar.top - bar.bar.bottom) / page_height_cm,
+      gnuplot_quoted(bar.label), nice_step(bar.high - bar.low, 4));
+}
+
+std::string margin_commands(const PageBox& plot, double page_width_cm, double page_height_cm) {
+  return fmt::format(
+      "set lmargin at screen {:.6f}\nset rmargin at screen {:.6f}\nset tmargin at screen {:.6f}\nset bmargin "
+      "at screen {:.6f}\n",
+      plot.left / page_width_cm, plot.right / page_width_cm, plot.top / page_height_cm,
+      plot.bottom / page_height_cm);
+}
+
 std::string raster_commands(const Panel& panel, const PageBox& box, double page_width_cm,
                             double page_height_cm, const std::string& name) {
   const Raster& raster = *panel.raster;
@@ -68,9 +94,8 @@ std::string raster_commands(const Panel& panel, const PageBox& box, double page_
     throw InternalError("figure: the raster of panel \"{}\" has the wrong number of values", panel.title);
   }
   const ColourRange range = colour_range(raster);
-  const double bar_cm =
-      raster.colour_bar ? kBarGapCm + kBarWidthCm + kBarNumbersCm + (raster.label.empty() ? 0.0 : kBarLabelCm)
-                        : 0.0;
+  // A raster that shares its neighbour's bar leaves the same room, on its left: both are of one size.
+  const double bar_cm = kBarGapCm + kBarWidthCm + kBarNumbersCm + (raster.label.empty() ? 0.0 : kBarLabelCm);
   // Cells are squares: the raster takes what fits, in the middle of its place.
   const double most_width = box.right - box.left - 2 * kMarginCm - bar_cm;
   const double most_height = box.top - box.bottom - kTitleCm - kMarginCm;
@@ -78,34 +103,21 @@ std::string raster_commands(const Panel& panel, const PageBox& box, double page_
                                most_height / static_cast<double>(raster.rows));
   const double width = cell * static_cast<double>(raster.columns),
                height = cell * static_cast<double>(raster.rows);
-  const double left = box.left + kMarginCm + 0.5 * (most_width - width), right = left + width;
+  const double left = box.left + kMarginCm + 0.5 * (most_width - width) + (raster.colour_bar ? 0.0 : bar_cm),
+               right = left + width;
   const double top = box.top - kTitleCm - 0.5 * (most_height - height), bottom = top - height;
-  const auto x = [&](double cm) { return cm / page_width_cm; };
-  const auto y = [&](double cm) { return cm / page_height_cm; };
 
   std::string text = data_block(raster, name);
-  text += fmt::format(
-      "set lmargin at screen {:.6f}\nset rmargin at screen {:.6f}\nset tmargin at screen {:.6f}\nset bmargin "
-      "at "
-      "screen {:.6f}\n",
-      x(left), x(right), y(top), y(bottom));
+  text += margin_commands({left, right, bottom, top}, page_width_cm, page_height_cm);
   text += fmt::format(
       "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset grid\nunset "
       "logscale\nset xrange [-0.5:{}.5]\nset yrange [{}.5:-0.5]\n",
       gnuplot_quoted(panel.title), raster.columns - 1, raster.rows - 1);
-  std::string palette;
-  for (int i = 0; i <= 8; ++i) {
-    palette += fmt::format("{}{} '{}'", i == 0 ? "" : ", ", i, ordered_colour(i / 8.0));
-  }
-  text +=
-      fmt::format("set palette defined ({})\nset cbrange [{:.8g}:{:.8g}]\n", palette, range.low, range.high);
+  text += palette_commands(range.low, range.high);
   if (raster.colour_bar) {
-    text += fmt::format(
-        "set colorbox vertical user origin screen {:.6f}, screen {:.6f} size screen {:.6f}, screen "
-        "{:.6f}\nset "
-        "cblabel {}\nset cbtics {:.3g} format '%g'\n",
-        x(right + kBarGapCm), y(bottom), x(kBarWidthCm), y(height), gnuplot_quoted(raster.label),
-        nice_step(range.high - range.low, 4));
+    const double bar_left = right + kColourBarGapCm;
+    const PageBox bar{bar_left, bar_left + kColourBarWidthCm, bottom, top};
+    text += colour_bar_commands({range.low, range.high, raster.label, bar}, page_width_cm, page_height_cm);
   } else {
     text += "unset colorbox\n";
   }

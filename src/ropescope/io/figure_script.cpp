@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/io/figure_mosaic.h"
 #include "ropescope/io/figure_raster.h"
 #include "ropescope/io/gnuplot.h"
 
@@ -354,14 +355,15 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
   for (int i = 0; i < panels; ++i) {
     const Panel& panel = figure.panels[static_cast<size_t>(i)];
     check(panel);
-    if (panel.series.empty() && !panel.map && !panel.raster)
+    if (panel.series.empty() && !panel.map && !panel.raster && !panel.mosaic)
       throw InternalError("figure: panel \"{}\" is empty", panel.title);
     const double width = figure.width_cm / columns, left = width * (i % columns);
     const double top = height_cm - title_cm - figure.panel_height_cm * (i / columns);
     const std::string prefix = fmt::format("p{}", i);
-    if (panel.raster) {
-      script += raster_commands(panel, {left, left + width, top - figure.panel_height_cm, top},
-                                figure.width_cm, height_cm, prefix + "r");
+    if (panel.raster || panel.mosaic) {
+      const PageBox box{left, left + width, top - figure.panel_height_cm, top};
+      const auto commands = panel.raster ? raster_commands : mosaic_commands;
+      script += commands(panel, box, figure.width_cm, height_cm, prefix + "r");
       if (i == 0) script += "unset label 1\n";
       continue;
     }

@@ -1,0 +1,244 @@
+#include "ropescope/analysis/figures_positions.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "ropescope/analysis/figure_data.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/io/figure_mosaic.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr size_t kMostPanels = 36, kMostTiles = 48;
+constexpr int64_t kMostFrames = 6;
+constexpr int64_t kCornerCells = 3, kMostCornerTokens = 9;
+/// Tiles are divided among panels at this height, and drawn as high as they then fit.
+constexpr double kTileCm = 2.35;
+/// A strip of more cells than this has finer ones than a printer's dots.
+constexpr int64_t kMostStripCells = 1000;
+
+/// Ids of one axis, cut into tiles.
+class TileMaker {
+ public:
+  explicit TileMaker(const double* ids) : ids_(ids) {}
+
+  /// `stride`: tokens from one row to the next.
+  Mosaic::Tile grid(const std::string& title, int64_t first, int64_t rows, int64_t columns,
+                    int64_t stride) const {
+    Mosaic::Tile tile;
+    tile.rows = rows;
+    tile.columns = columns;
+    tile.title = title;
+    tile.width = static_cast<double>(columns) / static_cast<double>(rows);
+    for (int64_t row = 0; row < rows; ++row) {
+      const double* from = ids_ + first + row * stride;
+      tile.values.insert(tile.values.end(), from, from + columns);
+    }
+    const auto [low, high] = std::minmax_element(tile.values.begin(), tile.values.end());
+    const auto shown = [](double id) { return fmt::format("{:g}", std::round(id * 100) / 100); };
+    tile.caption = *low == *high ? shown(*low) : fmt::format("{} … {}", shown(*low), shown(*high));
+    return tile;
+  }
+
+  Mosaic::Tile strip(const std::string& title, int64_t first, int64_t tokens, int64_t stride) const {
+    Mosaic::Tile tile = grid(title, first, tokens, 1, stride);
+    tile.width = 0;
+    if (tokens > kMostStripCells) {
+      std::vector<double> thinned;
+      for (const int64_t i : spread_indices(tokens, kMostStripCells)) {
+        thinned.push_back(tile.values[static_cast<size_t>(i)]);
+      }
+      tile.values = std::move(thinned);
+      tile.rows = static_cast<int64_t>(tile.values.size());
+    }
+    return tile;
+  }
+
+ private:
+  const double* ids_;
+};
+
+std::string size_text(int64_t rows, int64_t columns) { return fmt::format("{}×{}", rows, columns); }
+
+void add_grid(const TileMaker& maker, const Segment& segment, int64_t first,
+              std::vector<Mosaic::Tile>& tiles) {
+  const Grid& grid = segment.grid;
+  if (grid.t == 1) {
+    tiles.push_back(maker.grid("image " + size_text(grid.h, grid.w), first, grid.h, grid.w, grid.w));
+    return;
+  }
+  for (const int64_t frame : spread_indices(grid.t, kMostFrames)) {
+    tiles.push_back(
+        maker.grid(fmt::format("frame {}", frame), first + frame * grid.h * grid.w, grid.h, grid.w, grid.w));
+  }
+}
+
+void add_anyres(const TileMaker& maker, const Segment& segment, int64_t first,
+                std::vector<Mosaic::Tile>& tiles) {
+  const Grid& grid = segment.grid;
+  tiles.push_back(maker.grid("thumbnail " + size_text(grid.h, grid.w), first, grid.h, grid.w, grid.w));
+  const int64_t high = first + grid.tokens(), stride = segment.high_w + (segment.newline ? 1 : 0);
+  if (segment.high_h * segment.high_w > 0) {
+    tiles.push_back(maker.grid("high-res " + size_text(segment.high_h, segment.high_w), high, segment.high_h,
+                               segment.high_w, stride));
+  }
+  if (segment.newline_tokens() == 0) return;
+  const bool column = segment.high_h * segment.high_w > 0;
+  tiles.push_back(
+      maker.strip("⏎", high + segment.high_w, segment.newline_tokens(), segment.single_tile ? 1 : stride));
+  tiles.back().joined = column;
+  if (column) tiles.back().caption.clear();
+}
+
+/// The same corner of the picture in both grids, with its ids.
+void add_corner(const TileMaker& maker, const Segment& segment, int64_t first,
+                std::vector<Mosaic::Tile>& tiles) {
+  const Grid& grid = segment.grid;
+  const int64_t rows = std::min(grid.h, kCornerCells), columns = std::min(grid.w, kCornerCells);
+  const auto covering = [](int64_t cells, int64_t high, int64_t low) {
+    return std::clamp<int64_t>((cells * high + low - 1) / low, 1, std::min(high, kMostCornerTokens));
+  };
+  tiles.push_back(maker.grid("thumbnail corner", first, rows, columns, grid.w));
+  tiles.push_back(
+      maker.grid("same in high-res", first + grid.tokens(), covering(rows, segment.high_h, grid.h),
+                 covering(columns, segment.high_w, grid.w), segment.high_w + (segment.newline ? 1 : 0)));
+  for (size_t i = tiles.size() - 2; i < tiles.size(); ++i) {
+    tiles[i].numbers = true;
+    tiles[i].caption.clear();
+  }
+}
+
+std::vector<Mosaic::Tile> tiles_of(const Layout& layout, const double* ids) {
+  const TileMaker maker(ids);
+  std::vector<Mosaic::Tile> tiles, corner;
+  int64_t first = 0;
+  for (const Segment& segment : layout.segments) {
+    if (tiles.size() >= kMostTiles) break;
+    if (segment.kind == Segment::Kind::kText) {
+      tiles.push_back(maker.strip("text", first, segment.text, 1));
+    } else if (segment.kind == Segment::Kind::kAnyres) {
+      add_anyres(maker, segment, first, tiles);
+      if (corner.empty() && segment.high_h * segment.high_w > 0) add_corner(maker, segment, first, corner);
+    } else {
+      add_grid(maker, segment, first, tiles);
+    }
+    first += segment.tokens();
+  }
+  if (tiles.size() > kMostTiles) tiles.resize(kMostTiles);
+  // Beside many other tiles the numbers would not be legible.
+  if (tiles.size() <= 5) tiles.insert(tiles.end(), corner.begin(), corner.end());
+  return tiles;
+}
+
+/// How much of a layout is shown, as a remark for the title.
+std::string shown_part(const Layout& layout, size_t tiles) {
+  const bool cut = tiles == kMostTiles;
+  return cut ? fmt::format(" (the first of {} segments)", layout.segments.size()) : std::string();
+}
+
+/// Rows of tiles that fit a page; a newline column stays with its picture.
+std::vector<Mosaic> rows_of(std::vector<Mosaic::Tile> tiles, double page_width_cm) {
+  std::vector<Mosaic> rows(1);
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    Mosaic with = rows.back();
+    with.tiles.push_back(tiles[i]);
+    const bool fits = mosaic_width(with, kTileCm) <= mosaic_room(page_width_cm);
+    if (fits || tiles[i].joined || rows.back().tiles.empty()) {
+      rows.back() = std::move(with);
+    } else {
+      rows.emplace_back();
+      rows.back().tiles.push_back(std::move(tiles[i]));
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+Figure position_figure(const std::vector<PlacedLayout>& placed) {
+  static const std::array<const char*, 3> kAxes = {"t", "h", "w"};
+  Figure figure;
+  for (const PlacedLayout& one : placed) {
+    if (one.coordinates.numel() == 0) throw InputError("figure: {} has no tokens to draw", one.name);
+    const at::Tensor ids = one.coordinates.to(at::kDouble).contiguous();
+    const double low = ids.min().item<double>(), high = ids.max().item<double>();
+    for (int64_t axis = 0; axis < ids.size(0); ++axis) {
+      std::vector<Mosaic::Tile> tiles =
+          tiles_of(one.layout, ids.const_data_ptr<double>() + axis * ids.size(1));
+      std::string title = one.name;
+      if (ids.size(0) > 1) title += fmt::format(", axis {}", kAxes[static_cast<size_t>(axis)]);
+      title += shown_part(one.layout, tiles.size());
+      for (Mosaic& row : rows_of(std::move(tiles), figure.width_cm)) {
+        row.label = "id";
+        row.low = low;
+        row.high = high;
+        Panel panel;
+        panel.title = std::exchange(title, "");
+        panel.mosaic = std::move(row);
+        figure.panels.push_back(std::move(panel));
+      }
+    }
+  }
+  if (figure.panels.size() > kMostPanels) {
+    throw UsageError("figure: expected at most {} rows of pictures, found {}; draw fewer schemes",
+                     kMostPanels, figure.panels.size());
+  }
+  figure.title = "Where every token sits";
+  figure.panel_height_cm = 3.95;
+  return figure;
+}
+
+bool has_positions(const ResultReader& result) {
+  if (!result.has("/positions")) return false;
+  const std::vector<std::string> datasets = result.datasets();
+  return std::any_of(datasets.begin(), datasets.end(), [](const std::string& name) {
+    return name.rfind("/positions/", 0) == 0 && name.size() > 9 &&
+           name.substr(name.size() - 9) == "/segments";
+  });
+}
+
+Figure position_figure(const ResultReader& result, const FigureSelection&) {
+  const std::string ending = "/segments";
+  std::multimap<int64_t, PlacedLayout> placed;  // in the order of the command
+  for (const std::string& name : result.datasets()) {
+    if (name.rfind("/positions/", 0) != 0 || name.size() <= ending.size() ||
+        name.substr(name.size() - ending.size()) != ending) {
+      continue;
+    }
+    const std::string group = name.substr(0, name.size() - ending.size());
+    std::string text;
+    for (const std::string& segment : result.read_strings(name)) text += (text.empty() ? "" : ",") + segment;
+    PlacedLayout one;
+    try {
+      one.layout = parse_layout(text);
+    } catch (const UsageError& error) {
+      throw InputError("{}: {}: {}", result.path().string(), name, error.what());
+    }
+    one.coordinates = read_axes(result, group + "/coordinates", 2);
+    if (one.coordinates.size(1) != one.layout.tokens()) {
+      throw InputError("{}: {}/coordinates: expected {} tokens, found {}", result.path().string(), group,
+                       one.layout.tokens(), one.coordinates.size(1));
+    }
+    one.name = group;
+    if (result.has_attribute(group, "title")) {
+      const Attribute title = result.attribute(group, "title");
+      if (const auto* known = std::get_if<std::string>(&title)) one.name = *known;
+    }
+    int64_t order = 0;
+    if (result.has_attribute(group, "order")) {
+      const Attribute value = result.attribute(group, "order");
+      if (const auto* known = std::get_if<int64_t>(&value)) order = *known;
+    }
+    placed.emplace(order, std::move(one));
+  }
+  std::vector<PlacedLayout> ordered;
+  for (auto& [order, one] : placed) ordered.push_back(std::move(one));
+  return position_figure(ordered);
+}
+
+}  // namespace ropescope
