@@ -1,0 +1,22 @@
+// A table on stdout: aligned for people, Markdown for reports, CSV for scripts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace ropescope::app {
+
+enum class TableStyle { kAligned, kMarkdown, kCsv };
+
+class TextTable {
+ public:
+  explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}
+  /// One cell for every column of the header.
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string text(TableStyle style) const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;  // the header first
+};
+
+}  // namespace ropescope::app
