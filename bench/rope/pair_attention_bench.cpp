@@ -1,7 +1,5 @@
 // Attention over modality pairs (DIPE) beside one fused causal attention of the same length. Both run in
-// turns, so that a busy machine slows both; `ratio` is the median over the rounds, the time that of the pair.
-#include <algorithm>
-#include <chrono>
+// turns; `times_of_one_causal` is the median over the rounds, the time that of the pair.
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -14,6 +12,8 @@
 
 #include "ropescope/models/pair_attention.h"
 
+#include "side_by_side.h"
+
 namespace {
 
 using Runs = std::vector<int64_t>;  // text first, then in turns
@@ -21,17 +21,6 @@ using Runs = std::vector<int64_t>;  // text first, then in turns
 struct Shape {
   int64_t heads, kv_heads, dim;
 };
-
-double seconds(const auto& function) {
-  const auto start = std::chrono::steady_clock::now();
-  function();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
 
 void pair_against_causal(benchmark::State& state, const Runs& runs, Shape shape, bool with_backward) {
   std::vector<uint8_t> visual;
@@ -53,17 +42,7 @@ void pair_against_causal(benchmark::State& state, const Runs& runs, Shape shape,
                                                             std::nullopt, /*enable_gqa=*/true);
     finish(out.transpose(1, 2).flatten(2), {q_same, k, v});
   };
-  std::vector<double> of_causal, ratios;
-  causal();
-  pair();
-  for (auto _ : state) {
-    of_causal.push_back(seconds(causal));
-    const double time = seconds(pair);
-    ratios.push_back(time / of_causal.back());
-    state.SetIterationTime(time);
-  }
-  state.counters["ratio"] = median(ratios);
-  state.counters["causal_ms"] = 1e3 * median(of_causal);
+  ropescope::bench::side_by_side(state, pair, causal, "times_of_one_causal", /*faster=*/false);
 }
 
 const int registered = [] {
