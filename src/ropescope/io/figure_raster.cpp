@@ -95,7 +95,8 @@ std::string raster_commands(const Panel& panel, const PageBox& box, double page_
   }
   const ColourRange range = colour_range(raster);
   // A raster that shares its neighbour's bar leaves the same room, on its left: both are of one size.
-  const double bar_cm = kBarGapCm + kBarWidthCm + kBarNumbersCm + (raster.label.empty() ? 0.0 : kBarLabelCm);
+  const double bar_cm = kColourBarGapCm + kColourBarWidthCm + kColourBarNumbersCm +
+                        (raster.label.empty() ? 0.0 : kColourBarLabelCm);
   // Cells are squares: the raster takes what fits, in the middle of its place.
   const double most_width = box.right - box.left - 2 * kMarginCm - bar_cm;
   const double most_height = box.top - box.bottom - kTitleCm - kMarginCm;
