@@ -1,4 +1,4 @@
-// Position ids of a long prompt with 16 high-resolution pictures (24,916 tokens).
+// Position ids of a long prompt with 16 high-resolution pictures (about 25,000 tokens).
 #include <benchmark/benchmark.h>
 
 #include "ropescope/rope/scheme.h"

@@ -10,6 +10,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "ropescope/core/errors.h"
@@ -201,6 +202,13 @@ TEST(Rotation, IdsThatCannotBeAreRefused) {
   EXPECT_THROW(make_rotary_table(at::ones({2, 1, 3}), third), InputError);
   EXPECT_THROW(apply_rotary(at::ones({1, 1, 4, 8}), make_rotary_table(at::ones({2, 1, 3}), frequencies)),
                InternalError);
+}
+
+TEST(Rotation, TablesCanBeMadeInInferenceModeByAllThreads) {
+  const c10::InferenceMode inference;
+  const Frequencies frequencies = make_frequencies({}, 64, 0, 1);
+  const RotaryTable table = make_rotary_table(at::arange(5000, at::kDouble).view({1, 1, -1}), frequencies);
+  EXPECT_NEAR(table.cos[0][0][4999][0].item<double>(), std::cos(4999.0), 1e-7);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/sin.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ropescope/core/errors.h"
@@ -119,6 +120,8 @@ RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies&
   //   cos(high + low) = cos high - low sin high,  sin(high + low) = sin high + low cos high
   // up to low^2 / 2 < 1e-14: as exact as float64 trigonometry rounded to float32, at a fraction of its time.
   // Blocks fit the cache, and nothing but the table itself is allocated in full.
+  // Worker threads do not know the caller's inference mode, so the table is made outside of it.
+  const c10::InferenceMode no_inference(false);
   const auto floats = at::TensorOptions(at::kFloat);
   RotaryTable table;
   table.cos = at::empty({batch, heads, tokens, channels}, floats);
