@@ -136,6 +136,9 @@ PositionRequest read_position_request(const Arguments& arguments) {
   request.layouts = read_layouts(arguments);
   request.rope = rope_override(arguments, {});
   request.head_dim = positive_integer(arguments, "head-dim");
+  if (request.head_dim.value_or(2) % 2 != 0) {
+    throw UsageError("--head-dim: expected an even number, found {}", *request.head_dim);
+  }
   request.kv_heads = positive_integer(arguments, "kv-heads");
   request.context = positive_integer(arguments, "context").value_or(0);
   request.criteria = arguments.flag("criteria");

@@ -308,7 +308,7 @@ TEST(PositionsCommand, MistakesGiveASentence) {
   says("--scheme vanilla", 2, "--layout");
   says("--layout text:5", 2, "--scheme");
   says("--scheme vanilla --layout text:5 --head-dim 0", 2, "--head-dim");
-  says("--scheme vanilla --layout text:5 --head-dim 7 --criteria", 3, "");
+  says("--scheme vanilla --layout text:5 --head-dim 7", 2, "--head-dim");
   says("--scheme vanilla --layout text:5 --mask", 2, "--json");
   says("--scheme vanilla --layout text:5 --preset llava-next-clip", 2, "--preset");
   says("--scheme vanilla --layout text:5 --rope-scaling '{' --criteria", 2, "--rope-scaling");

@@ -1,8 +1,6 @@
 // The criteria against golden numbers, and against a quadratic count of the same definitions.
 #include "ropescope/rope/criteria.h"
 
-#include <chrono>
-
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
@@ -196,6 +194,7 @@ TEST(Criteria, AgreeWithThePapersProse) {
   }
   EXPECT_FALSE(published_verdict(Scheme("id-align+mrope")).has_value());
   EXPECT_FALSE(published_verdict(Scheme("mrope/interleaved")).has_value());
+  EXPECT_FALSE(published_verdict(Scheme("mrope:diagonal=true")).has_value());
   EXPECT_FALSE(published_verdict(Scheme("mmrope")).has_value());
 }
 

@@ -38,7 +38,7 @@ TEST(Misalignment, EqualsTheGoldenStatisticsUnderEveryRule) {
 
 TEST(Misalignment, IsSummedOverBlocksAndSaysWhereNothingIsInherited) {
   const Layout both = parse_layout("anyres:24x24+37x48,text:3,anyres:24x24,anyres:24x24+48x31:no-newline");
-  const Scheme scheme("id-align+mrope:resize=bilinear");
+  const Scheme scheme("id-align:resize=bilinear+mrope");
   const ResizeMisalignment sum = resize_misalignment(scheme, both).value();
   EXPECT_EQ(sum.tokens, 1776 + 1488);
   EXPECT_EQ(sum.column_differs, 1630 + 1450);

@@ -220,9 +220,10 @@ Figure position_figure(const ResultReader& result, const FigureSelection&) {
       throw InputError("{}: {}: {}", result.path().string(), name, error.what());
     }
     one.coordinates = read_axes(result, group + "/coordinates", 2);
-    if (one.coordinates.size(1) != one.layout.tokens()) {
-      throw InputError("{}: {}/coordinates: expected {} tokens, found {}", result.path().string(), group,
-                       one.layout.tokens(), one.coordinates.size(1));
+    if (one.coordinates.size(1) != one.layout.tokens() || one.coordinates.size(0) > 3) {
+      throw InputError("{}: {}/coordinates: expected 1 or 3 axes of {} tokens, found [{}, {}]",
+                       result.path().string(), group, one.layout.tokens(), one.coordinates.size(0),
+                       one.coordinates.size(1));
     }
     one.name = group;
     if (result.has_attribute(group, "title")) {

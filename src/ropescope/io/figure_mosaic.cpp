@@ -169,7 +169,8 @@ std::string mosaic_commands(const Panel& panel, const PageBox& box, double page_
     left += slot;
   }
   const double bar_left = plot.right + kColourBarGapCm;
-  drawing.label(mosaic.label, most_width + 0.5 * kBarCm, bottom + height + 0.5 * kTextCm);
+  drawing.label(mosaic.label, most_width + kColourBarGapCm + 0.5 * kColourBarWidthCm,
+                bottom + height + 0.5 * kTextCm);
   const PageBox bar{bar_left, bar_left + kColourBarWidthCm, plot.bottom + bottom,
                     plot.bottom + bottom + height};
   return margin_commands(plot, page_width_cm, page_height_cm) +

@@ -86,8 +86,15 @@ std::optional<PublishedVerdict> published_verdict(const Scheme& scheme) {
   };
   const std::vector<SchemePart> parts = parse_scheme_parts(scheme.text());
   if (parts.size() != 1 || !parts.front().allocation.empty()) return std::nullopt;
-  const auto found = verdicts.find(parts.front().definition->name);
+  const SchemePart& part = parts.front();
+  const auto found = verdicts.find(part.definition->name);
   if (found == verdicts.end()) return std::nullopt;
+  // Settings that make another design of it; text with h = w = 0 is what the paper judges of the last two.
+  const bool zero = part.parameters.boolean("text_spatial_zero", false);
+  if (zero && part.definition->name != "omnirope" && part.definition->name != "ilrope") return std::nullopt;
+  for (const char* setting : {"diagonal", "modality_interval", "base_scale"}) {
+    if (part.parameters.has(setting)) return std::nullopt;
+  }
   return found->second;
 }
 
