@@ -10,6 +10,7 @@
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_positions.h"
+#include "ropescope/analysis/figures_prior.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 
@@ -151,7 +152,9 @@ bool has_all(const ResultReader& result) {
 constexpr char kDecayMean[] = "/decay/mean", kDecayByLayer[] = "/decay/by_layer",
                kDecayByHead[] = "/decay/by_head", kDecayBound[] = "/decay/abel_bound",
                kDecayBands[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
-               kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k";
+               kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
+               kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
+               kPriorLengths[] = "/prior/text_lengths";
 
 const FigureKind& find_kind(const std::string& name, const ResultReader& result) {
   std::vector<std::string> all, fitting;
@@ -189,6 +192,10 @@ const std::vector<FigureKind>& figure_kinds() {
       {"profile-by-layer", "the same, layer x distance", has_all<kProfile>, profile_by_layer},
       {"moments", "inner product of the mean query and key, layer x head", has_all<kMeanQ, kMeanK>,
        moments_map},
+      {"prior-maps", "expected logit from a query onto the thumbnail and the high-resolution tokens",
+       has_all<kPriorTable, kPriorRasters>, prior_maps},
+      {"prior-fading", "expected share of attention on visual tokens against text length",
+       has_all<kPriorTable, kPriorLengths>, prior_fading},
       {"positions", "a layout coloured by position id, one panel a scheme and axis", has_positions,
        position_figure},
   };

@@ -36,6 +36,13 @@ void check(const PriorOptions& options) {
   }
 }
 
+size_t ordering_length(const std::vector<int64_t>& lengths, int64_t tokens, int64_t context) {
+  if (context == 0 || tokens + lengths.front() > context) return lengths.size() - 1;
+  size_t last = 0;
+  while (last + 1 < lengths.size() && tokens + lengths[last + 1] <= context) ++last;
+  return last;
+}
+
 void spread_over_heads(const at::Tensor& values, PriorNumber& number) {
   const auto count = values.size(0);
   if (count < 2) return;
@@ -135,9 +142,12 @@ PriorResult compute_prior(const Samples& samples, const Layout& layout,
     prior.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     result.schemes.push_back(std::move(prior));
   }
-  std::stable_sort(
-      result.schemes.begin(), result.schemes.end(),
-      [](const SchemePrior& a, const SchemePrior& b) { return a.fading.back().mean > b.fading.back().mean; });
+  result.trained_context = samples.model.max_position_embeddings;
+  result.ordered_by = ordering_length(options.text_lengths, layout.tokens(), result.trained_context);
+  std::stable_sort(result.schemes.begin(), result.schemes.end(),
+                   [&](const SchemePrior& a, const SchemePrior& b) {
+                     return a.fading[result.ordered_by].mean > b.fading[result.ordered_by].mean;
+                   });
   return result;
 }
 

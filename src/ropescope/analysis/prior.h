@@ -82,9 +82,13 @@ struct PriorResult {
   PriorOptions options;
   Layout layout;
   RopeConfig rope;
-  std::vector<SchemePrior> schemes;  ///< best first: by visual share at the greatest text length
-  std::string interval;              ///< how intervals were made
-  int64_t head_count = 0;            ///< heads behind every mean
+  std::vector<SchemePrior> schemes;  ///< best first: by visual share at text_lengths[ordered_by]
+  /// The greatest text length with which the layout stays inside the model's trained context (the greatest of
+  /// all where the context is unknown or too short for the layout): beyond it, logits are extrapolations.
+  size_t ordered_by = 0;
+  int64_t trained_context = 0;  ///< tokens; 0: unknown
+  std::string interval;         ///< how intervals were made
+  int64_t head_count = 0;       ///< heads behind every mean
 };
 
 /// Throws UsageError (a scheme that does not fit the model or the layout, a query outside it, no rope_theta

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
@@ -91,8 +93,10 @@ void write_prior(ResultWriter& writer, const PriorResult& result) {
   say("rope_type", rope_type_name(result.rope.type));
   say("heads_measured", result.head_count);
   say("interval", result.interval);
-  say("order",
-      std::string("schemes in /prior/table stand best first: by visual_share at the greatest text length"));
+  say("order", fmt::format("schemes in /prior/table stand best first: by visual_share at text length {}, the "
+                           "greatest within the trained context",
+                           result.options.text_lengths[result.ordered_by]));
+  say("trained_context", result.trained_context);
   say("logits",
       std::string("[keys] expected inner product mean_q^T R mean_k, mean over heads, not divided by "
                   "sqrt(head_dim); ALiBi's bias times sqrt(head_dim); NaN: hidden from the query"));

@@ -227,7 +227,7 @@ class Evaluation {
         const Question& question = group.lengths[i];
         const Features of_length = features_of(question.keys.delta, question.frequencies, block);
         for_parts(block, of_length, [&](const HeadBlock& part, const at::Tensor& scores) {
-          add_share(kFading + i, part, attention_of(scores, question.keys), question.keys, of_length);
+          add_share(kFading + i, part, weights_of(scores), question.keys, of_length);
         });
       }
       if (group.partner) add_partner(block, *group.partner, group.base.frequencies);
@@ -239,23 +239,30 @@ class Evaluation {
     }
   }
 
-  /// Attention on one key of each displacement, [n, U].
-  static at::Tensor attention_of(const at::Tensor& scores, const Displacements& keys) {
-    const at::Tensor weight = (scores - scores.amax({1}, /*keepdim=*/true)).exp_();
-    return weight / weight.matmul(keys.count).unsqueeze(1);
+  /// Unnormalised attention on one key of each displacement, [n, U]; takes the place of the scores.
+  static at::Tensor weights_of(at::Tensor scores) {
+    return scores.sub_(scores.amax({1}, /*keepdim=*/true)).exp_();
   }
 
-  void add_share(size_t slot, const HeadBlock& block, const at::Tensor& attention, const Displacements& keys,
+  void add_share(size_t slot, const HeadBlock& block, const at::Tensor& weights, const Displacements& keys,
                  const Features& features) {
-    const at::Tensor share = attention.matmul(keys.visual);
-    const at::Tensor weights =
-        attention * (keys.visual.unsqueeze(0) - share.unsqueeze(1) * keys.count.unsqueeze(0));
-    put(slot, block, share, prior_gradient(weights, features));
+    const at::Tensor total = weights.matmul(keys.count), share = weights.matmul(keys.visual) / total;
+    // d share / d row = (sum of visual weights x features - share x that of all) / total. Intervals need few
+    // digits, and the sums are as costly as the scores: float32.
+    const at::Tensor weights_f = weights.to(at::kFloat);
+    const auto sums = [&](const at::Tensor& count) {
+      return weights_f.matmul((features.values * count.unsqueeze(0)).to(at::kFloat).transpose(0, 1))
+          .to(at::kDouble);
+    };
+    const at::Tensor gradient =
+        (sums(keys.visual) - share.unsqueeze(1) * sums(keys.count)) / total.unsqueeze(1);
+    put(slot, block, share, gradient);
   }
 
   void add_base(const HeadBlock& block, const at::Tensor& scores, const Displacements& keys,
                 const Features& features) {
-    const at::Tensor attention = attention_of(scores, keys);
+    const at::Tensor weights = weights_of(scores.clone());
+    const at::Tensor attention = weights / weights.matmul(keys.count).unsqueeze(1);
     add_share(kVisualShare, block, attention, keys, features);
     add_sinks(block, attention, keys, features);
     add_maps(block, scores, attention, keys);
