@@ -22,27 +22,6 @@ Json rows_of(const at::Tensor& tensor) {
   return list;
 }
 
-// float32 tensors, header first as the format asks.
-void write_safetensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors) {
-  Json header = Json::object();
-  int64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const int64_t bytes = tensor.numel() * 4;
-    header[name] = {
-        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-  }
-  const std::string text = header.dump();
-  const uint64_t length = text.size();
-  std::ofstream stream(path, std::ios::binary);
-  stream.write(reinterpret_cast<const char*>(&length), 8);
-  stream << text;
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor dense = tensor.contiguous();
-    stream.write(reinterpret_cast<const char*>(dense.const_data_ptr<float>()), tensor.numel() * 4);
-  }
-}
-
 class Trace : public ::testing::Test {
  protected:
   std::string model(const std::string& name = "llama-tiny/safetensors-fp32") const {

@@ -18,6 +18,9 @@ Json golden_json(const std::string& relative);
 /// All tensors of a safetensors file, in float32 (integers and bools in int64).
 std::map<std::string, at::Tensor> golden_tensors(const std::string& relative);
 
+/// Writes float32 tensors as a safetensors file.
+void write_safetensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors);
+
 /// Passes when |actual - expected| <= atol + rtol * |expected| everywhere and shapes agree; otherwise tells
 /// the worst place, both values and the share of the tolerance that was used. NaN equals nothing.
 ::testing::AssertionResult all_close(const at::Tensor& actual, const at::Tensor& expected, double atol,
