@@ -79,9 +79,33 @@ TEST(Preprocess, TheOriginalCodesTiles) {
   }
 }
 
+TEST(Preprocess, BothOrdersOfThePasses) {
+  struct Case {
+    int64_t width, height, new_width, new_height;
+    const char* sha256;  ///< of what Pillow 13.0 makes of it
+  };
+  for (const Case& c : std::vector<Case>{
+           {5, 200, 64, 64, "9c2dabebcff3d4709d4337dcd2f589abb40548ba9da58aeb1073133fd29822e6"},
+           {40, 200, 38, 60, "8ed167eb5a65534990d3f8c050221d0b4e53ff04204867a17e0de9f21c966c09"},
+           {88, 64, 64, 16, "8c313dc8f79f20601d1692c756cafddcfa925ff3bb77608dec902ac8582a2515"},
+           {87, 64, 64, 16, "0afe81c89dfc245115daf6875aacdd09157e262aa640274da0bdd2d22dd08cd0"},
+           {200, 40, 60, 30, "0386b048e50a3a4f86f85f6fd57737ae94b4ec623333cb006f9418026cc6790b"},
+           {30, 90, 30, 40, "85c8db828e442dc12241f1014ff24c5539618ba4a632e238c25faabadce54fa2"},
+           {31, 90, 50, 90, "ec50d22e2f93664c03694eb62d178ab77c2da103a93f5541440ec8bf4225925f"},
+           {7, 9, 100, 120, "4a2d076a27572e1e76d8ab21addebbd866b7d25a89c2c3c089007f5706506c4d"},
+       }) {
+    const at::Tensor image = at::empty({c.height, c.width, 3}, at::kByte);
+    for (int64_t i = 0; i < image.numel(); ++i) {
+      image.mutable_data_ptr<uint8_t>()[i] = static_cast<uint8_t>((i * i * 7 + i * 31) / 5 % 256);
+    }
+    EXPECT_EQ(digest(resize_image(image, c.new_width, c.new_height)), c.sha256) << c.width << "x" << c.height;
+  }
+}
+
 TEST(Preprocess, AWindowIsThatPartOfTheWhole) {
   const at::Tensor image = at::randint(0, 256, {61, 43, 3}, at::kByte);
-  for (const auto& [w, h] : std::vector<std::array<int64_t, 2>>{{100, 90}, {20, 31}, {43, 70}, {17, 61}}) {
+  for (const auto& [w, h] :
+       std::vector<std::array<int64_t, 2>>{{100, 90}, {20, 31}, {43, 70}, {17, 61}, {40, 25}}) {
     const at::Tensor whole = resize_image(image, w, h);
     const PixelWindow window{3, 5, 11, 17};
     const at::Tensor part = resize_image(image, w, h, ResampleFilter::kBicubic, window);

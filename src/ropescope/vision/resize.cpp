@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include <ATen/ops/empty.h>
@@ -72,11 +73,11 @@ Taps make_taps(int64_t inputs, int64_t outputs, int64_t first, int64_t count, Re
 
 uint8_t to_pixel(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255)); }
 
-/// One row of the first pass.
-void resize_row(const uint8_t* in, const Taps& taps, int64_t count, uint8_t* out) {
+/// One row of the pass along rows; `in` starts at input `first`.
+void resize_row(const uint8_t* in, const Taps& taps, int64_t first, int64_t count, uint8_t* out) {
   for (int64_t x = 0; x < count; ++x) {
     const int32_t* weight = taps.weights_of(x);
-    const uint8_t* pixel = in + taps.begin[static_cast<size_t>(x)] * kChannels;
+    const uint8_t* pixel = in + (taps.begin[static_cast<size_t>(x)] - first) * kChannels;
     const int64_t length = taps.length[static_cast<size_t>(x)];
     int32_t red = kHalf, green = kHalf, blue = kHalf;
     for (int64_t k = 0; k < length; ++k, pixel += kChannels) {
@@ -90,7 +91,7 @@ void resize_row(const uint8_t* in, const Taps& taps, int64_t count, uint8_t* out
   }
 }
 
-/// One row of the second pass: a weighted sum of whole rows, in pieces that stay in the first cache.
+/// One row of the pass along columns: a weighted sum of whole rows, in pieces that stay in the first cache.
 void mix_rows(const uint8_t* in, int64_t row_bytes, const int32_t* weight, int64_t length, uint8_t* out) {
   constexpr int64_t kPiece = 1024;
   int32_t sums[kPiece];
@@ -106,11 +107,59 @@ void mix_rows(const uint8_t* in, int64_t row_bytes, const int32_t* weight, int64
   }
 }
 
+/// One direction of a resize: how it is done, and which inputs it needs.
+struct Axis {
+  std::optional<Taps> taps;  ///< none: the size stays
+  int64_t count = 0;         ///< outputs
+  int64_t first = 0, end = 0;
+};
+
+Axis make_axis(int64_t inputs, int64_t outputs, int64_t first, int64_t count, ResampleFilter filter) {
+  if (inputs == outputs) return {std::nullopt, count, first, first + count};
+  Axis axis{make_taps(inputs, outputs, first, count, filter), count, inputs, 0};
+  const Taps& taps = *axis.taps;
+  for (size_t i = 0; i < taps.begin.size(); ++i) {
+    axis.first = std::min(axis.first, taps.begin[i]);
+    axis.end = std::max(axis.end, taps.begin[i] + taps.length[i]);
+  }
+  return axis;
+}
+
+/// `image` holds the columns [axis.first, axis.end).
+at::Tensor resize_columns(const at::Tensor& image, const Axis& axis) {
+  if (!axis.taps) return image;
+  const int64_t height = image.size(0), in_bytes = image.size(1) * kChannels;
+  const at::Tensor contiguous = image.contiguous();
+  at::Tensor result = at::empty({height, axis.count, kChannels}, at::kByte);
+  const uint8_t* in = contiguous.const_data_ptr<uint8_t>();
+  uint8_t* out = result.mutable_data_ptr<uint8_t>();
+  parallel_for_each(height, [&](int64_t y) {
+    resize_row(in + y * in_bytes, *axis.taps, axis.first, axis.count, out + y * axis.count * kChannels);
+  });
+  return result;
+}
+
+/// `image` holds the rows [axis.first, axis.end).
+at::Tensor resize_rows(const at::Tensor& image, const Axis& axis) {
+  if (!axis.taps) return image;
+  const int64_t width = image.size(1), row_bytes = width * kChannels;
+  const at::Tensor contiguous = image.contiguous();
+  at::Tensor result = at::empty({axis.count, width, kChannels}, at::kByte);
+  const uint8_t* in = contiguous.const_data_ptr<uint8_t>();
+  uint8_t* out = result.mutable_data_ptr<uint8_t>();
+  const Taps& taps = *axis.taps;
+  parallel_for_each(axis.count, [&](int64_t y) {
+    const auto i = static_cast<size_t>(y);
+    mix_rows(in + (taps.begin[i] - axis.first) * row_bytes, row_bytes, taps.weights_of(y), taps.length[i],
+             out + y * row_bytes);
+  });
+  return result;
+}
+
 }  // namespace
 
 at::Tensor resize_image(const at::Tensor& image_HW3, int64_t width, int64_t height, ResampleFilter filter,
                         const std::optional<PixelWindow>& window) {
-  const int64_t in_height = image_HW3.size(0), in_width = image_HW3.size(1);
   const PixelWindow part = window.value_or(PixelWindow{0, 0, width, height});
   if (image_HW3.dim() != 3 || image_HW3.size(2) != kChannels || image_HW3.scalar_type() != at::kByte ||
       image_HW3.numel() == 0 || part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 ||
@@ -118,44 +167,14 @@ at::Tensor resize_image(const at::Tensor& image_HW3, int64_t width, int64_t heig
     throw InternalError("resize_image: window {}x{} at {},{} of {}x{} from a tensor of {} elements",
                         part.width, part.height, part.left, part.top, width, height, image_HW3.numel());
   }
-  const at::Tensor image = image_HW3.contiguous();
-  const Taps rows = make_taps(in_height, height, part.top, part.height, filter);
-  // The input rows that the window needs.
-  int64_t first_row = in_height, end_row = 0;
-  if (height == in_height) {
-    first_row = part.top;
-    end_row = part.top + part.height;
-  } else {
-    for (size_t i = 0; i < rows.begin.size(); ++i) {
-      first_row = std::min(first_row, rows.begin[i]);
-      end_row = std::max(end_row, rows.begin[i] + rows.length[i]);
-    }
-  }
-
-  at::Tensor narrowed = image.slice(0, first_row, end_row);
-  if (width != in_width) {
-    const Taps columns = make_taps(in_width, width, part.left, part.width, filter);
-    narrowed = at::empty({end_row - first_row, part.width, kChannels}, at::kByte);
-    const uint8_t* in = image.const_data_ptr<uint8_t>() + first_row * in_width * kChannels;
-    uint8_t* out = narrowed.mutable_data_ptr<uint8_t>();
-    parallel_for_each(end_row - first_row, [&](int64_t y) {
-      resize_row(in + y * in_width * kChannels, columns, part.width, out + y * part.width * kChannels);
-    });
-  } else if (part.width != in_width) {
-    narrowed = narrowed.slice(1, part.left, part.left + part.width).contiguous();
-  }
-  if (height == in_height) return narrowed.is_same(image) ? image : narrowed.clone();
-
-  at::Tensor result = at::empty({part.height, part.width, kChannels}, at::kByte);
-  const uint8_t* in = narrowed.const_data_ptr<uint8_t>();
-  uint8_t* out = result.mutable_data_ptr<uint8_t>();
-  const int64_t row_bytes = part.width * kChannels;
-  parallel_for_each(part.height, [&](int64_t y) {
-    const auto i = static_cast<size_t>(y);
-    mix_rows(in + (rows.begin[i] - first_row) * row_bytes, row_bytes, rows.weights_of(y), rows.length[i],
-             out + y * row_bytes);
-  });
-  return result;
+  const int64_t in_height = image_HW3.size(0), in_width = image_HW3.size(1);
+  const Axis columns = make_axis(in_width, width, part.left, part.width, filter);
+  const Axis rows = make_axis(in_height, height, part.top, part.height, filter);
+  const at::Tensor needed = image_HW3.slice(0, rows.first, rows.end).slice(1, columns.first, columns.end);
+  const bool rows_first = in_height > height && 2 * (in_width - width) < in_height - height;
+  const at::Tensor result = rows_first ? resize_columns(resize_rows(needed, rows), columns)
+                                       : resize_rows(resize_columns(needed, columns), rows);
+  return result.contiguous();
 }
 
 }  // namespace ropescope

@@ -1,6 +1,9 @@
 // Antialiased resizing of 8-bit RGB images, equal to Pillow's bit for bit.
-// Two passes, first along rows, then along columns; a pass that changes nothing is left out. Output o of n
-// from m inputs: scale s = m/n, f = max(s, 1), centre c = (o + 1/2) s, taps
+// Two passes; one that changes nothing is left out. First along rows, then along columns; the other way round
+// where the height shrinks by more than twice as many pixels as the width. (Found for Pillow 13.0 by
+// comparing it with both orders on thousands of random sizes; earlier versions began with the rows. It
+// matters for tall images, by a level or two.) Output o of n from m inputs: scale s = m/n, f = max(s, 1),
+// centre c = (o + 1/2) s, taps
 //   k in [int(c - r f + 1/2), int(c + r f + 1/2)) cut to [0, m),   weight_k = filter((k - c + 1/2) / f)
 // divided by their sum and rounded to 22 fractional bits. Each pass rounds and clamps to 0..255, so the
 // overshoot of the first is cut off before the second sees it.
