@@ -36,7 +36,8 @@ TEST(PreprocessCommand, SizesAlone) {
   EXPECT_EQ(found[0]["size_wh"], Json({640, 427}));
   EXPECT_EQ(found[0]["best_wh"], Json({768, 768}));
   EXPECT_EQ(found[0].size(), 9u);
-  EXPECT_EQ(found[1]["resized_wh"], Json({1, 1152}));
+  // No grid keeps a pixel of it: of those the smallest wastes least, and the first of these is wide.
+  EXPECT_EQ(found[1]["resized_wh"], Json({1, 384}));
   const auto plain = run_ropescope("preprocess --preset clip --sizes 5x6 --json");
   EXPECT_EQ(plain.out, "{\"size_wh\":[5,6]}\n");
   const auto table = run_ropescope("preprocess --preset llava-next-clip --sizes 500x400");
