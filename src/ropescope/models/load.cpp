@@ -1,32 +1,24 @@
-#include <map>
-#include <set>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/log.h"
 #include "ropescope/models/decoder.h"
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/weights/llava_names.h"
 
 namespace ropescope {
 
 namespace {
 
-// A tensor that the architecture has: its name, its shape, and where it goes.
-struct Slot {
-  std::string name;
-  std::vector<int64_t> shape;
-  at::Tensor* target;
-};
-
 // `weights.layers` already has its final size: slots keep addresses.
-std::vector<Slot> slots_of(const DecoderConfig& config, bool with_lm_head, DecoderWeights& weights) {
+std::vector<TensorSlot> slots_of(const DecoderConfig& config, bool with_lm_head, DecoderWeights& weights) {
   const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
   const int64_t q_rows = config.num_attention_heads * config.head_dim;
   const int64_t kv_rows = config.num_key_value_heads * config.head_dim;
-  std::vector<Slot> slots = {
+  std::vector<TensorSlot> slots = {
       {"model.embed_tokens.weight", {config.vocab_size, hidden}, &weights.embed_tokens},
       {"model.norm.weight", {hidden}, &weights.norm},
   };
@@ -62,65 +54,33 @@ std::vector<Slot> slots_of(const DecoderConfig& config, bool with_lm_head, Decod
   return slots;
 }
 
-// The first few names, and how many more there are.
-std::string name_some(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 8;
-  const std::vector<std::string> shown(names.begin(),
-                                       names.begin() + static_cast<int64_t>(std::min(kShown, names.size())));
-  const size_t rest = names.size() - shown.size();
-  return fmt::format("{}{}", fmt::join(shown, ", "), rest > 0 ? fmt::format(" and {} more", rest) : "");
-}
-
-void check_tensors(const Checkpoint& checkpoint, const std::vector<Slot>& slots) {
-  std::vector<std::string> missing, wrong;
-  for (const Slot& slot : slots) {
-    const TensorInfo* info = checkpoint.find(slot.name);
-    if (info == nullptr) {
-      missing.push_back(slot.name);
-    } else if (info->shape != slot.shape) {
-      wrong.push_back(fmt::format("{}: expected [{}], found [{}] ({})", slot.name,
-                                  fmt::join(slot.shape, ", "), fmt::join(info->shape, ", "), info->file));
-    }
-  }
-  if (!missing.empty()) {
-    throw InputError("checkpoint: {} of {} tensors are missing: {}", missing.size(), slots.size(),
-                     name_some(missing));
-  }
-  if (!wrong.empty()) {
-    throw InputError("checkpoint: shapes that do not follow from the configuration: {}", name_some(wrong));
-  }
-}
-
-void warn_of_extras(const Checkpoint& checkpoint, const std::vector<Slot>& slots) {
-  std::set<std::string> expected = {"lm_head.weight"};  // left out on request, or tied
-  for (const Slot& slot : slots) expected.insert(slot.name);
-  std::vector<std::string> extra;
-  for (const TensorInfo& info : checkpoint.tensors()) {
-    // The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
-    const bool buffer =
-        info.name.find("rotary_emb.inv_freq") != std::string::npos || info.name == "rope_freqs.weight";
-    if (!buffer && expected.count(info.name) == 0) extra.push_back(info.name);
-  }
-  if (!extra.empty()) {
-    log_warning("checkpoint: {} tensors are not part of the decoder and were left out: {}", extra.size(),
-                name_some(extra));
-  }
+// The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
+bool is_frequency_buffer(const std::string& name) {
+  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
 }
 
 }  // namespace
 
-Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options) {
+Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const LoadOptions& options) {
   if (config.hidden_act != "silu" && config.hidden_act != "swish") {
     throw InputError("config.json: expected hidden_act \"silu\", found \"{}\"", config.hidden_act);
   }
+  // The language model inside a vision-language checkpoint goes by the names of a checkpoint of its own.
+  std::unique_ptr<Checkpoint> part;
+  if (has_vision_tensors(file)) part = llava_part(file, LlavaPart::kDecoder);
+  const Checkpoint& checkpoint = part ? *part : file;
   Decoder decoder;
   decoder.config = config;
+  // Vision-language configurations contradict themselves about ties; an output matrix that is there counts.
+  if (part && checkpoint.find("lm_head.weight") != nullptr) decoder.config.tie_word_embeddings = false;
   decoder.weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
-  const std::vector<Slot> slots = slots_of(config, options.with_lm_head, decoder.weights);
-  check_tensors(checkpoint, slots);
-  warn_of_extras(checkpoint, slots);
-  for (const Slot& slot : slots) *slot.target = checkpoint.take(slot.name, options.dtype).to(options.device);
-  if (config.tie_word_embeddings && options.with_lm_head) {
+  const std::vector<TensorSlot> slots = slots_of(decoder.config, options.with_lm_head, decoder.weights);
+  check_slots(checkpoint, slots, "decoder");
+  warn_of_other_tensors(checkpoint, slots, "decoder", [](const std::string& name) {
+    return is_frequency_buffer(name) || name == "lm_head.weight";  // left out on request, or tied
+  });
+  fill_slots(checkpoint, slots, options.dtype, options.device);
+  if (decoder.config.tie_word_embeddings && options.with_lm_head) {
     decoder.weights.lm_head = decoder.weights.embed_tokens;
   }
   return decoder;

@@ -8,6 +8,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/weights/gguf.h"
 #include "ropescope/weights/gguf_config.h"
+#include "ropescope/weights/llava_config.h"
 
 namespace ropescope {
 
@@ -234,16 +235,10 @@ DecoderConfig read_gguf(const fs::path& path) {
 
 DecoderConfig read_folder(const fs::path& folder) {
   const fs::path config_path = folder / "config.json";
-  DecoderConfig decoder = parse_decoder_config(read_json_file(config_path), config_path.string());
-  const fs::path generation_path = folder / "generation_config.json";
-  if (fs::exists(generation_path)) {
-    const std::string what = generation_path.string();
-    const Json generation = read_json_file(generation_path);
-    if (!generation.is_object()) throw InputError("{}: expected a JSON object", what);
-    const std::vector<int64_t> ids = read_token_ids(generation, "eos_token_id", std::nullopt, what);
-    decoder.eos_token_ids.insert(decoder.eos_token_ids.end(), ids.begin(), ids.end());
-    drop_outside(decoder.eos_token_ids, decoder.vocab_size);
-  }
+  const Json config = read_json_file(config_path);
+  DecoderConfig decoder = is_llava_config(config) ? parse_llava_decoder_config(config, config_path.string())
+                                                  : parse_decoder_config(config, config_path.string());
+  add_generation_end_tokens(folder, decoder);
   return decoder;
 }
 
@@ -258,6 +253,17 @@ std::optional<fs::path> only_gguf_file(const fs::path& folder) {
 }
 
 }  // namespace
+
+void add_generation_end_tokens(const fs::path& folder, DecoderConfig& decoder) {
+  const fs::path generation_path = folder / "generation_config.json";
+  if (!fs::exists(generation_path)) return;
+  const std::string what = generation_path.string();
+  const Json generation = read_json_file(generation_path);
+  if (!generation.is_object()) throw InputError("{}: expected a JSON object", what);
+  const std::vector<int64_t> ids = read_token_ids(generation, "eos_token_id", std::nullopt, what);
+  decoder.eos_token_ids.insert(decoder.eos_token_ids.end(), ids.begin(), ids.end());
+  drop_outside(decoder.eos_token_ids, decoder.vocab_size);
+}
 
 DecoderConfig read_decoder_config(const fs::path& model) {
   std::error_code code;

@@ -54,7 +54,11 @@ RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::s
 /// divide, a norm's epsilon that is not a small positive number.
 void check_decoder_config(const DecoderConfig& config, const std::string& what);
 
-/// A folder with config.json (generation_config.json adds end tokens), or a .gguf file.
+/// Adds the end tokens of the folder's generation_config.json, if there is one.
+void add_generation_end_tokens(const std::filesystem::path& folder, DecoderConfig& decoder);
+
+/// A folder with config.json (generation_config.json adds end tokens), or a .gguf file. Of a LLaVA folder:
+/// its language model.
 DecoderConfig read_decoder_config(const std::filesystem::path& model);
 
 }  // namespace ropescope

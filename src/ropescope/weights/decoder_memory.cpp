@@ -1,38 +1,13 @@
 #include "ropescope/weights/decoder_memory.h"
 
 #include <algorithm>
-#include <initializer_list>
+
+#include "ropescope/weights/size_count.h"
 
 namespace ropescope {
 
-namespace {
-
-/// Sums and products that notice an overflow.
-class Count {
- public:
-  explicit Count(const std::string& what) : what_(what) {}
-  int64_t product(std::initializer_list<int64_t> factors) const {
-    int64_t result = 1;
-    for (const int64_t factor : factors) check(__builtin_mul_overflow(result, factor, &result));
-    return result;
-  }
-  int64_t sum(std::initializer_list<int64_t> terms) const {
-    int64_t result = 0;
-    for (const int64_t term : terms) check(__builtin_add_overflow(result, term, &result));
-    return result;
-  }
-
- private:
-  void check(bool overflow) const {
-    if (overflow) throw InputError("{}: a decoder of this size is beyond any memory", what_);
-  }
-  const std::string& what_;
-};
-
-}  // namespace
-
 DecoderMemory estimate_decoder_memory(const DecoderConfig& config, const std::string& what) {
-  const Count count(what);
+  const SizeCount count(what);
   const int64_t hidden = config.hidden_size;
   const int64_t mlp = config.intermediate_size;
   const int64_t queries = config.num_attention_heads * config.head_dim;

@@ -1,0 +1,192 @@
+#include "ropescope/models/llava.h"
+
+#include <algorithm>
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/models/kernels/linear.h"
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/weights/llava_names.h"
+
+namespace ropescope {
+
+namespace {
+
+/// Tiles that go through the tower at once: enough to fill a machine, few enough to need little memory.
+constexpr int64_t kTilesAtOnce = 8;
+
+Projector load_projector(const Checkpoint& file, const LlavaConfig& config, const LoadOptions& options) {
+  const auto checkpoint = llava_part(file, LlavaPart::kProjector);
+  if (checkpoint->tensors().empty()) {
+    throw InputError("checkpoint: expected a projector (multi_modal_projector or mm_projector), found none");
+  }
+  const int64_t in = config.feature_size(), out = config.decoder.hidden_size;
+  Projector projector;
+  projector.activation = config.projector_activation;
+  std::vector<TensorSlot> slots = {{"linear_1.weight", {out, in}, &projector.linear_1.weight},
+                                   {"linear_2.weight", {out, out}, &projector.linear_2.weight}};
+  if (config.projector_bias) {
+    slots.push_back({"linear_1.bias", {out}, &projector.linear_1.bias});
+    slots.push_back({"linear_2.bias", {out}, &projector.linear_2.bias});
+  }
+  check_slots(*checkpoint, slots, "projector");
+  warn_of_other_tensors(*checkpoint, slots, "projector", [](const std::string&) { return false; });
+  fill_slots(*checkpoint, slots, options.dtype, options.device);
+  return projector;
+}
+
+at::Tensor load_newline(const Checkpoint& file, const LlavaConfig& config, const LoadOptions& options) {
+  const auto checkpoint = llava_part(file, LlavaPart::kNewline);
+  at::Tensor newline;
+  const std::vector<TensorSlot> slots = {{"image_newline", {config.decoder.hidden_size}, &newline}};
+  check_slots(*checkpoint, slots, "image_newline");
+  fill_slots(*checkpoint, slots, options.dtype, options.device);
+  return newline;
+}
+
+void load_tower(const Checkpoint& checkpoint, const std::filesystem::path& folder, const LoadOptions& options,
+                Llava& llava) {
+  const LlavaConfig& config = llava.config;
+  VisionLoadOptions tower_options;
+  tower_options.device = options.device;
+  tower_options.dtype = options.dtype;
+  tower_options.layers = *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
+  if (!llava_part(checkpoint, LlavaPart::kTower)->tensors().empty()) {
+    llava.tower = load_vision_tower(checkpoint, config.tower, tower_options);
+    return;
+  }
+  const auto place = find_tower_folder(folder, config.tower_name);
+  if (!place) {
+    throw InputError(
+        "checkpoint: it holds no vision tower, and there is no folder \"{}\" in {} or beside it. Try: put "
+        "the "
+        "vision tower there",
+        config.tower_name.empty() ? "vision_tower" : config.tower_name, folder.string());
+  }
+  const auto outside = open_checkpoint(*place);
+  llava.tower = load_vision_tower(*outside, config.tower, tower_options);
+  llava.tower_files = outside->files();
+}
+
+at::Tensor project(const Projector& projector, const at::Tensor& features) {
+  using kernels::linear;
+  const at::Tensor inner =
+      activate(linear(features, projector.linear_1.weight, projector.linear_1.bias), projector.activation);
+  return linear(inner, projector.linear_2.weight, projector.linear_2.bias);
+}
+
+// Features of the high-resolution tiles [rows * columns of tiles, g^2, C] -> the kept rows [H1 * (W1 + 1), C]
+// with a newline at the end of each.
+at::Tensor high_resolution(const at::Tensor& tiles, const AnyresGeometry& geometry,
+                           const at::Tensor& newline) {
+  const int64_t columns = geometry.tiles_cols_rows[0], rows = geometry.tiles_cols_rows[1];
+  const int64_t g = geometry.thumbnail_HW[0], size = tiles.size(2);
+  const auto [height, width] = geometry.feat_H1W1;
+  const std::array<int64_t, 2> offset = geometry.feat_offset_rc.value_or(std::array<int64_t, 2>{0, 0});
+  at::Tensor mosaic = tiles.view({rows, columns, g, g, size})
+                          .permute({0, 2, 1, 3, 4})
+                          .reshape({rows * g, columns * g, size})
+                          .narrow(0, offset[0], height)
+                          .narrow(1, offset[1], width);
+  if (geometry.newline) mosaic = at::cat({mosaic, newline.expand({height, 1, size})}, 1);
+  return mosaic.reshape({-1, size});
+}
+
+}  // namespace
+
+Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const std::filesystem::path& folder,
+                 const LoadOptions& options) {
+  Llava llava;
+  llava.config = config;
+  llava.decoder = load_decoder(checkpoint, config.decoder, options);
+  llava.projector = load_projector(checkpoint, config, options);
+  llava.image_newline = load_newline(checkpoint, config, options);
+  load_tower(checkpoint, folder, options, llava);
+  return llava;
+}
+
+at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values) {
+  std::vector<at::Tensor> parts;
+  for (int64_t first = 0; first < pixel_values.size(0); first += kTilesAtOnce) {
+    const int64_t count = std::min(kTilesAtOnce, pixel_values.size(0) - first);
+    const at::Tensor features =
+        visual_features(llava.tower, pixel_values.narrow(0, first, count), llava.config.feature_layers);
+    parts.push_back(project(llava.projector, features));
+  }
+  if (parts.empty()) throw InputError("pixel_values: expected at least one tile, found none");
+  return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
+}
+
+at::Tensor image_embeddings(const Llava& llava, const LlavaImage& image) {
+  const AnyresGeometry& geometry = image.geometry;
+  const int64_t tiles = 1 + geometry.tiles_cols_rows[0] * geometry.tiles_cols_rows[1];
+  if (image.pixel_values.dim() != 4 || image.pixel_values.size(0) < tiles) {
+    throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", geometry.size_wh[0],
+                     geometry.size_wh[1], tiles,
+                     image.pixel_values.dim() == 4 ? image.pixel_values.size(0) : 0);
+  }
+  if (geometry.thumbnail_HW[0] != llava.tower.config.grid()) {
+    throw InputError("vision tower: expected {} patches a side as the tiles have, found {}",
+                     geometry.thumbnail_HW[0], llava.tower.config.grid());
+  }
+  // Where an extreme shape keeps no column, its tiles show nothing that anything looks at.
+  const bool seen = geometry.feat_H1W1[0] > 0 && geometry.feat_H1W1[1] > 0;
+  const at::Tensor features = encode_tiles(llava, image.pixel_values.narrow(0, 0, seen ? tiles : 1));
+  const at::Tensor thumbnail = features[0];
+  if (seen) {
+    return at::cat(
+        {thumbnail, high_resolution(features.narrow(0, 1, tiles - 1), geometry, llava.image_newline)}, 0);
+  }
+  if (geometry.feat_H1W1[0] == 0 || !geometry.newline) return thumbnail;
+  return at::cat({thumbnail, llava.image_newline.expand({geometry.feat_H1W1[0], thumbnail.size(1)})}, 0);
+}
+
+Segment image_segment(const AnyresGeometry& geometry) {
+  Segment segment;
+  segment.kind = Segment::Kind::kAnyres;
+  segment.grid = {1, geometry.thumbnail_HW[0], geometry.thumbnail_HW[1]};
+  segment.high_h = geometry.feat_H1W1[0];
+  segment.high_w = geometry.feat_H1W1[1];
+  segment.newline = geometry.newline;
+  return segment;
+}
+
+at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
+                            const std::vector<LlavaImage>& images) {
+  const at::Tensor& table = llava.decoder.weights.embed_tokens;
+  const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
+  // Text first, all at once; an image's run is then replaced by its embeddings.
+  const at::Tensor flat = prompt.input_ids.reshape({-1}).contiguous();
+  at::Tensor text_ids = flat.clone();
+  auto* ids = text_ids.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < prompt.image_of.size(); ++i) {
+    if (prompt.image_of[i] != ImagePrompt::kText) ids[i] = 0;
+  }
+  const at::Tensor text = at::embedding(table, text_ids.to(table.device()));
+  std::vector<at::Tensor> parts;
+  const auto total = static_cast<int64_t>(prompt.image_of.size());
+  for (int64_t first = 0; first < total;) {
+    const int64_t image = prompt.image_of[static_cast<size_t>(first)];
+    int64_t end = first + 1;
+    while (end < total && prompt.image_of[static_cast<size_t>(end)] == image) ++end;
+    if (image == ImagePrompt::kText) {
+      parts.push_back(text.narrow(0, first, end - first));
+    } else if (image == ImagePrompt::kPadding) {
+      parts.push_back(at::zeros({end - first, table.size(1)}, table.options().requires_grad(false)));
+    } else {
+      const at::Tensor embeddings = image_embeddings(llava, images.at(static_cast<size_t>(image)));
+      if (embeddings.size(0) != end - first) {
+        throw InternalError("merge_embeddings: image {} has {} tokens, its place {}", image,
+                            embeddings.size(0), end - first);
+      }
+      parts.push_back(embeddings);
+    }
+    first = end;
+  }
+  return at::cat(parts, 0).view({batch, tokens, table.size(1)});
+}
+
+}  // namespace ropescope

@@ -1,0 +1,69 @@
+#include "ropescope/models/tensor_slots.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+
+namespace ropescope {
+
+namespace {
+
+// The first few names, and how many more there are.
+std::string name_some(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 8;
+  const std::vector<std::string> shown(names.begin(),
+                                       names.begin() + static_cast<int64_t>(std::min(kShown, names.size())));
+  const size_t rest = names.size() - shown.size();
+  return fmt::format("{}{}", fmt::join(shown, ", "), rest > 0 ? fmt::format(" and {} more", rest) : "");
+}
+
+}  // namespace
+
+void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                 const std::string& model) {
+  std::vector<std::string> missing, wrong;
+  for (const TensorSlot& slot : slots) {
+    const TensorInfo* info = checkpoint.find(slot.name);
+    if (info == nullptr) {
+      missing.push_back(slot.name);
+    } else if (info->shape != slot.shape) {
+      wrong.push_back(fmt::format("{}: expected [{}], found [{}] ({})", slot.name,
+                                  fmt::join(slot.shape, ", "), fmt::join(info->shape, ", "), info->file));
+    }
+  }
+  if (!missing.empty()) {
+    throw InputError("checkpoint: {} of {} tensors of the {} are missing: {}", missing.size(), slots.size(),
+                     model, name_some(missing));
+  }
+  if (!wrong.empty()) {
+    throw InputError("checkpoint: shapes that do not follow from the configuration of the {}: {}", model,
+                     name_some(wrong));
+  }
+}
+
+void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                           const std::string& model,
+                           const std::function<bool(const std::string& name)>& ignored) {
+  std::set<std::string> expected;
+  for (const TensorSlot& slot : slots) expected.insert(slot.name);
+  std::vector<std::string> extra;
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    if (expected.count(info.name) == 0 && !ignored(info.name)) extra.push_back(info.name);
+  }
+  if (!extra.empty()) {
+    log_warning("checkpoint: {} tensors are not part of the {} and were left out: {}", extra.size(), model,
+                name_some(extra));
+  }
+}
+
+void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots, at::ScalarType dtype,
+                at::Device device) {
+  for (const TensorSlot& slot : slots) *slot.target = checkpoint.take(slot.name, dtype).to(device);
+}
+
+}  // namespace ropescope

@@ -1,0 +1,35 @@
+// From a checkpoint's tensors to a struct of weights: every tensor that an architecture has, by name and
+// shape.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/weights/checkpoint.h"
+
+namespace ropescope {
+
+struct TensorSlot {
+  std::string name;
+  std::vector<int64_t> shape;
+  at::Tensor* target = nullptr;  ///< must stay where it is until the slot is filled
+};
+
+/// Throws InputError listing tensors that are missing, or whose shape is another (expected, found). `model`
+/// names the architecture in errors ("decoder").
+void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                 const std::string& model);
+
+/// Warns once, in one line, of tensors without a slot, unless `ignored` says that they mean nothing.
+void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                           const std::string& model,
+                           const std::function<bool(const std::string& name)>& ignored);
+
+void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots, at::ScalarType dtype,
+                at::Device device);
+
+}  // namespace ropescope
