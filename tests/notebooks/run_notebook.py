@@ -6,6 +6,7 @@ Exit code 77 (skipped, for CTest): the Python that runs this and .venv's both la
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def require_packages():
 
 
 def make_results(ropescope, model, folder):
-    """samples.h5, decay.h5, simulation.h5 in `folder`, named as experiments/decay/run.sh names them."""
+    """decay.h5, simulation.h5, criteria.h5 and last.h5 in `folder`, named as the scripts in experiments/ name them."""
     texts = folder / "texts"
     texts.mkdir()
     for i in range(8):
@@ -44,11 +45,20 @@ def make_results(ropescope, model, folder):
     def run(*arguments):
         subprocess.run([ropescope, *map(str, arguments), "--quiet", "--threads", "2"], check=True, stdout=subprocess.DEVNULL)
 
-    run("sample", "--model", model, "--texts", texts, "--max-tokens", 64, "--output", folder / "samples.h5")
+    run("sample", "--model", model, "--texts", texts, "--max-tokens", 64, "--moments",
+        "--output", folder / "samples.h5")
     run("decay", "--samples", folder / "samples.h5", "--theta", "1e4,1e6", "--max-distance", 256,
         "--output", folder / "decay.h5")
     run("simulate", "--dim", 16, "--mean", "0,1", "--trials", 100, "--theta", "1e4,1e7", "--max-distance", 256,
         "--output", folder / "simulation.h5")
+    anyres = "text:4,anyres:4x4+8x6,text:5"
+    layouts = folder / "layouts.json"
+    block = {"anyres": {"h0": 4, "w0": 4, "h1": 8, "w1": 6, "newline": True}}
+    layouts.write_text(json.dumps({"layouts": [{"name": "anyres", "segments": [{"text": 4}, block, {"text": 5}]}]}))
+    run("positions", "--layout-file", layouts, "--scheme", "vanilla;id-align;mrope;id-align+mrope-interleave", "--criteria",
+        "--output", folder / "criteria.h5")
+    run("prior", "--samples", folder / "samples.h5", "--layout", anyres, "--schemes", "vanilla;id-align;dipe",
+        "--text-lengths", "0,16,64", "--output", folder / "last.h5")
 
 
 def execute(notebook, results, scratch):
