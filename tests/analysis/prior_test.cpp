@@ -379,6 +379,8 @@ TEST(Prior, WrongRequestsAreExplained) {
   EXPECT_THAT(message("text:4", "alibi:heads=4", options_for("last")), HasSubstr("expected the 6 heads"));
   EXPECT_THAT(message("text:4", "mrope:sections=1/2/3", options_for("last")), HasSubstr("sections"));
   EXPECT_THAT(message("text:4", "vanilla", options_for("last", {5, 1})), HasSubstr("ascending"));
+  EXPECT_THAT(message("text:1048576", "vanilla", options_for("last")), HasSubstr("fewer than 1048576"));
+  EXPECT_THAT(message("text:4", "vanilla", options_for("last", {1048572})), HasSubstr("0 to 1048571"));
   PriorOptions options = options_for("last");
   options.heads = {6};
   EXPECT_THAT(message("text:4", "vanilla", options), HasSubstr("--heads: expected 0 to 5"));

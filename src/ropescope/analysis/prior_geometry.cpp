@@ -112,6 +112,9 @@ std::optional<AnyresTokens> first_anyres(const Layout& layout) {
 int64_t query_token(const Layout& layout, const PriorQuery& query) {
   const int64_t tokens = layout.tokens();
   if (tokens < 1) throw UsageError("--layout: expected at least one token, found none");
+  if (tokens >= kMostPriorTokens) {
+    throw UsageError("--layout: expected fewer than {} tokens, found {}", kMostPriorTokens, tokens);
+  }
   if (query.kind == PriorQuery::Kind::kLast) return tokens - 1;
   if (query.kind == PriorQuery::Kind::kIndex) {
     if (query.index < tokens) return query.index;
@@ -165,9 +168,9 @@ CellPlaces cell_places(const Layout& layout) {
 AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count) {
   AskedLayout asked{layout, query};
   auto& segments = asked.layout.segments;
-  if (count < 0 || count > kMostLayoutTokens - layout.tokens() - 1) {
-    throw UsageError("--text-lengths: expected 0 to {} tokens, found {}",
-                     kMostLayoutTokens - layout.tokens() - 1, count);
+  const int64_t most = kMostPriorTokens - layout.tokens() - 1;
+  if (count < 0 || count > most) {
+    throw UsageError("--text-lengths: expected 0 to {} tokens, found {}", most, count);
   }
   // End of the last visual block before the query, and whether the query itself is text behind one.
   const auto place_before = [&](int64_t token) -> std::optional<size_t> {
@@ -234,11 +237,10 @@ Displacements displacements(const Scheme& scheme, const Positions& positions, in
   result.count = at::zeros({count}, at::kDouble);
   result.visual = at::zeros({count}, at::kDouble);
   result.first = at::zeros({count}, at::kDouble);
-  constexpr int64_t kFirstTokens = 4;
   for (size_t v = 0; v < visible; ++v) {
     result.count.data_ptr<double>()[distinct[v]] += 1;
     if (ids.visual(keys[v])) result.visual.data_ptr<double>()[distinct[v]] += 1;
-    if (keys[v] < kFirstTokens) result.first.data_ptr<double>()[distinct[v]] += 1;
+    if (keys[v] < kSinkTokens) result.first.data_ptr<double>()[distinct[v]] += 1;
   }
   return result;
 }

@@ -13,6 +13,9 @@
 
 namespace ropescope {
 
+/// Most tokens of a layout whose prior is computed: memory is about 1 KiB a token.
+inline constexpr int64_t kMostPriorTokens = int64_t{1} << 20;
+
 /// The token that asks: the layout's last one, one by its index, or a high-resolution token of the first
 /// anyres block that has some.
 struct PriorQuery {
@@ -40,7 +43,8 @@ struct AnyresTokens {
 /// The first such block of a layout.
 std::optional<AnyresTokens> first_anyres(const Layout& layout);
 
-/// Index of the query's token. Throws UsageError if the layout has no such token.
+/// Index of the query's token. Throws UsageError if the layout has no such token, or more than
+/// kMostPriorTokens.
 int64_t query_token(const Layout& layout, const PriorQuery& query);
 
 /// A token's place in its raster, from 0; -1 for text and newline tokens. Each [tokens] int32.
@@ -57,8 +61,11 @@ struct AskedLayout {
 
 /// `count` more text tokens between the last visual block before the query and the query. Where the query is
 /// visual, or precedes every visual block, the layout's last token asks in its place, and where that is
-/// visual too, one text token is put behind it to ask. Throws UsageError beyond kMostLayoutTokens.
+/// visual too, one text token is put behind it to ask. Throws UsageError beyond kMostPriorTokens.
 AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count);
+
+/// Tokens at the start of a sequence whose mass above the uniform share counts as an attention sink.
+inline constexpr int64_t kSinkTokens = 4;
 
 /// Keys that a query may see and their displacements (query minus key, on each axis). Keys of one
 /// displacement have one expected logit, so each is kept once.
@@ -66,7 +73,7 @@ struct Displacements {
   at::Tensor delta;     ///< [axes, U] float64, distinct columns
   at::Tensor key;       ///< [V] int64: visible keys, ascending
   at::Tensor distinct;  ///< [V] int64: column of delta of each visible key
-  /// Number of visible keys with the displacement: all, visual ones, and ones among the first four tokens;
+  /// Number of visible keys with the displacement: all, visual ones, and ones among the first kSinkTokens;
   /// [U] float64.
   at::Tensor count, visual, first;
 };
