@@ -8,50 +8,56 @@ namespace ropescope {
 
 namespace {
 
-// Block form: every visual block spans S ids, whatever its size: last + S/N (j+1), last = b - 1. Summed as
-// the public code does, from the first token on: the ceiling below depends on the last bit.
-class SpanDesign : public PositionDesign {
+// One coordinate, in token order: one picture is one block, with its thumbnail, high-resolution part and
+// newlines.
+class ShortStepDesign : public PositionDesign {
  public:
-  explicit SpanDesign(double span) : span_(span) {}
   int64_t axes() const override { return 1; }
   double place(const Grid& grid, double base, const CoordinateRows& rows) const override {
-    return place_tokens(grid.tokens(), base, rows);
+    return place_tokens(grid.tokens(), base, rows[0]);
   }
-  // One picture, one span: thumbnail, high-resolution part and newlines together.
   double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
-    return place_tokens(block.tokens(), base, rows);
+    return place_tokens(block.tokens(), base, rows[0]);
+  }
+
+ protected:
+  /// Writes ids of `tokens` visual tokens; returns the next base.
+  virtual double place_tokens(int64_t tokens, double base, double* ids) const = 0;
+};
+
+// Block form: every visual block spans S ids, whatever its size: last + S/N (j+1), last = b - 1. Summed as
+// the public code does, from the first token on: the ceiling below depends on the last bit.
+class SpanDesign : public ShortStepDesign {
+ public:
+  explicit SpanDesign(double span) : span_(span) {}
+
+ protected:
+  double place_tokens(int64_t tokens, double base, double* ids) const override {
+    const double step = span_ / static_cast<double>(tokens);
+    const double first = base - 1 + step;
+    for (int64_t j = 0; j < tokens; ++j) ids[j] = first + step * static_cast<double>(j);
+    // The sum may miss an integer by its last bits in float64, and the ceiling would then be one too high.
+    return std::ceil(static_cast<float>(ids[tokens - 1])) + 1.0;
   }
 
  private:
-  double place_tokens(int64_t tokens, double base, const CoordinateRows& rows) const {
-    const double step = span_ / static_cast<double>(tokens);
-    const double first = base - 1 + step;
-    for (int64_t j = 0; j < tokens; ++j) rows[0][j] = first + step * static_cast<double>(j);
-    // The sum may miss an integer by its last bits in float64, and the ceiling would then be one too high.
-    return std::ceil(static_cast<float>(rows[0][tokens - 1])) + 1.0;
-  }
   double span_;
 };
 
 // Paper form: p_1 = 0, p_i = p_{i-1} + delta for a visual token, + 1 for text; never rounded.
-class StepDesign : public PositionDesign {
+class StepDesign : public ShortStepDesign {
  public:
   explicit StepDesign(double delta) : delta_(delta) {}
-  int64_t axes() const override { return 1; }
-  double place(const Grid& grid, double base, const CoordinateRows& rows) const override {
-    return place_tokens(grid.tokens(), base, rows);
-  }
-  double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
-    return place_tokens(block.tokens(), base, rows);
+
+ protected:
+  double place_tokens(int64_t tokens, double base, double* ids) const override {
+    // Only the first token of a sequence has no step before it, and only there is the base 0.
+    const double before = base == 0 ? -delta_ : base - 1;
+    for (int64_t j = 0; j < tokens; ++j) ids[j] = before + delta_ * static_cast<double>(j + 1);
+    return ids[tokens - 1] + 1;
   }
 
  private:
-  double place_tokens(int64_t tokens, double base, const CoordinateRows& rows) const {
-    // Only the first token of a sequence has no step before it, and only there is the base 0.
-    const double before = base == 0 ? -delta_ : base - 1;
-    for (int64_t j = 0; j < tokens; ++j) rows[0][j] = before + delta_ * static_cast<double>(j + 1);
-    return rows[0][tokens - 1] + 1;
-  }
   double delta_;
 };
 
