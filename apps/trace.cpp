@@ -7,7 +7,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
@@ -15,10 +14,13 @@
 #include "ropescope/models/generate.h"
 #include "ropescope/text/tokenizer.h"
 
+#include "image_input.h"
+#include "loaded_model.h"
 #include "trace_output.h"
 #include "trace_scheme.h"
 #include "trace_tensors.h"
 #include "trace_tokens.h"
+#include "trace_vision.h"
 
 namespace ropescope::app {
 
@@ -28,7 +30,8 @@ std::vector<po::options_description> options() {
   po::options_description input("Input", 110, 55);
   input.add_options()                                                                                    //
       ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")  //
-      ("text", po::value<std::string>(), "one text, tokenized with the model's tokenizer")               //
+      ("text", po::value<std::string>(),
+       "one text, tokenized with the model's tokenizer; <image> stands for an image")  //
       ("tokens", po::value<std::string>(),
        "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids "
        "are "
@@ -45,32 +48,12 @@ std::vector<po::options_description> options() {
   po::options_description output("Output", 110, 55);
   output.add_options()  //
       ("dump", po::value<std::string>()->default_value("logits"),
-       "list of logits,hidden,q,k,q_rotated,k_rotated,attention (--tensors: all that it has)")          //
+       "list of logits,hidden,q,k,q_rotated,k_rotated,attention,inputs_embeds (--tensors: all that it has; a "
+       "vision tower alone: vision_hidden,vision_attention,vision_feature)")                            //
       ("layers", po::value<std::string>(), "layers of q, k and attention, for example 0-3,31; all")     //
       ("generate", po::value<int64_t>(), "also continue greedily by N tokens; an end token is no end")  //
       ("output", po::value<std::string>(), "result file, for example trace.h5");
-  return {input, rope, scheme_options(), output};
-}
-
-struct Prompt {
-  TraceTokens tokens;
-  std::unique_ptr<Tokenizer> tokenizer;  // for --text only
-};
-
-Prompt read_prompt(const Arguments& arguments, const std::string& model, const DecoderConfig& config) {
-  const bool text = arguments.has("text"), file = arguments.has("tokens");
-  if (text == file) throw UsageError("expected one of --text and --tokens");
-  Prompt prompt;
-  if (file) {
-    const std::string path = arguments.get<std::string>("tokens");
-    prompt.tokens = parse_trace_tokens(read_json_file(path), config.vocab_size, path);
-    return prompt;
-  }
-  prompt.tokenizer = load_tokenizer(model);
-  const std::vector<int64_t> ids = prompt.tokenizer->encode(arguments.get<std::string>("text"), {});
-  if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
-  prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-  return prompt;
+  return {input, image_options(), rope, scheme_options(), output};
 }
 
 // The row of every axis when all axes agree; without a scheme nothing says which channels follow which axis.
@@ -85,18 +68,6 @@ at::Tensor one_axis(const at::Tensor& position_ids) {
   return first;
 }
 
-std::vector<bool> chosen_layers(const Arguments& arguments, int64_t count) {
-  std::vector<bool> chosen(static_cast<size_t>(count), arguments.values.count("layers") == 0);
-  if (arguments.values.count("layers") == 0) return chosen;
-  for (const int64_t layer : parse_integer_list(arguments.get<std::string>("layers"), "layers")) {
-    if (layer < 0 || layer >= count) {
-      throw UsageError("--layers: expected layers 0 to {}, found {}", count - 1, layer);
-    }
-    chosen[static_cast<size_t>(layer)] = true;
-  }
-  return chosen;
-}
-
 struct TraceRequest {
   std::set<std::string> wanted;
   std::vector<bool> layers;
@@ -106,9 +77,10 @@ struct TraceRequest {
 Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output) {
   Taps taps;
   taps.wants_layer = [&request](int64_t layer) { return request.layers[static_cast<size_t>(layer)]; };
-  if (request.shows("hidden")) {
-    taps.hidden = [&output](int64_t depth, const at::Tensor& hidden) {
-      output.write(fmt::format("hidden/{}", depth), hidden);
+  if (request.shows("hidden") || request.shows("inputs_embeds")) {
+    taps.hidden = [&request, &output](int64_t depth, const at::Tensor& hidden) {
+      if (depth == 0 && request.shows("inputs_embeds")) output.write("inputs_embeds", hidden);
+      if (request.shows("hidden")) output.write(fmt::format("hidden/{}", depth), hidden);
     };
   }
   const auto pair_writer = [&request, &output](const char* q_name, const char* k_name) {
@@ -136,10 +108,12 @@ Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output)
   return taps;
 }
 
-void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& position_ids,
-                const TraceEncoding& encoding, const TraceRequest& request, TraceOutput& output) {
+void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& inputs_embeds,
+                const at::Tensor& position_ids, const TraceEncoding& encoding, const TraceRequest& request,
+                TraceOutput& output) {
   ForwardInput input;
   input.input_ids = tokens.input_ids;
+  input.inputs_embeds = inputs_embeds;
   input.attention_mask = tokens.attention_mask;
   RotaryTable rotary;
   if (encoding.prompt) {
@@ -153,7 +127,10 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
       request.shows("logits") ? ForwardOptions::Logits::kAll : ForwardOptions::Logits::kNone;
   forward_options.final_hidden = request.shows("hidden");
   if (!request.shows("logits") && !request.shows("hidden") && !request.shows("attention")) {
-    for (size_t l = 0; l < request.layers.size(); ++l) {
+    const bool pairs =
+        request.shows("q") || request.shows("k") || request.shows("q_rotated") || request.shows("k_rotated");
+    forward_options.stop_after_qk_of_layer = 0;
+    for (size_t l = 0; pairs && l < request.layers.size(); ++l) {
       if (request.layers[l]) forward_options.stop_after_qk_of_layer = static_cast<int64_t>(l);
     }
   }
@@ -163,10 +140,11 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
   if (result.logits.defined()) output.write("logits", result.logits);
 }
 
-at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, const TraceEncoding& encoding,
-                           int64_t count) {
+at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& inputs_embeds,
+                           const TraceEncoding& encoding, int64_t count) {
   GenerateInput input;
   input.input_ids = tokens.input_ids;
+  input.inputs_embeds = inputs_embeds;
   input.attention_mask = tokens.attention_mask;
   if (encoding.sequence) {
     input.encoding = &*encoding.sequence;
@@ -206,29 +184,33 @@ int run(const Arguments& arguments) {
     throw UsageError("--pairing belongs to --tensors; a checkpoint's own layout is known");
   }
   const std::string model = required_text(arguments, "model");
+  if (model_kind(model) == ModelKind::kVisionTower) return run_trace_tower(arguments, settings, model);
   const int64_t new_tokens = tokens_to_generate(arguments);
   DecoderConfig config = read_decoder_config(model);
   config.rope = rope_override(arguments, config.rope);
   const TraceRequest request{parse_dump(arguments.get<std::string>("dump")),
                              chosen_layers(arguments, config.num_hidden_layers)};
-  const Prompt prompt = read_prompt(arguments, model, config);
+  check_dump(request.wanted, /*tower=*/false);
+  const TracePrompt prompt = read_trace_prompt(arguments, model, config);
   const TraceTokens& tokens = prompt.tokens;
 
   const at::NoGradGuard no_grad;
-  const auto checkpoint = open_checkpoint(model);
   LoadOptions load;
   load.device = settings.device;
   load.dtype = settings.dtype;
   load.with_lm_head = request.shows("logits") || new_tokens > 0;
-  const Decoder decoder = load_decoder(*checkpoint, config, load);
+  const LoadedModel loaded(model, config, prompt.llava, load);
+  const Decoder& decoder = loaded.decoder();
 
   Provenance provenance = make_provenance(arguments, settings);
-  for (const auto& file : checkpoint->files()) provenance.add_input(file);
+  loaded.add_inputs(provenance);
+  add_image_inputs(arguments, provenance);
   if (arguments.has("tokens")) provenance.add_input(arguments.get<std::string>("tokens"));
   TraceOutput output(output_path, provenance, settings.force);
   const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
   const TraceEncoding encoding =
-      trace_encoding(arguments, encoded_model(config), length, tokens.position_ids);
+      trace_encoding(arguments, encoded_model(config), length, tokens.position_ids,
+                     arguments.has("scheme") ? layout_of_images(prompt) : std::nullopt);
   at::Tensor position_ids = encoding.position_ids.defined() ? encoding.position_ids : tokens.position_ids;
   if (!position_ids.defined()) position_ids = at::arange(length, at::kDouble).view({1, 1, length});
   position_ids = position_ids.expand({position_ids.size(0), batch, length}).contiguous();
@@ -239,10 +221,12 @@ int run(const Arguments& arguments) {
   output.attribute("rope_theta", config.rope.theta);
   output.attribute("rope_type", rope_type_name(config.rope.type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
-  trace_pass(decoder, tokens, position_ids, encoding, request, output);
+  at::Tensor inputs_embeds;
+  if (prompt.llava) inputs_embeds = merge_embeddings(loaded.llava(), prompt.expanded, prompt.images.images);
+  trace_pass(decoder, tokens, inputs_embeds, position_ids, encoding, request, output);
   at::Tensor generated;
   if (new_tokens > 0) {
-    generated = continue_prompt(decoder, tokens, encoding, new_tokens);
+    generated = continue_prompt(decoder, tokens, inputs_embeds, encoding, new_tokens);
     output.write("generated", generated);
   }
   output.finish(settings.json, settings.csv, generated, decode_rows(prompt.tokenizer.get(), generated));

@@ -15,8 +15,17 @@
 namespace ropescope::app {
 
 const std::vector<std::string>& trace_dump_names() {
-  static const std::vector<std::string> names = {"logits",    "hidden",    "q",        "k",
-                                                 "q_rotated", "k_rotated", "attention"};
+  static const std::vector<std::string> names = {"logits",
+                                                 "hidden",
+                                                 "q",
+                                                 "k",
+                                                 "q_rotated",
+                                                 "k_rotated",
+                                                 "attention",
+                                                 "inputs_embeds",
+                                                 "vision_hidden",
+                                                 "vision_attention",
+                                                 "vision_feature"};
   return names;
 }
 

@@ -52,10 +52,9 @@ TraceEncoding table_of_given_ids(const Scheme& scheme, const EncodedModel& model
 po::options_description scheme_options() {
   po::options_description options("Scheme", 110, 55);
   options.add_options()  //
-      (
-          "scheme", po::value<std::string>(),
-          "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions "
-          "--list`")  //
+      ("scheme", po::value<std::string>(),
+       "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions "
+       "--list`")  //
       ("layout", po::value<std::string>(),
        "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; text only unless given")  //
       ("layout-file", po::value<std::string>(), "JSON file with a list of segments, in place of --layout");
@@ -63,7 +62,7 @@ po::options_description scheme_options() {
 }
 
 TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
-                             const at::Tensor& given_ids) {
+                             const at::Tensor& given_ids, const std::optional<Layout>& of_images) {
   const bool layout = arguments.has("layout") || arguments.has("layout-file");
   if (!arguments.has("scheme")) {
     if (layout)
@@ -76,8 +75,9 @@ TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& mod
       throw UsageError("--layout: expected no position_ids in the tokens file, which would contradict it");
     return table_of_given_ids(scheme, model, given_ids);
   }
+  if (of_images && layout) throw UsageError("--layout: expected none beside images, which make the layout");
   TraceEncoding result;
-  result.sequence.emplace(scheme, one_layout(arguments, tokens), model);
+  result.sequence.emplace(scheme, of_images ? *of_images : one_layout(arguments, tokens), model);
   result.prompt = result.sequence->pass(0, tokens);
   result.position_ids = result.sequence->coordinates(tokens).unsqueeze(1);
   return result;

@@ -23,9 +23,10 @@ struct TraceEncoding {
   at::Tensor position_ids;             ///< [axes, 1, tokens]; undefined without --scheme
 };
 
-/// `given_ids`: [axes, batch, tokens] of the tokens file, or undefined. Throws UsageError for a layout of
-/// another length, for a layout beside given ids, and for a scheme that needs a layout.
+/// `given_ids`: [axes, batch, tokens] of the tokens file, or undefined. `of_images`: the layout that a
+/// prompt's images make, or none. Throws UsageError for a layout of another length, for a layout beside given
+/// ids or images, and for a scheme that needs a layout.
 TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
-                             const at::Tensor& given_ids);
+                             const at::Tensor& given_ids, const std::optional<Layout>& of_images = {});
 
 }  // namespace ropescope::app

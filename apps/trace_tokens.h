@@ -21,4 +21,11 @@ struct TraceTokens {
 /// of any finite numbers, where a batch of 1 serves every row. Throws InputError.
 TraceTokens parse_trace_tokens(const Json& json, int64_t vocab_size, const std::string& what);
 
+/// The same before images are expanded: ids may lie anywhere, and position ids, which count the expanded
+/// tokens, are as the file has them until fit_positions.
+TraceTokens parse_tokens_with_images(const Json& json, const std::string& what);
+
+/// `tokens.position_ids` for every row of `tokens.input_ids`, [axes, B, T]. Throws InputError.
+void fit_positions(TraceTokens& tokens, const std::string& what);
+
 }  // namespace ropescope::app

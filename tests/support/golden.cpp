@@ -102,9 +102,10 @@ void write_safetensors(const std::string& path, const std::map<std::string, at::
   Json header = Json::object();
   int64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
-    const int64_t bytes = tensor.numel() * 4;
-    header[name] = {
-        {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    const auto bytes = static_cast<int64_t>(tensor.nbytes());
+    header[name] = {{"dtype", tensor.scalar_type() == at::kLong ? "I64" : "F32"},
+                    {"shape", tensor.sizes().vec()},
+                    {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   const std::string text = header.dump();
@@ -114,7 +115,7 @@ void write_safetensors(const std::string& path, const std::map<std::string, at::
   stream << text;
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor dense = tensor.contiguous();
-    stream.write(reinterpret_cast<const char*>(dense.const_data_ptr<float>()), tensor.numel() * 4);
+    stream.write(static_cast<const char*>(dense.const_data_ptr()), static_cast<int64_t>(dense.nbytes()));
   }
 }
 

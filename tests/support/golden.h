@@ -18,7 +18,7 @@ Json golden_json(const std::string& relative);
 /// All tensors of a safetensors file, in float32 (integers and bools in int64).
 std::map<std::string, at::Tensor> golden_tensors(const std::string& relative);
 
-/// Writes float32 tensors as a safetensors file.
+/// Writes float32 and int64 tensors as a safetensors file.
 void write_safetensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors);
 
 /// Passes when |actual - expected| <= atol + rtol * |expected| everywhere and shapes agree; otherwise tells

@@ -1,0 +1,147 @@
+#include "image_input.h"
+
+#include <sstream>
+
+#include <fmt/ranges.h>
+
+#include <ATen/ops/cat.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/text/chat_template.h"
+#include "ropescope/vision/image.h"
+
+namespace ropescope::app {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::optional<PinpointRule> chosen_rule(const Arguments& arguments) {
+  if (!arguments.has("pinpoints")) return std::nullopt;
+  return parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
+}
+
+at::Tensor read_rgb(const std::string& file) {
+  const DecodedImage image = read_image(file);
+  if (image.orientation != 1) {
+    log_info("{}: its orientation tag ({}) is ignored, as the image processors do", file, image.orientation);
+  }
+  return image.rgb_HW3;
+}
+
+at::Tensor take_pixels(const Checkpoint& file, int64_t dimensions, const std::string& what,
+                       const std::string& path) {
+  const TensorInfo* info = file.find("pixel_values");
+  if (info == nullptr || static_cast<int64_t>(info->shape.size()) != dimensions || info->shape.empty() ||
+      info->shape[0] < 1 || info->shape[static_cast<size_t>(dimensions) - 3] != 3) {
+    throw InputError("--pixels {}: expected pixel_values {}, found {}", path, what,
+                     info == nullptr ? "none" : fmt::format("[{}]", fmt::join(info->shape, ", ")));
+  }
+  return file.take("pixel_values", at::kFloat);
+}
+
+std::vector<LlavaImage> read_pixels(const std::string& path, const AnyresOptions& options) {
+  const auto file = open_checkpoint(path);
+  const at::Tensor pixels = take_pixels(*file, 5, "[images, tiles, 3, S, S]", path);
+  const TensorInfo* sizes_info = file->find("image_sizes_hw");
+  const std::vector<int64_t> expected = {pixels.size(0), 2};
+  if (sizes_info == nullptr || sizes_info->shape != expected) {
+    throw InputError(
+        "--pixels {}: expected image_sizes_hw [{}, 2] (height, width), found {}", path, pixels.size(0),
+        sizes_info == nullptr ? "none" : fmt::format("[{}]", fmt::join(sizes_info->shape, ", ")));
+  }
+  const at::Tensor sizes = file->take("image_sizes_hw", at::kLong);
+  const auto* hw = sizes.const_data_ptr<int64_t>();
+  std::vector<LlavaImage> images;
+  for (int64_t i = 0; i < pixels.size(0); ++i) {
+    images.push_back({pixels[i], anyres_geometry(hw[2 * i + 1], hw[2 * i], options)});
+  }
+  return images;
+}
+
+}  // namespace
+
+po::options_description image_options() {
+  po::options_description options("Images", 110, 55);
+  options.add_options()  //
+      ("image", po::value<std::vector<std::string>>()->composing(),
+       "image files, separated by commas (JPEG, PNG, WebP, TIFF)")  //
+      ("pixels", po::value<std::string>(),
+       "in place of --image: safetensors file with pixel_values [images,tiles,3,S,S] and image_sizes_hw "
+       "[images,2]")  //
+      ("pinpoints", po::value<std::string>(),
+       "how the checkpoint's grids are read: hf or original; default: as its form does");
+  return options;
+}
+
+std::vector<std::string> image_names(const Arguments& arguments) {
+  std::vector<std::string> names;
+  for (const std::string& list : arguments.get<std::vector<std::string>>("image")) {
+    std::stringstream stream(list);
+    for (std::string name; std::getline(stream, name, ',');) {
+      if (name.empty()) throw UsageError("--image: expected names separated by commas, found an empty one");
+      names.push_back(name);
+    }
+  }
+  if (names.empty()) throw UsageError("--image: expected at least one file, found none");
+  return names;
+}
+
+bool has_images(const Arguments& arguments) { return arguments.has("image") || arguments.has("pixels"); }
+
+void add_image_inputs(const Arguments& arguments, Provenance& provenance) {
+  if (arguments.has("pixels")) provenance.add_input(arguments.get<std::string>("pixels"));
+  if (!arguments.has("image")) return;
+  for (const std::string& name : image_names(arguments)) provenance.add_input(name);
+}
+
+std::string with_images_in_front(std::string text, size_t images) {
+  if (count_images(text) > 0) return text;
+  for (size_t i = 0; i < images; ++i) text.insert(0, std::string(kImageText) + "\n");
+  return text;
+}
+
+std::vector<AnyresGeometry> ImageInput::geometries() const {
+  std::vector<AnyresGeometry> result;
+  for (const LlavaImage& image : images) result.push_back(image.geometry);
+  return result;
+}
+
+ImageInput read_images(const Arguments& arguments, const fs::path& model) {
+  if (arguments.has("image") && arguments.has("pixels")) {
+    throw UsageError("--image and --pixels: expected at most one of the two");
+  }
+  const PreprocessSettings settings = read_preprocess_settings(model, chosen_rule(arguments));
+  if (!settings.anyres) {
+    throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", model.string());
+  }
+  ImageInput input;
+  if (arguments.has("pixels")) {
+    input.images = read_pixels(arguments.get<std::string>("pixels"), *settings.anyres);
+    return input;
+  }
+  for (const std::string& name : image_names(arguments)) {
+    PreprocessedImage prepared = preprocess_image(read_rgb(name), settings);
+    input.images.push_back({prepared.pixel_values, *prepared.geometry});
+  }
+  return input;
+}
+
+at::Tensor read_tower_pixels(const Arguments& arguments, const fs::path& model) {
+  if (arguments.has("image") == arguments.has("pixels")) {
+    throw UsageError("{}: a vision tower alone; expected one of --pixels and --image", model.string());
+  }
+  if (arguments.has("pixels")) {
+    const std::string path = arguments.get<std::string>("pixels");
+    return take_pixels(*open_checkpoint(path), 4, "[images, 3, S, S]", path);
+  }
+  const PreprocessSettings settings = read_preprocess_settings(model);
+  std::vector<at::Tensor> images;
+  for (const std::string& name : image_names(arguments)) {
+    images.push_back(preprocess_image(read_rgb(name), settings).pixel_values);
+  }
+  return at::cat(images, 0);
+}
+
+}  // namespace ropescope::app

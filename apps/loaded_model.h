@@ -1,0 +1,38 @@
+// A language model as commands load it: a decoder, with a vision tower and projector where it has to see.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "ropescope/io/result_file.h"
+#include "ropescope/models/llava.h"
+
+namespace ropescope::app {
+
+enum class ModelKind { kDecoder, kLlava, kVisionTower };
+
+/// By config.json of a folder (or of the folder of a weight file); anything else is taken for a decoder,
+/// whose reader says what is wrong.
+ModelKind model_kind(const std::filesystem::path& model);
+
+class LoadedModel {
+ public:
+  /// `llava`: load the vision tower and the projector too; its decoder settings count.
+  LoadedModel(const std::filesystem::path& model, const DecoderConfig& decoder,
+              const std::optional<LlavaConfig>& llava, const LoadOptions& options);
+
+  const Decoder& decoder() const { return llava_ ? llava_->decoder : *decoder_; }
+  Decoder& decoder() { return llava_ ? llava_->decoder : *decoder_; }
+  /// Only of a model loaded with its eyes.
+  const Llava& llava() const { return *llava_; }
+  void add_inputs(Provenance& provenance) const;
+
+ private:
+  std::optional<Decoder> decoder_;
+  std::optional<Llava> llava_;
+  std::vector<std::filesystem::path> files_;
+};
+
+}  // namespace ropescope::app
