@@ -1,5 +1,7 @@
 #include "ropescope/models/decoder.h"
 
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
@@ -9,6 +11,7 @@
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/kernels/rms_norm.h"
 #include "ropescope/models/pass_attention.h"
+#include "ropescope/models/recompute.h"
 
 namespace ropescope {
 
@@ -117,7 +120,58 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   return pass.attention.attend(layer, q, q_anchored, k, v);
 }
 
-void check_options(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options) {
+// The layer's output [B, T, C]; undefined when the pass stops inside it.
+at::Tensor run_layer(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer,
+                     const at::Tensor& hidden) {
+  const double eps = pass.config.rms_norm_eps;
+  const at::Tensor mixed = attend(pass, weights, layer, rms_norm(hidden, weights.input_norm, eps));
+  if (!mixed.defined()) return {};
+  const at::Tensor middle = linear_plus(hidden, mixed, weights.o, weights.o_bias);
+  const at::Tensor x = rms_norm(middle, weights.post_attention_norm, eps);
+  const at::Tensor inner = gated_linear(x, weights.gate, weights.gate_bias, weights.up, weights.up_bias);
+  return linear_plus(middle, inner, weights.down, weights.down_bias);
+}
+
+std::vector<at::Tensor> layer_parameters(const DecoderLayerWeights& layer) {
+  std::vector<at::Tensor> parameters;
+  for (const at::Tensor& weight :
+       {layer.input_norm, layer.q, layer.k, layer.v, layer.o, layer.q_bias, layer.k_bias, layer.v_bias,
+        layer.o_bias, layer.post_attention_norm, layer.gate, layer.up, layer.down, layer.gate_bias,
+        layer.up_bias, layer.down_bias}) {
+    if (weight.defined()) parameters.push_back(weight);
+  }
+  return parameters;
+}
+
+// All layers, each computed again in the backward pass; that one comes later, so it shares what it needs.
+at::Tensor run_checkpointed(const Decoder& decoder, const Pass& of_caller, at::Tensor hidden) {
+  struct Kept {
+    DecoderConfig config;
+    ForwardOptions options;
+    Taps taps;
+    std::vector<DecoderLayerWeights> layers;
+    std::optional<Pass> pass;
+  };
+  auto kept = std::make_shared<Kept>();
+  kept->config = decoder.config;
+  kept->layers = decoder.weights.layers;
+  kept->pass.emplace(Pass{kept->config, kept->options, kept->taps, nullptr, of_caller.rotary,
+                          of_caller.anchored, of_caller.attention});
+  for (size_t l = 0; l < kept->layers.size(); ++l) {
+    const auto body = [kept, l](const at::Tensor& x) {
+      return run_layer(*kept->pass, kept->layers[l], static_cast<int64_t>(l), x);
+    };
+    hidden = recomputed(body, hidden, layer_parameters(kept->layers[l]));
+  }
+  return hidden;
+}
+
+bool shows_anything(const Taps& taps) {
+  return taps.hidden || taps.qk || taps.qk_rotated || taps.q_anchored || taps.attention;
+}
+
+void check_options(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
+                   const Taps& taps) {
   if ((input.rotary == nullptr) == (input.encoding == nullptr)) {
     throw InternalError("forward: expected either a rotary table or an encoding");
   }
@@ -131,6 +185,10 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
   if (options.logits != ForwardOptions::Logits::kNone && options.stop_after_qk_of_layer < 0 &&
       !decoder.weights.lm_head.defined()) {
     throw InternalError("forward: logits were asked of a decoder loaded without lm_head");
+  }
+  if (options.checkpoint_layers &&
+      (input.cache != nullptr || options.stop_after_qk_of_layer >= 0 || shows_anything(taps))) {
+    throw InternalError("forward: layers that are computed twice have neither taps nor a cache");
   }
 }
 
@@ -156,7 +214,7 @@ ForwardOutput head(const Decoder& decoder, const ForwardOptions& options, const 
 
 ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
                       const Taps& taps) {
-  check_options(decoder, input, options);
+  check_options(decoder, input, options, taps);
   at::Tensor hidden = embed(decoder, input);
   const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
   const PassEncoding plain =
@@ -170,15 +228,12 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
                   on_device(encoding.anchored, hidden.device()),
                   make_attention(input, hidden, past)};
   if (taps.hidden) taps.hidden(0, hidden);
-  const double eps = decoder.config.rms_norm_eps;
+  if (options.checkpoint_layers && at::GradMode::is_enabled()) {
+    return head(decoder, options, run_checkpointed(decoder, pass, hidden));
+  }
   for (int64_t l = 0; l < decoder.config.num_hidden_layers; ++l) {
-    const DecoderLayerWeights& weights = decoder.weights.layers[static_cast<size_t>(l)];
-    const at::Tensor mixed = attend(pass, weights, l, rms_norm(hidden, weights.input_norm, eps));
-    if (!mixed.defined()) return {};
-    hidden = linear_plus(hidden, mixed, weights.o, weights.o_bias);
-    const at::Tensor x = rms_norm(hidden, weights.post_attention_norm, eps);
-    const at::Tensor inner = gated_linear(x, weights.gate, weights.gate_bias, weights.up, weights.up_bias);
-    hidden = linear_plus(hidden, inner, weights.down, weights.down_bias);
+    hidden = run_layer(pass, decoder.weights.layers[static_cast<size_t>(l)], l, hidden);
+    if (!hidden.defined()) return {};
     if (taps.hidden) taps.hidden(l + 1, hidden);
   }
   return head(decoder, options, hidden);

@@ -13,8 +13,15 @@ namespace ropescope {
 
 namespace {
 
-// `weights.layers` already has its final size: slots keep addresses.
-std::vector<TensorSlot> slots_of(const DecoderConfig& config, bool with_lm_head, DecoderWeights& weights) {
+// The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
+bool is_frequency_buffer(const std::string& name) {
+  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
+}
+
+}  // namespace
+
+std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
+                                      DecoderWeights& weights) {
   const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
   const int64_t q_rows = config.num_attention_heads * config.head_dim;
   const int64_t kv_rows = config.num_key_value_heads * config.head_dim;
@@ -54,13 +61,6 @@ std::vector<TensorSlot> slots_of(const DecoderConfig& config, bool with_lm_head,
   return slots;
 }
 
-// The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
-bool is_frequency_buffer(const std::string& name) {
-  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
-}
-
-}  // namespace
-
 Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const LoadOptions& options) {
   if (config.hidden_act != "silu" && config.hidden_act != "swish") {
     throw InputError("config.json: expected hidden_act \"silu\", found \"{}\"", config.hidden_act);
@@ -74,7 +74,7 @@ Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const 
   // Vision-language configurations contradict themselves about ties; an output matrix that is there counts.
   if (part && checkpoint.find("lm_head.weight") != nullptr) decoder.config.tie_word_embeddings = false;
   decoder.weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
-  const std::vector<TensorSlot> slots = slots_of(decoder.config, options.with_lm_head, decoder.weights);
+  const std::vector<TensorSlot> slots = decoder_slots(decoder.config, options.with_lm_head, decoder.weights);
   check_slots(checkpoint, slots, "decoder");
   warn_of_other_tensors(checkpoint, slots, "decoder", [](const std::string& name) {
     return is_frequency_buffer(name) || name == "lm_head.weight";  // left out on request, or tied

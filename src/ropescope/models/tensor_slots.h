@@ -19,6 +19,13 @@ struct TensorSlot {
   at::Tensor* target = nullptr;  ///< must stay where it is until the slot is filled
 };
 
+struct DecoderConfig;
+struct DecoderWeights;
+/// The parameters of a decoder by their Hugging Face names; a tied lm_head is none of its own. Slots keep
+/// addresses: `weights.layers` must already have its final size.
+std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
+                                      DecoderWeights& weights);
+
 /// Throws InputError listing tensors that are missing, or whose shape is another (expected, found). `model`
 /// names the architecture in errors ("decoder").
 void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,

@@ -1,0 +1,187 @@
+#include "ropescope/train/optimizer.h"
+
+#include <array>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+namespace {
+
+std::vector<at::Tensor> gradients(const std::vector<Parameter>& parameters) {
+  std::vector<at::Tensor> all;
+  for (const Parameter& parameter : parameters) {
+    if (parameter.value.grad().defined()) all.push_back(parameter.value.grad());
+  }
+  return all;
+}
+
+void check_patterns(const std::vector<TensorSlot>& slots, const std::vector<std::string>& patterns,
+                    const char* flag) {
+  for (const std::string& pattern : patterns) {
+    bool found = false;
+    for (const TensorSlot& slot : slots) found = found || name_matches(slot.name, pattern);
+    if (!found) {
+      throw UsageError(
+          "{}: expected the name of a parameter, or a pattern such as \"*.mlp.*\", found \"{}\", "
+          "which matches none",
+          flag, pattern);
+    }
+  }
+}
+
+}  // namespace
+
+bool name_matches(std::string_view name, std::string_view pattern) {
+  // Greedy matching of the pieces between stars, with one place to come back to.
+  size_t n = 0, p = 0, star = std::string_view::npos, resume = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = n;
+    } else if (p < pattern.size() && pattern[p] == name[n]) {
+      ++n, ++p;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      n = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+bool name_matches_any(std::string_view name, const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    if (name_matches(name, pattern)) return true;
+  }
+  return false;
+}
+
+std::vector<Parameter> make_trainable(const std::vector<TensorSlot>& slots,
+                                      const std::vector<std::string>& trained,
+                                      const std::vector<std::string>& frozen) {
+  check_patterns(slots, trained, "--train");
+  check_patterns(slots, frozen, "--freeze");
+  std::vector<Parameter> parameters;
+  for (const TensorSlot& slot : slots) {
+    if (!name_matches_any(slot.name, trained) || name_matches_any(slot.name, frozen)) continue;
+    *slot.target = slot.target->detach().clone().set_requires_grad(true);
+    parameters.push_back({slot.name, *slot.target});
+  }
+  if (parameters.empty()) throw UsageError("--train, --freeze: no parameter is left to train");
+  return parameters;
+}
+
+double gradient_norm(const std::vector<Parameter>& parameters) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> all = gradients(parameters);
+  if (all.empty()) return 0.0;
+  return at::linalg_vector_norm(at::stack(at::_foreach_norm(all, 2))).item<double>();
+}
+
+void clip_gradients(const std::vector<Parameter>& parameters, double norm, double limit) {
+  const double factor = limit / (norm + 1e-6);
+  if (limit <= 0.0 || factor >= 1.0) return;
+  const at::NoGradGuard no_grad;
+  at::_foreach_mul_(gradients(parameters), factor);
+}
+
+void drop_gradients(const std::vector<Parameter>& parameters) {
+  for (const Parameter& parameter : parameters) parameter.value.mutable_grad().reset();
+}
+
+AdamW::AdamW(std::vector<Parameter> parameters, std::vector<ParameterGroup> groups, const Settings& settings)
+    : parameters_(std::move(parameters)), groups_(std::move(groups)), settings_(settings) {
+  const auto share = [](double x) { return x >= 0.0 && x < 1.0; };
+  if (!share(settings_.beta1) || !share(settings_.beta2) || !(settings_.epsilon > 0.0)) {
+    throw UsageError("AdamW: expected betas from 0 to below 1 and an epsilon above 0, found {}, {} and {}",
+                     settings_.beta1, settings_.beta2, settings_.epsilon);
+  }
+  for (const ParameterGroup& group : groups_) {
+    if (!(group.learning_rate >= 0.0) || !(group.floor >= 0.0) || !(group.weight_decay >= 0.0)) {
+      throw UsageError("AdamW: expected learning rates and weight decay of at least 0, found {}, {} and {}",
+                       group.learning_rate, group.floor, group.weight_decay);
+    }
+  }
+  for (const Parameter& parameter : parameters_) {
+    int64_t found = -1;
+    for (size_t g = 0; g < groups_.size() && found < 0; ++g) {
+      if (name_matches(parameter.name, groups_[g].pattern)) found = static_cast<int64_t>(g);
+    }
+    if (found < 0) throw UsageError("AdamW: no group of parameters takes {}", parameter.name);
+    group_of_.push_back(found);
+    means_.push_back(at::zeros_like(parameter.value).set_requires_grad(false));
+    squares_.push_back(at::zeros_like(parameter.value).set_requires_grad(false));
+    steps_.push_back(at::zeros({}, parameter.value.options().dtype(at::kFloat).requires_grad(false)));
+  }
+}
+
+void AdamW::step(const std::vector<double>& learning_rates) {
+  if (learning_rates.size() != groups_.size()) {
+    throw InternalError("AdamW: expected {} learning rates, found {}", groups_.size(), learning_rates.size());
+  }
+  const at::NoGradGuard no_grad;
+  struct Batch {
+    std::vector<at::Tensor> values, gradients, means, squares, steps;
+  };
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    std::array<Batch, 2> batches;  // not decayed, decayed
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      if (group_of_[i] != static_cast<int64_t>(group) || !parameters_[i].value.grad().defined()) continue;
+      Batch& batch = batches[decayed(i) ? 1 : 0];
+      batch.values.push_back(parameters_[i].value);
+      batch.gradients.push_back(parameters_[i].value.grad());
+      batch.means.push_back(means_[i]);
+      batch.squares.push_back(squares_[i]);
+      batch.steps.push_back(steps_[i].add_(1));
+    }
+    for (size_t with_decay = 0; with_decay < 2; ++with_decay) {
+      const Batch& batch = batches[with_decay];
+      if (batch.values.empty()) continue;
+      at::_fused_adamw_(batch.values, batch.gradients, batch.means, batch.squares, /*max_exp_avg_sqs=*/{},
+                        batch.steps, learning_rates[group], settings_.beta1, settings_.beta2,
+                        with_decay == 1 ? groups_[group].weight_decay : 0.0, settings_.epsilon,
+                        /*amsgrad=*/false, /*maximize=*/false);
+    }
+  }
+}
+
+std::map<std::string, at::Tensor> AdamW::state() const {
+  std::map<std::string, at::Tensor> all;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    all[parameters_[i].name + ".mean"] = means_[i];
+    all[parameters_[i].name + ".square"] = squares_[i];
+    all[parameters_[i].name + ".steps"] = steps_[i];
+  }
+  return all;
+}
+
+void AdamW::load_state(const std::map<std::string, at::Tensor>& state, const std::string& what) {
+  const at::NoGradGuard no_grad;
+  const auto own = this->state();
+  for (const auto& [name, tensor] : state) {
+    if (own.count(name) == 0) throw InputError("{}: {} belongs to no trained parameter", what, name);
+  }
+  for (const auto& [name, tensor] : own) {
+    const auto found = state.find(name);
+    if (found == state.end()) throw InputError("{}: {} is missing", what, name);
+    if (found->second.sizes() != tensor.sizes()) {
+      throw InputError("{}: {} has another shape than the parameter", what, name);
+    }
+    tensor.copy_(found->second);
+  }
+}
+
+}  // namespace ropescope

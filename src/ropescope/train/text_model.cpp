@@ -1,0 +1,130 @@
+#include "ropescope/train/text_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/tensor_operators.h"
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/rope/encoding.h"
+#include "ropescope/train/vocabulary_loss.h"
+
+namespace ropescope {
+
+namespace {
+
+bool padded(const TextBatch& batch) {
+  return batch.attention_mask.defined() && !batch.attention_mask.ne(0).all().item<bool>();
+}
+
+PassEncoding text_encoding(const Decoder& decoder, const Scheme& scheme, int64_t tokens) {
+  Segment text;
+  text.text = tokens;
+  return SequenceEncoding(scheme, Layout{"text", {text}}, encoded_model(decoder.config)).pass(0, tokens);
+}
+
+at::Tensor loss_of(const Decoder& decoder, ForwardInput& input, const at::Tensor& labels, double scale,
+                   const ModelLossOptions& options) {
+  ForwardOptions pass;
+  pass.logits = ForwardOptions::Logits::kNone;
+  pass.checkpoint_layers = options.checkpoint_layers;
+  const int64_t predictions = labels.size(1) - 1;
+  const at::Tensor hidden = forward(decoder, input, pass).final_hidden.narrow(1, 0, predictions);
+  return vocabulary_loss(hidden.flatten(0, 1), decoder.weights.lm_head,
+                         shift_labels(labels).targets.flatten(), scale);
+}
+
+/// One row without its padding.
+at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row) {
+  const int64_t length = batch.attention_mask.defined()
+                             ? batch.attention_mask[row].ne(0).sum().item<int64_t>()
+                             : batch.input_ids.size(1);
+  return tensor.narrow(0, row, 1).narrow(1, 0, length);
+}
+
+at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double scale,
+                       const ModelLossOptions& options) {
+  at::Tensor sum;
+  for (int64_t row = 0; row < batch.input_ids.size(0); ++row) {
+    ForwardInput input;
+    input.input_ids = row_of(batch, batch.input_ids, row);
+    const at::Tensor labels = row_of(batch, batch.labels, row);
+    if (labels.size(1) < 2 || shift_labels(labels).count == 0) continue;
+    const PassEncoding pass = text_encoding(decoder, *options.scheme, labels.size(1));
+    input.encoding = &pass;
+    const at::Tensor loss = loss_of(decoder, input, labels, scale, options);
+    sum = sum.defined() ? sum + loss : loss;
+  }
+  return sum;
+}
+
+}  // namespace
+
+TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
+                   const std::vector<std::vector<int64_t>>& labels, std::vector<std::string> names,
+                   int64_t pad_id) {
+  size_t longest = 0, shortest = ids.empty() ? 0 : ids.front().size();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i].size() != labels[i].size()) throw InternalError("pad_rows: expected a label for every id");
+    longest = std::max(longest, ids[i].size());
+    shortest = std::min(shortest, ids[i].size());
+  }
+  const auto rows = static_cast<int64_t>(ids.size()), tokens = static_cast<int64_t>(longest);
+  TextBatch batch;
+  batch.names = std::move(names);
+  batch.input_ids = at::full({rows, tokens}, pad_id, at::kLong);
+  batch.labels = at::full({rows, tokens}, kIgnoredLabel, at::kLong);
+  if (shortest != longest) batch.attention_mask = at::zeros({rows, tokens}, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto& from = ids[static_cast<size_t>(row)];
+    const auto length = static_cast<int64_t>(from.size());
+    batch.input_ids[row].narrow(0, 0, length).copy_(at::tensor(from, at::kLong));
+    batch.labels[row].narrow(0, 0, length).copy_(at::tensor(labels[static_cast<size_t>(row)], at::kLong));
+    if (batch.attention_mask.defined()) batch.attention_mask[row].narrow(0, 0, length).fill_(1);
+  }
+  return batch;
+}
+
+std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
+                                      const std::vector<std::string>& frozen) {
+  std::vector<Parameter> parameters =
+      make_trainable(decoder_slots(decoder.config, /*with_lm_head=*/true, decoder.weights), trained, frozen);
+  if (decoder.config.tie_word_embeddings) decoder.weights.lm_head = decoder.weights.embed_tokens;
+  return parameters;
+}
+
+at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scale,
+                     const ModelLossOptions& options) {
+  const int64_t tokens = batch.input_ids.size(1);
+  ForwardInput input;
+  input.input_ids = batch.input_ids;
+  if (padded(batch)) input.attention_mask = batch.attention_mask;
+  if (!options.scheme) {
+    const RotaryTable rotary = plain_rotary_table(decoder.config, tokens);
+    input.rotary = &rotary;
+    return loss_of(decoder, input, batch.labels, scale, options);
+  }
+  const PassEncoding pass = text_encoding(decoder, *options.scheme, tokens);
+  const bool rules = !pass.visual.empty() || !pass.ids.empty();
+  if (rules && input.attention_mask.defined()) return loss_by_row(decoder, batch, scale, options);
+  input.encoding = &pass;
+  return loss_of(decoder, input, batch.labels, scale, options);
+}
+
+Trainer::Micro text_micro(const Decoder& decoder, const TextBatch& batch, const ModelLossOptions& options) {
+  Trainer::Micro micro;
+  micro.loss = [&decoder, &batch, options](double scale) {
+    return text_loss(decoder, batch, scale, options);
+  };
+  micro.targets = shift_labels(batch.labels).count;
+  micro.tokens = batch.attention_mask.defined() ? batch.attention_mask.ne(0).sum().item<int64_t>()
+                                                : batch.input_ids.numel();
+  micro.names = batch.names;
+  return micro;
+}
+
+}  // namespace ropescope

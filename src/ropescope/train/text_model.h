@@ -1,0 +1,49 @@
+// Losses of a decoder over batches of text, under any position encoding.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/decoder.h"
+#include "ropescope/rope/scheme.h"
+#include "ropescope/train/optimizer.h"
+#include "ropescope/train/trainer.h"
+
+namespace ropescope {
+
+/// Rows that go through the model together, padded on the right.
+struct TextBatch {
+  at::Tensor input_ids;            ///< int64 [B, T]
+  at::Tensor attention_mask;       ///< int64 [B, T], or undefined: every token is real
+  at::Tensor labels;               ///< int64 [B, T]; kIgnoredLabel = no target
+  std::vector<std::string> names;  ///< of the rows
+};
+
+/// Rows of different lengths as one batch. `pad_id` fills up input_ids.
+TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
+                   const std::vector<std::vector<int64_t>>& labels, std::vector<std::string> names,
+                   int64_t pad_id);
+
+struct ModelLossOptions {
+  std::optional<Scheme> scheme;    ///< absent: the checkpoint's own rotation
+  bool checkpoint_layers = false;  ///< recompute each layer in the backward pass
+};
+
+/// The parameters of a decoder, by Hugging Face names, made trainable; a tied output matrix stays tied.
+std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
+                                      const std::vector<std::string>& frozen);
+
+/// The sum over the batch's targets of the negative log-likelihood, times `scale`. Under schemes that change
+/// the attention itself (DIPE, CCA, PyPE, ALiBi), which take no padding, rows go through one by one.
+at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scale,
+                     const ModelLossOptions& options = {});
+
+/// For Trainer::step; `decoder` and `batch` must live as long.
+Trainer::Micro text_micro(const Decoder& decoder, const TextBatch& batch,
+                          const ModelLossOptions& options = {});
+
+}  // namespace ropescope

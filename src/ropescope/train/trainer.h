@@ -1,0 +1,70 @@
+// Steps of training: gradients of micro-batches added up, clipped, one update.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/train/optimizer.h"
+#include "ropescope/train/schedule.h"
+
+namespace ropescope {
+
+/// kMicroBatches: the mean over the targets of each micro-batch, then the mean of these.
+/// kTokens: the sum over all micro-batches divided by all their targets, so that every token counts the same.
+enum class LossWeighting { kMicroBatches, kTokens };
+/// "micro-batches", "tokens". Throws UsageError.
+LossWeighting parse_loss_weighting(const std::string& name);
+
+struct TrainerSettings {
+  LossWeighting weighting = LossWeighting::kMicroBatches;
+  double clip_norm = 1.0;  ///< 0: no clipping
+  Schedule schedule;
+};
+
+struct StepReport {
+  int64_t step = 0;  ///< updates made, this one included
+  double loss = 0.0;
+  double learning_rate = 0.0;  ///< of the first group
+  double gradient_norm = 0.0;  ///< before clipping
+  int64_t tokens = 0;          ///< that went through the model, without padding
+  int64_t targets = 0;
+  /// The mean of each micro-batch, or under kTokens its share of the loss.
+  std::vector<double> micro_losses;
+};
+
+class Trainer {
+ public:
+  Trainer(AdamW optimizer, const TrainerSettings& settings)
+      : optimizer_(std::move(optimizer)), settings_(settings) {}
+
+  /// A micro-batch as the loop sees it.
+  struct Micro {
+    /// The sum over its targets of the negative log-likelihood, times `scale`: a scalar with a graph.
+    std::function<at::Tensor(double scale)> loss;
+    int64_t targets = 0;
+    int64_t tokens = 0;
+    std::vector<std::string> names;  ///< of its rows, for messages
+  };
+
+  /// One update. Throws NumericsError naming the rows if a loss or the gradient norm is not finite,
+  /// InputError if no row has a target; weights and optimizer are then as they were before.
+  StepReport step(const std::vector<Micro>& micro);
+
+  int64_t steps_done() const { return steps_; }
+  void set_steps_done(int64_t steps) { steps_ = steps; }
+  AdamW& optimizer() { return optimizer_; }
+  const TrainerSettings& settings() const { return settings_; }
+
+ private:
+  double backward(const Micro& micro, double scale);
+
+  AdamW optimizer_;
+  TrainerSettings settings_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace ropescope
