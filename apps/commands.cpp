@@ -3,8 +3,10 @@
 namespace ropescope::app {
 
 // One line a command: declared here, defined in the file of its name.
+extern const Command kAttention;
 extern const Command kCompare;
 extern const Command kDecay;
+extern const Command kGenerate;
 extern const Command kInspect;
 extern const Command kPlot;
 extern const Command kPositions;
@@ -23,6 +25,8 @@ const std::vector<Command>& commands() {
       kSample,
       kDecay,
       kPrior,
+      kAttention,
+      kGenerate,
       kSimulate,
       kPositions,
       kPreprocess,

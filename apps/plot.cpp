@@ -23,7 +23,12 @@ std::vector<po::options_description> options() {
       ("list", po::bool_switch(), "list the kinds, with a file those that it holds, and stop")           //
       ("theta", po::value<std::string>(), "only these bases")                                            //
       ("layers", po::value<std::string>(), "only these layers (by-layer, by-head), for example 0-3,31")  //
-      ("max-distance", po::value<double>(), "only distances up to this one, tokens");
+      ("max-distance", po::value<double>(), "only distances up to this one, tokens")                     //
+      ("heads", po::value<std::string>(), "only these query heads (attention-maps)")                     //
+      ("queries", po::value<std::string>()->default_value(""),
+       "attention-maps: the set that looks, for example region")  //
+      ("average", po::value<std::string>()->default_value("all"),
+       "attention-maps: over all, heads (one map a layer), layers (one a head), or none");
   return {figure};
 }
 
@@ -65,6 +70,11 @@ int run(const Arguments& arguments) {
     selection.theta = parse_number_list(arguments.get<std::string>("theta"), "theta");
   if (arguments.has("layers"))
     selection.layers = parse_integer_list(arguments.get<std::string>("layers"), "layers");
+  if (arguments.has("heads")) {
+    selection.heads = parse_integer_list(arguments.get<std::string>("heads"), "heads");
+  }
+  selection.queries = arguments.get<std::string>("queries");
+  selection.average = arguments.get<std::string>("average");
   if (arguments.has("max-distance")) {
     selection.max_distance = arguments.get<double>("max-distance");
     if (!(*selection.max_distance > 0)) throw UsageError("--max-distance: expected a number above 0");

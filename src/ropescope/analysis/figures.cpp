@@ -8,6 +8,7 @@
 #include <ATen/ops/nanquantile.h>
 
 #include "ropescope/analysis/figure_data.h"
+#include "ropescope/analysis/figures_attention.h"
 #include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/figures_prior.h"
@@ -154,7 +155,8 @@ constexpr char kDecayMean[] = "/decay/mean", kDecayByLayer[] = "/decay/by_layer"
                kDecayBands[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
                kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
-               kPriorLengths[] = "/prior/text_lengths";
+               kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
+               kAttentionLengths[] = "/attention/text_lengths";
 
 const FigureKind& find_kind(const std::string& name, const ResultReader& result) {
   std::vector<std::string> all, fitting;
@@ -196,6 +198,12 @@ const std::vector<FigureKind>& figure_kinds() {
        has_all<kPriorTable, kPriorRasters>, prior_maps},
       {"prior-fading", "expected share of attention on visual tokens against text length",
        has_all<kPriorTable, kPriorLengths>, prior_fading},
+      {"attention-maps", "attention from chosen queries onto the image, scheme by scheme",
+       attention_maps_apply, attention_maps},
+      {"attention-layers", "attention on visual tokens and on the aligned thumbnail token, layer by layer",
+       has_all<kAttentionTable>, attention_layers},
+      {"attention-fading", "measured share of attention on visual tokens against text length",
+       has_all<kAttentionTable, kAttentionLengths>, attention_fading},
       {"positions", "a layout coloured by position id, one panel a scheme and axis", has_positions,
        position_figure},
   };

@@ -17,6 +17,9 @@ struct FigureSelection {
   std::vector<double> theta;
   std::vector<int64_t> layers;
   std::optional<double> max_distance;  ///< tokens
+  std::vector<int64_t> heads;
+  std::string queries;          ///< attention maps: the set of queries that look; empty: the first
+  std::string average = "all";  ///< attention maps: over all, heads, layers, or none
 };
 
 struct FigureKind {

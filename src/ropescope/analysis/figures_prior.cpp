@@ -15,11 +15,7 @@ namespace {
 
 constexpr int64_t kMostCells = int64_t{1} << 24;
 
-std::string group_of(const std::string& scheme) {
-  std::string name = scheme;
-  std::replace(name.begin(), name.end(), '/', '_');
-  return "/prior/" + name;
-}
+std::string group_of(const std::string& scheme) { return scheme_group("/prior", scheme); }
 
 std::vector<std::string> schemes_of(const ResultReader& result) {
   std::vector<std::string> schemes = result.read_strings("/prior/table/scheme");
@@ -111,12 +107,6 @@ std::string raster_name(const LayoutCells& layout, const RasterCells& cells) {
   return "image";
 }
 
-/// A legend has one width for all its labels: long settings are cut.
-std::string short_label(const std::string& scheme) {
-  constexpr size_t kMost = 24;
-  return scheme.size() <= kMost ? scheme : scheme.substr(0, kMost - 1) + "…";
-}
-
 /// A vertical line where the layout outgrows the model's trained context.
 void mark_context(const ResultReader& result, const DistanceAxis& axis, Panel& panel) {
   if (!result.has_attribute("/prior", "trained_context")) return;
@@ -134,6 +124,17 @@ void mark_context(const ResultReader& result, const DistanceAxis& axis, Panel& p
 }
 
 }  // namespace
+
+std::string scheme_group(const std::string& root, const std::string& scheme) {
+  std::string name = scheme;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return root + "/" + name;
+}
+
+std::string short_label(const std::string& scheme) {
+  constexpr size_t kMost = 24;
+  return scheme.size() <= kMost ? scheme : scheme.substr(0, kMost - 1) + "…";
+}
 
 Figure prior_maps(const ResultReader& result, const FigureSelection&) {
   const LayoutCells layout(result);
@@ -183,46 +184,51 @@ Figure prior_maps(const ResultReader& result, const FigureSelection&) {
   return figure;
 }
 
-Figure prior_fading(const ResultReader& result, const FigureSelection&) {
-  const at::Tensor lengths = read_axes(result, "/prior/text_lengths", 1);
+Panel fading_panel(const ResultReader& result, const std::string& root,
+                   const std::vector<std::string>& schemes) {
+  const at::Tensor lengths = read_axes(result, root + "/text_lengths", 1);
   const DistanceAxis axis(lengths, std::nullopt);
-  const std::vector<std::string> schemes = schemes_of(result);
   Panel panel;
   panel.x = axis.axis;
-  panel.x.label = "text tokens between image and query";
+  panel.x.label = "text tokens between image and question";
   if (lengths.size(0) <= 12) {
     panel.x.ticks.clear();
     for (size_t i = 0; i < axis.position.size(); ++i) {
       panel.x.ticks.emplace_back(axis.position[i], fmt::format("{:.0f}", axis.distance[i]));
     }
   }
-  panel.y.label = "expected share of attention on visual tokens";
   panel.y.low = 0.0;
   const std::vector<int64_t> shape = {lengths.size(0)};
-  const auto curve = [&](const std::string& group, const char* name) {
-    return to_vector(read_shaped(result, group + "/fading/" + name, shape));
+  const auto curve = [&](const std::string& scheme, const char* name) {
+    return to_vector(read_shaped(result, scheme_group(root, scheme) + "/fading/" + name, shape));
   };
   for (size_t i = 0; i < schemes.size(); ++i) {
-    const std::string group = group_of(schemes[i]);
     Series series;
     series.label = short_label(schemes[i]);
     series.x = axis.position;
-    series.y = curve(group, "visual_share");
-    series.low = curve(group, "ci95_low");
-    series.high = curve(group, "ci95_high");
+    series.y = curve(schemes[i], "visual_share");
+    series.low = curve(schemes[i], "ci95_low");
+    series.high = curve(schemes[i], "ci95_high");
     series.colour = curve_colour(i, schemes.size());
     series.dashed = schemes.size() > 7 && i % 2 == 1;  // neighbours on the ordered scale look alike
     panel.series.push_back(std::move(series));
   }
   panel.series.push_back({"uniform attention",
                           axis.position,
-                          curve(group_of(schemes.front()), "uniform_share"),
+                          curve(schemes.front(), "uniform_share"),
                           {},
                           {},
                           "#888888",
                           true,
                           false});
-  mark_context(result, axis, panel);
+  return panel;
+}
+
+Figure prior_fading(const ResultReader& result, const FigureSelection&) {
+  Panel panel = fading_panel(result, "/prior", schemes_of(result));
+  panel.x.label = "text tokens between image and query";
+  panel.y.label = "expected share of attention on visual tokens";
+  mark_context(result, DistanceAxis(read_axes(result, "/prior/text_lengths", 1), std::nullopt), panel);
   Figure figure;
   figure.title = "Visual fading: prior attention on the image as text grows (bands: 95% intervals)";
   figure.panels = {panel};

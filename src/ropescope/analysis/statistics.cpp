@@ -24,6 +24,26 @@ double student_quantile(double level, int64_t dof) {
   return boost::math::quantile(boost::math::students_t(static_cast<double>(dof)), 0.5 * (1.0 + level));
 }
 
+MeanInterval mean_interval(const std::vector<double>& values) {
+  double sum = 0, squares = 0;
+  MeanInterval result;
+  for (const double value : values) {
+    if (std::isnan(value)) continue;
+    sum += value;
+    ++result.count;
+  }
+  const auto count = static_cast<double>(result.count);
+  result.mean = result.count > 0 ? sum / count : NAN;
+  for (const double value : values) {
+    if (!std::isnan(value)) squares += (value - result.mean) * (value - result.mean);
+  }
+  const double error = result.count > 1 ? std::sqrt(squares / (count - 1) / count) : NAN;
+  const double reach = student_quantile(0.95, result.count - 1) * error;
+  result.ci95_low = result.mean - reach;
+  result.ci95_high = result.mean + reach;
+  return result;
+}
+
 at::Tensor ratio_deviations(const at::Tensor& sums, const at::Tensor& counts) {
   const double clusters = static_cast<double>((counts > 0).sum().item<int64_t>());
   if (clusters < 2) return at::full_like(sums, kNan);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,6 +14,14 @@ namespace ropescope {
 
 /// Two-sided Student t quantile, for example (0.95, 9) -> 2.262. NaN when dof < 1.
 double student_quantile(double level, int64_t dof);
+
+/// Mean of independent observations with its 95% Student t interval. NaN bounds for fewer than two
+/// observations; values that are NaN are no observations.
+struct MeanInterval {
+  double mean = 0, ci95_low = 0, ci95_high = 0;
+  int64_t count = 0;
+};
+MeanInterval mean_interval(const std::vector<double>& values);
 
 /// Cluster-robust deviations of the ratio estimator sum_t S_t / sum_t n_t:
 ///   d_t = sqrt(G/(G-1)) (S_t - mean n_t) / sum n.

@@ -3,6 +3,7 @@
 // ordered families and one-signed maps, blue-white-brown for signed maps.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -38,6 +39,12 @@ struct HeatMap {
   std::optional<double> limit;
 };
 
+/// A photograph: rgb[3 * (r * columns + c) + channel], row 0 on top.
+struct Photograph {
+  int64_t rows = 0, columns = 0;
+  std::vector<uint8_t> rgb;
+};
+
 /// A picture of cells: values[r * columns + c] with row 0 on top, cells square, viridis. NaN stays grey.
 struct Raster {
   int64_t rows = 0, columns = 0;
@@ -46,6 +53,11 @@ struct Raster {
   std::optional<double> low, high;                 ///< ends of the colour bar; unset: from the values
   bool colour_bar = true;                          ///< panels that share a range may leave it out
   std::vector<std::pair<double, double>> marks{};  ///< {column, row} of cells with a ring around them
+  /// The cells lie over it, half transparent, and have its proportions in place of squares; NaN shows it as
+  /// it is. At most some hundred thousand pixels, each is drawn.
+  std::optional<Photograph> photograph{};
+  /// {left, top, right, bottom} in shares of the whole picture: red outlines.
+  std::vector<std::array<double, 4>> boxes{};
 };
 
 /// Pictures of cells side by side, all of one height and under one colour bar (viridis): the parts of a

@@ -1,6 +1,7 @@
 #include "ropescope/io/figure_raster.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -59,6 +60,58 @@ std::string data_block(const Raster& raster, const std::string& name) {
   return block + "EOD\n";
 }
 
+/// How much of a pixel is the cell's colour; the rest is the photograph in grey, so that hue means value
+/// only.
+constexpr double kCellShare = 0.62;
+
+std::array<double, 3> cell_colour(double value, const ColourRange& range) {
+  const std::string text = ordered_colour((value - range.low) / (range.high - range.low));
+  std::array<double, 3> rgb{};
+  for (size_t i = 0; i < 3; ++i)
+    rgb[i] = static_cast<double>(std::stoi(text.substr(1 + 2 * i, 2), nullptr, 16));
+  return rgb;
+}
+
+/// Pixels as numbers red 65536 + green 256 + blue.
+std::string photograph_block(const Raster& raster, const ColourRange& range, const std::string& name) {
+  const Photograph& photograph = *raster.photograph;
+  std::string block = fmt::format("${} << EOD\n", name);
+  std::vector<std::array<double, 3>> colours;
+  for (const double value : raster.values) {
+    colours.push_back(std::isfinite(value) ? cell_colour(value, range) : std::array<double, 3>{});
+  }
+  for (int64_t y = 0; y < photograph.rows; ++y) {
+    for (int64_t x = 0; x < photograph.columns; ++x) {
+      const uint8_t* pixel = photograph.rgb.data() + 3 * (y * photograph.columns + x);
+      const auto cell = static_cast<size_t>(y * raster.rows / photograph.rows * raster.columns +
+                                            x * raster.columns / photograph.columns);
+      std::array<double, 3> mixed = {double(pixel[0]), double(pixel[1]), double(pixel[2])};
+      if (std::isfinite(raster.values[cell])) {
+        const double grey = 0.299 * mixed[0] + 0.587 * mixed[1] + 0.114 * mixed[2];
+        for (size_t i = 0; i < 3; ++i) mixed[i] = kCellShare * colours[cell][i] + (1 - kCellShare) * grey;
+      }
+      block += fmt::format(
+          "{} ", std::lround(mixed[0]) * 65536 + std::lround(mixed[1]) * 256 + std::lround(mixed[2]));
+    }
+    block += "\n";
+  }
+  return block + "EOD\n";
+}
+
+void check(const Panel& panel) {
+  const Raster& raster = *panel.raster;
+  bool fits = raster.rows >= 1 && raster.columns >= 1 &&
+              raster.values.size() == static_cast<size_t>(raster.rows * raster.columns);
+  if (raster.photograph) {
+    const Photograph& photograph = *raster.photograph;
+    fits = fits && photograph.rows >= 1 && photograph.columns >= 1 &&
+           photograph.rgb.size() == static_cast<size_t>(3 * photograph.rows * photograph.columns);
+  }
+  if (!fits) {
+    throw InternalError("figure: the raster of panel \"{}\" has the wrong number of values", panel.title);
+  }
+}
+
 }  // namespace
 
 std::string palette_commands(double low, double high) {
@@ -89,26 +142,23 @@ std::string margin_commands(const PageBox& plot, double page_width_cm, double pa
 std::string raster_commands(const Panel& panel, const PageBox& box, double page_width_cm,
                             double page_height_cm, const std::string& name) {
   const Raster& raster = *panel.raster;
-  if (raster.rows < 1 || raster.columns < 1 ||
-      raster.values.size() != static_cast<size_t>(raster.rows * raster.columns)) {
-    throw InternalError("figure: the raster of panel \"{}\" has the wrong number of values", panel.title);
-  }
+  check(panel);
   const ColourRange range = colour_range(raster);
   // A raster that shares its neighbour's bar leaves the same room, on its left: both are of one size.
   const double bar_cm = kColourBarGapCm + kColourBarWidthCm + kColourBarNumbersCm +
                         (raster.label.empty() ? 0.0 : kColourBarLabelCm);
-  // Cells are squares: the raster takes what fits, in the middle of its place.
+  // Cells (or the photograph's pixels) are squares: the raster takes what fits, in the middle of its place.
+  const auto wide = static_cast<double>(raster.photograph ? raster.photograph->columns : raster.columns);
+  const auto high = static_cast<double>(raster.photograph ? raster.photograph->rows : raster.rows);
   const double most_width = box.right - box.left - 2 * kMarginCm - bar_cm;
   const double most_height = box.top - box.bottom - kTitleCm - kMarginCm;
-  const double cell = std::min(most_width / static_cast<double>(raster.columns),
-                               most_height / static_cast<double>(raster.rows));
-  const double width = cell * static_cast<double>(raster.columns),
-               height = cell * static_cast<double>(raster.rows);
+  const double cell = std::min(most_width / wide, most_height / high);
+  const double width = cell * wide, height = cell * high;
   const double left = box.left + kMarginCm + 0.5 * (most_width - width) + (raster.colour_bar ? 0.0 : bar_cm),
                right = left + width;
   const double top = box.top - kTitleCm - 0.5 * (most_height - height), bottom = top - height;
 
-  std::string text = data_block(raster, name);
+  std::string text = raster.photograph ? photograph_block(raster, range, name) : data_block(raster, name);
   text += margin_commands({left, right, bottom, top}, page_width_cm, page_height_cm);
   text += fmt::format(
       "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset grid\nunset "
@@ -135,7 +185,25 @@ std::string raster_commands(const Panel& panel, const PageBox& box, double page_
           ++object, column, row, radius, colour, line);
     }
   }
-  text += fmt::format("plot ${} matrix with image notitle\n", name);
+  for (const auto& [x0, y0, x1, y1] : raster.boxes) {
+    text += fmt::format(
+        "set object {} rectangle from graph {:.6g},{:.6g} to graph {:.6g},{:.6g} front fs empty border rgb "
+        "'#ff2020' lw 1.6\n",
+        ++object, x0, 1 - y1, x1, 1 - y0);
+  }
+  if (raster.photograph) {
+    // Pixel centres in the coordinates of cells. A palette is drawn only with a plot that uses it.
+    const double x = static_cast<double>(raster.columns) / wide, y = static_cast<double>(raster.rows) / high;
+    text += fmt::format(
+        "plot ${} matrix using (($1+0.5)*{:.9g}-0.5):(($2+0.5)*{:.9g}-0.5):(int($3)/65536):(int($3)/256%256):"
+        "(int($3)%256) with rgbimage notitle",
+        name, x, y);
+    text += raster.colour_bar
+                ? fmt::format(", '+' using (NaN):(NaN):({:.8g}) with points palette notitle\n", range.low)
+                : "\n";
+  } else {
+    text += fmt::format("plot ${} matrix with image notitle\n", name);
+  }
   for (; object > 0; --object) text += fmt::format("unset object {}\n", object);
   return text;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
@@ -268,6 +269,39 @@ void ResultWriter::write(const std::string& dataset, const std::vector<std::stri
   pointers.reserve(texts.size());
   for (const std::string& text : texts) pointers.push_back(text.c_str());
   impl_->require(H5Dwrite(made.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) >= 0,
+                 dataset);
+}
+
+void ResultWriter::create(const std::string& dataset, const std::vector<int64_t>& shape) {
+  const hdf5::Silence silence;
+  if (shape.empty()) throw InternalError("{}: expected a first axis to divide into parts", dataset);
+  const std::vector<hsize_t> extents(shape.begin(), shape.end());
+  impl_->make_dataset(dataset, H5T_IEEE_F32LE, extents, sizeof(float), false);
+}
+
+void ResultWriter::write_part(const std::string& dataset, int64_t index, const at::Tensor& part) {
+  const hdf5::Silence silence;
+  const Handle made(H5Dopen2(impl_->file.get(), dataset.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!made) throw InternalError("{}: a part is written before the dataset is created", dataset);
+  const Handle space(H5Dget_space(made.get()), H5Sclose);
+  std::vector<hsize_t> extents(static_cast<size_t>(std::max(H5Sget_simple_extent_ndims(space.get()), 0)));
+  H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr);
+  const at::Tensor values = part.detach().to(at::kCPU, at::kFloat).contiguous();
+  const std::vector<hsize_t> found(values.sizes().begin(), values.sizes().end());
+  if (extents.empty() || index < 0 || static_cast<hsize_t>(index) >= extents.front() ||
+      !std::equal(extents.begin() + 1, extents.end(), found.begin(), found.end())) {
+    throw InternalError("{}: part {} does not fit the dataset", dataset, index);
+  }
+  if (values.numel() == 0) return;
+  std::vector<hsize_t> start(extents.size(), 0), count = extents;
+  start.front() = static_cast<hsize_t>(index);
+  count.front() = 1;
+  const Handle memory(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
+  const bool chosen =
+      H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr) >= 0;
+  impl_->require(memory && chosen &&
+                     H5Dwrite(made.get(), H5T_NATIVE_FLOAT, memory.get(), space.get(), H5P_DEFAULT,
+                              values.const_data_ptr()) >= 0,
                  dataset);
 }
 

@@ -1,0 +1,170 @@
+#include "attention_input.h"
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/text/chat_template.h"
+#include "ropescope/text/corpus.h"
+
+#include "attention_pictures.h"
+#include "image_input.h"
+#include "loaded_model.h"
+#include "trace_tokens.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::string base_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
+
+AttentionInputs text_inputs(const Arguments& arguments, const Tokenizer& tokenizer) {
+  const std::string prompt = arguments.get<std::string>("prompt");
+  const std::vector<int64_t> ids = tokenizer.encode(prompt, {});
+  if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
+  return {1, [ids](int64_t) {
+            AttentionInput input;
+            input.name = "prompt";
+            input.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
+            input.layout = parse_layout(fmt::format("text:{}", ids.size()));
+            take_last_text_as_question(input);
+            return input;
+          }};
+}
+
+/// Whether the tokenizer has ChatML's mark as one token.
+bool knows_chatml(const Tokenizer& tokenizer) {
+  return tokenizer.encode("<|im_start|>", {/*add_special=*/false, false}).size() == 1;
+}
+
+}  // namespace
+
+std::optional<Layout> given_layout(const Arguments& arguments) {
+  const bool text = arguments.has("layout"), file = arguments.has("layout-file");
+  if (text && file) throw UsageError("--layout and --layout-file: expected at most one of the two");
+  if (text) return parse_layout(arguments.get<std::string>("layout"));
+  if (!file) return std::nullopt;
+  const std::string path = arguments.get<std::string>("layout-file");
+  const std::vector<Layout> layouts = layouts_from_json(read_json_file(path), path);
+  if (layouts.size() != 1) throw InputError("{}: expected one layout, found {}", path, layouts.size());
+  return layouts.front();
+}
+
+AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder) {
+  const std::string path = arguments.get<std::string>("tokens");
+  const TraceTokens tokens = parse_trace_tokens(read_json_file(path), decoder.config.vocab_size, path);
+  if (tokens.position_ids.defined()) {
+    throw UsageError("{}: expected no position_ids, since --schemes says where tokens sit", path);
+  }
+  const int64_t length = tokens.input_ids.size(1);
+  const Layout layout = given_layout(arguments).value_or(parse_layout(fmt::format("text:{}", length)));
+  if (layout.tokens() != length) {
+    throw UsageError("--layout: expected a layout of the {} tokens of {}, found {} ({})", length, path,
+                     layout.tokens(), layout_text(layout));
+  }
+  return {tokens.input_ids.size(0), [tokens, layout, path](int64_t i) {
+            AttentionInput input;
+            input.name = fmt::format("{} row {}", base_name(path), i);
+            input.input_ids = tokens.input_ids.narrow(0, i, 1);
+            if (tokens.attention_mask.defined()) input.attention_mask = tokens.attention_mask.narrow(0, i, 1);
+            input.layout = layout;
+            take_last_text_as_question(input);
+            return input;
+          }};
+}
+
+std::vector<po::options_description> attention_input_options() {
+  po::options_description input("Input", 110, 55);
+  input.add_options()                                                                                    //
+      ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")  //
+      ("decoder", po::value<std::string>(),
+       "in place of --model: a language model that sees patches of the image through a fixed random "
+       "projection "
+       "(untrained: only effects of position may be read from it)")  //
+      ("prompt", po::value<std::string>()->default_value("What is shown in this image?"),
+       "the question; <image> says where the image stands, in front unless given; each image is an input of "
+       "its own "
+       "unless there are several <image>")  //
+      ("template", po::value<std::string>(),
+       "around the question: vicuna_v1, qwen (ChatML), plain or none; with images by the tokenizer, without: "
+       "none")  //
+      ("tokens", po::value<std::string>(),
+       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":...}, in place of --prompt; each row is an "
+       "input")  //
+      ("layout", po::value<std::string>(),
+       "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; with --decoder alone its text "
+       "runs are "
+       "filled with the prompt")                                                                            //
+      ("layout-file", po::value<std::string>(), "JSON file with a list of segments, in place of --layout")  //
+      ("preset", po::value<std::string>()->default_value("llava-next-clip"),
+       "--decoder: llava-next-clip or llava-next-siglip, how the image is cut");
+  return {input, image_options()};
+}
+
+QuestionPrompt question_prompt(const Arguments& arguments, const Tokenizer& tokenizer, size_t images) {
+  const ChatTemplate chat = arguments.has("template")
+                                ? parse_chat_template(arguments.get<std::string>("template"))
+                            : knows_chatml(tokenizer) ? ChatTemplate::kQwen
+                                                      : ChatTemplate::kVicunaV1;
+  const std::string question = with_images_in_front(arguments.get<std::string>("prompt"), 1);
+  QuestionPrompt prompt;
+  prompt.images = static_cast<size_t>(count_images(question));
+  if (images == 0 || images % prompt.images != 0) {
+    throw UsageError("--prompt: names {} images, which do not divide the {} of --image or --pixels",
+                     prompt.images, images);
+  }
+  ChatOptions open;
+  open.open = true;
+  prompt.ids = encode_with_images(tokenizer, chat_prompt(chat, {{/*human=*/true, question}}, open));
+  return prompt;
+}
+
+std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens) {
+  std::vector<int64_t> ids;
+  visit_documents(corpus, CorpusForm::kAuto, [&](const Document& document) {
+    const std::vector<int64_t> words =
+        tokenizer.encode(document.text + "\n\n", {/*add_special=*/false, false});
+    ids.insert(ids.end(), words.begin(), words.end());
+    return static_cast<int64_t>(ids.size()) < tokens;
+  });
+  if (static_cast<int64_t>(ids.size()) < tokens) {
+    throw InputError("{}: expected at least {} tokens of text (the greatest of --text-lengths), found {}",
+                     corpus, tokens, ids.size());
+  }
+  return ids;
+}
+
+AttentionSource read_attention_source(const Arguments& arguments, const CommonSettings& settings) {
+  if (arguments.has("model") == arguments.has("decoder")) {
+    throw UsageError("expected one of --model and --decoder; see --help");
+  }
+  if (arguments.has("tokens") && arguments.has("prompt")) {
+    throw UsageError("--tokens and --prompt: expected only one of the two");
+  }
+  const bool patches = arguments.has("decoder");
+  const std::string model = arguments.get<std::string>(patches ? "decoder" : "model");
+  if (!patches && has_images(arguments)) return read_llava_source(arguments, settings, model);
+  if (patches && arguments.has("pixels"))
+    throw UsageError("--pixels: expected --model, whose tower reads them");
+  AttentionSource source;
+  source.model = model;
+  LoadOptions load;
+  load.device = settings.device;
+  load.dtype = settings.dtype;
+  load.with_lm_head = arguments.get<int64_t>("max-new-tokens") > 0;
+  const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt, load);
+  source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());
+  source.add_files = [loaded](Provenance& provenance) { loaded->add_inputs(provenance); };
+  if (patches) {
+    source.inputs = patch_inputs(arguments, settings, source.decoder, model);
+  } else if (arguments.has("tokens")) {
+    source.inputs = token_inputs(arguments, *source.decoder);
+  } else {
+    if (arguments.has("layout") || arguments.has("layout-file")) {
+      throw UsageError("--layout: expected --tokens, or --decoder, which fills it");
+    }
+    source.inputs = text_inputs(arguments, *load_tokenizer(model));
+  }
+  return source;
+}
+
+}  // namespace ropescope::app

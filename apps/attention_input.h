@@ -1,0 +1,44 @@
+// What `ropescope attention` looks at, from its flags.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ropescope/analysis/attention_study.h"
+#include "ropescope/models/decoder.h"
+#include "ropescope/text/tokenizer.h"
+
+#include "command.h"
+
+namespace ropescope::app {
+
+/// A decoder and the inputs that it is given. Inputs refer to the decoder: move neither while they are used.
+struct AttentionSource {
+  std::shared_ptr<const Decoder> decoder;
+  AttentionInputs inputs;
+  std::function<void(Provenance& provenance)> add_files;  ///< the model's
+  std::filesystem::path model;                            ///< where a tokenizer is looked for
+};
+
+std::vector<po::options_description> attention_input_options();
+
+/// Throws UsageError, InputError.
+AttentionSource read_attention_source(const Arguments& arguments, const CommonSettings& settings);
+
+/// The question of --prompt under --template.
+struct QuestionPrompt {
+  std::vector<int64_t> ids;  ///< kImageId where an image stands
+  size_t images = 1;         ///< of one input
+};
+/// A prompt that names no image gets one in front. Without --template: ChatML where the tokenizer knows its
+/// marks, else Vicuna's. Throws UsageError where `images` are not a multiple of those that the prompt names.
+QuestionPrompt question_prompt(const Arguments& arguments, const Tokenizer& tokenizer, size_t images);
+
+/// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
+/// there are fewer.
+std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens);
+
+}  // namespace ropescope::app

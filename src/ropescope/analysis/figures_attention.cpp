@@ -1,0 +1,369 @@
+#include "ropescope/analysis/figures_attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/analysis/figure_data.h"
+#include "ropescope/analysis/figures_prior.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/rope/layout.h"
+
+namespace ropescope {
+
+namespace {
+
+constexpr char kRoot[] = "/attention", kInput[] = "/attention/inputs/0";
+constexpr int64_t kMostCells = int64_t{1} << 24;
+/// Maps of one scheme that are legible on a page.
+constexpr size_t kMostMaps = 12;
+/// A few tokens that take most of the attention would leave all others dark: the colour bar ends here.
+constexpr double kTopShare = 0.995;
+
+std::vector<std::string> schemes_of(const ResultReader& result) {
+  std::vector<std::string> schemes = result.read_strings("/attention/table/scheme");
+  if (schemes.empty()) {
+    throw InputError("{}: /attention/table/scheme: expected schemes, found none", result.path().string());
+  }
+  return schemes;
+}
+
+std::vector<int64_t> integers(const ResultReader& result, const std::string& dataset) {
+  const at::Tensor values = read_axes(result, dataset, 1).to(at::kLong);
+  const auto* data = values.const_data_ptr<int64_t>();
+  return {data, data + values.numel()};
+}
+
+/// Tokens of one grid of the first picture, by cell.
+struct GridCells {
+  int64_t rows = 0, columns = 0;
+  std::vector<int64_t> token;  ///< -1: none
+};
+
+std::optional<GridCells> cells_of(const ResultReader& result, Modality wanted) {
+  const std::string input = kInput;
+  const std::vector<int64_t> modality = integers(result, input + "/modality"),
+                             raster = integers(result, input + "/raster"),
+                             row = integers(result, input + "/row"),
+                             column = integers(result, input + "/column"),
+                             block = integers(result, input + "/block");
+  const size_t tokens = modality.size();
+  for (const auto* values : {&raster, &row, &column, &block}) {
+    if (values->size() != tokens)
+      throw InputError("{}: {}: expected {} tokens", result.path().string(), input, tokens);
+  }
+  GridCells cells;
+  int64_t first_raster = -1;
+  const auto mine = [&](size_t i) {
+    return modality[i] == static_cast<int64_t>(wanted) && block[i] == 0 && row[i] >= 0 && column[i] >= 0 &&
+           row[i] < kMostCells && column[i] < kMostCells && (first_raster < 0 || raster[i] == first_raster);
+  };
+  for (size_t i = 0; i < tokens; ++i) {
+    if (!mine(i)) continue;
+    first_raster = raster[i];
+    cells.rows = std::max(cells.rows, row[i] + 1);
+    cells.columns = std::max(cells.columns, column[i] + 1);
+  }
+  if (cells.rows == 0) return std::nullopt;
+  if (cells.columns > kMostCells / cells.rows) {
+    throw InputError("{}: {}: expected a grid, found {} x {} cells", result.path().string(), input,
+                     cells.rows, cells.columns);
+  }
+  cells.token.assign(static_cast<size_t>(cells.rows * cells.columns), -1);
+  for (size_t i = 0; i < tokens; ++i) {
+    if (mine(i))
+      cells.token[static_cast<size_t>(row[i] * cells.columns + column[i])] = static_cast<int64_t>(i);
+  }
+  return cells;
+}
+
+double number_attribute(const ResultReader& result, const std::string& object, const char* name) {
+  if (!result.has_attribute(object, name)) return NAN;
+  const Attribute value = result.attribute(object, name);
+  if (const auto* real = std::get_if<double>(&value)) return *real;
+  if (const auto* whole = std::get_if<int64_t>(&value)) return static_cast<double>(*whole);
+  return NAN;
+}
+
+/// The picture under the maps, and the region marked on it.
+struct Backdrop {
+  std::optional<Photograph> photograph;
+  std::vector<std::array<double, 4>> boxes;
+};
+
+Backdrop read_backdrop(const ResultReader& result, bool marked) {
+  const std::string name = std::string(kInput) + "/picture-0";
+  Backdrop backdrop;
+  if (!result.has(name)) return backdrop;
+  const at::Tensor pixels = result.read(name);
+  if (pixels.dim() != 3 || pixels.size(2) != 3 || pixels.numel() == 0 || pixels.scalar_type() != at::kByte) {
+    throw InputError("{}: {}: expected [height, width, 3] of uint8", result.path().string(), name);
+  }
+  const at::Tensor rgb = pixels.contiguous();
+  Photograph photograph;
+  photograph.rows = rgb.size(0);
+  photograph.columns = rgb.size(1);
+  photograph.rgb.assign(rgb.const_data_ptr<uint8_t>(), rgb.const_data_ptr<uint8_t>() + rgb.numel());
+  backdrop.photograph = std::move(photograph);
+  const double width = number_attribute(result, name, "width"),
+               height = number_attribute(result, name, "height");
+  const double x = number_attribute(result, name, "region_x"), y = number_attribute(result, name, "region_y");
+  const double w = number_attribute(result, name, "region_width"),
+               h = number_attribute(result, name, "region_height");
+  if (marked && std::isfinite(x + y + w + h) && width > 0 && height > 0) {
+    backdrop.boxes.push_back(
+        {x / width, y / height, std::min((x + w) / width, 1.0), std::min((y + h) / height, 1.0)});
+  }
+  return backdrop;
+}
+
+/// Places in `available` of the wanted values; all where nothing is wanted.
+std::vector<int64_t> places_of(const std::vector<int64_t>& wanted, const std::vector<int64_t>& available,
+                               const char* flag) {
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < available.size(); ++i) {
+    if (wanted.empty()) places.push_back(static_cast<int64_t>(i));
+  }
+  for (const int64_t value : wanted) {
+    const auto at = std::find(available.begin(), available.end(), value);
+    if (at == available.end()) throw UsageError("--{}: the file holds no {} {}", flag, flag, value);
+    places.push_back(at - available.begin());
+  }
+  return places;
+}
+
+/// Mean attention of the set on every key, one row a map: [maps, keys] float64, and what each map is.
+struct Maps {
+  at::Tensor values;
+  std::vector<std::string> names;
+};
+
+Maps read_maps(const ResultReader& result, const std::string& scheme, const std::string& set,
+               const FigureSelection& selection) {
+  const std::string group = scheme_group(kRoot, scheme);
+  const std::vector<int64_t> layers = integers(result, group + "/layer_index"),
+                             heads = integers(result, group + "/head_index"),
+                             queries = integers(result, group + "/query_index"),
+                             tokens = integers(result, group + "/sets/" + set);
+  const std::vector<int64_t> l = places_of(selection.layers, layers, "layers"),
+                             h = places_of(selection.heads, heads, "heads"),
+                             q = places_of(tokens, queries, "queries");
+  at::Tensor rows = result.read(group + "/rows");
+  const bool fits = rows.dim() == 4 && rows.size(0) == static_cast<int64_t>(layers.size()) &&
+                    rows.size(1) == static_cast<int64_t>(heads.size()) &&
+                    rows.size(2) == static_cast<int64_t>(queries.size());
+  if (!fits) {
+    throw InputError("{}: {}/rows: expected [layers, heads, queries, keys] of its indices",
+                     result.path().string(), group);
+  }
+  const auto pick = [](const at::Tensor& from, int64_t axis, const std::vector<int64_t>& places) {
+    return from.index_select(axis, at::tensor(places, at::kLong));
+  };
+  rows = pick(pick(pick(rows, 0, l), 1, h), 2, q).to(at::kDouble).mean({2});  // [L, H, keys]
+  Maps maps;
+  const auto layer = [&](size_t i) { return fmt::format("layer {}", layers[static_cast<size_t>(l[i])]); };
+  const auto head = [&](size_t i) { return fmt::format("head {}", heads[static_cast<size_t>(h[i])]); };
+  if (selection.average == "all") {
+    maps.values = rows.mean(at::IntArrayRef({0, 1})).unsqueeze(0);
+    maps.names = {""};
+  } else if (selection.average == "heads") {
+    maps.values = rows.mean(1);
+    for (size_t i = 0; i < l.size(); ++i) maps.names.push_back(layer(i));
+  } else if (selection.average == "layers") {
+    maps.values = rows.mean(0);
+    for (size_t i = 0; i < h.size(); ++i) maps.names.push_back(head(i));
+  } else if (selection.average == "none") {
+    maps.values = rows.flatten(0, 1);
+    for (size_t i = 0; i < l.size(); ++i) {
+      for (size_t j = 0; j < h.size(); ++j) maps.names.push_back(layer(i) + ", " + head(j));
+    }
+  } else {
+    throw UsageError("--average: expected all, heads, layers or none, found \"{}\"", selection.average);
+  }
+  const std::vector<int64_t> shown = spread_indices(maps.values.size(0), kMostMaps);
+  std::vector<std::string> names;
+  for (const int64_t i : shown) names.push_back(maps.names[static_cast<size_t>(i)]);
+  maps.values = pick(maps.values, 0, shown).contiguous();
+  maps.names = std::move(names);
+  return maps;
+}
+
+std::vector<double> cell_values(const GridCells& cells, const at::Tensor& keys) {
+  std::vector<double> values;
+  const auto* of_key = keys.const_data_ptr<double>();
+  for (const int64_t token : cells.token) {
+    values.push_back(token >= 0 && token < keys.numel() ? 100 * of_key[token] : NAN);
+  }
+  return values;
+}
+
+/// The end of the colour bar that the panels of a row share.
+double top_of(const std::vector<std::vector<double>>& maps) {
+  std::vector<double> all;
+  for (const auto& map : maps) {
+    for (const double value : map) {
+      if (std::isfinite(value)) all.push_back(value);
+    }
+  }
+  if (all.empty()) return 0;
+  const auto place =
+      all.begin() + static_cast<std::ptrdiff_t>(kTopShare * static_cast<double>(all.size() - 1));
+  std::nth_element(all.begin(), place, all.end());
+  return *place;
+}
+
+std::string first_set(const ResultReader& result, const std::string& scheme) {
+  const std::string group = scheme_group(kRoot, scheme) + "/sets/";
+  for (const std::string& name : result.datasets()) {
+    if (name.rfind(group, 0) == 0) return name.substr(group.size());
+  }
+  throw InputError("{}: {}: expected a set of queries, found none", result.path().string(), group);
+}
+
+std::string set_title(const std::string& set) {
+  if (set == "region") return "the marked region";
+  if (set == "word") return "the marked word";
+  if (set == "last") return "the last token of the prompt";
+  if (set == "text") return "the question";
+  if (set == "generated") return "the generated tokens";
+  if (set == "high") return "all high-resolution tokens";
+  return "the chosen tokens";
+}
+
+/// Mean over heads, queries and inputs of a measure, one value a layer.
+std::vector<double> by_layer(const ResultReader& result, const std::string& scheme,
+                             const std::string& measure, int64_t inputs) {
+  at::Tensor sum;
+  for (int64_t i = 0; i < inputs; ++i) {
+    const std::string group = scheme_group(kRoot, scheme) + (i == 0 ? "" : fmt::format("/input-{}", i));
+    const std::string probed = group + "/alignment/" + measure;
+    const at::Tensor values =
+        read_axes(result, result.has(probed) ? probed : group + "/measures/" + measure, 3);
+    const at::Tensor layers = values.nanmean(at::IntArrayRef({1, 2}));
+    sum = sum.defined() ? sum.add(layers) : layers;
+  }
+  return to_vector(sum.div(static_cast<double>(inputs)));
+}
+
+}  // namespace
+
+bool attention_maps_apply(const ResultReader& result) {
+  if (!result.has("/attention/table/scheme") || !result.has(std::string(kInput) + "/modality")) return false;
+  const std::vector<std::string> schemes = result.read_strings("/attention/table/scheme");
+  return !schemes.empty() && result.has(scheme_group(kRoot, schemes.front()) + "/rows") &&
+         cells_of(result, Modality::kImage).has_value();
+}
+
+Figure attention_maps(const ResultReader& result, const FigureSelection& selection) {
+  const std::vector<std::string> schemes = schemes_of(result);
+  const std::string set = selection.queries.empty() ? first_set(result, schemes.front()) : selection.queries;
+  for (const std::string& scheme : schemes) {
+    if (!result.has(scheme_group(kRoot, scheme) + "/sets/" + set)) {
+      throw UsageError("--queries: {} holds no queries \"{}\"; it holds \"{}\"", result.path().string(), set,
+                       first_set(result, scheme));
+    }
+  }
+  std::vector<Maps> maps;
+  for (const std::string& scheme : schemes) maps.push_back(read_maps(result, scheme, set, selection));
+  const Backdrop backdrop = read_backdrop(result, set == "region");
+  // Only queries behind the image see its high-resolution tokens wholly.
+  const bool behind = set != "region" && set != "high" && set != "index";
+  Figure figure;
+  figure.columns = static_cast<int>(schemes.size()) + (backdrop.photograph ? 1 : 0);
+  for (const Modality target : {Modality::kImage, Modality::kHighRes}) {
+    const std::optional<GridCells> cells = cells_of(result, target);
+    if (!cells || (target == Modality::kHighRes && !behind)) continue;
+    const char* grid = target == Modality::kImage ? "thumbnail" : "high resolution";
+    for (size_t m = 0; m < maps.front().names.size(); ++m) {
+      std::vector<std::vector<double>> values;
+      for (const Maps& of_scheme : maps)
+        values.push_back(cell_values(*cells, of_scheme.values[static_cast<int64_t>(m)]));
+      const double top = std::max(top_of(values), 1e-9);
+      const std::string map_name = maps.front().names[m].empty() ? "" : ", " + maps.front().names[m];
+      Raster raster;
+      raster.rows = cells->rows;
+      raster.columns = cells->columns;
+      raster.low = 0;
+      raster.label = "attention, %";
+      raster.high = top;
+      raster.photograph = backdrop.photograph;
+      raster.boxes = backdrop.boxes;
+      if (backdrop.photograph) {
+        Panel panel;
+        panel.title = m == 0 && target == Modality::kImage ? "image" : fmt::format("{}{}", grid, map_name);
+        panel.raster = raster;
+        panel.raster->values.assign(cells->token.size(), NAN);
+        panel.raster->colour_bar = false;
+        figure.panels.push_back(std::move(panel));
+      }
+      for (size_t s = 0; s < schemes.size(); ++s) {
+        Panel panel;
+        panel.title = fmt::format("{}: {}{}", short_label(schemes[s]), grid, map_name);
+        panel.raster = raster;
+        panel.raster->values = std::move(values[s]);
+        panel.raster->colour_bar = s + 1 == schemes.size();
+        figure.panels.push_back(std::move(panel));
+      }
+    }
+  }
+  if (figure.panels.empty()) throw InputError("{}: holds no grid of visual tokens", result.path().string());
+  figure.panel_height_cm = figure.columns > 2 ? 5.0 : 7.0;
+  figure.title = fmt::format("Attention from {} onto the image", set_title(set));
+  return figure;
+}
+
+Figure attention_layers(const ResultReader& result, const FigureSelection&) {
+  const std::vector<std::string> schemes = schemes_of(result);
+  const auto inputs = static_cast<int64_t>(result.read_strings("/attention/inputs/name").size());
+  struct Shown {
+    const char* measure;
+    const char* label;
+  };
+  Figure figure;
+  for (const Shown& shown : {Shown{"visual_share", "attention on visual tokens, %"},
+                             Shown{"hit_top1", "own thumbnail token first (hit@1), %"}}) {
+    if (!result.has(scheme_group(kRoot, schemes.front()) + "/measures/" + shown.measure)) continue;
+    Panel panel;
+    panel.x.label = "layer";
+    panel.y.label = shown.label;
+    panel.y.low = 0.0;
+    bool any = false;
+    for (size_t s = 0; s < schemes.size(); ++s) {
+      Series series;
+      series.label = short_label(schemes[s]);
+      series.colour = curve_colour(s, schemes.size());
+      series.x = to_vector(read_axes(result, scheme_group(kRoot, schemes[s]) + "/layer_index", 1));
+      for (const double value : by_layer(result, schemes[s], shown.measure, inputs)) {
+        series.y.push_back(100 * value);
+        any = any || std::isfinite(value);
+      }
+      if (series.x.size() != series.y.size()) {
+        throw InputError("{}: measures of {}: expected one value a layer", result.path().string(),
+                         schemes[s]);
+      }
+      series.points = series.x.size() == 1;
+      panel.series.push_back(std::move(series));
+    }
+    if (any) figure.panels.push_back(std::move(panel));
+  }
+  if (figure.panels.empty()) throw InputError("{}: holds no visual tokens", result.path().string());
+  figure.columns = static_cast<int>(figure.panels.size());
+  figure.title = "Attention layer by layer, mean over heads and queries";
+  return figure;
+}
+
+Figure attention_fading(const ResultReader& result, const FigureSelection&) {
+  Panel panel = fading_panel(result, kRoot, schemes_of(result));
+  panel.y.label = "share of attention on visual tokens";
+  Figure figure;
+  figure.title = "Visual fading: attention on the image as text grows between image and question";
+  figure.panels = {panel};
+  figure.panel_height_cm = 9.0;
+  return figure;
+}
+
+}  // namespace ropescope
