@@ -169,9 +169,13 @@ int64_t tokens_to_generate(const Arguments& arguments) {
 std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tensor& ids) {
   std::vector<std::string> rows;
   for (int64_t row = 0; tokenizer != nullptr && ids.defined() && row < ids.size(0); ++row) {
-    const at::Tensor one = ids[row].contiguous();
-    rows.push_back(
-        tokenizer->decode({one.const_data_ptr<int64_t>(), static_cast<size_t>(one.numel())}, false));
+    std::vector<int64_t> known;
+    for (int64_t i = 0; i < ids.size(1); ++i) {
+      // Embeddings often have more rows than the tokenizer has tokens.
+      const auto id = ids[row][i].item<int64_t>();
+      if (id < tokenizer->vocab_size()) known.push_back(id);
+    }
+    rows.push_back(tokenizer->decode(known, false));
   }
   return rows;
 }

@@ -1,0 +1,213 @@
+// ropescope generate: an answer, token by token.
+#include "ropescope/models/generate.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/models/sampling.h"
+#include "ropescope/text/chat_template.h"
+
+#include "image_input.h"
+#include "loaded_model.h"
+#include "trace_tensors.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description input("Prompt", 110, 55);
+  input.add_options()  //
+      ("model", po::value<std::string>(),
+       "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")  //
+      ("prompt", po::value<std::string>(),
+       "question; <image> stands for an image, and images that it does not name come in front")  //
+      ("template", po::value<std::string>(),
+       "vicuna_v1, qwen, plain or none; default: vicuna_v1 for LLaVA with Llama, qwen for tokenizers with "
+       "<|im_start|>, else none")  //
+      ("system", po::value<std::string>(), "system text in place of the template's");
+  po::options_description rope("Positions", 110, 55);
+  rope.add_options()  //
+      ("scheme", po::value<std::string>(),
+       "position encoding, for example id-align; default: the model's own")     //
+      ("rope-theta", po::value<double>(), "base in place of the checkpoint's")  //
+      ("rope-scaling", po::value<std::string>(), "JSON in place of the checkpoint's");
+  po::options_description output("Answer", 110, 55);
+  output.add_options()                                                                                  //
+      ("max-new-tokens", po::value<int64_t>()->default_value(256), "longest answer, tokens")            //
+      ("temperature", po::value<double>(), "draw tokens with logits divided by this; default: greedy")  //
+      ("top-p", po::value<double>(), "draw among the likeliest tokens that sum to this probability");
+  return {input, image_options(), rope, output};
+}
+
+bool has_token(const Tokenizer& tokenizer, const std::string& text) {
+  return tokenizer.encode(text, {/*add_special=*/false, false}).size() == 1;
+}
+
+ChatTemplate chosen_template(const Arguments& arguments, ModelKind kind, const DecoderConfig& config,
+                             const Tokenizer& tokenizer) {
+  if (arguments.has("template")) return parse_chat_template(arguments.get<std::string>("template"));
+  if (has_token(tokenizer, "<|im_start|>")) return ChatTemplate::kQwen;
+  return kind == ModelKind::kLlava && config.model_type == "llama" ? ChatTemplate::kVicunaV1
+                                                                   : ChatTemplate::kNone;
+}
+
+std::string prompt_text(const Arguments& arguments, ChatTemplate chat, size_t images) {
+  const std::string question = with_images_in_front(required_text(arguments, "prompt"), images);
+  // Under `plain` a question would be thrown away: here it begins the text that goes on.
+  if (chat == ChatTemplate::kPlain || chat == ChatTemplate::kNone) return question;
+  ChatOptions chat_options;
+  chat_options.open = true;
+  if (arguments.has("system")) chat_options.system = arguments.get<std::string>("system");
+  return chat_prompt(chat, {{true, question}}, chat_options);
+}
+
+/// Prints text as soon as its bytes are whole.
+class Stream {
+ public:
+  Stream(const Tokenizer& tokenizer, const std::vector<int64_t>& ends, bool silent)
+      : tokenizer_(tokenizer), ends_(ends), silent_(silent) {}
+
+  void add(int64_t id) {
+    if (std::count(ends_.begin(), ends_.end(), id) > 0) {
+      ended_ = true;
+      return;
+    }
+    ids_.push_back(id);
+    // Embeddings often have more rows than the tokenizer has tokens.
+    if (id < tokenizer_.vocab_size()) known_.push_back(id);
+    show(/*last=*/false);
+  }
+  void finish() { show(/*last=*/true); }
+
+  const std::vector<int64_t>& ids() const { return ids_; }
+  const std::string& text() const { return text_; }
+  bool ended() const { return ended_; }
+
+ private:
+  void show(bool last) {
+    text_ = tokenizer_.decode(known_, /*skip_special=*/true);
+    if (silent_) return;
+    size_t whole = text_.size();
+    // A character whose bytes come from several tokens decodes to U+FFFD until the last of them is there.
+    constexpr std::string_view kBroken = "\xEF\xBF\xBD";
+    while (!last && whole >= kBroken.size() &&
+           text_.compare(whole - kBroken.size(), kBroken.size(), kBroken) == 0) {
+      whole -= kBroken.size();
+    }
+    if (whole > shown_) {
+      std::fwrite(text_.data() + shown_, 1, whole - shown_, stdout);
+      std::fflush(stdout);
+      shown_ = whole;
+    }
+    if (last) std::fputc('\n', stdout);
+  }
+
+  const Tokenizer& tokenizer_;
+  std::vector<int64_t> ends_, ids_, known_;
+  std::string text_;
+  size_t shown_ = 0;
+  bool silent_, ended_ = false;
+};
+
+SamplingOptions sampling_options(const Arguments& arguments, uint64_t seed) {
+  SamplingOptions sampling;
+  sampling.seed = seed;
+  if (arguments.has("top-p")) {
+    sampling.top_p = arguments.get<double>("top-p");
+    sampling.temperature = 1;
+  }
+  if (arguments.has("temperature")) sampling.temperature = arguments.get<double>("temperature");
+  return sampling;
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const std::string model = required_text(arguments, "model");
+  const auto new_tokens = arguments.get<int64_t>("max-new-tokens");
+  if (new_tokens < 1) throw UsageError("--max-new-tokens: expected at least 1, found {}", new_tokens);
+  TokenSampler sampler(sampling_options(arguments, settings.seed));
+  const ModelKind kind = model_kind(model);
+  if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
+  if (has_images(arguments) && kind != ModelKind::kLlava) {
+    throw UsageError("--image: {} has no vision tower; expected a LLaVA-NeXT folder", model);
+  }
+  DecoderConfig config = read_decoder_config(model);
+  config.rope = rope_override(arguments, config.rope);
+  const auto tokenizer = load_tokenizer(model);
+  const ChatTemplate chat = chosen_template(arguments, kind, config, *tokenizer);
+
+  std::optional<LlavaConfig> llava;
+  ImageInput images;
+  if (has_images(arguments)) {
+    llava = read_llava_config(model);
+    images = read_images(arguments, model);
+  }
+  const std::string text = prompt_text(arguments, chat, images.images.size());
+  const std::vector<int64_t> ids =
+      llava ? encode_with_images(*tokenizer, text) : tokenizer->encode(text, EncodeOptions{});
+  if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
+  ImagePrompt prompt;
+  prompt.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
+  if (llava) prompt = expand_images(prompt.input_ids, {}, images.geometries(), *llava);
+
+  const at::NoGradGuard no_grad;
+  LoadOptions load;
+  load.device = settings.device;
+  load.dtype = settings.dtype;
+  LoadedModel loaded(model, config, llava, load);
+  std::vector<int64_t>& ends = loaded.decoder().config.eos_token_ids;
+  if (const std::string end = end_of_answer(chat); !end.empty() && has_token(*tokenizer, end)) {
+    ends.push_back(tokenizer->encode(end, {/*add_special=*/false, false}).front());
+  }
+  GenerateInput input;
+  input.input_ids = prompt.input_ids;
+  if (llava) input.inputs_embeds = merge_embeddings(loaded.llava(), prompt, images.images);
+  std::optional<SequenceEncoding> encoding;
+  if (arguments.has("scheme")) {
+    const int64_t length = prompt.input_ids.size(1);
+    const Layout layout = llava ? prompt.layouts.front() : parse_layout(fmt::format("text:{}", length));
+    encoding.emplace(Scheme(arguments.get<std::string>("scheme")), layout, encoded_model(config));
+    input.encoding = &*encoding;
+  }
+  Stream stream(*tokenizer, ends, settings.json);
+  GenerateOptions generate_options;
+  generate_options.max_new_tokens = new_tokens;
+  generate_options.choose = [&](const at::Tensor& logits) {
+    const at::Tensor next = sampler(logits);
+    stream.add(next.item<int64_t>());
+    return next;
+  };
+  generate(loaded.decoder(), input, generate_options);
+  stream.finish();
+  if (settings.json) {
+    const Json report = {{"template", chat_template_name(chat)},
+                         {"prompt", text},
+                         {"input_ids", ids},
+                         {"prompt_tokens", prompt.input_ids.size(1)},
+                         {"ids", stream.ids()},
+                         {"text", stream.text()},
+                         {"ended", stream.ended()}};
+    fmt::print("{}\n", report.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+  return 0;
+}
+
+}  // namespace
+
+extern const Command kGenerate;
+const Command kGenerate{
+    "generate", "Answers a question, about images too, under any position encoding.",
+    "ropescope generate --model llava-v1.6-vicuna-7b-hf --image photo.jpg --prompt \"What is "
+    "shown here?\" --scheme id-align",
+    options, run};
+
+}  // namespace ropescope::app
