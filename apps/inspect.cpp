@@ -134,6 +134,8 @@ int run(const Arguments& arguments) {
   report.model = model.string();
   report.checkpoint = checkpoint.get();
   read_config(report, model, gguf);
+  if (!gguf)
+    report.vision = read_vision_report(fs::is_directory(model) ? model : fs::absolute(model).parent_path());
   report.rows_put_back = gguf && report.config && report.config->model_type == "llama";
   report.tokenizer = read_tokenizer(model, gguf);
   std::optional<EstimateRequest> estimate;

@@ -109,16 +109,28 @@ Json config_json(const DecoderConfig& config) {
 
 struct Estimate {
   double weights, kv_cache_per_1000_tokens, activations, logits;
+  double vision_weights, vision_activations;  // 0 without a vision tower
+  double total;                               // to answer a prompt of all tokens: logits of its last one only
 };
 
 Estimate estimate_of(const InspectReport& report, const EstimateRequest& request) {
   const DecoderMemory memory = estimate_decoder_memory(*report.config, report.model);
+  const VisionShare vision = vision_share(report.vision, report.model);
   const auto width = static_cast<double>(c10::elementSize(request.dtype));
   const auto tokens = static_cast<double>(request.tokens);
-  return {width * static_cast<double>(memory.parameters),
-          width * 1000 * static_cast<double>(memory.kv_cache_per_token),
-          width * tokens * static_cast<double>(memory.activations_per_token),
-          sizeof(float) * tokens * static_cast<double>(memory.logits_per_token)};
+  Estimate estimate{};
+  estimate.weights = width * static_cast<double>(memory.parameters);
+  estimate.kv_cache_per_1000_tokens = width * 1000 * static_cast<double>(memory.kv_cache_per_token);
+  estimate.activations = width * tokens * static_cast<double>(memory.activations_per_token);
+  const double logits_of_one = sizeof(float) * static_cast<double>(memory.logits_per_token);
+  estimate.logits = tokens * logits_of_one;
+  estimate.vision_weights = width * static_cast<double>(vision.parameters);
+  estimate.vision_activations = width * static_cast<double>(vision.activations);
+  // Images are encoded before the decoder runs.
+  estimate.total = estimate.weights + estimate.vision_weights + logits_of_one +
+                   tokens / 1000 * estimate.kv_cache_per_1000_tokens +
+                   std::max(estimate.activations, estimate.vision_activations);
+  return estimate;
 }
 
 Json estimate_json(const InspectReport& report, const EstimateRequest& request) {
@@ -129,7 +141,10 @@ Json estimate_json(const InspectReport& report, const EstimateRequest& request) 
           {"weights_bytes", estimate.weights},
           {"kv_cache_bytes_per_1000_tokens", estimate.kv_cache_per_1000_tokens},
           {"activations_bytes", estimate.activations},
-          {"logits_bytes", estimate.logits}};
+          {"logits_bytes", estimate.logits},
+          {"vision_weights_bytes", estimate.vision_weights},
+          {"vision_activations_bytes", estimate.vision_activations},
+          {"total_bytes", estimate.total}};
 }
 
 std::string rope_text(const DecoderConfig& config) {
@@ -167,8 +182,9 @@ std::string bias_text(const DecoderConfig& config) {
 void row(const std::string& label, const std::string& text) { fmt::print("  {:<15} {}\n", label, text); }
 
 void print_config(const InspectReport& report) {
+  for (const auto& [label, text] : vision_rows(report.vision)) row(label, text);
   if (!report.config) {
-    row("architecture", "not known: " + report.no_config);
+    if (!report.vision.tower) row("architecture", "not known: " + report.no_config);
     return;
   }
   const DecoderConfig& config = *report.config;
@@ -200,6 +216,15 @@ void print_estimate(const InspectReport& report, const EstimateRequest& request)
   row("activations",
       fmt::format("{} for {} tokens at once", human_bytes(estimate.activations), request.tokens));
   row("logits", fmt::format("{} for all {} tokens (float32)", human_bytes(estimate.logits), request.tokens));
+  if (estimate.vision_weights > 0) {
+    row("vision",
+        fmt::format("{} for tower and projector, {} while they run", human_bytes(estimate.vision_weights),
+                    human_bytes(estimate.vision_activations)));
+  }
+  constexpr double kCard = 24.0 * (1 << 30);
+  row("total",
+      fmt::format("{} to answer a prompt of {} tokens (a card of 24 GiB {})", human_bytes(estimate.total),
+                  request.tokens, estimate.total < 0.95 * kCard ? "does" : "is too small"));
 }
 
 std::string tokenizer_text(const TokenizerReport& tokenizer) {
@@ -237,6 +262,7 @@ Json report_json(const InspectReport& report, const std::optional<EstimateReques
                {"dtypes", dtypes},
                {"config", report.config ? config_json(*report.config) : Json(nullptr)}};
   if (!report.config) json["config_error"] = report.no_config;
+  add_vision_json(report.vision, json);
   if (report.config) {
     json["pair_layout"] = "half-split";
     json["stored_pair_layout"] = report.rows_put_back ? "adjacent" : "half-split";

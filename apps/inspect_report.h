@@ -10,6 +10,8 @@
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
 
+#include "inspect_vision.h"
+
 namespace ropescope::app {
 
 struct TokenizerReport {
@@ -22,7 +24,8 @@ struct InspectReport {
   std::string model;  ///< as given on the command line
   const Checkpoint* checkpoint = nullptr;
   std::optional<DecoderConfig> config;
-  std::string no_config;       ///< why there is none
+  std::string no_config;  ///< why there is none
+  VisionReport vision;
   bool rows_put_back = false;  ///< q and k are stored with pairs side by side and put back when taken
   TokenizerReport tokenizer;
 };

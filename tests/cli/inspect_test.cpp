@@ -130,5 +130,32 @@ TEST(Inspect, RefusesDamagedFiles) {
   EXPECT_EQ(run_ropescope("inspect").exit_code, 2);
 }
 
+TEST(Inspect, ModelsThatSeeAreCountedExactly) {
+  for (const std::string name : {"llava-next-tiny-clip-llama", "llava-next-tiny-clip-llama/original",
+                                 "llava-next-tiny-siglip-qwen2", "llava-next-tiny-siglip-qwen2/resaved"}) {
+    SCOPED_TRACE(name);
+    const Json json = inspect_json(golden_path("vision/" + name), "--estimate --dtype float32");
+    EXPECT_EQ(json.at("llava").at("form"), name.ends_with("original") ? "original" : "llava-hf");
+    EXPECT_EQ(json.at("llava").at("feature_layers"), Json({2}));
+    EXPECT_EQ(json.at("vision_config").at("kind"),
+              name.find("siglip") == std::string::npos ? "CLIP" : "SigLIP");
+    EXPECT_EQ(json.at("config").at("hidden_size"), 64);
+    const Json& estimate = json.at("estimate");
+    EXPECT_EQ(estimate.at("weights_bytes").get<double>() + estimate.at("vision_weights_bytes").get<double>(),
+              4 * json.at("parameters").get<double>());
+    EXPECT_GT(estimate.at("total_bytes").get<double>(), 4 * json.at("parameters").get<double>());
+  }
+}
+
+TEST(Inspect, VisionTowersAlone) {
+  for (const std::string name : {"clip-vision-tiny", "siglip-vision-tiny"}) {
+    const Json json = inspect_json(golden_path("vision/" + name));
+    EXPECT_EQ(json.at("vision_config").at("num_hidden_layers"), 3);
+    EXPECT_TRUE(json.at("config").is_null());
+    const CommandResult report = inspect(golden_path("vision/" + name), "");
+    EXPECT_THAT(report.out, HasSubstr("vision tower"));
+  }
+}
+
 }  // namespace
 }  // namespace ropescope

@@ -15,9 +15,6 @@ namespace ropescope {
 
 namespace {
 
-/// Tiles that go through the tower at once: enough to fill a machine, few enough to need little memory.
-constexpr int64_t kTilesAtOnce = 8;
-
 Projector load_projector(const Checkpoint& file, const LlavaConfig& config, const LoadOptions& options) {
   const auto checkpoint = llava_part(file, LlavaPart::kProjector);
   if (checkpoint->tensors().empty()) {

@@ -20,6 +20,9 @@
 
 namespace ropescope {
 
+/// Tiles that go through the tower at once: enough to fill a machine, few enough to need little memory.
+inline constexpr int64_t kTilesAtOnce = 8;
+
 struct Projector {
   Affine linear_1, linear_2;
   Activation activation = Activation::kGelu;

@@ -148,10 +148,13 @@ VisionMemory estimate_vision_memory(const VisionConfig& config, const std::strin
   const int64_t patch = count.product({config.num_channels, config.patch_size, config.patch_size, hidden});
   const int64_t layer =
       count.sum({count.product({4, hidden, hidden}), count.product({2, hidden, mlp}), 9 * hidden, mlp});
-  const int64_t head = config.use_head ? layer : 0;
+  // CLIP: class embedding and two norms; SigLIP: the patches' bias and one norm.
+  const int64_t vectors = config.class_token() ? 5 : 3;
+  // The pooling head is a layer with a probe in place of its first norm.
+  const int64_t head = config.use_head ? layer - hidden : 0;
   VisionMemory memory;
-  memory.parameters = count.sum({patch, hidden, count.product({config.tokens(), hidden}),
-                                 count.product({config.num_hidden_layers, layer}), 5 * hidden, head});
+  memory.parameters = count.sum({patch, count.product({config.tokens(), hidden}), vectors * hidden,
+                                 count.product({config.num_hidden_layers, layer}), head});
   // Residual stream and normed input; then q, k, v and the output, or both sides of the activation.
   memory.activations_per_image =
       count.product({config.tokens(), count.sum({2 * hidden, std::max(4 * hidden, 2 * mlp)})});
