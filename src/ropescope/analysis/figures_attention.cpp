@@ -224,9 +224,12 @@ std::string first_set(const ResultReader& result, const std::string& scheme) {
   throw InputError("{}: {}: expected a set of queries, found none", result.path().string(), group);
 }
 
-std::string set_title(const std::string& set) {
+std::string set_title(const ResultReader& result, const std::string& set) {
   if (set == "region") return "the marked region";
-  if (set == "word") return "the marked word";
+  if (set == "word" && result.has_attribute(kInput, "word")) {
+    const Attribute word = result.attribute(kInput, "word");
+    if (const auto* text = std::get_if<std::string>(&word)) return fmt::format("the word “{}”", *text);
+  }
   if (set == "last") return "the last token of the prompt";
   if (set == "text") return "the question";
   if (set == "generated") return "the generated tokens";
@@ -312,7 +315,7 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
   }
   if (figure.panels.empty()) throw InputError("{}: holds no grid of visual tokens", result.path().string());
   figure.panel_height_cm = figure.columns > 2 ? 5.0 : 7.0;
-  figure.title = fmt::format("Attention from {} onto the image", set_title(set));
+  figure.title = fmt::format("Attention from {} onto the image", set_title(result, set));
   return figure;
 }
 

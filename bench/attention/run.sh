@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Attention rows of the last query: ropescope against Hugging Face transformers, eager with output_attentions=True and sdpa
+# (which shows no attention: the cost of the forward pass alone), on the same model file and tokens, in turn. Prints
+# ratios of time and peak memory at each length.
+#
+#   bench/attention/run.sh [--lengths 512,1024,2048,4096] [--repeats N] [--threads N] [--model F.gguf] [--output F.json]
+#                          [--build DIR]
+#
+# Needs a built tree (this script builds into build-bench/ unless --build names a folder) and the environment that
+# bench/setup-venv.sh makes. ROPESCOPE_HF_PYTHON names a Python with transformers to be used instead.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+build=''
+arguments=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --build) build=$(cd "$2" && pwd); shift ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+
+python=$("$root/bench/setup-venv.sh")
+if [ -z "$build" ]; then
+  "$root/cmake/bootstrap.sh" --no-build
+  build=$root/build-bench
+  (cd "$root" && cmake --preset bench >&2 && cmake --build build-bench --target ropescope >&2)
+fi
+exec "$python" "$root/bench/attention/compare.py" --build "$build" ${arguments[@]+"${arguments[@]}"}
