@@ -1,6 +1,8 @@
 // LLaVA-NeXT against the golden activations; tolerances are those of tests/golden/vision/README.md.
 #include "ropescope/models/llava.h"
 
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -258,6 +260,35 @@ TEST_P(LlavaGolden, ExtremeShapesKeepNoRowsOrNoColumns) {
     }
   }
   EXPECT_TRUE(no_rows || no_columns);
+}
+
+TEST(LlavaTower, BesideTheCheckpoint) {
+  const at::NoGradGuard no_grad;
+  namespace fs = std::filesystem;
+  const std::string source = "vision/llava-next-tiny-clip-llama/original/";
+  const TemporaryFolder folder;
+  std::map<std::string, at::Tensor> model, tower;
+  const std::string prefix = "model.vision_tower.vision_tower.";
+  for (const auto& [name, tensor] : golden_tensors(source + "model.safetensors")) {
+    const bool inside = name.rfind(prefix, 0) == 0;
+    (inside ? tower : model)[inside ? name.substr(prefix.size()) : name] = tensor;
+  }
+  fs::create_directories(folder.path("llava"));
+  write_safetensors(folder.path("llava/model.safetensors"), model);
+  fs::copy_file(golden_path(source + "config.json"), folder.path("llava/config.json"));
+  EXPECT_THROW(read_llava_config(folder.path("llava")), InputError);
+  fs::create_directories(folder.path("vision_tower"));
+  write_safetensors(folder.path("vision_tower/model.safetensors"), tower);
+  fs::copy_file(golden_path(source + "vision_tower/config.json"), folder.path("vision_tower/config.json"));
+
+  const Llava outside = load_llava(*open_checkpoint(folder.path("llava")),
+                                   read_llava_config(folder.path("llava")), folder.path("llava"), {});
+  ASSERT_EQ(outside.tower_files.size(), 1u);
+  const Llava inside = load("llava-next-tiny-clip-llama/original");
+  const at::Tensor pixels = at::randn({3, 3, 56, 56});
+  EXPECT_TRUE(at::equal(encode_tiles(outside, pixels), encode_tiles(inside, pixels)));
+  const auto settings = read_preprocess_settings(folder.path("llava"));
+  EXPECT_EQ(settings.anyres->tile_size, 56);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/vision/preprocess.h"
+#include "ropescope/weights/llava_config.h"
 
 namespace ropescope {
 
@@ -274,12 +275,9 @@ PreprocessSettings read_preprocess_settings(const fs::path& folder, std::optiona
   }
   Json tower;
   if (const std::string name = text_of(config, "mm_vision_tower"); !name.empty()) {
-    // Inside the checkpoint or beside it. (folder / name is the name itself where that is a full path.)
-    for (const fs::path& base : {folder / name, folder / fs::path(name).filename(),
-                                 fs::absolute(folder).parent_path() / fs::path(name).filename()}) {
-      tower = read_if_there(base / "config.json");
-      if (processor.is_null()) processor = read_if_there(base / "preprocessor_config.json");
-      if (tower.is_object()) break;
+    if (const auto place = find_tower_folder(folder, name)) {
+      tower = read_if_there(*place / "config.json");
+      if (processor.is_null()) processor = read_if_there(*place / "preprocessor_config.json");
     }
     if (const Json* nested = find(tower, "vision_config")) tower = Json(*nested);
   }

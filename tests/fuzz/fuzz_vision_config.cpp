@@ -1,0 +1,25 @@
+// config.json of vision towers and of LLaVA-NeXT in both forms, and the memory that they ask for.
+#include "ropescope/weights/decoder_memory.h"
+#include "ropescope/weights/llava_config.h"
+
+#include "tests/fuzz/fuzz_target.h"
+
+RS_FUZZ_TARGET(vision_config, bytes) {
+  using namespace ropescope;
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const Json json = parse_json(text, "config.json");
+  if (!is_llava_config(json)) {
+    const VisionConfig tower = parse_vision_config(json, "config.json");
+    estimate_vision_memory(tower, "config.json");
+    tower_feature_layer(json, tower, "config.json");
+    return;
+  }
+  const LlavaConfig llava = parse_llava_config(json, {}, "config.json");
+  for (const int64_t layer : llava.feature_layers) {
+    if (layer < 0 || layer > llava.tower.num_hidden_layers) {
+      throw InternalError("a config was accepted whose feature layer is not there");
+    }
+  }
+  estimate_vision_memory(llava.tower, "config.json");
+  estimate_decoder_memory(llava.decoder, "config.json");
+}
