@@ -1,0 +1,167 @@
+#include "ropescope/train/checkpoints.h"
+
+#include <charconv>
+#include <set>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/core/version.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+namespace ropescope {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kVersion = 1;
+constexpr const char* kFormat = "ropescope-training";
+const std::string kPrefix = "step-";
+const std::string kUnfinished = ".unfinished-";
+
+std::optional<int64_t> step_of(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (name.rfind(kPrefix, 0) != 0) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, code] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  if (code != std::errc() || stop != end || step < 0) return std::nullopt;
+  return step;
+}
+
+std::map<std::string, at::Tensor> read_tensors(const fs::path& file) {
+  const auto checkpoint = open_checkpoint(file);
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorInfo& info : checkpoint->tensors()) {
+    tensors[info.name] = checkpoint->take(info.name, at::kFloat);
+  }
+  return tensors;
+}
+
+void rename_folder(const fs::path& from, const fs::path& to) {
+  std::error_code code;
+  fs::rename(from, to, code);
+  if (code) throw EnvironmentError("{}: cannot be put in place ({})", to.string(), code.message());
+}
+
+}  // namespace
+
+Checkpoints::Checkpoints(fs::path folder, std::vector<fs::path> copied)
+    : folder_(std::move(folder)), copied_(std::move(copied)) {
+  std::error_code code;
+  fs::create_directories(folder_, code);
+  if (code) throw EnvironmentError("{}: the folder cannot be made ({})", folder_.string(), code.message());
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
+    if (entry.path().filename().string().rfind(kUnfinished, 0) == 0) fs::remove_all(entry.path(), code);
+  }
+}
+
+fs::path Checkpoints::save(const SavedRun& run, int64_t keep_last) {
+  const fs::path target = folder_ / fmt::format("{}{}", kPrefix, run.step);
+  const fs::path unfinished = folder_ / fmt::format("{}{}", kUnfinished, run.step);
+  std::error_code ignored;
+  fs::remove_all(unfinished, ignored);
+  try {
+    std::error_code code;
+    fs::create_directory(unfinished, code);
+    if (code) {
+      throw EnvironmentError("{}: the folder cannot be made ({})", unfinished.string(), code.message());
+    }
+    write_safetensors_file(unfinished / "model.safetensors", run.weights);
+    write_safetensors_file(unfinished / "optimizer.safetensors", run.optimizer);
+    for (const fs::path& file : copied_) {
+      write_text_durably(unfinished / file.filename(), read_file(file));
+    }
+    Json state = run.state;
+    state["format"] = kFormat;
+    state["format_version"] = kVersion;
+    state["step"] = run.step;
+    state["ropescope_version"] = version();
+    state["libtorch_version"] = libtorch_version();
+    write_text_durably(unfinished / "state.json", state.dump(2) + "\n");
+    sync_folder(unfinished);
+  } catch (...) {
+    fs::remove_all(unfinished, ignored);
+    throw;
+  }
+  if (fs::exists(target, ignored)) {  // the same step again: the old one steps aside first
+    const fs::path old = folder_ / fmt::format("{}old-{}", kUnfinished, run.step);
+    fs::remove_all(old, ignored);
+    rename_folder(target, old);
+    rename_folder(unfinished, target);
+    fs::remove_all(old, ignored);
+  } else {
+    rename_folder(unfinished, target);
+  }
+  sync_folder(folder_);
+  if (keep_last > 0) {
+    const auto present = all();
+    auto left = static_cast<int64_t>(present.size());
+    for (const auto& [step, folder] : present) {
+      if (left-- <= keep_last) break;
+      fs::remove_all(folder, ignored);
+    }
+  }
+  return target;
+}
+
+std::map<int64_t, fs::path> Checkpoints::all() const {
+  std::map<int64_t, fs::path> found;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
+    const auto step = step_of(entry.path());
+    if (step && fs::exists(entry.path() / "state.json", code)) found[*step] = entry.path();
+  }
+  return found;
+}
+
+std::optional<fs::path> Checkpoints::latest() const {
+  const auto present = all();
+  if (present.empty()) return std::nullopt;
+  return present.rbegin()->second;
+}
+
+void Checkpoints::remove_all() {
+  std::error_code ignored;
+  for (const auto& [step, folder] : all()) fs::remove_all(folder, ignored);
+}
+
+SavedRun read_checkpoint(const fs::path& folder) {
+  const fs::path file = folder / "state.json";
+  SavedRun run;
+  run.state = read_json_file(file);
+  const std::string what = file.string();
+  if (!run.state.is_object() || json_string_or(run.state, "format", "", what) != kFormat) {
+    throw InputError("{}: expected the state of a training run (format {})", what, kFormat);
+  }
+  if (json_integer(run.state, "format_version", what) != kVersion) {
+    throw InputError("{}: expected format_version {}, found {}", what, kVersion,
+                     json_integer(run.state, "format_version", what));
+  }
+  run.step = json_integer(run.state, "step", what);
+  if (run.step < 0) throw InputError("{}: expected a step of at least 0, found {}", what, run.step);
+  run.weights = read_tensors(folder / "model.safetensors");
+  run.optimizer = read_tensors(folder / "optimizer.safetensors");
+  return run;
+}
+
+std::vector<std::string> changed_settings(const Json& then, const Json& now) {
+  std::set<std::string> keys;
+  for (const Json* object : {&then, &now}) {
+    if (!object->is_object()) return {"the whole: another kind of value"};
+    for (const auto& item : object->items()) keys.insert(item.key());
+  }
+  std::vector<std::string> changes;
+  for (const std::string& key : keys) {
+    const Json before = then.contains(key) ? then.at(key) : Json(),
+               after = now.contains(key) ? now.at(key) : Json();
+    if (before != after) changes.push_back(fmt::format("{}: {}, now {}", key, before.dump(), after.dump()));
+  }
+  return changes;
+}
+
+}  // namespace ropescope

@@ -1,0 +1,101 @@
+#include "ropescope/weights/safetensors_writer.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/weights/stored_tensor.h"
+
+namespace ropescope {
+
+namespace {
+
+// A file whose every failure is an error (a stream would buffer what the disk has no room for).
+class DurableFile {
+ public:
+  explicit DurableFile(const std::filesystem::path& path)
+      : path_(path), descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+    if (descriptor_ < 0) fail();
+  }
+  ~DurableFile() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+
+  void write(const void* data, size_t bytes) {
+    const char* at = static_cast<const char*>(data);
+    while (bytes > 0) {
+      const ssize_t written = ::write(descriptor_, at, bytes);
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) fail();
+      at += written;
+      bytes -= static_cast<size_t>(written);
+    }
+  }
+
+  void finish() {
+    if (fsync(descriptor_) != 0) fail();
+    const int descriptor = descriptor_;
+    descriptor_ = -1;
+    if (close(descriptor) != 0) fail();
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    const int code = errno;
+    throw EnvironmentError(
+        "{}: cannot be written ({}){}", path_.string(), std::strerror(code),
+        code == ENOSPC || code == EDQUOT ? ". Try: free disk space, or another --output" : "");
+  }
+
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+}  // namespace
+
+void write_safetensors_file(const std::filesystem::path& path,
+                            const std::map<std::string, at::Tensor>& tensors) {
+  Json header = Json::object();
+  header["__metadata__"] = {{"format", "pt"}};
+  uint64_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const StoredType* type = find_stored_type(tensor.scalar_type());
+    if (type == nullptr) throw InternalError("write_safetensors_file: {} has a type without a name", name);
+    const uint64_t bytes = tensor.nbytes();
+    header[name] = {
+        {"dtype", type->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // the tensors then start at a multiple of 8
+  const uint64_t length = text.size();
+  DurableFile file(path);
+  file.write(&length, sizeof length);
+  file.write(text.data(), text.size());
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor dense = tensor.detach().cpu().contiguous();
+    file.write(dense.const_data_ptr(), dense.nbytes());
+  }
+  file.finish();
+}
+
+void write_text_durably(const std::filesystem::path& path, const std::string& text) {
+  DurableFile file(path);
+  file.write(text.data(), text.size());
+  file.finish();
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  fsync(descriptor);
+  close(descriptor);
+}
+
+}  // namespace ropescope

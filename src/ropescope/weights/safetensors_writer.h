@@ -1,0 +1,23 @@
+// Writing safetensors files (their form: safetensors.h).
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace ropescope {
+
+/// Writes tensors in the order of their names and waits until they are on the disk. Types that safetensors
+/// knows are kept. Throws EnvironmentError if the file cannot be written whole (disk full); what is there is
+/// then not a valid file.
+void write_safetensors_file(const std::filesystem::path& path,
+                            const std::map<std::string, at::Tensor>& tensors);
+
+/// Writes a text file in the same way.
+void write_text_durably(const std::filesystem::path& path, const std::string& text);
+/// Makes renames inside a folder durable.
+void sync_folder(const std::filesystem::path& folder);
+
+}  // namespace ropescope

@@ -1,0 +1,173 @@
+// Checkpoints: a run that was stopped goes on as if it had not been, bit for bit.
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/train/text_run.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+#include "tests/support/golden.h"
+
+namespace ropescope {
+namespace {
+
+using namespace ropescope::testing;
+namespace fs = std::filesystem;
+
+std::vector<TextRow> made_rows() {
+  std::vector<TextRow> rows;
+  for (int64_t i = 0; i < 11; ++i) {
+    TextRow row;
+    row.name = "row " + std::to_string(i);
+    for (int64_t t = 0; t < 5 + i % 4; ++t) row.text.ids.push_back((17 * i + 31 * t) % 352);
+    row.text.labels = row.text.ids;
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+/// One process's worth of a run.
+struct Process {
+  explicit Process(const std::string& output, TextRunSettings settings = {}) : rows(made_rows()) {
+    const std::string folder = golden_path("language/qwen2-tiny/safetensors-bf16-tied");
+    decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
+    Sampler::Settings order;
+    order.micro_batch = 2;
+    order.accumulation = 2;
+    order.seed = 5;
+    sampler.emplace(std::vector<int64_t>(rows.size(), 1), order);
+    ParameterGroup group;
+    group.learning_rate = 2e-3;
+    group.weight_decay = 0.01;
+    TrainerSettings training;
+    training.schedule = {ScheduleKind::kCosine, 12, 2};
+    trainer.emplace(AdamW(make_trainable(decoder, {"*"}, {}), {group}, {}), training);
+    checkpoints.emplace(fs::path(output) / "checkpoints",
+                        std::vector<fs::path>{fs::path(folder) / "config.json"});
+    curves.emplace(fs::path(output) / "curves.h5", Provenance{});
+    if (settings.total_steps == 0) settings.total_steps = 12;
+    settings.log_every = 0;
+    settings.config = {{"learning-rate", 2e-3}};
+    run.emplace(decoder, rows, *sampler, *trainer, *checkpoints, *curves, settings);
+  }
+
+  Decoder decoder;
+  std::vector<TextRow> rows;
+  std::optional<Sampler> sampler;
+  std::optional<Trainer> trainer;
+  std::optional<Checkpoints> checkpoints;
+  std::optional<Curves> curves;
+  std::optional<TextRun> run;
+};
+
+std::string bytes_of(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
+  const TemporaryFolder folder;
+  Process whole(folder.path("whole"));
+  whole.run->run();
+  for (const int64_t stop : {1, 5, 11}) {
+    SCOPED_TRACE(stop);
+    const std::string output = folder.path("stopped" + std::to_string(stop));
+    TextRunSettings settings;
+    int64_t asked = 0;
+    settings.interrupt = [&] { return ++asked == stop; };
+    Process first(output, settings);
+    EXPECT_TRUE(first.run->run().interrupted);
+    Process second(output);
+    second.run->resume(read_checkpoint(*second.checkpoints->latest()), false);
+    EXPECT_FALSE(second.run->run().interrupted);
+    for (const char* name : {"model.safetensors", "optimizer.safetensors", "config.json"}) {
+      const std::string expected = bytes_of(fs::path(folder.path("whole")) / "checkpoints/step-12" / name);
+      ASSERT_FALSE(expected.empty());
+      EXPECT_EQ(bytes_of(fs::path(output) / "checkpoints/step-12" / name), expected) << name;
+    }
+    const ResultReader one(fs::path(folder.path("whole")) / "curves.h5"),
+        other(fs::path(output) / "curves.h5");
+    for (const char* name : {"/train/step", "/train/loss", "/train/learning_rate", "/train/grad_norm"}) {
+      EXPECT_EQ(one.read(name).numel(), 12) << name;
+      EXPECT_TRUE(one.read(name).equal(other.read(name))) << name;
+    }
+  }
+}
+
+TEST(Resume, ACheckpointLoadsAsAModel) {
+  const TemporaryFolder folder;
+  TextRunSettings settings;
+  settings.total_steps = 2;
+  Process process(folder.path("run"), settings);
+  process.run->run();
+  const std::string saved = folder.path("run") + "/checkpoints/step-2";
+  const Decoder loaded = load_decoder(*open_checkpoint(saved), read_decoder_config(saved), {});
+  EXPECT_TRUE(loaded.weights.layers[1].q.equal(process.decoder.weights.layers[1].q));
+  EXPECT_TRUE(loaded.weights.lm_head.is_same(loaded.weights.embed_tokens));
+}
+
+TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
+  const TemporaryFolder folder;
+  TextRunSettings settings;
+  settings.save_every = 2;
+  settings.keep_last = 3;
+  Process process(folder.path("run"), settings);
+  process.run->run();
+  const fs::path checkpoints = fs::path(folder.path("run")) / "checkpoints";
+  std::vector<int64_t> steps;
+  for (const auto& [step, path] : process.checkpoints->all()) steps.push_back(step);
+  EXPECT_EQ(steps, (std::vector<int64_t>{8, 10, 12}));
+  fs::create_directories(checkpoints / ".unfinished-14");
+  const Checkpoints again(checkpoints, {});
+  EXPECT_FALSE(fs::exists(checkpoints / ".unfinished-14"));
+  EXPECT_EQ(again.latest(), checkpoints / "step-12");
+}
+
+TEST(Resume, RefusesOtherSettingsAndOtherDataUnlessAllowed) {
+  const TemporaryFolder folder;
+  TextRunSettings settings;
+  settings.total_steps = 1;
+  Process process(folder.path("run"), settings);
+  process.run->run();
+  SavedRun saved = read_checkpoint(*process.checkpoints->latest());
+  saved.state["config"]["learning-rate"] = 1.0;
+  try {
+    process.run->resume(saved, false);
+    FAIL() << "expected a UsageError";
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("learning-rate: 1.0, now 0.002"), std::string::npos)
+        << error.what();
+  }
+  process.run->resume(saved, true);
+  saved = read_checkpoint(*process.checkpoints->latest());
+  saved.state["data"]["sha256"] = "another";
+  EXPECT_THROW(process.run->resume(saved, false), UsageError);
+}
+
+TEST(Resume, DamagedCheckpointsAreInputErrors) {
+  const TemporaryFolder folder;
+  TextRunSettings settings;
+  settings.total_steps = 1;
+  Process process(folder.path("run"), settings);
+  process.run->run();
+  const fs::path saved = *process.checkpoints->latest();
+  SavedRun without = read_checkpoint(saved);
+  without.weights.erase("model.norm.weight");
+  EXPECT_THROW(process.run->resume(without, false), InputError);
+  fs::resize_file(saved / "optimizer.safetensors", 1000);
+  EXPECT_THROW(read_checkpoint(saved), InputError);
+  std::ofstream(saved / "state.json") << "{}";
+  EXPECT_THROW(read_checkpoint(saved), InputError);
+}
+
+TEST(Checkpoints, AFullDiskLeavesTheEarlierOnes) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  EXPECT_THROW(write_text_durably("/dev/full", "text"), EnvironmentError);
+}
+
+}  // namespace
+}  // namespace ropescope
