@@ -16,6 +16,7 @@ extern const Command kSample;
 extern const Command kSimulate;
 extern const Command kTokenize;
 extern const Command kTrace;
+extern const Command kTrain;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
@@ -30,6 +31,7 @@ const std::vector<Command>& commands() {
       kSimulate,
       kPositions,
       kPreprocess,
+      kTrain,
       kCompare,
       kPlot,
   };

@@ -5,6 +5,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "ropescope/core/device.h"
 #include "ropescope/train/schedule.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
@@ -98,6 +99,7 @@ class Worst {
 };
 
 void expect_trajectory(const Run& run, const ModelLossOptions& options) {
+  set_threads(1);  // these products are too small to share
   const Json golden = golden_json(kFolder + run.model + "_trajectories.json");
   const auto batches = golden_tensors(kFolder + run.model + "_batches.safetensors");
   const Json& expected = golden.at("runs").at(run.name);

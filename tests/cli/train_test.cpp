@@ -1,0 +1,144 @@
+// ropescope train, as a user runs it.
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/json.h"
+#include "ropescope/io/result_file.h"
+
+#include "tests/support/golden.h"
+
+namespace ropescope {
+namespace {
+
+using namespace ropescope::testing;
+namespace fs = std::filesystem;
+
+class TrainCommand : public ::testing::Test {
+ protected:
+  TrainCommand() {
+    std::ofstream texts(folder_.path("texts.jsonl"));
+    for (int i = 0; i < 12; ++i) {
+      texts
+          << Json{{"id", i}, {"text", "Text number " + std::to_string(i * 37) + " of a small corpus."}}.dump()
+          << "\n";
+    }
+    std::ofstream config(folder_.path("run.cfg"));
+    config << "model = " << golden_path("language/llama-tiny/safetensors-fp32") << "\n"
+           << "data = " << folder_.path("texts.jsonl") << "\n"
+           << "max-length = 24\nbatch-size = 2\naccumulation = 2\nlearning-rate = 1e-3\nthreads = 1\n"
+           << "save-every = 5\nlog-every = 5\n";
+  }
+
+  std::string flags(const std::string& output, const std::string& more) const {
+    return "train --config " + folder_.path("run.cfg") + " --output " + folder_.path(output) + " " + more;
+  }
+  CommandResult run(const std::string& output, const std::string& more) const {
+    return run_ropescope(flags(output, more));
+  }
+  std::string bytes(const std::string& file) const {
+    std::ifstream stream(folder_.path(file), std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  void expect_same_end(const std::string& one, const std::string& other, int step) const {
+    for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
+      const std::string place = "/checkpoints/step-" + std::to_string(step) + "/" + name;
+      ASSERT_FALSE(bytes(one + place).empty());
+      EXPECT_EQ(bytes(one + place), bytes(other + place)) << name;
+    }
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(TrainCommand, WritesCurvesCheckpointsAndProgressAndLearns) {
+  const CommandResult result = run("run", "--max-steps 20 --json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json said = Json::parse(result.out);
+  EXPECT_EQ(said.at("step"), 20);
+  EXPECT_NE(result.err.find("step 20/20  loss "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("ETA"), std::string::npos);
+  const ResultReader curves(folder_.path("run/curves.h5"));
+  for (const char* name : {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}) {
+    EXPECT_EQ(curves.read(std::string("/train/") + name).numel(), 20) << name;
+  }
+  const at::Tensor loss = curves.read("/train/loss");
+  EXPECT_LT(loss[19].item<double>(), loss[0].item<double>() - 1.0);
+  for (const int step : {5, 10, 15, 20}) {
+    EXPECT_TRUE(fs::exists(folder_.path("run/checkpoints/step-" + std::to_string(step) + "/state.json")));
+  }
+  // The checkpoint is a model.
+  const CommandResult inspected = run_ropescope("inspect --model " + folder_.path("run/checkpoints/step-20"));
+  EXPECT_EQ(inspected.exit_code, 0) << inspected.err;
+}
+
+TEST_F(TrainCommand, AnInterruptedRunSavesAndGoesOnExactly) {
+  ASSERT_EQ(run("whole", "--max-steps 400 --save-every 200 --scheme id-align").exit_code, 0);
+  const std::string more = "--max-steps 400 --save-every 200 --scheme id-align --resume auto";
+  for (const char* signal : {"INT", "TERM"}) {
+    const CommandResult stopped =
+        run_ropescope(flags(signal, more + " >/dev/null 2>&1 & pid=$!; while kill -0 $pid && ! test -d ") +
+                      folder_.path(signal) + "/checkpoints; do sleep 0.01; done; sleep 0.1; kill -" + signal +
+                      " $pid; wait $pid");
+    ASSERT_EQ(stopped.exit_code, 130) << stopped.err;
+    const CommandResult resumed = run(signal, more);
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+    EXPECT_NE(resumed.err.find("resumed "), std::string::npos) << resumed.err;
+    expect_same_end("whole", signal, 400);
+  }
+}
+
+TEST_F(TrainCommand, KilledAtAnyMomentItEndsWithTheSameWeights) {
+  ASSERT_EQ(run("whole", "--max-steps 200 --keep-last 2").exit_code, 0);
+  for (const char* seconds : {"0.15", "0.3", "0.4", "0.5", "0.6"}) {
+    run_ropescope(flags("killed", std::string("--max-steps 200 --keep-last 2 --resume auto >/dev/null 2>&1 & "
+                                              "pid=$!; sleep ") +
+                                      seconds + "; kill -9 $pid; wait $pid"));
+  }
+  const CommandResult last = run("killed", "--max-steps 200 --keep-last 2 --resume auto");
+  ASSERT_EQ(last.exit_code, 0) << last.err;
+  expect_same_end("whole", "killed", 200);
+}
+
+TEST_F(TrainCommand, AnotherConfigurationIsRefusedUnlessAllowed) {
+  ASSERT_EQ(run("run", "--max-steps 5").exit_code, 0);
+  EXPECT_EQ(run("run", "--max-steps 5").exit_code, 2);
+  const CommandResult refused = run("run", "--max-steps 5 --resume auto --weight-decay 0.5");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("weight-decay: 0.0, now 0.5"), std::string::npos) << refused.err;
+  EXPECT_EQ(run("run", "--max-steps 10 --resume auto --allow-change").exit_code, 0);
+  EXPECT_EQ(run("run", "--max-steps 5 --force").exit_code, 0);
+}
+
+TEST_F(TrainCommand, ANonFiniteLossEndsWithFiveAndKeepsTheState) {
+  const CommandResult result = run("run", "--max-steps 20 --learning-rate 1e38 --schedule constant");
+  EXPECT_EQ(result.exit_code, 5) << result.err;
+  EXPECT_NE(result.err.find("rows of the"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::is_empty(folder_.path("run/checkpoints")));
+}
+
+TEST_F(TrainCommand, LearnsConversationsAndLeavesBadOnesOut) {
+  {
+    std::ofstream file(folder_.path("chat.json"));
+    file << R"([{"id":"a","conversations":[{"from":"human","value":"Hi"},{"from":"gpt","value":"Hello."}]},
+               {"id":"b","conversations":[{"from":"human","value":"Nobody answers"}]}])";
+  }
+  const std::string more = "--max-steps 2 --max-length 300 --data " + folder_.path("chat.json");
+  const CommandResult refused = run("strict", more);
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_NE(refused.err.find("id b"), std::string::npos) << refused.err;
+  EXPECT_EQ(run("lenient", more + " --max-bad-rows 1").exit_code, 0);
+}
+
+TEST_F(TrainCommand, DryRunPrintsThePlanAndWritesNothing) {
+  const CommandResult result = run("run", "--dry-run --epochs 3 --json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json plan = Json::parse(result.out);
+  EXPECT_EQ(plan.at("steps"), 3 * plan.at("steps_per_epoch").get<int64_t>());
+  EXPECT_GT(plan.at("trained_parameters"), 100000);
+  EXPECT_FALSE(fs::exists(folder_.path("run")));
+}
+
+}  // namespace
+}  // namespace ropescope
