@@ -35,8 +35,18 @@ def require_packages():
     sys.exit(SKIPPED)
 
 
+def write_photo(path):
+    """Two soft spots on a gradient, 300 x 200."""
+    import numpy as np
+    from matplotlib.image import imsave
+
+    y, x = np.mgrid[0:200, 0:300] / 200
+    spots = np.exp(-20 * ((x - 0.4) ** 2 + (y - 0.3) ** 2)) + np.exp(-30 * ((x - 1.1) ** 2 + (y - 0.7) ** 2))
+    imsave(path, np.stack([spots, x / 1.5, y], -1).clip(0, 1))
+
+
 def make_results(ropescope, model, folder):
-    """decay.h5, simulation.h5, criteria.h5 and last.h5 in `folder`, named as the scripts in experiments/ name them."""
+    """decay.h5, simulation.h5, criteria.h5, last.h5 and maps.h5 in `folder`, named as the scripts in experiments/ name them."""
     texts = folder / "texts"
     texts.mkdir()
     for i in range(8):
@@ -59,6 +69,10 @@ def make_results(ropescope, model, folder):
         "--output", folder / "criteria.h5")
     run("prior", "--samples", folder / "samples.h5", "--layout", anyres, "--schemes", "vanilla;id-align;dipe",
         "--text-lengths", "0,16,64", "--output", folder / "last.h5")
+    photo = folder / "photo.png"
+    write_photo(photo)
+    run("attention", "--decoder", model, "--image", photo, "--region", "40,30,60,50", "--prompt", "What is shown?",
+        "--schemes", "vanilla;id-align", "--output", folder / "maps.h5")
 
 
 def execute(notebook, results, scratch):
