@@ -1,6 +1,7 @@
 #include "ropescope/models/llava.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
@@ -15,20 +16,25 @@ namespace ropescope {
 
 namespace {
 
-Projector load_projector(const Checkpoint& file, const LlavaConfig& config, const LoadOptions& options) {
-  const auto checkpoint = llava_part(file, LlavaPart::kProjector);
-  if (checkpoint->tensors().empty()) {
-    throw InputError("checkpoint: expected a projector (multi_modal_projector or mm_projector), found none");
-  }
+std::vector<TensorSlot> projector_slots(const LlavaConfig& config, Projector& projector) {
   const int64_t in = config.feature_size(), out = config.decoder.hidden_size;
-  Projector projector;
-  projector.activation = config.projector_activation;
   std::vector<TensorSlot> slots = {{"linear_1.weight", {out, in}, &projector.linear_1.weight},
                                    {"linear_2.weight", {out, out}, &projector.linear_2.weight}};
   if (config.projector_bias) {
     slots.push_back({"linear_1.bias", {out}, &projector.linear_1.bias});
     slots.push_back({"linear_2.bias", {out}, &projector.linear_2.bias});
   }
+  return slots;
+}
+
+Projector load_projector(const Checkpoint& file, const LlavaConfig& config, const LoadOptions& options) {
+  const auto checkpoint = llava_part(file, LlavaPart::kProjector);
+  if (checkpoint->tensors().empty()) {
+    throw InputError("checkpoint: expected a projector (multi_modal_projector or mm_projector), found none");
+  }
+  Projector projector;
+  projector.activation = config.projector_activation;
+  const std::vector<TensorSlot> slots = projector_slots(config, projector);
   check_slots(*checkpoint, slots, "projector");
   warn_of_other_tensors(*checkpoint, slots, "projector", [](const std::string&) { return false; });
   fill_slots(*checkpoint, slots, options.dtype, options.device);
@@ -93,6 +99,26 @@ at::Tensor high_resolution(const at::Tensor& tiles, const AnyresGeometry& geomet
 }
 
 }  // namespace
+
+std::vector<TensorSlot> llava_slots(Llava& llava) {
+  std::vector<TensorSlot> all;
+  const auto add = [&](const std::string& prefix, std::vector<TensorSlot> slots) {
+    for (TensorSlot& slot : slots) {
+      slot.name = prefix + slot.name;
+      all.push_back(std::move(slot));
+    }
+  };
+  add("model.vision_tower.", vision_slots(llava.config.tower, llava.tower.weights));
+  add("model.multi_modal_projector.", projector_slots(llava.config, llava.projector));
+  add("model.", {{"image_newline", {llava.config.decoder.hidden_size}, &llava.image_newline}});
+  const std::string model = "model.";
+  for (TensorSlot& slot : decoder_slots(llava.decoder.config, /*with_lm_head=*/true, llava.decoder.weights)) {
+    const bool inside = slot.name.rfind(model, 0) == 0;
+    if (inside) slot.name = "model.language_model." + slot.name.substr(model.size());
+    all.push_back(std::move(slot));
+  }
+  return all;
+}
 
 Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const std::filesystem::path& folder,
                  const LoadOptions& options) {

@@ -68,6 +68,13 @@ void add_head(const VisionConfig& config, VisionHeadWeights& head, Slots& slots)
 
 }  // namespace
 
+std::vector<TensorSlot> vision_slots(const VisionConfig& config, VisionWeights& weights) {
+  Slots slots;
+  add_embeddings(config, weights, slots);
+  for (size_t l = 0; l < weights.layers.size(); ++l) add_layer(config, l, weights.layers[l], slots);
+  return slots.all;
+}
+
 VisionTower load_vision_tower(const Checkpoint& file, const VisionConfig& config,
                               const VisionLoadOptions& options) {
   const auto checkpoint = llava_part(file, LlavaPart::kTower);
@@ -82,10 +89,7 @@ VisionTower load_vision_tower(const Checkpoint& file, const VisionConfig& config
   tower.config = config;
   tower.weights.layers.resize(static_cast<size_t>(layers));
   Slots slots;
-  add_embeddings(config, tower.weights, slots);
-  for (size_t l = 0; l < tower.weights.layers.size(); ++l) {
-    add_layer(config, l, tower.weights.layers[l], slots);
-  }
+  slots.all = vision_slots(config, tower.weights);
   if (whole && checkpoint->find("post_layernorm.weight") != nullptr) {
     slots.add_norm("post_layernorm", config.hidden_size, tower.weights.post_norm);
   }

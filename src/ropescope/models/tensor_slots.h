@@ -26,6 +26,17 @@ struct DecoderWeights;
 std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
                                       DecoderWeights& weights);
 
+struct VisionConfig;
+struct VisionWeights;
+/// The parameters of a vision tower up to its last layer, without what comes after it.
+std::vector<TensorSlot> vision_slots(const VisionConfig& config, VisionWeights& weights);
+
+struct Llava;
+/// All parameters of a LLaVA-NeXT model by the names that transformers gives them
+/// ("model.vision_tower....", "model.multi_modal_projector....", "model.image_newline",
+/// "model.language_model....", "lm_head.weight"). A tied output matrix is none of its own.
+std::vector<TensorSlot> llava_slots(Llava& llava);
+
 /// Throws InputError listing tensors that are missing, or whose shape is another (expected, found). `model`
 /// names the architecture in errors ("decoder").
 void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
