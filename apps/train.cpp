@@ -137,6 +137,7 @@ int run(const Arguments& arguments) {
     print_plan(rows, sampler, trainer, parameters, common.json);
     return 0;
   }
+  const SignalGuard signals;  // from here on a signal ends a step, not the program
   Checkpoints checkpoints(output / "checkpoints", files_to_copy(flags.model));
   Provenance provenance = make_provenance(arguments, common);
   Curves curves(output / "curves.h5", provenance);
@@ -154,7 +155,6 @@ int run(const Arguments& arguments) {
     text_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
     log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
   }
-  const SignalGuard signals;
   const TextRunResult result = text_run.run();
   const double loss = result.reports.empty() ? 0.0 : result.reports.back().loss;
   const std::string state = (output / "checkpoints" / fmt::format("step-{}", trainer.steps_done())).string();
