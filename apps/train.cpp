@@ -8,7 +8,8 @@
 #include "ropescope/core/log.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/train/text_run.h"
+#include "ropescope/train/trained_decoder.h"
+#include "ropescope/train/training_run.h"
 #include "ropescope/weights/checkpoint.h"
 
 #include "command.h"
@@ -121,12 +122,11 @@ int run(const Arguments& arguments) {
   const fs::path output = required_text(arguments, "output");
   const auto tokenizer = load_tokenizer(flags.model);
   const std::vector<TextRow> rows = read_text_rows(flags.data, *tokenizer, flags.rows);
-  std::vector<int64_t> lengths;
-  for (const TextRow& row : rows) lengths.push_back(-static_cast<int64_t>(row.text.ids.size()));
-  Sampler sampler(lengths, flags.sampler);
   LoadOptions load;
   load.device = common.device;
   Decoder decoder = load_decoder(*open_checkpoint(flags.model), read_decoder_config(flags.model), load);
+  TrainedDecoder model(decoder, rows, tokenizer->eos_id().value_or(0), flags.loss);
+  Sampler sampler(model.lengths(), flags.sampler);
   const std::vector<Parameter> parameters = make_trainable(decoder, flags.trained, flags.frozen);
   TrainerSettings training = flags.trainer;
   training.schedule.total_steps =
@@ -141,21 +141,19 @@ int run(const Arguments& arguments) {
   Checkpoints checkpoints(output / "checkpoints", files_to_copy(flags.model));
   Provenance provenance = make_provenance(arguments, common);
   Curves curves(output / "curves.h5", provenance);
-  TextRunSettings settings;
+  TrainingRunSettings settings;
   settings.total_steps = training.schedule.total_steps;
   settings.save_every = arguments.get<int64_t>("save-every");
   settings.keep_last = arguments.get<int64_t>("keep-last");
   settings.log_every = arguments.get<int64_t>("log-every");
-  settings.pad_id = tokenizer->eos_id().value_or(0);
-  settings.loss = flags.loss;
   settings.config = train_config(arguments, training.schedule.total_steps);
   settings.interrupt = [] { return interrupted != 0; };
-  TextRun text_run(decoder, rows, sampler, trainer, checkpoints, curves, settings);
+  TrainingRun training_run(model, sampler, trainer, checkpoints, curves, settings);
   if (const auto saved = checkpoint_to_resume(arguments, checkpoints, common.force)) {
-    text_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
+    training_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
     log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
   }
-  const TextRunResult result = text_run.run();
+  const TrainingRunResult result = training_run.run();
   const double loss = result.reports.empty() ? 0.0 : result.reports.back().loss;
   const std::string state = (output / "checkpoints" / fmt::format("step-{}", trainer.steps_done())).string();
   if (common.json) {

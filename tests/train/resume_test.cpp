@@ -6,7 +6,8 @@
 
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/train/text_run.h"
+#include "ropescope/train/trained_decoder.h"
+#include "ropescope/train/training_run.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
@@ -32,15 +33,16 @@ std::vector<TextRow> made_rows() {
 
 /// One process's worth of a run.
 struct Process {
-  explicit Process(const std::string& output, TextRunSettings settings = {}) : rows(made_rows()) {
+  explicit Process(const std::string& output, TrainingRunSettings settings = {}) {
     set_threads(1);  // these products are too small to share
     const std::string folder = golden_path("language/qwen2-tiny/safetensors-bf16-tied");
     decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
+    model.emplace(decoder, made_rows(), /*pad_id=*/0, ModelLossOptions{});
     Sampler::Settings order;
     order.micro_batch = 2;
     order.accumulation = 2;
     order.seed = 5;
-    sampler.emplace(std::vector<int64_t>(rows.size(), 1), order);
+    sampler.emplace(model->lengths(), order);
     ParameterGroup group;
     group.learning_rate = 2e-3;
     group.weight_decay = 0.01;
@@ -53,16 +55,16 @@ struct Process {
     if (settings.total_steps == 0) settings.total_steps = 12;
     settings.log_every = 0;
     settings.config = {{"learning-rate", 2e-3}};
-    run.emplace(decoder, rows, *sampler, *trainer, *checkpoints, *curves, settings);
+    run.emplace(*model, *sampler, *trainer, *checkpoints, *curves, settings);
   }
 
   Decoder decoder;
-  std::vector<TextRow> rows;
+  std::optional<TrainedDecoder> model;
   std::optional<Sampler> sampler;
   std::optional<Trainer> trainer;
   std::optional<Checkpoints> checkpoints;
   std::optional<Curves> curves;
-  std::optional<TextRun> run;
+  std::optional<TrainingRun> run;
 };
 
 std::string bytes_of(const fs::path& file) {
@@ -77,7 +79,7 @@ TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
   for (const int64_t stop : {1, 5, 11}) {
     SCOPED_TRACE(stop);
     const std::string output = folder.path("stopped" + std::to_string(stop));
-    TextRunSettings settings;
+    TrainingRunSettings settings;
     int64_t asked = 0;
     settings.interrupt = [&] { return ++asked == stop; };
     Process first(output, settings);
@@ -101,7 +103,7 @@ TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
 
 TEST(Resume, ACheckpointLoadsAsAModel) {
   const TemporaryFolder folder;
-  TextRunSettings settings;
+  TrainingRunSettings settings;
   settings.total_steps = 2;
   Process process(folder.path("run"), settings);
   process.run->run();
@@ -113,7 +115,7 @@ TEST(Resume, ACheckpointLoadsAsAModel) {
 
 TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
   const TemporaryFolder folder;
-  TextRunSettings settings;
+  TrainingRunSettings settings;
   settings.save_every = 2;
   settings.keep_last = 3;
   Process process(folder.path("run"), settings);
@@ -130,7 +132,7 @@ TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
 
 TEST(Resume, RefusesOtherSettingsAndOtherDataUnlessAllowed) {
   const TemporaryFolder folder;
-  TextRunSettings settings;
+  TrainingRunSettings settings;
   settings.total_steps = 1;
   Process process(folder.path("run"), settings);
   process.run->run();
@@ -151,7 +153,7 @@ TEST(Resume, RefusesOtherSettingsAndOtherDataUnlessAllowed) {
 
 TEST(Resume, DamagedCheckpointsAreInputErrors) {
   const TemporaryFolder folder;
-  TextRunSettings settings;
+  TrainingRunSettings settings;
   settings.total_steps = 1;
   Process process(folder.path("run"), settings);
   process.run->run();

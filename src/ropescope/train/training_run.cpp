@@ -1,4 +1,4 @@
-#include "ropescope/train/text_run.h"
+#include "ropescope/train/training_run.h"
 
 #include <algorithm>
 #include <chrono>
@@ -33,25 +33,24 @@ std::string duration_text(double seconds) {
 
 }  // namespace
 
-TextRun::TextRun(Decoder& decoder, const std::vector<TextRow>& rows, Sampler& sampler, Trainer& trainer,
-                 Checkpoints& checkpoints, Curves& curves, TextRunSettings settings)
-    : decoder_(decoder),
-      rows_(rows),
+TrainingRun::TrainingRun(TrainedModel& model, Sampler& sampler, Trainer& trainer, Checkpoints& checkpoints,
+                         Curves& curves, TrainingRunSettings settings)
+    : model_(model),
       sampler_(sampler),
       trainer_(trainer),
       checkpoints_(checkpoints),
       curves_(curves),
       settings_(std::move(settings)),
-      data_(fingerprint(rows)) {}
+      data_(model.fingerprint()) {}
 
-Json TextRun::state() const {
+Json TrainingRun::state() const {
   return {
       {"config", settings_.config},
-      {"data", {{"rows", rows_.size()}, {"sha256", data_}}},
+      {"data", {{"rows", model_.rows()}, {"sha256", data_}}},
       {"sampler", {{"next_step", trainer_.steps_done()}, {"steps_per_epoch", sampler_.steps_per_epoch()}}}};
 }
 
-void TextRun::resume(const SavedRun& saved, bool allow_change) {
+void TrainingRun::resume(const SavedRun& saved, bool allow_change) {
   std::vector<std::string> changes;
   const Json now = state();
   for (const char* part : {"config", "data"}) {
@@ -70,7 +69,7 @@ void TextRun::resume(const SavedRun& saved, bool allow_change) {
     log_warning("resuming with changes: {}", list);
   }
   const at::NoGradGuard no_grad;
-  for (const TensorSlot& slot : decoder_slots(decoder_.config, /*with_lm_head=*/true, decoder_.weights)) {
+  for (const TensorSlot& slot : model_.slots()) {
     const auto found = saved.weights.find(slot.name);
     if (found == saved.weights.end()) throw InputError("checkpoint: {} is missing", slot.name);
     if (found->second.sizes() != slot.target->sizes()) {
@@ -82,46 +81,50 @@ void TextRun::resume(const SavedRun& saved, bool allow_change) {
       *slot.target = found->second.to(slot.target->options());
     }
   }
-  if (decoder_.config.tie_word_embeddings) decoder_.weights.lm_head = decoder_.weights.embed_tokens;
+  model_.after_load();
   trainer_.optimizer().load_state(saved.optimizer, "checkpoint");
   trainer_.set_steps_done(saved.step);
   curves_.resume(saved.step);
   saved_step_ = saved.step;
 }
 
-StepReport TextRun::make_step() {
-  std::vector<TextBatch> batches;
-  for (const auto& chosen : sampler_.micro_batches(trainer_.steps_done())) {
-    batches.push_back(batch_rows(rows_, chosen, settings_.pad_id));
-  }
+void TrainingRun::prefetch(int64_t step) {
+  for (const auto& chosen : sampler_.micro_batches(step)) model_.prefetch(chosen);
+}
+
+StepReport TrainingRun::make_step() {
+  const int64_t step = trainer_.steps_done();
+  prefetch(step);
+  if (step + 1 < settings_.total_steps) prefetch(step + 1);
   std::vector<Trainer::Micro> micro;
-  for (const TextBatch& batch : batches) micro.push_back(text_micro(decoder_, batch, settings_.loss));
+  for (const auto& rows : sampler_.micro_batches(step)) micro.push_back(model_.micro(rows));
   return trainer_.step(micro);
 }
 
-void TextRun::save() {
+void TrainingRun::save() {
   curves_.write();
   if (saved_step_ == trainer_.steps_done()) return;
   SavedRun run;
   run.step = trainer_.steps_done();
   run.state = state();
   run.optimizer = trainer_.optimizer().state();
-  for (const TensorSlot& slot : decoder_slots(decoder_.config, /*with_lm_head=*/true, decoder_.weights)) {
+  run.weights = model_.unused_weights();
+  for (const TensorSlot& slot : model_.slots()) {
     run.weights[slot.name] = *slot.target;
   }
   checkpoints_.save(run, settings_.keep_last);
   saved_step_ = run.step;
 }
 
-void TextRun::log(const StepReport& report, double tokens_per_second, double seconds_per_step) const {
+void TrainingRun::log(const StepReport& report, double tokens_per_second, double seconds_per_step) const {
   log_info("step {}/{}  loss {:.5f}  lr {:.3e}  grad norm {:.4f}  {:.0f} tokens/s  {} MiB  ETA {}",
            report.step, settings_.total_steps, report.loss, report.learning_rate, report.gradient_norm,
            tokens_per_second, peak_memory_bytes() >> 20,
            duration_text(seconds_per_step * static_cast<double>(settings_.total_steps - report.step)));
 }
 
-TextRunResult TextRun::run() {
-  TextRunResult result;
+TrainingRunResult TrainingRun::run() {
+  TrainingRunResult result;
   const Clock::time_point start = Clock::now();
   Clock::time_point last_curves = start;
   while (trainer_.steps_done() < settings_.total_steps) {

@@ -1,4 +1,4 @@
-// A run over rows of text: steps, checkpoints, curves, progress lines, and an end that loses nothing.
+// A run: steps, checkpoints, curves, progress lines, and an end that loses nothing.
 #pragma once
 
 #include <cstdint>
@@ -6,58 +6,54 @@
 #include <vector>
 
 #include "ropescope/core/json.h"
-#include "ropescope/models/decoder.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/curves.h"
 #include "ropescope/train/sampler.h"
-#include "ropescope/train/text_model.h"
-#include "ropescope/train/text_rows.h"
+#include "ropescope/train/trained_model.h"
 #include "ropescope/train/trainer.h"
 
 namespace ropescope {
 
-struct TextRunSettings {
+struct TrainingRunSettings {
   int64_t total_steps = 0;
   int64_t save_every = 0;  ///< steps; 0: only at the end
   int64_t keep_last = 0;   ///< checkpoints; 0: all
   int64_t log_every = 10;
-  int64_t pad_id = 0;
-  ModelLossOptions loss;
   Json config;                      ///< settings that change the run's numbers
   std::function<bool()> interrupt;  ///< asked after every step; true: save and stop
 };
 
-struct TextRunResult {
+struct TrainingRunResult {
   bool interrupted = false;
   std::vector<StepReport> reports;  ///< of the steps made here
 };
 
-class TextRun {
+class TrainingRun {
  public:
   /// Everything must live as long as the run.
-  TextRun(Decoder& decoder, const std::vector<TextRow>& rows, Sampler& sampler, Trainer& trainer,
-          Checkpoints& checkpoints, Curves& curves, TextRunSettings settings);
+  TrainingRun(TrainedModel& model, Sampler& sampler, Trainer& trainer, Checkpoints& checkpoints,
+              Curves& curves, TrainingRunSettings settings);
 
   /// Puts weights, optimizer and step of a checkpoint in place. Throws InputError where they do not fit, and,
   /// unless `allow_change`, where configuration or data are others than they were.
   void resume(const SavedRun& saved, bool allow_change);
   /// Up to total_steps. Where a step fails (NumericsError, no room), the state before it is saved if it can
   /// be.
-  TextRunResult run();
+  TrainingRunResult run();
 
  private:
   StepReport make_step();
+  void prefetch(int64_t step);
   void save();
   void log(const StepReport& report, double tokens_per_second, double seconds_per_step) const;
   Json state() const;
 
-  Decoder& decoder_;
-  const std::vector<TextRow>& rows_;
+  TrainedModel& model_;
   Sampler& sampler_;
   Trainer& trainer_;
   Checkpoints& checkpoints_;
   Curves& curves_;
-  TextRunSettings settings_;
+  TrainingRunSettings settings_;
   std::string data_;
   int64_t saved_step_ = -1;
 };

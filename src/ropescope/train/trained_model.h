@@ -1,0 +1,41 @@
+// What a training run needs to know of a model and its data, whatever they are.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/train/trainer.h"
+
+namespace ropescope {
+
+class TrainedModel {
+ public:
+  virtual ~TrainedModel() = default;
+
+  /// Every tensor that a checkpoint holds, trained or not; a tied output matrix is none of its own.
+  virtual std::vector<TensorSlot> slots() = 0;
+  /// After slots were given other tensors: what is tied is tied again.
+  virtual void after_load() {}
+  /// What the model file holds beyond the slots (parts that the forward pass never reads), for checkpoints.
+  virtual std::map<std::string, at::Tensor> unused_weights() const { return {}; }
+
+  virtual int64_t rows() const = 0;
+  /// Tokens of each row, negative for rows without an image.
+  virtual std::vector<int64_t> lengths() const = 0;
+  /// SHA-256 of all that the rows are.
+  virtual std::string fingerprint() const = 0;
+  virtual std::string row_name(int64_t row) const = 0;
+
+  /// Rows that go through the model together. The micro-batch owns what it needs; the model must live as
+  /// long. Rows that turn out to be unreadable are left out.
+  virtual Trainer::Micro micro(const std::vector<int64_t>& rows) = 0;
+  /// Rows that will be asked for soon, in order: files may be read ahead.
+  virtual void prefetch(const std::vector<int64_t>& rows) { static_cast<void>(rows); }
+};
+
+}  // namespace ropescope
