@@ -38,17 +38,6 @@ bool knows_chatml(const Tokenizer& tokenizer) {
 
 }  // namespace
 
-std::optional<Layout> given_layout(const Arguments& arguments) {
-  const bool text = arguments.has("layout"), file = arguments.has("layout-file");
-  if (text && file) throw UsageError("--layout and --layout-file: expected at most one of the two");
-  if (text) return parse_layout(arguments.get<std::string>("layout"));
-  if (!file) return std::nullopt;
-  const std::string path = arguments.get<std::string>("layout-file");
-  const std::vector<Layout> layouts = layouts_from_json(read_json_file(path), path);
-  if (layouts.size() != 1) throw InputError("{}: expected one layout, found {}", path, layouts.size());
-  return layouts.front();
-}
-
 AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder) {
   const std::string path = arguments.get<std::string>("tokens");
   const TraceTokens tokens = parse_trace_tokens(read_json_file(path), decoder.config.vocab_size, path);

@@ -7,11 +7,9 @@
 #include <string>
 
 #include "attention_input.h"
+#include "layout_input.h"
 
 namespace ropescope::app {
-
-/// --layout or --layout-file; none without.
-std::optional<Layout> given_layout(const Arguments& arguments);
 
 /// Rows of --tokens of a model without images; one layout serves them all.
 AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder);

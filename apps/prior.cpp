@@ -14,6 +14,7 @@
 #include "ropescope/core/log.h"
 
 #include "command.h"
+#include "layout_input.h"
 #include "text_table.h"
 
 namespace ropescope::app {
@@ -45,17 +46,11 @@ std::vector<po::options_description> options() {
   return {prior};
 }
 
-bool given(const Arguments& arguments, const char* flag) { return arguments.values.count(flag) > 0; }
-
 Layout read_layout(const Arguments& arguments) {
-  if (given(arguments, "layout") == given(arguments, "layout-file")) {
+  if (arguments.has("layout") == arguments.has("layout-file")) {
     throw UsageError("expected either --layout or --layout-file; see --help");
   }
-  if (given(arguments, "layout")) return parse_layout(arguments.get<std::string>("layout"));
-  const std::string path = arguments.get<std::string>("layout-file");
-  std::vector<Layout> layouts = layouts_from_json(parse_json(read_file(path), path), path);
-  if (layouts.size() != 1) throw InputError("{}: expected one layout, found {}", path, layouts.size());
-  return layouts.front();
+  return *given_layout(arguments);
 }
 
 Samples read_moments(const std::string& path) {
@@ -74,16 +69,16 @@ PriorOptions read_options(const Arguments& arguments, const Samples& samples) {
   PriorOptions options;
   options.query = parse_prior_query(arguments.get<std::string>("query"));
   options.text_lengths = parse_integer_list(arguments.get<std::string>("text-lengths"), "text-lengths");
-  if (given(arguments, "rope-theta")) {
+  if (arguments.has("rope-theta")) {
     options.rope = samples.model.rope.value_or(RopeConfig{});
     options.rope->theta = arguments.get<double>("rope-theta");
     if (!(options.rope->theta > 0) || !std::isfinite(options.rope->theta)) {
       throw UsageError("--rope-theta: expected a number above 0, found {}", options.rope->theta);
     }
   }
-  if (given(arguments, "layers"))
+  if (arguments.has("layers"))
     options.layers = parse_integer_list(arguments.get<std::string>("layers"), "layers");
-  if (given(arguments, "heads"))
+  if (arguments.has("heads"))
     options.heads = parse_integer_list(arguments.get<std::string>("heads"), "heads");
   options.by_head = arguments.flag("by-head");
   return options;
@@ -213,7 +208,7 @@ int run(const Arguments& arguments) {
   for (const std::string& scheme : schemes) Scheme{scheme};  // a wrong name is told before the file is read
   const Samples samples = read_moments(path);
   const PriorOptions prior_options = read_options(arguments, samples);
-  if (given(arguments, "plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
+  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
 
   Provenance provenance = make_provenance(arguments, settings);
   provenance.add_input(path);
@@ -232,7 +227,7 @@ int run(const Arguments& arguments) {
   } else {
     print_report(result, output, seconds);
   }
-  if (given(arguments, "plot")) {
+  if (arguments.has("plot")) {
     const std::string figure = arguments.get<std::string>("plot");
     plot_result(output, "prior-maps", figure, settings.force);
     log_info("figure written to {}", figure);

@@ -28,7 +28,7 @@ Layout one_layout(const Arguments& arguments, int64_t tokens) {
 
 // Ids are taken as they are; the scheme says which channels follow which axis.
 TraceEncoding table_of_given_ids(const Scheme& scheme, const EncodedModel& model, const at::Tensor& ids) {
-  if (scheme.anchored() || scheme.rings() || !scheme.bias_slopes(1).empty()) {
+  if (scheme.changes_attention()) {
     throw UsageError(
         "--scheme {}: expected --layout, since position ids alone do not say which tokens belong together",
         scheme.text());

@@ -95,12 +95,10 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
     under_scheme.prompt = plain.pass(0, tokens);
     under_scheme.position_ids = plain.coordinates(tokens).unsqueeze(1);
   }
-  const PassEncoding& encoding = *under_scheme.prompt;
-  const auto on_device = [&](RotaryTable table) {
-    table.layout = pairing;
-    return table.to(settings.device);
-  };
-  const RotaryTable table = on_device(encoding.rotary.front());
+  PassEncoding encoding = under_scheme.prompt->to(settings.device);
+  for (RotaryTable& table : encoding.rotary) table.layout = pairing;
+  for (RotaryTable& table : encoding.anchored) table.layout = pairing;
+  const RotaryTable& table = encoding.table(0);
   const std::set<std::string> wanted =
       arguments.has("dump") ? parse_dump(arguments.get<std::string>("dump"))
                             : std::set<std::string>{"q", "k", "q_rotated", "k_rotated", "attention"};
@@ -113,7 +111,7 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
   TraceOutput output(arguments.get<std::string>("output"), provenance, settings.force);
   const at::Tensor q_rotated = apply_rotary(q, table), k_rotated = apply_rotary(k, table);
   at::Tensor q_anchored;
-  if (!encoding.anchored.empty()) q_anchored = apply_rotary(q, on_device(encoding.anchored.front()));
+  if (!encoding.anchored.empty()) q_anchored = apply_rotary(q, encoding.anchored_table(0));
   output.write("position_ids", under_scheme.position_ids);
   if (wanted.count("q") > 0) output.write("q/0", q);
   if (wanted.count("k") > 0) output.write("k/0", k);

@@ -9,23 +9,9 @@
 # Needs a built tree (this script builds into build-bench/ unless --build names a folder) and the environment that
 # bench/setup-venv.sh makes. ROPESCOPE_HF_PYTHON names a Python with transformers to be used instead.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-
-build=''
-arguments=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --build) build=$(cd "$2" && pwd); shift ;;
-    *) arguments+=("$1") ;;
-  esac
-  shift
-done
-
+script=${BASH_SOURCE[0]} target='ropescope'
+. "$(dirname "$script")/../common.sh"
+read_flags "$@"
 python=$("$root/bench/setup-venv.sh")
-if [ -z "$build" ]; then
-  "$root/cmake/bootstrap.sh" --no-build
-  build=$root/build-bench
-  (cd "$root" && cmake --preset bench >&2 && cmake --build build-bench --target ropescope >&2)
-fi
+prepare
 exec "$python" "$root/bench/attention/compare.py" --build "$build" ${arguments[@]+"${arguments[@]}"}

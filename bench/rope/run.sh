@@ -7,13 +7,8 @@
 # counters times_faster_than_rotate_half and times_of_one_causal are medians over the rounds. Run it on a machine
 # that does nothing else.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-build=''
-if [ "${1:-}" = --help ]; then sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0; fi
-if [ "${1:-}" = --build ]; then build=$(cd "$2" && pwd); shift 2; fi
-if [ -z "$build" ]; then
-  "$root/cmake/bootstrap.sh" --no-build
-  build=$root/build-bench
-  (cd "$root" && cmake --preset bench >&2 && cmake --build build-bench --target bench_rope >&2)
-fi
-exec "$(find "$build" -name bench_rope -type f | head -1)" "$@"
+script=${BASH_SOURCE[0]} target=bench_rope
+. "$(dirname "$script")/../common.sh"
+read_flags "$@"
+prepare
+exec "$(find "$build" -name bench_rope -type f | head -1)" ${arguments[@]+"${arguments[@]}"}

@@ -58,9 +58,7 @@ at::Tensor written_out(const Scheme& scheme, const Layout& layout, int64_t layer
   if (scheme.anchored()) {
     const at::Tensor visual = positions.modality.ne(0);
     const at::Tensor same = visual.unsqueeze(0).eq(visual.unsqueeze(1));
-    const RotaryTable& anchored =
-        encoding.anchored[encoding.anchored.size() == 1 ? 0 : static_cast<size_t>(layer)];
-    scores = at::where(same, scores, scores_of(anchored));
+    scores = at::where(same, scores, scores_of(encoding.anchored_table(layer)));
   }
   const std::vector<double> slopes = scheme.bias_slopes(kHeads);
   if (!slopes.empty()) scores = scores.add(alibi_bias(slopes, positions));

@@ -17,6 +17,7 @@
 #include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/schemes.h"
 
 namespace ropescope {
 namespace {
@@ -30,11 +31,7 @@ std::string scheme_of(const Json& record) {
   std::string name = record.at("scheme"), settings;
   const Json params = record.contains("params") ? record.at("params") : Json(record);
   const auto set = [&](const std::string& key, const Json& value) {
-    std::string shown;
-    for (const Json& item : value.is_array() ? value : Json::array({value})) {
-      shown += (shown.empty() ? "" : "/") + (item.is_string() ? item.get<std::string>() : item.dump());
-    }
-    settings += (settings.empty() ? ":" : ",") + key + "=" + shown;
+    settings += (settings.empty() ? ":" : ",") + key + "=" + testing::setting_text(value);
   };
   for (const auto& [key, value] : params.items()) {
     if (key == "mrope_section" && name != "grape") set("sections", value);

@@ -9,6 +9,7 @@
 #include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/schemes.h"
 
 namespace ropescope {
 namespace {
@@ -17,19 +18,16 @@ using testing::all_close;
 using testing::golden_json;
 using testing::golden_tensors;
 
-// The golden parameters as a scheme's text: lists joined by '/', upstream's names replaced by ours.
+// The golden parameters as a scheme's text: upstream's names replaced by ours.
 std::string scheme_text(const std::string& scheme, const Json& params) {
   std::string text = scheme;
   char separator = ':';
   for (const auto& [key, value] : params.items()) {
-    std::string name = key, shown;
+    std::string name = key;
     if (key == "num_key_value_heads") continue;
     if (key == "mrope_section") name = "sections";
     if (key == "temporal_stride_lst") name = "temporal_stride";
-    for (const Json& item : value.is_array() ? value : Json::array({value})) {
-      shown += (shown.empty() ? "" : "/") + (item.is_string() ? item.get<std::string>() : item.dump());
-    }
-    text += separator + name + "=" + shown;
+    text += separator + name + "=" + testing::setting_text(value);
     separator = ',';
   }
   return text;

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/core/json.h"
+
 namespace ropescope::testing {
 
 /// Every registered scheme, with the settings that it needs, and combinations. All run on a model with three
@@ -36,6 +38,15 @@ inline std::vector<std::string> runnable_schemes() {
           "id-align+alibi",
           "dipe+mrope-interleave",
           "dipe+id-align+mrope"};
+}
+
+/// A golden parameter as a scheme's text has it: lists joined by '/'.
+inline std::string setting_text(const Json& value) {
+  std::string text;
+  for (const Json& item : value.is_array() ? value : Json::array({value})) {
+    text += (text.empty() ? "" : "/") + (item.is_string() ? item.get<std::string>() : item.dump());
+  }
+  return text;
 }
 
 /// A scheme's text as a name that GoogleTest takes.

@@ -2,12 +2,11 @@
 // training.)
 #include "ropescope/text/chat_template.h"
 
-#include <fstream>
-
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
 
+#include "tests/support/conversations.h"
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
 
@@ -16,26 +15,7 @@ namespace {
 
 using namespace ropescope::testing;
 
-const std::string kFolder = "vision/conversations/";
-
-std::vector<ChatTurn> turns_of(const Json& json) {
-  std::vector<ChatTurn> turns;
-  for (const Json& turn : json) turns.push_back({turn.at("from") == "human", turn.at("value")});
-  return turns;
-}
-
 std::vector<int64_t> ids_of(const Json& json) { return json.get<std::vector<int64_t>>(); }
-
-/// The tiny Llama tokenizer with `legacy` as asked.
-std::unique_ptr<Tokenizer> llama_tokenizer(bool legacy, const TemporaryFolder& folder) {
-  const std::string source = golden_path(kFolder + "llama-tiny/");
-  std::ifstream model(source + "tokenizer.model", std::ios::binary);
-  std::ofstream(folder.path("tokenizer.model"), std::ios::binary) << model.rdbuf();
-  Json config = golden_json(kFolder + "llama-tiny/tokenizer_config.json");
-  config["legacy"] = legacy;
-  std::ofstream(folder.path("tokenizer_config.json")) << config.dump();
-  return load_tokenizer(folder.path(""));
-}
 
 ChatOptions open_prompt() {
   ChatOptions options;
@@ -48,7 +28,7 @@ class VicunaGolden : public ::testing::TestWithParam<bool> {
   std::string setting() const { return GetParam() ? "legacy_true" : "legacy_false"; }
   TemporaryFolder folder_;
   std::unique_ptr<Tokenizer> tokenizer_ = llama_tokenizer(GetParam(), folder_);
-  Json golden_ = golden_json(kFolder + "vicuna_v1_and_plain.json");
+  Json golden_ = golden_json(kConversations + "vicuna_v1_and_plain.json");
 };
 
 INSTANTIATE_TEST_SUITE_P(Legacy, VicunaGolden, ::testing::Bool());
@@ -100,8 +80,8 @@ void check_chatml(const Json& conversations, const Tokenizer& tokenizer) {
 }
 
 TEST(ChatMlGolden, QwenTokenizer) {
-  const Json golden = golden_json(kFolder + "qwen_chatml.json");
-  const auto tokenizer = load_tokenizer(golden_path(kFolder + "qwen-tiny"));
+  const Json golden = golden_json(kConversations + "qwen_chatml.json");
+  const auto tokenizer = load_tokenizer(golden_path(kConversations + "qwen-tiny"));
   check_chatml(golden.at("sets").at("qwen-tiny"), *tokenizer);
   for (const Json& conversation : golden.at("plain_no_bos")) {
     const std::string prompt = chat_prompt(ChatTemplate::kPlain, turns_of(conversation.at("conversations")));
@@ -112,7 +92,8 @@ TEST(ChatMlGolden, QwenTokenizer) {
 TEST(ChatMlGolden, SmolLm2Tokenizer) {
   const std::string path = smollm2_path();
   if (path.empty()) GTEST_SKIP() << "the real model is not installed";
-  check_chatml(golden_json(kFolder + "qwen_chatml.json").at("sets").at("smollm2"), *load_tokenizer(path));
+  check_chatml(golden_json(kConversations + "qwen_chatml.json").at("sets").at("smollm2"),
+               *load_tokenizer(path));
 }
 
 TEST(ChatTemplate, NamesAndMistakes) {

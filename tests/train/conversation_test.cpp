@@ -1,12 +1,11 @@
 // Ids and labels of conversations, equal to tests/golden/vision/conversations.
 #include "ropescope/train/conversation.h"
 
-#include <fstream>
-
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
 
+#include "tests/support/conversations.h"
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
 
@@ -14,24 +13,6 @@ namespace ropescope {
 namespace {
 
 using namespace ropescope::testing;
-
-const std::string kFolder = "vision/conversations/";
-
-std::vector<ChatTurn> turns_of(const Json& json) {
-  std::vector<ChatTurn> turns;
-  for (const Json& turn : json) turns.push_back({turn.at("from") == "human", turn.at("value")});
-  return turns;
-}
-
-std::unique_ptr<Tokenizer> llama_tokenizer(bool legacy, const TemporaryFolder& folder) {
-  const std::string source = golden_path(kFolder + "llama-tiny/");
-  std::ifstream model(source + "tokenizer.model", std::ios::binary);
-  std::ofstream(folder.path("tokenizer.model"), std::ios::binary) << model.rdbuf();
-  Json config = golden_json(kFolder + "llama-tiny/tokenizer_config.json");
-  config["legacy"] = legacy;
-  std::ofstream(folder.path("tokenizer_config.json")) << config.dump();
-  return load_tokenizer(folder.path(""));
-}
 
 ConversationOptions options_of(ChatTemplate chat, LabelRule rule, int64_t max_length = 0) {
   return {chat, rule, max_length};
@@ -47,7 +28,7 @@ class VicunaLabels : public ::testing::TestWithParam<bool> {
   std::string setting() const { return GetParam() ? "legacy_true" : "legacy_false"; }
   TemporaryFolder folder_;
   std::unique_ptr<Tokenizer> tokenizer_ = llama_tokenizer(GetParam(), folder_);
-  Json golden_ = golden_json(kFolder + "vicuna_v1_and_plain.json");
+  Json golden_ = golden_json(kConversations + "vicuna_v1_and_plain.json");
 };
 
 INSTANTIATE_TEST_SUITE_P(Legacy, VicunaLabels, ::testing::Bool());
@@ -85,7 +66,7 @@ TEST_P(VicunaLabels, Plain) {
 TEST(VicunaTruncation, CutsWhatTheBatchWouldCut) {
   const TemporaryFolder folder;
   const auto tokenizer = llama_tokenizer(false, folder);
-  const Json golden = golden_json(kFolder + "vicuna_v1_and_plain.json");
+  const Json golden = golden_json(kConversations + "vicuna_v1_and_plain.json");
   size_t compared = 0;
   for (const Json& truncated : golden.at("truncation_legacy_false")) {
     for (const Json& conversation : golden.at("vicuna_v1").at("legacy_false")) {
@@ -126,8 +107,8 @@ void expect_chatml(const Tokenizer& tokenizer, const Json& conversations) {
 }
 
 TEST(ChatMlLabels, OfTheTinyTokenizer) {
-  const auto tokenizer = load_tokenizer(golden_path(kFolder + "qwen-tiny"));
-  const Json golden = golden_json(kFolder + "qwen_chatml.json");
+  const auto tokenizer = load_tokenizer(golden_path(kConversations + "qwen-tiny"));
+  const Json golden = golden_json(kConversations + "qwen_chatml.json");
   expect_chatml(*tokenizer, golden.at("sets").at("qwen-tiny"));
   for (const Json& conversation : golden.at("plain_no_bos")) {
     expect_labeled(label_conversation(*tokenizer, turns_of(conversation.at("conversations")),
@@ -139,11 +120,12 @@ TEST(ChatMlLabels, OfTheTinyTokenizer) {
 TEST(ChatMlLabels, OfSmolLm2) {
   const std::string path = smollm2_path();
   if (path.empty()) GTEST_SKIP() << "the real model is not installed";
-  expect_chatml(*load_tokenizer(path), golden_json(kFolder + "qwen_chatml.json").at("sets").at("smollm2"));
+  expect_chatml(*load_tokenizer(path),
+                golden_json(kConversations + "qwen_chatml.json").at("sets").at("smollm2"));
 }
 
 TEST(Labels, ATemplateWithoutAnswersIsRefused) {
-  const auto tokenizer = load_tokenizer(golden_path(kFolder + "qwen-tiny"));
+  const auto tokenizer = load_tokenizer(golden_path(kConversations + "qwen-tiny"));
   EXPECT_THROW(
       label_conversation(*tokenizer, {{true, "a"}, {false, "b"}}, options_of(ChatTemplate::kNone, {})),
       UsageError);

@@ -1,6 +1,5 @@
 #include "ropescope/core/file.h"
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -9,10 +8,10 @@
 #include <utility>
 
 #include <boost/iostreams/device/mapped_file.hpp>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/sha256.h"
 
 namespace ropescope {
 
@@ -69,23 +68,13 @@ std::string sha256_of_file(const fs::path& path) {
   size_of_regular_file(path);
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("{}: cannot be read", path.string());
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
-    throw InternalError("SHA-256 is not available in OpenSSL");
-  }
+  Sha256 sha;
   std::string buffer(size_t{1} << 20, '\0');
   while (stream) {
     stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    if (EVP_DigestUpdate(context.get(), buffer.data(), static_cast<size_t>(stream.gcount())) != 1) {
-      throw InternalError("SHA-256 of {} failed", path.string());
-    }
+    sha.add(buffer.data(), static_cast<size_t>(stream.gcount()));
   }
-  std::array<unsigned char, 32> digest{};
-  unsigned int length = 0;
-  EVP_DigestFinal_ex(context.get(), digest.data(), &length);
-  std::string text;
-  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
-  return text;
+  return sha.finish();
 }
 
 AtomicFile::AtomicFile(fs::path target, bool force) : target_(std::move(target)) {

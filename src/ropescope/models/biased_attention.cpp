@@ -24,12 +24,11 @@ constexpr int64_t kQueriesOfBlock = 256;
 
 BiasedAttentionPlan::BiasedAttentionPlan(const PassEncoding& encoding, int64_t tokens, at::ScalarType dtype,
                                          at::Device device)
-    : tokens_(tokens), keys_(encoding.ids.front().size(0)), dtype_(dtype), device_(device) {
-  for (const at::Tensor& ids : encoding.ids) {
-    const bool again = !ids_.empty() && ids.is_same(encoding.ids[ids_.size() - 1]);
-    ids_.push_back(again ? ids_.back() : ids.to(device));
-  }
-  if (encoding.raster.defined()) raster_ = encoding.raster.to(device);
+    : tokens_(tokens),
+      keys_(encoding.ids.front().size(0)),
+      encoding_(encoding.to(device)),
+      dtype_(dtype),
+      device_(device) {
   if (!encoding.slopes.empty())
     slopes_ = at::tensor(encoding.slopes, at::kDouble).view({-1, 1, 1}).to(device);
 }
@@ -37,17 +36,18 @@ BiasedAttentionPlan::BiasedAttentionPlan(const PassEncoding& encoding, int64_t t
 at::Tensor BiasedAttentionPlan::hidden(int64_t layer, const at::Tensor& query_index) const {
   const at::Tensor order = at::arange(keys_, query_index.options());
   at::Tensor later = order.unsqueeze(0).gt(query_index.unsqueeze(1));
-  if (!raster_.defined()) return later;
-  const at::Tensor mine = raster_.index_select(0, query_index).unsqueeze(1);
-  const at::Tensor together = raster_.unsqueeze(0).eq(mine).logical_and(mine.ge(0));
-  const at::Tensor& id = ids(layer);
+  const at::Tensor& raster = encoding_.raster;
+  if (!raster.defined()) return later;
+  const at::Tensor mine = raster.index_select(0, query_index).unsqueeze(1);
+  const at::Tensor together = raster.unsqueeze(0).eq(mine).logical_and(mine.ge(0));
+  const at::Tensor& id = encoding_.ids_of(layer);
   const at::Tensor inner = id.unsqueeze(0).gt(id.index_select(0, query_index).unsqueeze(1));
   return later.logical_and(together.logical_not()).logical_or_(inner.logical_and(together));
 }
 
 at::Tensor BiasedAttentionPlan::bias(int64_t layer, const at::Tensor& query_index) const {
   if (!slopes_.defined()) return {};
-  const at::Tensor& id = ids(layer);
+  const at::Tensor& id = encoding_.ids_of(layer);
   const at::Tensor distance = id.index_select(0, query_index).unsqueeze(1).sub(id.unsqueeze(0)).abs_();
   return distance.unsqueeze(0).mul(slopes_).neg_().to(at::kFloat);
 }

@@ -30,13 +30,10 @@ class BiasedAttentionPlan {
   at::Tensor hidden(int64_t layer, const at::Tensor& query_index) const;
   /// Float32 [H, n, S], or undefined without slopes.
   at::Tensor bias(int64_t layer, const at::Tensor& query_index) const;
-  const at::Tensor& ids(int64_t layer) const {
-    return ids_[ids_.size() == 1 ? 0 : static_cast<size_t>(layer)];
-  }
 
   int64_t tokens_, keys_;
-  std::vector<at::Tensor> ids_;  // float64 [S]
-  at::Tensor raster_, slopes_;
+  PassEncoding encoding_;  // its ids and raster are used
+  at::Tensor slopes_;      // float64 [H, 1, 1], or undefined
   at::ScalarType dtype_;
   at::Device device_;
 };

@@ -56,39 +56,23 @@ struct Pass {
   const ForwardOptions& options;
   const Taps& taps;
   KvCache* cache;
-  std::vector<RotaryTable> rotary, anchored;  // one, or one a layer; anchored may be empty
+  PassEncoding encoding;  // on the device of the weights
   PassAttention attention;
 };
 
-const RotaryTable& of_layer(const std::vector<RotaryTable>& tables, int64_t layer) {
-  return tables[tables.size() == 1 ? 0 : static_cast<size_t>(layer)];
-}
-
-std::vector<RotaryTable> on_device(const std::vector<RotaryTable>& tables, at::Device device) {
-  std::vector<RotaryTable> moved;
-  for (size_t i = 0; i < tables.size(); ++i) {
-    const bool again = i > 0 && tables[i].cos.is_same(tables[i - 1].cos);
-    moved.push_back(again ? moved.back() : tables[i].to(device));
-  }
-  return moved;
-}
-
-PassAttention make_attention(const ForwardInput& input, const at::Tensor& hidden, int64_t past) {
+PassAttention make_attention(const ForwardInput& input, const PassEncoding& encoding,
+                             const at::Tensor& hidden, int64_t past) {
   const int64_t tokens = hidden.size(1);
-  const auto plan = [&](const at::Tensor& mask) {
-    return AttentionPlan(hidden.size(0), tokens, past, mask, input.segment_lengths, hidden.scalar_type(),
-                         hidden.device(), input.blind_query);
-  };
-  if (input.encoding == nullptr) return PassAttention(plan(input.attention_mask));
-  const bool rules = !input.encoding->visual.empty() || !input.encoding->ids.empty();
-  if (!rules) return PassAttention(plan(input.attention_mask));
+  const bool rules = encoding.changes_attention();
   const bool padded = input.attention_mask.defined() && !input.attention_mask.ne(0).all().item<bool>();
-  if (padded || !input.segment_lengths.empty()) {
+  if (rules && (padded || !input.segment_lengths.empty())) {
     throw InputError(
         "forward: expected neither padding nor packed texts under a scheme that changes the attention itself "
         "(dipe, cca, pype, alibi); give texts one by one");
   }
-  return PassAttention(*input.encoding, plan({}), tokens, hidden.scalar_type(), hidden.device());
+  AttentionPlan plain(hidden.size(0), tokens, past, rules ? at::Tensor() : input.attention_mask,
+                      input.segment_lengths, hidden.scalar_type(), hidden.device(), input.blind_query);
+  return PassAttention(encoding, std::move(plain), tokens, hidden.scalar_type(), hidden.device());
 }
 
 // The attention's contribution before the output projection, [B, T, H*D]; undefined when the pass stops here.
@@ -98,13 +82,13 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   at::Tensor q = split_heads(linear(x, weights.q, weights.q_bias), pass.config.num_attention_heads);
   at::Tensor k = split_heads(linear(x, weights.k, weights.k_bias), kv_heads);
   if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
-  const bool shows_anchored = shown && pass.taps.q_anchored && !pass.anchored.empty();
+  const bool shows_anchored = shown && pass.taps.q_anchored && !pass.encoding.anchored.empty();
   if (last && !(shown && pass.taps.qk_rotated) && !shows_anchored) return {};
   at::Tensor q_anchored;
-  if (!pass.anchored.empty()) q_anchored = apply_rotary(q, of_layer(pass.anchored, layer));
+  if (!pass.encoding.anchored.empty()) q_anchored = apply_rotary(q, pass.encoding.anchored_table(layer));
   if (shows_anchored) pass.taps.q_anchored(layer, q_anchored);
-  q = apply_rotary(q, of_layer(pass.rotary, layer));
-  k = apply_rotary(k, of_layer(pass.rotary, layer));
+  q = apply_rotary(q, pass.encoding.table(layer));
+  k = apply_rotary(k, pass.encoding.table(layer));
   if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
   if (last) return {};
   at::Tensor v = split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
@@ -155,8 +139,8 @@ at::Tensor run_checkpointed(const Decoder& decoder, const Pass& of_caller, at::T
   auto kept = std::make_shared<Kept>();
   kept->config = decoder.config;
   kept->layers = decoder.weights.layers;
-  kept->pass.emplace(Pass{kept->config, kept->options, kept->taps, nullptr, of_caller.rotary,
-                          of_caller.anchored, of_caller.attention});
+  kept->pass.emplace(
+      Pass{kept->config, kept->options, kept->taps, nullptr, of_caller.encoding, of_caller.attention});
   for (size_t l = 0; l < kept->layers.size(); ++l) {
     const auto body = [kept, l](const at::Tensor& x) {
       return run_layer(*kept->pass, kept->layers[l], static_cast<int64_t>(l), x);
@@ -217,16 +201,11 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
   check_options(decoder, input, options, taps);
   at::Tensor hidden = embed(decoder, input);
   const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
-  const PassEncoding plain =
-      input.encoding == nullptr ? PassEncoding{{*input.rotary}, {}, {}, {}, {}, {}} : PassEncoding{};
-  const PassEncoding& encoding = input.encoding == nullptr ? plain : *input.encoding;
-  const Pass pass{decoder.config,
-                  options,
-                  taps,
-                  input.cache,
-                  on_device(encoding.rotary, hidden.device()),
-                  on_device(encoding.anchored, hidden.device()),
-                  make_attention(input, hidden, past)};
+  PassEncoding encoding;
+  if (input.encoding == nullptr) encoding.rotary = {*input.rotary};
+  encoding = (input.encoding == nullptr ? encoding : *input.encoding).to(hidden.device());
+  const Pass pass{decoder.config, options,  taps,
+                  input.cache,    encoding, make_attention(input, encoding, hidden, past)};
   if (taps.hidden) taps.hidden(0, hidden);
   if (options.checkpoint_layers && at::GradMode::is_enabled()) {
     return head(decoder, options, run_checkpointed(decoder, pass, hidden));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/zeros.h>
@@ -98,6 +99,47 @@ at::Tensor high_resolution(const at::Tensor& tiles, const AnyresGeometry& geomet
   return mosaic.reshape({-1, size});
 }
 
+int64_t tiles_at_once(const VisionConfig& tower) {
+  constexpr int64_t kLarge = int64_t{577} * 1024,
+                    kMost = 1024;  // numbers of a tile's hidden state: CLIP-L/14
+  return std::clamp(kTilesAtOnce * kLarge / (tower.tokens() * tower.hidden_size), kTilesAtOnce, kMost);
+}
+
+int64_t tiles_of(const AnyresGeometry& geometry) {
+  return 1 + geometry.tiles_cols_rows[0] * geometry.tiles_cols_rows[1];
+}
+
+// Where an extreme shape keeps no row or no column, its tiles show nothing that anything looks at.
+bool sees_tiles(const AnyresGeometry& geometry) {
+  return geometry.feat_H1W1[0] > 0 && geometry.feat_H1W1[1] > 0;
+}
+
+int64_t tiles_seen(const AnyresGeometry& geometry) { return sees_tiles(geometry) ? tiles_of(geometry) : 1; }
+
+void check_image(const Llava& llava, const LlavaImage& image) {
+  const AnyresGeometry& geometry = image.geometry;
+  if (image.pixel_values.dim() != 4 || image.pixel_values.size(0) < tiles_of(geometry)) {
+    throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", geometry.size_wh[0],
+                     geometry.size_wh[1], tiles_of(geometry),
+                     image.pixel_values.dim() == 4 ? image.pixel_values.size(0) : 0);
+  }
+  if (geometry.thumbnail_HW[0] != llava.tower.config.grid()) {
+    throw InputError("vision tower: expected {} patches a side as the tiles have, found {}",
+                     geometry.thumbnail_HW[0], llava.tower.config.grid());
+  }
+}
+
+// Features of an image's tiles [n, g^2, C] -> [geometry.tokens, C].
+at::Tensor assemble(const Llava& llava, const at::Tensor& features, const AnyresGeometry& geometry) {
+  const at::Tensor thumbnail = features[0];
+  if (sees_tiles(geometry)) {
+    const at::Tensor tiles = features.narrow(0, 1, features.size(0) - 1);
+    return at::cat({thumbnail, high_resolution(tiles, geometry, llava.image_newline)}, 0);
+  }
+  if (geometry.feat_H1W1[0] == 0 || !geometry.newline) return thumbnail;
+  return at::cat({thumbnail, llava.image_newline.expand({geometry.feat_H1W1[0], thumbnail.size(1)})}, 0);
+}
+
 }  // namespace
 
 std::vector<TensorSlot> llava_slots(Llava& llava) {
@@ -132,11 +174,18 @@ Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const 
 }
 
 at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values) {
+  const bool learns =
+      at::GradMode::is_enabled() && (pixel_values.requires_grad() || requires_grad(llava.tower.weights));
+  const int64_t at_once = tiles_at_once(llava.tower.config);
   std::vector<at::Tensor> parts;
-  for (int64_t first = 0; first < pixel_values.size(0); first += kTilesAtOnce) {
-    const int64_t count = std::min(kTilesAtOnce, pixel_values.size(0) - first);
-    const at::Tensor features =
-        visual_features(llava.tower, pixel_values.narrow(0, first, count), llava.config.feature_layers);
+  for (int64_t first = 0; first < pixel_values.size(0); first += at_once) {
+    const int64_t count = std::min(at_once, pixel_values.size(0) - first);
+    at::Tensor features;
+    {
+      const at::AutoGradMode mode(learns);
+      features =
+          visual_features(llava.tower, pixel_values.narrow(0, first, count), llava.config.feature_layers);
+    }
     parts.push_back(project(llava.projector, features));
   }
   if (parts.empty()) throw InputError("pixel_values: expected at least one tile, found none");
@@ -144,27 +193,25 @@ at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values) {
 }
 
 at::Tensor image_embeddings(const Llava& llava, const LlavaImage& image) {
-  const AnyresGeometry& geometry = image.geometry;
-  const int64_t tiles = 1 + geometry.tiles_cols_rows[0] * geometry.tiles_cols_rows[1];
-  if (image.pixel_values.dim() != 4 || image.pixel_values.size(0) < tiles) {
-    throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", geometry.size_wh[0],
-                     geometry.size_wh[1], tiles,
-                     image.pixel_values.dim() == 4 ? image.pixel_values.size(0) : 0);
+  return image_embeddings(llava, std::vector<LlavaImage>{image}).front();
+}
+
+std::vector<at::Tensor> image_embeddings(const Llava& llava, const std::vector<LlavaImage>& images) {
+  if (images.empty()) return {};
+  std::vector<at::Tensor> tiles;
+  for (const LlavaImage& image : images) {
+    check_image(llava, image);
+    tiles.push_back(image.pixel_values.narrow(0, 0, tiles_seen(image.geometry)));
   }
-  if (geometry.thumbnail_HW[0] != llava.tower.config.grid()) {
-    throw InputError("vision tower: expected {} patches a side as the tiles have, found {}",
-                     geometry.thumbnail_HW[0], llava.tower.config.grid());
+  const at::Tensor features = encode_tiles(llava, tiles.size() == 1 ? tiles[0] : at::cat(tiles, 0));
+  std::vector<at::Tensor> embeddings;
+  int64_t first = 0;
+  for (const LlavaImage& image : images) {
+    const int64_t count = tiles_seen(image.geometry);
+    embeddings.push_back(assemble(llava, features.narrow(0, first, count), image.geometry));
+    first += count;
   }
-  // Where an extreme shape keeps no column, its tiles show nothing that anything looks at.
-  const bool seen = geometry.feat_H1W1[0] > 0 && geometry.feat_H1W1[1] > 0;
-  const at::Tensor features = encode_tiles(llava, image.pixel_values.narrow(0, 0, seen ? tiles : 1));
-  const at::Tensor thumbnail = features[0];
-  if (seen) {
-    return at::cat(
-        {thumbnail, high_resolution(features.narrow(0, 1, tiles - 1), geometry, llava.image_newline)}, 0);
-  }
-  if (geometry.feat_H1W1[0] == 0 || !geometry.newline) return thumbnail;
-  return at::cat({thumbnail, llava.image_newline.expand({geometry.feat_H1W1[0], thumbnail.size(1)})}, 0);
+  return embeddings;
 }
 
 Segment image_segment(const AnyresGeometry& geometry) {
@@ -189,6 +236,7 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
     if (prompt.image_of[i] != ImagePrompt::kText) ids[i] = 0;
   }
   const at::Tensor text = at::embedding(table, text_ids.to(table.device()));
+  const std::vector<at::Tensor> seen = image_embeddings(llava, images);
   std::vector<at::Tensor> parts;
   const auto total = static_cast<int64_t>(prompt.image_of.size());
   for (int64_t first = 0; first < total;) {
@@ -200,7 +248,7 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
     } else if (image == ImagePrompt::kPadding) {
       parts.push_back(at::zeros({end - first, table.size(1)}, table.options().requires_grad(false)));
     } else {
-      const at::Tensor embeddings = image_embeddings(llava, images.at(static_cast<size_t>(image)));
+      const at::Tensor& embeddings = seen.at(static_cast<size_t>(image));
       if (embeddings.size(0) != end - first) {
         throw InternalError("merge_embeddings: image {} has {} tokens, its place {}", image,
                             embeddings.size(0), end - first);

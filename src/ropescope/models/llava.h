@@ -20,7 +20,8 @@
 
 namespace ropescope {
 
-/// Tiles that go through the tower at once: enough to fill a machine, few enough to need little memory.
+/// Tiles of a large tower that go through it at once: enough to fill a machine, few enough to need little
+/// memory. Of a small tower more go at once.
 inline constexpr int64_t kTilesAtOnce = 8;
 
 struct Projector {
@@ -49,12 +50,15 @@ struct LlavaImage {
   AnyresGeometry geometry;
 };
 
-/// Projected features of tiles [n, 3, S, S], a few tiles at a time: [n, g^2, C]. Differentiable.
+/// Projected features of tiles [n, 3, S, S], a few tiles at a time: [n, g^2, C]. Differentiable; where
+/// nothing of the tower is trained, it leaves no graph behind.
 at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values);
 
 /// The embeddings that stand for an image, [geometry.tokens, C]. Differentiable. Throws InputError if there
 /// are fewer tiles than the geometry has, or the tower's grid is not the geometry's.
 at::Tensor image_embeddings(const Llava& llava, const LlavaImage& image);
+/// The same for many images, whose tiles go through the tower together.
+std::vector<at::Tensor> image_embeddings(const Llava& llava, const std::vector<LlavaImage>& images);
 
 /// The block that an image is in a layout.
 Segment image_segment(const AnyresGeometry& geometry);

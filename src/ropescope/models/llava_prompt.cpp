@@ -39,9 +39,7 @@ class Expansion {
   Expansion(const std::vector<AnyresGeometry>& images, const LlavaConfig& config, int64_t places)
       : images_(images), config_(config), singles_(places == static_cast<int64_t>(images.size())) {}
 
-  bool is_image(int64_t id) const {
-    return id == kImagePlaceholder || (config_.image_token_id && id == *config_.image_token_id);
-  }
+  bool is_image(int64_t id) const { return config_.is_image(id); }
 
   // Images that begin a run of `length` image tokens; returns how many tokens of the run they were.
   int64_t take(int64_t length, int64_t seen, Row& row) {

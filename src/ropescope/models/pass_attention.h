@@ -15,15 +15,11 @@ namespace ropescope {
 
 class PassAttention {
  public:
-  /// Plain causal attention.
-  explicit PassAttention(AttentionPlan plan) : plain_(std::move(plan)) {}
   /// As the encoding says; plain causal where it asks for nothing. The last `tokens` keys are this pass's.
   PassAttention(const PassEncoding& encoding, AttentionPlan plain, int64_t tokens, at::ScalarType dtype,
                 at::Device device);
 
-  bool two_rotations() const { return pair_.has_value(); }
-
-  /// q [B, H, T, D]; q_cross the same under the anchored table where two_rotations(), else undefined; k and v
+  /// q [B, H, T, D]; q_cross the same under the anchored table under DIPE, else undefined; k and v
   /// [B, K, S, D]. Returns [B, T, H*D].
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& q_cross, const at::Tensor& k,
                     const at::Tensor& v) const;

@@ -121,6 +121,21 @@ at::Tensor pool(const VisionTower& tower, const at::Tensor& tokens) {
 
 }  // namespace
 
+bool requires_grad(const VisionWeights& weights) {
+  const auto learns = [](const Affine& map) {
+    return (map.weight.defined() && map.weight.requires_grad()) ||
+           (map.bias.defined() && map.bias.requires_grad());
+  };
+  if (learns(weights.patch) || learns(weights.pre_norm) || weights.position.requires_grad() ||
+      (weights.class_embedding.defined() && weights.class_embedding.requires_grad())) {
+    return true;
+  }
+  return std::any_of(weights.layers.begin(), weights.layers.end(), [&](const VisionLayerWeights& layer) {
+    return learns(layer.norm1) || learns(layer.q) || learns(layer.k) || learns(layer.v) ||
+           learns(layer.out) || learns(layer.norm2) || learns(layer.fc1) || learns(layer.fc2);
+  });
+}
+
 at::Tensor activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
     case Activation::kQuickGelu:

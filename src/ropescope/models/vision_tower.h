@@ -46,6 +46,9 @@ struct VisionWeights {
   VisionHeadWeights head;
 };
 
+/// Whether any of a tower's parameters up to its last layer is trained.
+bool requires_grad(const VisionWeights& weights);
+
 struct VisionTower {
   VisionConfig config;
   VisionWeights weights;

@@ -11,20 +11,44 @@ namespace ropescope {
 
 namespace {
 
+// Every entry through `move`; neighbours that are one tensor are moved once.
+template <typename T, typename Move, typename Same>
+std::vector<T> moved(const std::vector<T>& entries, const Move& move, const Same& same) {
+  std::vector<T> result;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    result.push_back(i > 0 && same(entries[i], entries[i - 1]) ? result.back() : move(entries[i]));
+  }
+  return result;
+}
+
 void check_combination(const Scheme& scheme, const EncodedModel& model) {
-  const bool biased = !scheme.bias_slopes(1).empty();
-  if (int{scheme.anchored()} + int{scheme.rings()} + int{biased} > 1) {
+  if (int{scheme.anchored()} + int{scheme.rings()} + int{scheme.biased()} > 1) {
     throw UsageError(
         "scheme \"{}\": dipe, cca, pype and alibi change the attention itself and exclude each other",
         scheme.text());
   }
-  if (biased && scheme.bias_heads().value_or(model.heads) != model.heads) {
+  if (scheme.biased() && scheme.bias_heads().value_or(model.heads) != model.heads) {
     throw UsageError("scheme \"{}\": heads: expected the model's {} heads, found {}", scheme.text(),
                      model.heads, *scheme.bias_heads());
   }
 }
 
 }  // namespace
+
+PassEncoding PassEncoding::to(at::Device device) const {
+  const auto move_table = [device](const RotaryTable& table) { return table.to(device); };
+  const auto same_table = [](const RotaryTable& a, const RotaryTable& b) { return a.cos.is_same(b.cos); };
+  PassEncoding result;
+  result.rotary = moved(rotary, move_table, same_table);
+  result.anchored = moved(anchored, move_table, same_table);
+  result.visual = visual;
+  if (raster.defined()) result.raster = raster.to(device);
+  result.slopes = slopes;
+  result.ids = moved(
+      ids, [device](const at::Tensor& id) { return id.to(device); },
+      [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
+  return result;
+}
 
 SequenceEncoding::SequenceEncoding(const Scheme& scheme, const Layout& layout, const EncodedModel& model)
     : scheme_(scheme), model_(model) {
@@ -83,7 +107,7 @@ PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
       const at::Tensor anchors = anchors_of(positions, seen).narrow(1, past, tokens);
       result.anchored.push_back(make_rotary_table(anchors.unsqueeze(1), frequencies));
     }
-    if (scheme_.rings() || scheme_.bias_heads() || !scheme_.bias_slopes(model_.heads).empty()) {
+    if (scheme_.rings() || scheme_.biased()) {
       result.ids.push_back(all[0].contiguous());
     }
   }

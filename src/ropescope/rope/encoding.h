@@ -23,11 +23,19 @@ struct PassEncoding {
   std::vector<double> slopes;   ///< ALiBi: [heads]; else empty
   std::vector<at::Tensor> ids;  ///< CCA, PyPE, ALiBi: float64 [S]; else empty
 
-  const RotaryTable& table(int64_t layer) const {
-    return rotary[rotary.size() == 1 ? 0 : static_cast<size_t>(layer)];
-  }
-  const at::Tensor& ids_of(int64_t layer) const {
-    return ids[ids.size() == 1 ? 0 : static_cast<size_t>(layer)];
+  const RotaryTable& table(int64_t layer) const { return of_layer(rotary, layer); }
+  const RotaryTable& anchored_table(int64_t layer) const { return of_layer(anchored, layer); }
+  const at::Tensor& ids_of(int64_t layer) const { return of_layer(ids, layer); }
+
+  /// Whether it asks for more than rotation; neither padding nor packing is possible then.
+  bool changes_attention() const { return !visual.empty() || !ids.empty(); }
+  /// The same on another device; what layers share stays shared.
+  PassEncoding to(at::Device device) const;
+
+ private:
+  template <typename T>
+  static const T& of_layer(const std::vector<T>& entries, int64_t layer) {
+    return entries[entries.size() == 1 ? 0 : static_cast<size_t>(layer)];
   }
 };
 

@@ -84,6 +84,9 @@ class Scheme {
   bool anchored() const { return design_->anchored(); }
   bool aligned() const { return design_->aligned(); }
   std::optional<ResizeRule> alignment() const { return design_->alignment(); }
+  bool biased() const { return !design_->bias_slopes(1).empty(); }
+  /// Whether attention does more than rotate (DIPE, CCA, PyPE, ALiBi).
+  bool changes_attention() const { return anchored() || rings() || biased(); }
   /// ALiBi's slopes for `heads` heads, or for as many as the text names; empty for other schemes.
   std::vector<double> bias_slopes(int64_t heads) const { return design_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const { return design_->bias_heads(); }

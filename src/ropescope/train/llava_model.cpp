@@ -22,8 +22,7 @@ at::Tensor expanded_labels(const LlavaRow& row, const ImagePrompt& prompt, const
   std::vector<int64_t> of_text, all(prompt.image_of.size(), kIgnoredLabel);
   for (size_t i = 0; i < row.text.ids.size(); ++i) {
     const int64_t id = row.text.ids[i];
-    const bool image = id == kImagePlaceholder || (config.image_token_id && id == *config.image_token_id);
-    if (!image) of_text.push_back(row.text.labels[i]);
+    if (!config.is_image(id)) of_text.push_back(row.text.labels[i]);
   }
   size_t next = 0;
   for (size_t t = 0; t < all.size(); ++t) {
@@ -51,12 +50,7 @@ at::Tensor loss_of_row(const Llava& llava, const LlavaRow& row, double scale,
     encoding.rotary = {plain_rotary_table(llava.decoder.config, tokens)};
   }
   input.encoding = &encoding;
-  ForwardOptions pass;
-  pass.logits = ForwardOptions::Logits::kNone;
-  pass.checkpoint_layers = options.checkpoint_layers;
-  const at::Tensor hidden = forward(llava.decoder, input, pass).final_hidden.narrow(1, 0, tokens - 1);
-  return vocabulary_loss(hidden.flatten(0, 1), llava.decoder.weights.lm_head,
-                         shift_labels(labels).targets.flatten(), scale);
+  return decoder_loss(llava.decoder, input, labels, scale, options);
 }
 
 }  // namespace
@@ -89,7 +83,7 @@ Trainer::Micro llava_micro(const Llava& llava, const std::vector<LlavaRow>& rows
     micro.names.push_back(row.name);
     for (size_t i = 0; i < row.text.ids.size(); ++i) {
       const int64_t id = row.text.ids[i];
-      if (id == kImagePlaceholder || id == llava.config.image_token_id) continue;
+      if (llava.config.is_image(id)) continue;
       micro.tokens += 1;
       micro.targets += i > 0 && row.text.labels[i] != kIgnoredLabel ? 1 : 0;
     }

@@ -27,17 +27,6 @@ PassEncoding text_encoding(const Decoder& decoder, const Scheme& scheme, int64_t
   return SequenceEncoding(scheme, Layout{"text", {text}}, encoded_model(decoder.config)).pass(0, tokens);
 }
 
-at::Tensor loss_of(const Decoder& decoder, ForwardInput& input, const at::Tensor& labels, double scale,
-                   const ModelLossOptions& options) {
-  ForwardOptions pass;
-  pass.logits = ForwardOptions::Logits::kNone;
-  pass.checkpoint_layers = options.checkpoint_layers;
-  const int64_t predictions = labels.size(1) - 1;
-  const at::Tensor hidden = forward(decoder, input, pass).final_hidden.narrow(1, 0, predictions);
-  return vocabulary_loss(hidden.flatten(0, 1), decoder.weights.lm_head,
-                         shift_labels(labels).targets.flatten(), scale);
-}
-
 /// One row without its padding.
 at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row) {
   const int64_t length = batch.attention_mask.defined()
@@ -56,7 +45,7 @@ at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double sc
     if (labels.size(1) < 2 || shift_labels(labels).count == 0) continue;
     const PassEncoding pass = text_encoding(decoder, *options.scheme, labels.size(1));
     input.encoding = &pass;
-    const at::Tensor loss = loss_of(decoder, input, labels, scale, options);
+    const at::Tensor loss = decoder_loss(decoder, input, labels, scale, options);
     sum = sum.defined() ? sum + loss : loss;
   }
   return sum;
@@ -97,6 +86,17 @@ std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::s
   return parameters;
 }
 
+at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const at::Tensor& labels,
+                        double scale, const ModelLossOptions& options) {
+  ForwardOptions pass;
+  pass.logits = ForwardOptions::Logits::kNone;
+  pass.checkpoint_layers = options.checkpoint_layers;
+  const int64_t predictions = labels.size(1) - 1;
+  const at::Tensor hidden = forward(decoder, input, pass).final_hidden.narrow(1, 0, predictions);
+  return vocabulary_loss(hidden.flatten(0, 1), decoder.weights.lm_head,
+                         shift_labels(labels).targets.flatten(), scale);
+}
+
 at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scale,
                      const ModelLossOptions& options) {
   const int64_t tokens = batch.input_ids.size(1);
@@ -106,13 +106,13 @@ at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scal
   if (!options.scheme) {
     const RotaryTable rotary = plain_rotary_table(decoder.config, tokens);
     input.rotary = &rotary;
-    return loss_of(decoder, input, batch.labels, scale, options);
+    return decoder_loss(decoder, input, batch.labels, scale, options);
   }
   const PassEncoding pass = text_encoding(decoder, *options.scheme, tokens);
-  const bool rules = !pass.visual.empty() || !pass.ids.empty();
-  if (rules && input.attention_mask.defined()) return loss_by_row(decoder, batch, scale, options);
+  if (pass.changes_attention() && input.attention_mask.defined())
+    return loss_by_row(decoder, batch, scale, options);
   input.encoding = &pass;
-  return loss_of(decoder, input, batch.labels, scale, options);
+  return decoder_loss(decoder, input, batch.labels, scale, options);
 }
 
 Trainer::Micro text_micro(const Decoder& decoder, const TextBatch& batch, const ModelLossOptions& options) {

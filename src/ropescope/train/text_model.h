@@ -37,6 +37,10 @@ struct ModelLossOptions {
 std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
                                       const std::vector<std::string>& frozen);
 
+/// The sum over the targets of labels [B, T] of the negative log-likelihood after `input`, times `scale`.
+at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const at::Tensor& labels,
+                        double scale, const ModelLossOptions& options);
+
 /// The sum over the batch's targets of the negative log-likelihood, times `scale`. Under schemes that change
 /// the attention itself (DIPE, CCA, PyPE, ALiBi), which take no padding, rows go through one by one.
 at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scale,

@@ -1,17 +1,15 @@
 #include "ropescope/train/text_rows.h"
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <sstream>
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/sha256.h"
 
 namespace ropescope {
 
@@ -133,25 +131,14 @@ std::vector<TextRow> read_text_rows(const fs::path& path, const Tokenizer& token
 }
 
 std::string fingerprint(const std::vector<TextRow>& rows) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
-    throw InternalError("SHA-256 is not available in OpenSSL");
-  }
-  const auto add = [&](const void* data, size_t bytes) {
-    if (EVP_DigestUpdate(context.get(), data, bytes) != 1) throw InternalError("SHA-256 failed");
-  };
+  Sha256 sha;
   for (const TextRow& row : rows) {
     const uint64_t size = row.text.ids.size();
-    add(&size, sizeof size);
-    add(row.text.ids.data(), size * sizeof(int64_t));
-    add(row.text.labels.data(), size * sizeof(int64_t));
+    sha.add(&size, sizeof size);
+    sha.add(row.text.ids.data(), size * sizeof(int64_t));
+    sha.add(row.text.labels.data(), size * sizeof(int64_t));
   }
-  std::array<unsigned char, 32> digest{};
-  unsigned int length = 0;
-  EVP_DigestFinal_ex(context.get(), digest.data(), &length);
-  std::string text;
-  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
-  return text;
+  return sha.finish();
 }
 
 TextBatch batch_rows(const std::vector<TextRow>& rows, const std::vector<int64_t>& chosen, int64_t pad_id) {

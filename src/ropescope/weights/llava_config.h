@@ -33,6 +33,9 @@ struct LlavaConfig {
   std::optional<int64_t> image_token_id;  ///< llava-hf: the id that stands for image tokens
   std::string tower_name;                 ///< original: `mm_vision_tower`
 
+  /// Whether a token id stands for an image in either form.
+  bool is_image(int64_t id) const { return id == kImagePlaceholder || id == image_token_id; }
+
   /// Channels of a visual feature before the projector.
   int64_t feature_size() const { return tower.hidden_size * static_cast<int64_t>(feature_layers.size()); }
 };

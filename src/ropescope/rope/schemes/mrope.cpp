@@ -37,16 +37,45 @@ std::shared_ptr<const PositionDesign> make_mrope_design(const Parameters& parame
   return std::make_shared<MropeDesign>(parameters, temporal_stride);
 }
 
-extern const SchemeDefinition kMrope = {
-    "mrope",
-    "frame, row and column each have their own ids, in three consecutive groups of channels",
-    "Qwen2-VL, arXiv 2409.12191",
-    spatial_parameters("2", {{"spatial_reset", "false", "rows and columns start at 0 in every block"}}),
-    chunked_allocation,
+namespace {
+
+// The schemes differ in the stride of frames and in who follows which axis.
+SchemeDefinition mrope_family(const char* name, const char* summary, const char* source, const char* stride,
+                              std::string (*allocation)(const Parameters&),
+                              decltype(SchemeDefinition::make) make) {
+  return {
+      name,
+      summary,
+      source,
+      spatial_parameters(stride, {{"spatial_reset", "false", "rows and columns start at 0 in every block"}}),
+      allocation,
+      make,
+      "",
+      {}};
+}
+
+std::shared_ptr<const PositionDesign> make_stride_1(const Parameters& parameters,
+                                                    std::shared_ptr<const PositionDesign>) {
+  return make_mrope_design(parameters, 1.0);
+}
+
+}  // namespace
+
+extern const SchemeDefinition kMrope = mrope_family(
+    "mrope", "frame, row and column each have their own ids, in three consecutive groups of channels",
+    "Qwen2-VL, arXiv 2409.12191", "2", chunked_allocation,
     [](const Parameters& parameters, std::shared_ptr<const PositionDesign>) {
       return make_mrope_design(parameters, 2.0);
-    },
-    "",
-    {}};
+    });
+
+extern const SchemeDefinition kMropeInterleave =
+    mrope_family("mrope-interleave", "M-RoPE's ids with t, h, w channels interleaved over the whole spectrum",
+                 "Revisiting Multimodal Positional Encoding, arXiv 2510.23095", "1", interleaved_allocation,
+                 make_stride_1);
+
+extern const SchemeDefinition kMhrope = mrope_family(
+    "mhrope", "M-RoPE's ids with whole key/value heads following t, h or w",
+    "Revisiting Multimodal Positional Encoding, arXiv 2510.23095", "1",
+    [](const Parameters&) { return std::string("heads"); }, make_stride_1);
 
 }  // namespace ropescope
