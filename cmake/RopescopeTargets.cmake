@@ -58,9 +58,11 @@ function(rs_add_library folder)
   rs_precompile(ropescope_${folder} ropescope_core)
 endfunction()
 
-# rs_add_tests(<folder> DEPENDS ... [LABELS ...]): one GoogleTest executable from tests/<folder>/*_test.cpp.
+# rs_add_tests(<folder> DEPENDS ... [SHARDS n]): one GoogleTest executable from tests/<folder>/*_test.cpp.
+# Loading LibTorch takes longer than most tests do, so tests share a process: n processes a folder, which ctest runs side by
+# side. `test_<folder> --gtest_filter=...` runs some of them.
 function(rs_add_tests folder)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS" "DEPENDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp")
   if(NOT sources)
     return()
@@ -70,9 +72,21 @@ function(rs_add_tests folder)
   # The code under test is optimised, the tests need not be: it halves their compile time.
   target_compile_options(test_${folder} PRIVATE -O0)
   rs_precompile(test_${folder} test_core <gtest/gtest.h>)
-  gtest_discover_tests(
-    test_${folder}
-    TEST_PREFIX "${folder}/"
-    DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS "${folder};${ARG_LABELS}" TIMEOUT 600)
+  rs_run_tests(test_${folder} ${folder} ${ARG_SHARDS})
+endfunction()
+
+# rs_run_tests(<target> <label> [n]): the tests of a GoogleTest executable, in n processes.
+function(rs_run_tests target label)
+  set(shards 2)
+  if(ARGC GREATER 2)
+    set(shards ${ARGV2})
+  endif()
+  math(EXPR last "${shards} - 1")
+  foreach(shard RANGE ${last})
+    math(EXPR number "${shard} + 1")
+    add_test(NAME ${label}/${number}-of-${shards} COMMAND ${target})
+    set_tests_properties(
+      ${label}/${number}-of-${shards}
+      PROPERTIES ENVIRONMENT "GTEST_BRIEF=1;GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}" LABELS ${label} TIMEOUT 1200)
+  endforeach()
 endfunction()
