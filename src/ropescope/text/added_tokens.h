@@ -38,6 +38,22 @@ class AddedTokenMatcher {
   /// special token that is found stays text.
   void split(std::string_view text, bool specials_as_text, std::vector<TextPart>& parts) const;
 
+  /// Appends the ids of the tokens that are found, and has plain(text, begin) append those of the text
+  /// between them, which starts at byte `begin`. `parts` is working memory.
+  template <class Plain>
+  void encode(std::string_view text, bool specials_as_text, std::vector<TextPart>& parts,
+              std::vector<int32_t>& ids, const Plain& plain) const {
+    parts.clear();
+    split(text, specials_as_text, parts);
+    for (const TextPart& part : parts) {
+      if (part.token >= 0) {
+        ids.push_back(static_cast<int32_t>(part.token));
+      } else {
+        plain(text.substr(part.begin, part.end - part.begin), part.begin);
+      }
+    }
+  }
+
  private:
   struct Node {
     int32_t first_child = -1;

@@ -133,15 +133,8 @@ void ByteLevelTokenizer::encode_plain(std::string_view text, bool specials_as_te
     encode_words(normal, scratch);
     return;
   }
-  scratch.inner_parts.clear();
-  normal_matcher_.split(normal, specials_as_text, scratch.inner_parts);
-  for (const TextPart& part : scratch.inner_parts) {
-    if (part.token >= 0) {
-      scratch.ids.push_back(static_cast<int32_t>(part.token));
-    } else {
-      encode_words(normal.substr(part.begin, part.end - part.begin), scratch);
-    }
-  }
+  normal_matcher_.encode(normal, specials_as_text, scratch.inner_parts, scratch.ids,
+                         [&](std::string_view part, size_t) { encode_words(part, scratch); });
 }
 
 std::vector<int64_t> ByteLevelTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -150,15 +143,9 @@ std::vector<int64_t> ByteLevelTokenizer::encode(std::string_view text, const Enc
   auto loan = pool_.borrow();
   EncodeScratch& scratch = *loan;
   scratch.ids.clear();
-  scratch.parts.clear();
-  raw_matcher_.split(text, options.specials_as_text, scratch.parts);
-  for (const TextPart& part : scratch.parts) {
-    if (part.token >= 0) {
-      scratch.ids.push_back(static_cast<int32_t>(part.token));
-    } else {
-      encode_plain(text.substr(part.begin, part.end - part.begin), options.specials_as_text, scratch);
-    }
-  }
+  raw_matcher_.encode(
+      text, options.specials_as_text, scratch.parts, scratch.ids,
+      [&](std::string_view part, size_t) { encode_plain(part, options.specials_as_text, scratch); });
   return surround(scratch.ids, special_, options.add_special);
 }
 

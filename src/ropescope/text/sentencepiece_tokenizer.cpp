@@ -200,15 +200,9 @@ std::vector<int64_t> SentencePieceTokenizer::encode(std::string_view text,
   auto loan = pool_.borrow();
   EncodeScratch& scratch = *loan;
   scratch.ids.clear();
-  scratch.parts.clear();
-  matcher_.split(text, options.specials_as_text, scratch.parts);
-  for (const TextPart& part : scratch.parts) {
-    if (part.token >= 0) {
-      scratch.ids.push_back(static_cast<int32_t>(part.token));
-    } else {
-      encode_part(text.substr(part.begin, part.end - part.begin), legacy_ || part.begin == 0, scratch);
-    }
-  }
+  matcher_.encode(
+      text, options.specials_as_text, scratch.parts, scratch.ids,
+      [&](std::string_view part, size_t begin) { encode_part(part, legacy_ || begin == 0, scratch); });
   return surround(scratch.ids, special_, options.add_special);
 }
 
