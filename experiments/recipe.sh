@@ -1,0 +1,118 @@
+# What the papers' training recipes share; sourced, not run. A recipe sets `script`, `decoder`, `tower`, `template`,
+# `max_length`, `schemes` (what its table compares) and calls `recipe "$@"`.
+#
+#   --models DIR       folder of the downloaded models            [models]
+#   --data DIR         folder of the downloaded training data     [data/llava]
+#   --output DIR       runs, one folder a scheme and stage        [results/<experiment>/<recipe>]
+#   --scheme S         only this one of the recipe's schemes; may be given again
+#   --stage S          pretrain, finetune or all                  [all]
+#   --processes N      processes on this machine, one a GPU       [8]
+#   --device D         cuda or cpu                                [cuda]
+#   --dry-run          check every input, print what is missing, the plan, steps, tokens, memory and time
+#   -- FLAGS           more flags for every `ropescope train`
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+experiment=$(basename "$(cd "$(dirname "$script")" && pwd)")
+name=$(basename "$script" .sh)
+
+# need <path> <where it is published>: notes what is missing.
+need() {
+  if [ -e "$1" ]; then
+    echo "  there    $1"
+  else
+    echo "  MISSING  $1   from $2"
+    missing=$((missing + 1))
+  fi
+}
+
+# Batches are the papers' (rows of a step = 8 processes x batch-size x accumulation) at any number of processes.
+accumulation_of() {
+  local rows=$1 per=$2
+  if [ $((rows % (per * processes))) -ne 0 ]; then
+    echo "$name: $rows rows a step cannot be shared by $processes processes of $per rows: try --processes 1, 2, 4 or 8" >&2
+    exit 2
+  fi
+  echo $((rows / (per * processes)))
+}
+
+launch() {
+  if [ "$processes" = 1 ]; then
+    "$@"
+  else
+    torchrun --nproc-per-node "$processes" --no-python "$@"
+  fi
+}
+
+# stage <name> <model> <data> <scheme> <output> [flags...]
+stage() {
+  local which=$1 from=$2 rows=$3 scheme=$4 to=$5
+  shift 5
+  echo "== $name, $scheme, $which"
+  local flags=(--config "$root/experiments/$experiment/$which.cfg" --stage "$which" --model "$from" --data "$rows"
+    --image-folder "$data/images" --scheme "$scheme" --max-length "$max_length" --device "$device" --output "$to"
+    --resume auto "$@")
+  if [ -n "$dry" ]; then
+    "$ropescope" train "${flags[@]}" --dry-run
+  else
+    launch "$ropescope" train "${flags[@]}"
+  fi
+}
+
+recipe() {
+  models=$root/models data=$root/data/llava output=$root/results/$experiment/$name only=() which=all processes=8
+  device=cuda dry='' more=() missing=0
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --models) models=${2:?--models needs a value} && shift 2 ;;
+      --data) data=${2:?--data needs a value} && shift 2 ;;
+      --output) output=${2:?--output needs a value} && shift 2 ;;
+      --scheme) only+=("${2:?--scheme needs a value}") && shift 2 ;;
+      --stage) which=${2:?--stage needs a value} && shift 2 ;;
+      --processes) processes=${2:?--processes needs a value} && shift 2 ;;
+      --device) device=${2:?--device needs a value} && shift 2 ;;
+      --dry-run) dry=1 && shift ;;
+      --) shift && more=("$@") && break ;;
+      --help)
+        sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script"
+        sed -n '4,/^$/{/^#/s/^# \{0,1\}//p}' "$root/experiments/recipe.sh"
+        exit 0
+        ;;
+      *) echo "$name.sh: unknown flag \"$1\" (--help lists them)" >&2 && exit 2 ;;
+    esac
+  done
+  case $which in pretrain | finetune | all) ;; *) echo "$name.sh: --stage: expected pretrain, finetune or all, found \"$which\"" >&2 && exit 2 ;; esac
+  [ ${#only[@]} -gt 0 ] && schemes=("${only[@]}")
+  ropescope=${ROPESCOPE:-$root/build/ropescope}
+  echo "Inputs of $experiment/$name:"
+  need "$ropescope" "cmake/bootstrap.sh --cuda"
+  need "$models/$(basename "$decoder")/config.json" "https://huggingface.co/$decoder"
+  need "$models/$(basename "$tower")/config.json" "https://huggingface.co/$tower"
+  need "$data/blip_laion_cc_sbu_558k.json" "https://huggingface.co/datasets/liuhaotian/LLaVA-Pretrain (images.zip goes to $data/images)"
+  need "$data/$finetune_data" "$finetune_from"
+  need "$data/images" "the archives that the two data sets name"
+  if [ "$missing" -gt 0 ]; then
+    echo "$name: $missing inputs are missing; data/README.md says how to get them" >&2
+    exit 3
+  fi
+  local start=$output/start
+  [ -e "$start/config.json" ] ||
+    "$ropescope" assemble --decoder "$models/$(basename "$decoder")" --tower "$models/$(basename "$tower")" --output "$start"
+  local scheme folder last
+  for scheme in "${schemes[@]}"; do
+    folder=$output/$(echo "$scheme" | tr -c 'a-zA-Z0-9.\n-' '_')
+    mkdir -p "$folder"
+    if [ "$which" != finetune ]; then
+      stage pretrain "$start" "$data/blip_laion_cc_sbu_558k.json" "$scheme" "$folder/pretrain" --template plain \
+        --accumulation "$(accumulation_of "$pretrain_rows" "$rows_at_once")" --batch-size "$rows_at_once" ${more[@]+"${more[@]}"}
+    fi
+    if [ "$which" != pretrain ]; then
+      last=$(ls -d "$folder"/pretrain/checkpoints/step-* 2>/dev/null | sort -V | tail -1)
+      if [ -z "$last" ]; then
+        [ -n "$dry" ] || { echo "$name: $folder/pretrain has no checkpoint; run --stage pretrain first" >&2 && exit 3; }
+        last=$start  # the plan is the same
+      fi
+      stage finetune "$last" "$data/$finetune_data" "$scheme" "$folder/finetune" --template "$template" \
+        --accumulation "$(accumulation_of "$finetune_rows" "$rows_at_once")" --batch-size "$rows_at_once" ${more[@]+"${more[@]}"}
+    fi
+  done
+}
