@@ -13,6 +13,7 @@ extern const Command kPositions;
 extern const Command kPreprocess;
 extern const Command kPrior;
 extern const Command kSample;
+extern const Command kScore;
 extern const Command kSimulate;
 extern const Command kTokenize;
 extern const Command kTrace;
@@ -32,6 +33,7 @@ const std::vector<Command>& commands() {
       kPositions,
       kPreprocess,
       kTrain,
+      kScore,
       kCompare,
       kPlot,
   };

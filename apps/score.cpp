@@ -1,0 +1,139 @@
+// ropescope score: reads answers as a benchmark's harness does, and aggregates them.
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
+#include "ropescope/eval/benchmark.h"
+#include "ropescope/eval/mmbench_file.h"
+#include "ropescope/text/utf8.h"
+
+#include "command.h"
+#include "evaluation_flags.h"
+
+namespace ropescope::app {
+
+namespace {
+
+std::vector<po::options_description> options() {
+  po::options_description input("Input", 110, 55);
+  input.add_options()  //
+      ("items", po::value<std::string>(),
+       "one JSON object a line: {\"doc\": the record's columns, \"output\": the model's answer}")  //
+      ("data", po::value<std::string>(), "with --check: a benchmark file (mmbench: .tsv)")         //
+      ("check", po::bool_switch(),
+       "only read the file of --data: what is accepted, what is rejected and why");
+  return {input, scoring_options()};
+}
+
+void print_line(const Json& object) {
+  const std::string line = object.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stdout);
+}
+
+Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval::Tally& tally,
+                const std::string& line, const std::string& where) {
+  const Json object = parse_json(is_valid_utf8(line) ? line : replace_broken_utf8(line), where);
+  if (!object.is_object() || !object.contains("doc") || !object["doc"].is_object()) {
+    throw InputError("expected an object with \"doc\" and \"output\"");
+  }
+  const Json& doc = object["doc"];
+  const std::string output = json_string(object, "output", "item");
+  Json result = {{"prompt", benchmark.prompt(doc, rules)}};
+  const eval::Reading reading = benchmark.read(doc, output, rules);
+  result["extracted"] = reading.extracted;
+  if (reading.processed) result["processed"] = *reading.processed;
+  result["score"] = reading.score;
+  tally.add(doc, reading);
+  return result;
+}
+
+int score_items(const eval::Benchmark& benchmark, const eval::Rules& rules, const std::string& path,
+                bool json) {
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) throw InputError("--items {}: cannot be read", path);
+  const auto tally = benchmark.tally(rules);
+  int64_t scored = 0, rejected = 0;
+  size_t number = 0;
+  for (std::string line; std::getline(stream, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = fmt::format("{}:{}", path, number);
+    Json result;
+    try {
+      result = score_line(benchmark, rules, *tally, line, where);
+      ++scored;
+    } catch (const InputError& error) {
+      // A broken record costs itself only; the others count without it.
+      log_warning("{}: {}", where, error.what());
+      result = {{"error", error.what()}};
+      ++rejected;
+    }
+    if (json) print_line(result);
+  }
+  if (stream.bad()) throw InputError("--items {}: reading failed after line {}", path, number);
+  Json summary = {{"aggregates", tally->aggregates()}};
+  if (rejected > 0) summary["rejected"] = rejected;
+  if (json) {
+    print_line(summary);
+  } else {
+    fmt::print("{} items, profile {}, policy {}\n{}\n", scored, eval::profile_name(rules.profile),
+               eval::policy_name(rules.policy), summary["aggregates"].dump(2));
+  }
+  if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
+  if (rejected == 0) return 0;
+  throw InputError("--items {}: {} of {} records could not be scored", path, rejected, scored + rejected);
+}
+
+int check_file(const std::string& path, bool json) {
+  eval::MmbenchCheck check = eval::check_mmbench_file(path);
+  if (json) {
+    Json rejected = Json::array();
+    for (const auto& record : check.rejected) {
+      rejected.push_back({{"record", record.record}, {"error", record.error}});
+    }
+    Json report = {{"items", std::move(check.items)},
+                   {"rejected", std::move(rejected)},
+                   {"n_circular_groups", check.circular_groups}};
+    if (!check.file_error.empty()) report["file_error"] = check.file_error;
+    if (!check.missing_column.empty()) report["column"] = check.missing_column;
+    print_line(report);
+  } else {
+    fmt::print("{} records accepted, {} rejected, {} questions\n", check.items.size(), check.rejected.size(),
+               check.circular_groups);
+    for (const auto& record : check.rejected) fmt::print("record {}: {}\n", record.record, record.error);
+  }
+  if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
+  if (check.file_error == "missing_column") {
+    throw InputError("{}: the header has no column \"{}\"", path, check.missing_column);
+  }
+  if (check.file_error == "unclosed_quote") {
+    throw InputError("{}: a quote is not closed before the end of the file", path);
+  }
+  return 0;
+}
+
+int run(const Arguments& arguments) {
+  const CommonSettings settings = common_settings(arguments);
+  const eval::Benchmark& benchmark = eval::find_benchmark(required_text(arguments, "benchmark"));
+  const eval::Rules rules = scoring_rules(arguments);
+  if (settings.csv) throw UsageError("--csv: score prints text or --json");
+  if (arguments.flag("check")) {
+    if (benchmark.name != "mmbench") throw UsageError("--check: expected --benchmark mmbench");
+    return check_file(required_text(arguments, "data"), settings.json);
+  }
+  if (arguments.values.count("data") > 0) throw UsageError("--data: expected --check with it");
+  return score_items(benchmark, rules, required_text(arguments, "items"), settings.json);
+}
+
+}  // namespace
+
+extern const Command kScore;
+const Command kScore{"score", "Reads a benchmark's answers as its harness does and scores them.",
+                     "ropescope score --benchmark mmbench --items answers.jsonl --json", options, run};
+
+}  // namespace ropescope::app

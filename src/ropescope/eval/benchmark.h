@@ -1,0 +1,77 @@
+// A benchmark: how its questions are put, how answers are read and scored, and how scores become the figure
+// of a table. One file of benchmarks/ each, one line of benchmarks/registry.cpp.
+//
+// A `doc` is a record of the benchmark's data with the data's own column names (docs/evaluation.md lists
+// them). Sources: lmms-eval of May 2025 (0.3.0; profile `paper`) and 0.7.2 (profile `current`), MM-NIAH's
+// scripts.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ropescope/core/json.h"
+
+namespace ropescope::eval {
+
+/// Scoring code changed after ID-Align appeared: `paper` is the state that it was scored with.
+enum class Profile { kPaper, kCurrent };
+/// MMBench answers in which no rule finds a letter: wrong, or read by one more rule.
+enum class Policy { kExact, kStatic };
+
+struct Rules {
+  Profile profile = Profile::kPaper;
+  Policy policy = Policy::kExact;
+  bool ocr_tokens = false;  ///< TextVQA: give the data's OCR tokens in the prompt
+};
+
+/// "paper" or "current"; "exact" or "static". Throw UsageError.
+Profile parse_profile(const std::string& text);
+Policy parse_policy(const std::string& text);
+std::string profile_name(Profile profile);
+std::string policy_name(Policy policy);
+
+/// What was read from one answer.
+struct Reading {
+  /// A letter, a word or a box; null where no answer was found, or where the benchmark compares the output as
+  /// it is.
+  Json extracted;
+  /// The output as it was compared, for the VQA metrics.
+  std::optional<std::string> processed;
+  double score = 0;  ///< 0..1
+};
+
+/// Collects readings in any order; memory grows with the number of groups, not of items, wherever the metric
+/// allows it.
+class Tally {
+ public:
+  virtual ~Tally() = default;
+  virtual void add(const Json& doc, const Reading& reading) = 0;
+  /// Fractions unless the benchmark prints otherwise (MME: points). Throws InputError if items that belong
+  /// together are missing.
+  virtual Json aggregates() const = 0;
+};
+
+struct Benchmark {
+  std::string name;     ///< as in --benchmark; never renamed
+  std::string summary;  ///< one sentence
+  std::string data;     ///< the published data set and its split
+  std::vector<std::string> columns;
+  int64_t max_new_tokens = 16;
+  /// Place of the table's figure in the aggregates, and what turns it into percent.
+  Json::json_pointer headline;
+  double headline_scale = 100;
+  /// The text for the model, without image marks in front and without the conversation template; null if the
+  /// doc has no question. Throws InputError naming a missing or wrong column.
+  Json (*prompt)(const Json& doc, const Rules& rules);
+  /// Reads the raw output of the model.
+  Reading (*read)(const Json& doc, const std::string& output, const Rules& rules);
+  std::unique_ptr<Tally> (*tally)(const Rules& rules);
+};
+
+const std::vector<Benchmark>& benchmarks();
+/// Throws UsageError with the nearest name.
+const Benchmark& find_benchmark(const std::string& name);
+
+}  // namespace ropescope::eval

@@ -1,0 +1,43 @@
+#include "ropescope/eval/benchmarks/registry.h"
+
+namespace ropescope::eval {
+
+namespace {
+
+Json prompt(const Json& doc, const Rules&) {
+  return to_utf8(doc_text(doc, "question") + U"\n" + option_lines(lettered(doc_list(doc, "options"))) +
+                 U"\n" + Text(kLetterRequest));
+}
+
+/// ^\s*([A-Z])\. becomes its letter; everything else stays.
+Text filtered(const Text& output) {
+  size_t at = 0;
+  while (at < output.size() && is_space(output[at])) ++at;
+  const bool letter =
+      at + 1 < output.size() && output[at] >= U'A' && output[at] <= U'Z' && output[at + 1] == U'.';
+  return letter ? Text{output[at]} : output;
+}
+
+Reading read(const Json& doc, const std::string& output, const Rules&) {
+  // (the filter sees the raw output)
+  const Text text(strip(filtered(from_utf8(output))));
+  const char32_t letter = letter_of(doc_integer(doc, "answer"), doc_list(doc, "options").size(), "answer");
+  return {to_utf8(text), std::nullopt, exact_match(text, Text{letter}) ? 1.0 : 0.0};
+}
+
+}  // namespace
+
+Benchmark ai2d() {
+  return {"ai2d",
+          "Diagrams of school science, multiple choice.",
+          "AI2D, test split: 3088 questions",
+          {"question", "options", "answer", "image"},
+          16,
+          Json::json_pointer("/exact_match"),
+          100,
+          prompt,
+          read,
+          exact_match_tally};
+}
+
+}  // namespace ropescope::eval

@@ -1,0 +1,34 @@
+#include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/edit_distance.h"
+
+namespace ropescope::eval {
+
+namespace {
+
+Json prompt(const Json& doc, const Rules&) {
+  return to_utf8(doc_text(doc, "question") + U"\n" + Text(kShortAnswerRequest));
+}
+
+Reading read(const Json& doc, const std::string& output, const Rules&) {
+  return {nullptr, std::nullopt, anls(strip(from_utf8(output)), doc_list(doc, "answers"))};
+}
+
+std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MeanTally>("anls"); }
+
+}  // namespace
+
+Benchmark docvqa() {
+  return {
+      "docvqa",
+      "Scanned documents; answers are compared by edit distance (ANLS). InfographicVQA has the same form.",
+      "DocVQA, validation split (docvqa_val): 5349 questions",
+      {"questionId", "question", "answers", "image"},
+      32,
+      Json::json_pointer("/anls"),
+      100,
+      prompt,
+      read,
+      tally};
+}
+
+}  // namespace ropescope::eval

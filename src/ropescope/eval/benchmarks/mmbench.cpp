@@ -1,0 +1,103 @@
+#include <cmath>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/circular_groups.h"
+
+namespace ropescope::eval {
+
+namespace {
+
+constexpr const char* kOptionColumns[] = {"A", "B", "C", "D", "E"};
+
+Json prompt(const Json& doc, const Rules&) {
+  Text text;
+  if (const auto hint = doc_cell(doc, "hint")) text = *hint + U" ";
+  text += doc_text(doc, "question") + U" There are several options:";
+  for (const char* column : kOptionColumns) {
+    if (const auto option = doc_cell(doc, column)) text += U"\n" + from_utf8(column) + U". " + *option;
+  }
+  return to_utf8(text + U"\n\n" + Text(kLetterRequest));
+}
+
+Reading read(const Json& doc, const std::string& output, const Rules& rules) {
+  const Text text(strip(from_utf8(output)));
+  std::optional<char32_t> letter = mmbench_option_rule(text);
+  if (!letter) {
+    std::vector<Option> options;
+    for (const char32_t c : TextView(U"ABCD")) {
+      // An absent option is the text "nan" in this data and takes part: "banana" names it too.
+      options.push_back({c, doc_cell(doc, to_utf8(Text{c}).c_str()).value_or(U"nan")});
+    }
+    letter = mmbench_text_rule(text, options);
+  }
+  if (!letter && rules.policy == Policy::kStatic) letter = extract_choice(text, U"ABCD");
+  const bool right = letter && Text{*letter} == doc_text(doc, "answer");
+  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0};
+}
+
+std::string short_name(const std::string& l2_category) {
+  static const std::map<std::string, std::string> names = {
+      {"coarse_perception", "CP"},
+      {"finegrained_perception (instance-level)", "FP-S"},
+      {"finegrained_perception (cross-instance)", "FP-C"},
+      {"attribute_reasoning", "AR"},
+      {"relation_reasoning", "RR"},
+      {"logic_reasoning", "LR"},
+  };
+  const auto found = names.find(l2_category);
+  return found == names.end() ? l2_category : found->second;
+}
+
+class MmbenchTally : public Tally {
+ public:
+  void add(const Json& doc, const Reading& reading) override {
+    const int64_t index = doc_integer(doc, "index");
+    if (index < 0) throw InputError("doc: \"index\": expected 0 or more, found {}", index);
+    const auto name = [&](const char* column) { return to_utf8(doc_cell(doc, column).value_or(U"")); };
+    groups_.add(index, reading.score == 1, name("category"),
+                name(doc.contains("l2-category") ? "l2-category" : "L2-category"));
+  }
+
+  Json aggregates() const override {
+    Mean overall;
+    Means category, l2;
+    Json hits = Json::object();
+    for (const auto& [index, group] : groups_.groups()) {
+      if (!group.has_main) continue;
+      const double hit = group.all_right ? 1 : 0;
+      overall.add(hit);
+      if (!group.category.empty()) category[group.category].add(hit);
+      if (!group.l2_category.empty()) l2[short_name(group.l2_category)].add(hit);
+      hits[std::to_string(index)] = group.all_right ? 1 : 0;
+    }
+    return {{"overall", overall.json()},
+            {"overall_percent", overall.count() == 0 ? Json(nullptr) : Json(100 * overall.value())},
+            {"category", json_of(category)},
+            {"l2", json_of(l2)},
+            {"group_hit", hits}};
+  }
+
+ private:
+  CircularGroups groups_;
+};
+
+std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmbenchTally>(); }
+
+}  // namespace
+
+Benchmark mmbench() {
+  return {
+      "mmbench",
+      "Perception and reasoning, multiple choice; a question counts if every rotation of it is right.",
+      "MMBench_DEV_EN (mmbench_en_dev): 4329 rows, 1164 questions",
+      {"index", "question", "hint", "A", "B", "C", "D", "E", "answer", "category", "L2-category", "image"},
+      1024,
+      Json::json_pointer("/overall"),
+      100,
+      prompt,
+      read,
+      tally};
+}
+
+}  // namespace ropescope::eval

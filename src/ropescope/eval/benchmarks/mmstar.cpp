@@ -1,0 +1,72 @@
+#include "ropescope/eval/benchmarks/registry.h"
+
+namespace ropescope::eval {
+
+namespace {
+
+Json prompt(const Json& doc, const Rules&) {
+  const Text question = replace_all(strip(doc_text(doc, "question")), U" Please answer yes or no.", U"");
+  // (this one closing string has no full stop)
+  return to_utf8(question + U"\n" + Text(kLetterRequest.substr(0, kLetterRequest.size() - 1)));
+}
+
+/// The first letter of four forms of an answer; "A dog" counts as A.
+bool right_by_first_letter(TextView output, TextView answer) {
+  const Text text(strip(replace_all(lower(output), U"\n", U" ")));
+  const Text gold = lower(answer);
+  const auto letter_after = [&](TextView start) {
+    return text.compare(0, start.size(), start) == 0 && text.size() > start.size() &&
+           Text{text[start.size()]} == gold;
+  };
+  return letter_after(U"") || letter_after(U"(") || letter_after(U"option ") ||
+         letter_after(U"the answer is ");
+}
+
+Reading read(const Json& doc, const std::string& output, const Rules& rules) {
+  const Text text(strip(from_utf8(output)));
+  const Text answer = doc_text(doc, "answer");
+  if (rules.profile == Profile::kPaper) {
+    return {nullptr, std::nullopt, right_by_first_letter(text, answer) ? 1.0 : 0.0};
+  }
+  const auto letter = extract_choice(text, U"ABCD");
+  return {json_letter(letter), std::nullopt, letter && Text{*letter} == answer ? 1.0 : 0.0};
+}
+
+class MmstarTally : public Tally {
+ public:
+  void add(const Json& doc, const Reading& reading) override {
+    const std::string l2_category = doc_key(doc, "l2_category");
+    categories_[doc_key(doc, "category")][l2_category].add(reading.score);
+    l2_categories_[l2_category].add(reading.score);
+  }
+
+  Json aggregates() const override {
+    Json object = Json::object();
+    for (const auto& [category, means] : categories_) object[category] = mean_of(means);
+    object["average"] = l2_categories_.empty() ? Json(nullptr) : Json(mean_of(l2_categories_));
+    return object;
+  }
+
+ private:
+  std::map<std::string, Means> categories_;
+  Means l2_categories_;
+};
+
+std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmstarTally>(); }
+
+}  // namespace
+
+Benchmark mmstar() {
+  return {"mmstar",
+          "Questions that cannot be answered without the picture, multiple choice.",
+          "MMStar: 1500 questions",
+          {"index", "question", "answer", "category", "l2_category", "image"},
+          1024,
+          Json::json_pointer("/average"),
+          100,
+          prompt,
+          read,
+          tally};
+}
+
+}  // namespace ropescope::eval

@@ -1,0 +1,62 @@
+#include "ropescope/eval/benchmarks/registry.h"
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/nearest_name.h"
+
+namespace ropescope::eval {
+
+// One line a benchmark: declared here, defined in the file of its name, listed below.
+Benchmark mmbench();
+Benchmark mmstar();
+Benchmark realworldqa();
+Benchmark seedbench_2_plus();
+Benchmark pope();
+Benchmark mme();
+Benchmark ai2d();
+Benchmark vqav2();
+Benchmark scienceqa_img();
+Benchmark docvqa();
+Benchmark chartqa();
+Benchmark textvqa();
+Benchmark mmmu_mc();
+Benchmark refcoco_rec();
+Benchmark mmniah();
+
+const std::vector<Benchmark>& benchmarks() {
+  static const std::vector<Benchmark> all = {
+      mmbench(), mmstar(),  realworldqa(), seedbench_2_plus(), pope(),
+      mme(),     ai2d(),    vqav2(),       docvqa(),           scienceqa_img(),
+      chartqa(), textvqa(), mmmu_mc(),     refcoco_rec(),      mmniah(),
+  };
+  return all;
+}
+
+const Benchmark& find_benchmark(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Benchmark& benchmark : benchmarks()) {
+    if (benchmark.name == name) return benchmark;
+    names.push_back(benchmark.name);
+  }
+  std::string list;
+  for (const std::string& known : names) list += (list.empty() ? "" : ", ") + known;
+  const std::string nearest = nearest_name(name, names);
+  throw UsageError("--benchmark: \"{}\" is not known{}; there are {}", name,
+                   nearest.empty() ? "" : " (did you mean " + nearest + "?)", list);
+}
+
+Profile parse_profile(const std::string& text) {
+  if (text == "paper") return Profile::kPaper;
+  if (text == "current") return Profile::kCurrent;
+  throw UsageError("--profile: expected paper or current, found \"{}\"", text);
+}
+
+Policy parse_policy(const std::string& text) {
+  if (text == "exact") return Policy::kExact;
+  if (text == "static") return Policy::kStatic;
+  throw UsageError("--policy: expected exact or static, found \"{}\"", text);
+}
+
+std::string profile_name(Profile profile) { return profile == Profile::kPaper ? "paper" : "current"; }
+std::string policy_name(Policy policy) { return policy == Policy::kExact ? "exact" : "static"; }
+
+}  // namespace ropescope::eval

@@ -1,0 +1,61 @@
+#include "ropescope/eval/benchmarks/registry.h"
+
+namespace ropescope::eval {
+
+namespace {
+
+Json prompt(const Json& doc, const Rules&) {
+  std::vector<Text> choices;
+  for (const char* column : {"choice_A", "choice_B", "choice_C", "choice_D"}) {
+    const Text choice = doc_text(doc, column);
+    const bool picture = contains(choice, U"jpg") || contains(choice, U"png");
+    choices.push_back(picture ? U"<image>" : choice);
+  }
+  return to_utf8(doc_text(doc, "question") + U"\n" + option_lines(lettered(choices)) + U"\n" +
+                 Text(kLetterRequest));
+}
+
+Reading read(const Json& doc, const std::string& output, const Rules&) {
+  const Text first(strip(from_utf8(output)).substr(0, 1));
+  const bool right = lower(first) == lower(doc_text(doc, "answer"));
+  return {to_utf8(first), std::nullopt, right ? 1.0 : 0.0};
+}
+
+class SeedbenchTally : public Tally {
+ public:
+  void add(const Json& doc, const Reading& reading) override {
+    means_["seedbench_2_plus_" + to_utf8(capitalise(doc_text(doc, "question_image_type")))].add(
+        reading.score);
+    all_.add(reading.score);
+  }
+
+  Json aggregates() const override {
+    Json object = json_of(means_);
+    object["seedbench_2_plus_all"] = all_.json();
+    return object;
+  }
+
+ private:
+  Means means_;
+  Mean all_;
+};
+
+std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<SeedbenchTally>(); }
+
+}  // namespace
+
+Benchmark seedbench_2_plus() {
+  return {"seedbench_2_plus",
+          "Charts, maps and web pages full of text, multiple choice.",
+          "SEED-Bench-2-Plus: 2277 questions",
+          {"question", "choice_A", "choice_B", "choice_C", "choice_D", "answer", "question_image_type",
+           "question_id", "image"},
+          16,
+          Json::json_pointer("/seedbench_2_plus_all"),
+          100,
+          prompt,
+          read,
+          tally};
+}
+
+}  // namespace ropescope::eval

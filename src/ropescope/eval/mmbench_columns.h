@@ -1,0 +1,32 @@
+// The columns of a VLMEvalKit file.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ropescope::eval {
+
+/// Column numbers by header name, whose case does not count.
+class MmbenchColumns {
+ public:
+  explicit MmbenchColumns(const std::vector<std::string>& header);
+
+  size_t count() const { return names_.size(); }
+  std::optional<size_t> find(const std::string& lower_case_name) const;
+  /// Single letters, in the order of the alphabet: {"A", column}.
+  const std::vector<std::pair<std::string, size_t>>& options() const { return options_; }
+  /// The first that is missing of index, question, A, B, answer, image; none if all are there. `answer` may
+  /// be missing where a `split` can say `test`.
+  std::optional<std::string> missing() const;
+
+  /// A cell; empty where there is no such column.
+  std::string cell(const std::vector<std::string>& record, const std::string& lower_case_name) const;
+
+ private:
+  std::vector<std::string> names_;  // lower case
+  std::vector<std::pair<std::string, size_t>> options_;
+};
+
+}  // namespace ropescope::eval

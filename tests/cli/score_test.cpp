@@ -1,0 +1,141 @@
+// Every golden file through the command line.
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "tests/eval/golden_items.h"
+#include "tests/eval/golden_tables.h"
+
+namespace ropescope::eval {
+namespace {
+
+using testing::CommandResult;
+using testing::golden_path;
+using testing::run_ropescope;
+using testing::TemporaryFolder;
+
+std::vector<Json> lines_of(const std::string& text) {
+  std::vector<Json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+class ScoreCommand : public ::testing::TestWithParam<GoldenRun> {};
+
+TEST_P(ScoreCommand, EveryItemAndAggregate) {
+  const GoldenRun& run = GetParam();
+  const Json golden = testing::golden_json("evaluation/" + run.benchmark + ".json");
+  const TemporaryFolder folder;
+  std::ofstream file(folder.path("items.jsonl"));
+  for (const Json& item : golden.at("items")) {
+    file << Json{{"doc", golden_doc(item)}, {"output", item.at("output")}}.dump() << "\n";
+  }
+  file.close();
+  const CommandResult result =
+      run_ropescope("score --benchmark " + run.benchmark + " --items " + folder.path("items.jsonl") +
+                    " --profile " + run.profile + " --policy " + run.policy + " --json");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::vector<Json> lines = lines_of(result.out);
+  ASSERT_EQ(lines.size(), golden.at("items").size() + 1);
+  for (size_t i = 0; i + 1 < lines.size(); ++i) expect_item(lines[i], golden.at("items")[i], run);
+  expect_close(lines.back().at("aggregates"), golden_aggregates(golden, run), "aggregates");
+}
+
+INSTANTIATE_TEST_SUITE_P(Cli, ScoreCommand, ::testing::ValuesIn(golden_runs()),
+                         [](const auto& run) { return run.param.name(); });
+
+TEST(ScoreCommandLine, BenchmarkFiles) {
+  const Json golden = testing::golden_json("evaluation/mmbench_tsv.json");
+  for (const auto& [name, expected] : golden.at("files").items()) {
+    const CommandResult result = run_ropescope("score --benchmark mmbench --data " +
+                                               golden_path("evaluation/" + name) + " --check --json");
+    EXPECT_EQ(result.exit_code, expected.contains("file_error") ? 3 : 0) << name << result.err;
+    expect_table(lines_of(result.out).at(0), expected, name);
+  }
+}
+
+/// Unit cases that belong to no benchmark of their own go through one that uses the rule.
+std::vector<Json> scored(const std::string& flags, const std::vector<Json>& items) {
+  const TemporaryFolder folder;
+  std::ofstream file(folder.path("items.jsonl"));
+  for (const Json& item : items) file << item.dump() << "\n";
+  file.close();
+  const CommandResult result =
+      run_ropescope("score " + flags + " --json --items " + folder.path("items.jsonl"));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  return lines_of(result.out);
+}
+
+TEST(ScoreCommandLine, LetterExtraction) {
+  const Json letters = {"A", "B", "C", "D"};
+  std::vector<Json> items, expected;
+  for (const Json& item : testing::golden_json("evaluation/mcq_extract.json").at("items")) {
+    if (item.at("choices") != letters) continue;
+    const Json doc = {{"question", "?"}, {"answer", "A"}, {"category", "c"}, {"l2_category", "l"}};
+    items.push_back({{"doc", doc}, {"output", item.at("output")}});
+    expected.push_back(item.at("expected") == "" ? Json(nullptr) : item.at("expected"));
+  }
+  const auto lines = scored("--benchmark mmstar --profile current", items);
+  ASSERT_EQ(lines.size(), items.size() + 1);
+  for (size_t i = 0; i < items.size(); ++i) {
+    EXPECT_EQ(lines[i].at("extracted"), expected[i]) << items[i].dump();
+  }
+}
+
+TEST(ScoreCommandLine, VqaNormalisation) {
+  const Json cases = testing::golden_json("evaluation/vqav2.json").at("normalisation");
+  std::vector<Json> items;
+  for (const Json& item : cases) {
+    const Json doc = {{"question", "?"}, {"question_id", 1}, {"answers", Json::array({"p", "q"})}};
+    items.push_back({{"doc", doc}, {"output", item.at("text")}});
+  }
+  const auto lines = scored("--benchmark textvqa", items);
+  for (size_t i = 0; i < items.size(); ++i) EXPECT_EQ(lines[i].at("processed"), cases[i].at("full"));
+}
+
+TEST(ScoreCommandLine, NeedlesByLengthAndDepth) {
+  const Json map = testing::golden_json("evaluation/mmniah.json").at("heatmap");
+  std::vector<Json> items;
+  for (const Json& entry : map.at("entries")) {
+    const Json meta = {{"context_length", entry.at("context_length")},
+                       {"placed_depth", entry.at("placed_depth")}};
+    const Json doc = {{"task", "counting"}, {"answer", {1, 2}}, {"meta", meta}};
+    const std::string output = entry.at("score") == 1 ? "[1, 2]" : entry.at("score") == 0 ? "[]" : "[1]";
+    items.push_back({{"doc", doc}, {"output", output}});
+  }
+  const Json aggregates = scored("--benchmark mmniah", items).back().at("aggregates");
+  for (const char* key : {"cell_mean_depth_by_length", "score_per_length"}) {
+    expect_close(aggregates.at(key), map.at(key), key);
+  }
+}
+
+TEST(ScoreCommandLine, ABrokenRecordCostsItselfOnly) {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path("items.jsonl")) << R"({"doc":{"question":"?","answer":"yes"},"output":"yes"})"
+                                            << "\n{\n"
+                                            << R"({"doc":{"question":"?"},"output":"yes"})"
+                                            << "\n";
+  const CommandResult result =
+      run_ropescope("score --benchmark pope --json --items " + folder.path("items.jsonl"));
+  EXPECT_EQ(result.exit_code, 3);
+  const auto lines = lines_of(result.out);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0].at("score"), 1);
+  EXPECT_TRUE(lines[1].contains("error"));
+  EXPECT_NE(lines[2].at("error").get<std::string>().find("answer"), std::string::npos);
+  EXPECT_EQ(lines[3].at("rejected"), 2);
+  EXPECT_EQ(lines[3].at("aggregates").at("all").at("accuracy"), 1);
+}
+
+TEST(ScoreCommandLine, MistypedNames) {
+  const CommandResult result = run_ropescope("score --benchmark mmbensh --items x");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("did you mean mmbench"), std::string::npos) << result.err;
+  EXPECT_EQ(run_ropescope("score --benchmark pope --profile old --items x").exit_code, 2);
+  EXPECT_EQ(run_ropescope("score --benchmark pope --items /nonexistent").exit_code, 3);
+}
+
+}  // namespace
+}  // namespace ropescope::eval
