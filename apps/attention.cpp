@@ -39,7 +39,9 @@ std::vector<po::options_description> options() {
       ("probe", po::value<int64_t>()->default_value(64),
        "high-resolution tokens, evenly spread, asked how they attend to their own thumbnail token")         //
       ("top-k", po::value<std::string>()->default_value("1,5"), "ranks that count as a hit on that token")  //
-      ("no-rows", po::bool_switch(), "write the numbers only");
+      ("keep", po::value<std::string>()->default_value("rows"),
+       "beside the numbers: rows (of every query), means (the mean row of each set of queries, enough for "
+       "--plot), or numbers (nothing)");
   po::options_description context("Long context", 110, 55);
   context.add_options()  //
       ("distractor", po::value<std::string>(),
@@ -103,7 +105,7 @@ AttentionStudyOptions study_options(const Arguments& arguments) {
       throw UsageError("--text-lengths: expected ascending numbers from 0 on");
     }
   }
-  study.keep_rows = !arguments.flag("no-rows");
+  study.kept = parse_kept_rows(arguments.get<std::string>("keep"));
   study.progress = [](const std::string& what) { log_info("{}", what); };
   return study;
 }
@@ -137,8 +139,8 @@ int run(const Arguments& arguments) {
   const CommonSettings settings = common_settings(arguments);
   const std::string output = required_text(arguments, "output");
   AttentionStudyOptions study = study_options(arguments);
-  if (arguments.has("plot") && arguments.flag("no-rows")) {
-    throw UsageError("--plot: the maps are drawn from the rows; leave --no-rows out");
+  if (arguments.has("plot") && study.kept == KeptRows::kNone) {
+    throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }
   const at::NoGradGuard no_grad;
   const AttentionSource source = read_attention_source(arguments, settings);

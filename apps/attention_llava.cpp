@@ -3,7 +3,6 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/text/chat_template.h"
-#include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "attention_pictures.h"
@@ -40,6 +39,7 @@ class ImageSource {
       return;
     }
     names_ = image_names(arguments);
+    decode_ = decode_options(arguments);
     std::optional<PinpointRule> rule;
     if (arguments.has("pinpoints")) rule = parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
     settings_ = read_preprocess_settings(model, rule);
@@ -50,7 +50,7 @@ class ImageSource {
   size_t count() const { return names_.empty() ? pixels_.size() : names_.size(); }
   SeenImage at(size_t i) const {
     if (names_.empty()) return seen(pixels_[i], "image " + std::to_string(i), {});
-    const at::Tensor rgb = read_image(names_[i]).rgb_HW3;
+    const at::Tensor rgb = read_rgb(names_[i], decode_);
     PreprocessedImage prepared = preprocess_image(rgb, settings_);
     return seen({prepared.pixel_values, *prepared.geometry},
                 std::filesystem::path(names_[i]).filename().string(), rgb);
@@ -60,6 +60,7 @@ class ImageSource {
   std::vector<std::string> names_;
   std::vector<LlavaImage> pixels_;
   PreprocessSettings settings_;
+  DecodeOptions decode_;
 };
 
 /// Tokens that expand_images added at the end of a row.

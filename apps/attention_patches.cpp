@@ -6,7 +6,6 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/probe/patch_features.h"
 #include "ropescope/text/chat_template.h"
-#include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "attention_pictures.h"
@@ -16,10 +15,10 @@ namespace ropescope::app {
 
 namespace {
 
-AttendedPicture read_picture(const std::string& path) {
+AttendedPicture read_picture(const std::string& path, const DecodeOptions& decode) {
   AttendedPicture picture;
   picture.name = std::filesystem::path(path).filename().string();
-  picture.rgb_HW3 = read_image(path).rgb_HW3;
+  picture.rgb_HW3 = read_rgb(path, decode);
   picture.height = picture.rgb_HW3.size(0);
   picture.width = picture.rgb_HW3.size(1);
   return picture;
@@ -87,6 +86,7 @@ AttentionInputs laid_out(const Arguments& arguments, const Layout& layout,
                          const std::vector<std::string>& images,
                          const std::shared_ptr<const Decoder>& decoder, const std::string& model,
                          uint64_t seed) {
+  const DecodeOptions decode = decode_options(arguments);
   std::vector<int64_t> ids;
   AttentionInputs rows;
   if (arguments.has("tokens")) {
@@ -108,7 +108,7 @@ AttentionInputs laid_out(const Arguments& arguments, const Layout& layout,
               input.layout = layout;
             }
             if (!images.empty()) {
-              input.pictures = {read_picture(images[images.size() > 1 ? static_cast<size_t>(i) : 0])};
+              input.pictures = {read_picture(images[images.size() > 1 ? static_cast<size_t>(i) : 0], decode)};
               input.name = input.pictures.front().name;
             }
             return finished(std::move(input), *decoder, seed);
@@ -136,11 +136,12 @@ AttentionInputs patch_inputs(const Arguments& arguments, const CommonSettings& s
   }
   const QuestionPrompt prompt = question_prompt(arguments, *load_tokenizer(model), images.size());
   const AnyresOptions anyres = *preset.anyres;
+  const DecodeOptions decode = decode_options(arguments);
   const size_t each = prompt.images;
   return {static_cast<int64_t>(images.size() / each), [=](int64_t i) {
             std::vector<AttendedPicture> pictures;
             for (size_t j = 0; j < each; ++j) {
-              pictures.push_back(read_picture(images[static_cast<size_t>(i) * each + j]));
+              pictures.push_back(read_picture(images[static_cast<size_t>(i) * each + j], decode));
             }
             return finished(with_blocks(prompt.ids, std::move(pictures), anyres), *decoder, seed);
           }};

@@ -9,7 +9,6 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/chat_template.h"
-#include "ropescope/vision/image.h"
 
 namespace ropescope::app {
 
@@ -20,14 +19,6 @@ namespace {
 std::optional<PinpointRule> chosen_rule(const Arguments& arguments) {
   if (!arguments.has("pinpoints")) return std::nullopt;
   return parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
-}
-
-at::Tensor read_rgb(const std::string& file) {
-  const DecodedImage image = read_image(file);
-  if (image.orientation != 1) {
-    log_info("{}: its orientation tag ({}) is ignored, as the image processors do", file, image.orientation);
-  }
-  return image.rgb_HW3;
 }
 
 at::Tensor take_pixels(const Checkpoint& file, int64_t dimensions, const std::string& what,
@@ -72,7 +63,34 @@ po::options_description image_options() {
        "[images,2]")  //
       ("pinpoints", po::value<std::string>(),
        "how the checkpoint's grids are read: hf or original; default: as its form does");
+  add_decode_options(options);
   return options;
+}
+
+void add_decode_options(po::options_description& options) {
+  options.add_options()  //
+      ("alpha", po::value<std::string>()->default_value("white"),
+       "transparency: white (laid over white, as Hugging Face does) or drop (colours as stored, as the "
+       "original does)")  //
+      ("exif", po::value<std::string>()->default_value("ignore"),
+       "orientation tag: ignore (as the image processors do) or apply (as Hugging Face's loader of paths "
+       "does)");
+}
+
+DecodeOptions decode_options(const Arguments& arguments) {
+  DecodeOptions decode;
+  decode.alpha = parse_alpha_rule(arguments.get<std::string>("alpha"));
+  decode.exif = parse_exif_rule(arguments.get<std::string>("exif"));
+  return decode;
+}
+
+at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode) {
+  const DecodedImage image = read_image(file, decode);
+  if (image.orientation != 1 && decode.exif == ExifRule::kIgnore) {
+    log_info("{}: its orientation tag ({}) is ignored, as the image processors do; --exif apply turns it",
+             file, image.orientation);
+  }
+  return image.rgb_HW3;
 }
 
 std::vector<std::string> image_names(const Arguments& arguments) {
@@ -117,12 +135,13 @@ ImageInput read_images(const Arguments& arguments, const fs::path& model) {
     throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", model.string());
   }
   ImageInput input;
+  const DecodeOptions decode = decode_options(arguments);
   if (arguments.has("pixels")) {
     input.images = read_pixels(arguments.get<std::string>("pixels"), *settings.anyres);
     return input;
   }
   for (const std::string& name : image_names(arguments)) {
-    PreprocessedImage prepared = preprocess_image(read_rgb(name), settings);
+    PreprocessedImage prepared = preprocess_image(read_rgb(name, decode), settings);
     input.images.push_back({prepared.pixel_values, *prepared.geometry});
   }
   return input;
@@ -137,9 +156,10 @@ at::Tensor read_tower_pixels(const Arguments& arguments, const fs::path& model) 
     return take_pixels(*open_checkpoint(path), 4, "[images, 3, S, S]", path);
   }
   const PreprocessSettings settings = read_preprocess_settings(model);
+  const DecodeOptions decode = decode_options(arguments);
   std::vector<at::Tensor> images;
   for (const std::string& name : image_names(arguments)) {
-    images.push_back(preprocess_image(read_rgb(name), settings).pixel_values);
+    images.push_back(preprocess_image(read_rgb(name, decode), settings).pixel_values);
   }
   return at::cat(images, 0);
 }

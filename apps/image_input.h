@@ -6,14 +6,22 @@
 #include <vector>
 
 #include "ropescope/models/llava.h"
+#include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "command.h"
 
 namespace ropescope::app {
 
-/// --image, --pixels, --pinpoints.
+/// --image, --pixels, --pinpoints, --alpha, --exif.
 po::options_description image_options();
+
+/// --alpha and --exif alone, and what they say.
+void add_decode_options(po::options_description& options);
+DecodeOptions decode_options(const Arguments& arguments);
+
+/// The pixels of a file; says so where an orientation tag is not followed.
+at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode);
 
 bool has_images(const Arguments& arguments);
 /// The files of --image, whose names are separated by commas and which may be given again.

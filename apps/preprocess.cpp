@@ -7,10 +7,8 @@
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/log.h"
-#include "ropescope/vision/image.h"
 
-#include "command.h"
+#include "image_input.h"
 
 namespace ropescope::app {
 
@@ -23,13 +21,8 @@ std::vector<po::options_description> options() {
       ("preset", po::value<std::string>(), "clip, siglip, llava-next-clip or llava-next-siglip")  //
       ("pinpoints", po::value<std::string>(),
        "how grid pinpoints are read: hf (height, width) or original (width, height); unless given as the "
-       "model's form does, hf for a preset")  //
-      ("alpha", po::value<std::string>()->default_value("white"),
-       "transparency: white (laid over white, as Hugging Face does) or drop (colours as stored, as the "
-       "original does)")  //
-      ("exif", po::value<std::string>()->default_value("ignore"),
-       "orientation tag: ignore (as the image processors do) or apply (as Hugging Face's loader of paths "
-       "does)");
+       "model's form does, hf for a preset");
+  add_decode_options(settings);
   po::options_description data("Images", 110, 55);
   data.add_options()                                                                                //
       ("image", po::value<std::string>(), "JPEG, PNG, WebP or TIFF files, separated by commas")     //
@@ -135,9 +128,7 @@ void write_settings(ResultWriter& writer, const PreprocessSettings& settings, co
 
 void run_images(const Arguments& arguments, const CommonSettings& common,
                 const PreprocessSettings& settings) {
-  DecodeOptions decode;
-  decode.alpha = parse_alpha_rule(arguments.get<std::string>("alpha"));
-  decode.exif = parse_exif_rule(arguments.get<std::string>("exif"));
+  const DecodeOptions decode = decode_options(arguments);
   const std::vector<std::string> names = split_names(arguments.get<std::string>("image"), "image");
 
   std::unique_ptr<ResultWriter> writer;
@@ -155,21 +146,17 @@ void run_images(const Arguments& arguments, const CommonSettings& common,
   Report report(common, settings.anyres.has_value());
   // One image at a time: only one lies in memory.
   for (size_t i = 0; i < names.size(); ++i) {
-    const DecodedImage image = read_image(names[i], decode);
-    if (image.orientation != 1 && decode.exif == ExifRule::kIgnore) {
-      log_info("{}: its orientation tag ({}) is ignored, as the image processors do; --exif apply turns it",
-               names[i], image.orientation);
-    }
+    const at::Tensor rgb = read_rgb(names[i], decode);
     if (writer) {
       const std::string group = fmt::format("/image/{}/", i);
-      const PreprocessedImage prepared = preprocess_image(image.rgb_HW3, settings);
-      writer->write(group + "rgb", image.rgb_HW3);
+      const PreprocessedImage prepared = preprocess_image(rgb, settings);
+      writer->write(group + "rgb", rgb);
       writer->write(group + "tiles", prepared.tiles);
       writer->write(group + "pixel_values", prepared.pixel_values);
       writer->attribute(group.substr(0, group.size() - 1), "name",
                         std::filesystem::path(names[i]).filename().string());
     }
-    report.add(geometry_of(image.rgb_HW3.size(1), image.rgb_HW3.size(0), settings), names[i]);
+    report.add(geometry_of(rgb.size(1), rgb.size(0), settings), names[i]);
   }
   if (writer) writer->commit();
 }

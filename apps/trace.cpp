@@ -126,12 +126,14 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
   forward_options.logits =
       request.shows("logits") ? ForwardOptions::Logits::kAll : ForwardOptions::Logits::kNone;
   forward_options.final_hidden = request.shows("hidden");
-  if (!request.shows("logits") && !request.shows("hidden") && !request.shows("attention")) {
+  if (!request.shows("logits") && !request.shows("hidden")) {
+    const bool rows = request.shows("attention");
     const bool pairs =
         request.shows("q") || request.shows("k") || request.shows("q_rotated") || request.shows("k_rotated");
-    forward_options.stop_after_qk_of_layer = 0;
-    for (size_t l = 0; pairs && l < request.layers.size(); ++l) {
-      if (request.layers[l]) forward_options.stop_after_qk_of_layer = static_cast<int64_t>(l);
+    int64_t& stop = rows ? forward_options.stop_after_rows_of_layer : forward_options.stop_after_qk_of_layer;
+    stop = 0;
+    for (size_t l = 0; (rows || pairs) && l < request.layers.size(); ++l) {
+      if (request.layers[l]) stop = static_cast<int64_t>(l);
     }
   }
   const ForwardOutput result =

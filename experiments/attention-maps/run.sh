@@ -11,7 +11,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-image='' region=205,80,55,70 word=astronaut prompt='Who is the astronaut in this picture?' lengths=0,512,1024,2048,4096
+image='' region=205,80,55,70 word=astronaut prompt='Who is the astronaut in this picture?' lengths=0,512,1024,4096
 own_flag() {
   case $1 in
     --image) image=$2 ;;
@@ -37,9 +37,9 @@ common=("$ropescope" attention "${eyes[@]}" --seed "$seed" --device "$device" --
 
 do_once "$output/maps.h5" "${common[@]}" --image "$image" --prompt "$prompt" --region "$region" --word "$word" \
   --schemes 'vanilla;id-align' --plot "$output" --output "$output/maps.h5" >/dev/null
-table_of "$output/table.md" "$output/table.h5" "${common[@]}" --quiet --image "$several" --queries text --no-rows \
+table_of "$output/table.md" "$output/table.h5" "${common[@]}" --quiet --image "$several" --queries text --keep numbers \
   --prompt 'What is shown in this image?' --schemes 'vanilla;id-align;mrope;dipe' --output "$output/table.h5"
-table_of "$output/fading.md" "$output/fading.h5" "${common[@]}" --quiet --image "$image" --queries text --no-rows \
+table_of "$output/fading.md" "$output/fading.h5" "${common[@]}" --quiet --image "$image" --queries text --keep numbers \
   --prompt "$prompt" --schemes 'vanilla;id-align;dipe' --distractor "$texts" --text-lengths "$lengths" \
   --output "$output/fading.h5"
 for extension in png svg; do

@@ -1,18 +1,12 @@
 // `ropescope generate` as a user runs it: with images, and on the real model.
-#include <filesystem>
-#include <fstream>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/ops/equal.h>
-#include <ATen/ops/randn.h>
 
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
+#include "tests/support/vision_files.h"
 
 namespace ropescope {
 namespace {
@@ -20,34 +14,14 @@ namespace {
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
 
-/// The tiny golden LLaVA-NeXT with as many rows of embeddings as the tiny Llama tokenizer has pieces.
 class GenerateLlava : public ::testing::Test {
  protected:
-  void SetUp() override {
-    const std::string source = "vision/llava-next-tiny-clip-llama/";
-    auto tensors = golden_tensors(source + "model.safetensors");
-    auto generator = at::detail::createCPUGenerator(5);
-    const auto rows = [&](double scale) {
-      return at::randn({kRows, 64}, generator, at::TensorOptions(at::kFloat)).mul(scale);
-    };
-    tensors["language_model.model.embed_tokens.weight"] = rows(0.5);
-    tensors["language_model.lm_head.weight"] = rows(0.3);
-    write_safetensors(folder_.path("model.safetensors"), tensors);
-    Json config = golden_json(source + "config.json");
-    config["text_config"]["vocab_size"] = kRows;
-    config["image_token_index"] = kRows - 1;
-    std::ofstream(folder_.path("config.json")) << config.dump();
-    for (const char* file : {"tokenizer.model", "tokenizer_config.json"}) {
-      std::filesystem::copy_file(golden_path("vision/conversations/llama-tiny/" + std::string(file)),
-                                 folder_.path(file));
-    }
-  }
+  void SetUp() override { write_tiny_llava(folder_); }
   std::string flags() const {
     return " --model '" + folder_.path("") + "' --image '" + picture_ + "' --image '" +
            golden_path("vision/preprocess/synthetic/gray_37x53.png") + "' ";
   }
 
-  static constexpr int64_t kRows = 700;
   TemporaryFolder folder_;
   std::string picture_ = golden_path("vision/preprocess/synthetic/rgba_64x41.png");
 };
@@ -81,6 +55,28 @@ TEST_F(GenerateLlava, TheUsualTemplateHasTheImagesInFront) {
   const auto streamed =
       run_ropescope("generate --quiet --max-new-tokens 1" + flags() + "--prompt 'What is this?'");
   EXPECT_EQ(streamed.out, answer.at("text").get<std::string>() + "\n");
+}
+
+TEST_F(GenerateLlava, OrientationAndTransparencyAreAsAsked) {
+  const std::string turned = golden_path("vision/preprocess/synthetic/exif_48x33.jpg");
+  const auto tokens = [&](const std::string& image, const std::string& more) {
+    const auto result = run_ropescope("generate --quiet --json --max-new-tokens 2 --prompt x --model '" +
+                                      folder_.path("") + "' --image '" + image + "' " + more);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return parse_json(result.out, "generate").at("prompt_tokens").get<int64_t>();
+  };
+  // 48x33 pixels, tagged as lying on the side.
+  const auto of_image = [&](const std::string& exif) {
+    const auto geometry = run_ropescope("preprocess --quiet --json --model '" + folder_.path("") +
+                                        "' --image '" + turned + "' --exif " + exif);
+    return parse_json(geometry.out, "preprocess").at("tokens").get<int64_t>();
+  };
+  EXPECT_NE(of_image("apply"), of_image("ignore"));
+  EXPECT_EQ(tokens(turned, "--exif apply") - tokens(turned, ""), of_image("apply") - of_image("ignore"));
+  EXPECT_EQ(tokens(picture_, "--alpha drop"), tokens(picture_, ""));
+  const auto wrong = run_ropescope("generate --quiet --prompt x --exif yes" + flags());
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("--exif: expected apply or ignore"));
 }
 
 TEST_F(GenerateLlava, SamplesRepeatWithTheirSeed) {

@@ -185,6 +185,28 @@ TEST(FigureRaster, CellsAreSquareAndTheFirstRowIsOnTop) {
   EXPECT_THROW(figure_script(figure, ".png"), InternalError);
 }
 
+TEST(FigureRaster, ThoseThatShareABarAreOfOneSizeAndEvenlySpaced) {
+  Figure figure;
+  figure.panels = {raster_panel(4, 4), raster_panel(4, 4), raster_panel(4, 4)};
+  figure.panels[0].raster->colour_bar = figure.panels[1].raster->colour_bar = false;
+  figure.columns = 3;
+  figure.panel_height_cm = 5;
+  const std::string script = figure_script(figure, ".png");
+  const auto margins = [&](const char* name) {
+    const std::string key = std::string("set ") + name + "margin at screen ";
+    std::vector<double> found;
+    for (size_t at = script.find(key); at != std::string::npos; at = script.find(key, at + 1)) {
+      found.push_back(17 * std::stod(script.substr(at + key.size())));
+    }
+    return found;
+  };
+  const std::vector<double> left = margins("l"), right = margins("r");
+  ASSERT_EQ(left.size(), 3u);
+  EXPECT_NEAR(right[0] - left[0], right[2] - left[2], 1e-4);
+  EXPECT_NEAR(left[1] - left[0], left[2] - left[1], 1e-4);
+  EXPECT_GT(right[0] - left[0], 4);  // the bar's room is taken once, not from every panel
+}
+
 TEST(FigureLabels, TicksAndNumbers) {
   EXPECT_EQ(number_label(1e4), "10⁴");
   EXPECT_EQ(number_label(1e12), "10¹²");

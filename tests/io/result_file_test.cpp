@@ -116,6 +116,23 @@ TEST(ResultFile, PartsFillADatasetOneByOne) {
   EXPECT_TRUE(at::equal(rows[3], parts[2]));
 }
 
+TEST(ResultFile, PartsThatAreMostlyZeroAreStoredSmall) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("parts.h5");
+  const at::Tensor parts = at::randn({3, 2, 40, 900});
+  parts.narrow(3, 300, 600).zero_();  // causal rows: nothing behind the query
+  {
+    ResultWriter writer(path, {}, false);
+    writer.create("/rows", {3, 2, 40, 900});
+    EXPECT_THROW(writer.create("/rows", {3}), InternalError);
+    for (const int64_t i : {2, 0, 1}) writer.write_part("/rows", i, parts[i]);
+    writer.create("/never", {2, 3});
+    EXPECT_LT(writer.commit(), parts.nbytes() / 2);
+  }
+  EXPECT_TRUE(at::equal(ResultReader(path).read("/rows"), parts));
+  EXPECT_TRUE(at::equal(ResultReader(path).read("/never"), at::zeros({2, 3})));
+}
+
 TEST(ResultFile, ProvenanceSaysHowItWasMade) {
   const FixedClock clock;
   const TemporaryFolder folder;

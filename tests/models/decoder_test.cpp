@@ -89,6 +89,35 @@ TEST_P(DecoderPasses, StoppingEarlyShowsTheSameVectorsAndNothingElse) {
   EXPECT_FALSE(output.final_hidden.defined());
 }
 
+TEST_P(DecoderPasses, AttentionRowsOfAnEarlyLayerCostNoLaterOne) {
+  const at::Tensor ids = golden_.at("posid.input_ids");
+  const Shown whole = run_and_show(decoder_, ids);
+  const RotaryTable rotary = plain_rotary_table(decoder_.config, 12);
+  ForwardInput input;
+  input.input_ids = ids;
+  input.rotary = &rotary;
+  ForwardOptions options;
+  options.stop_after_rows_of_layer = 0;
+  Taps taps;
+  std::vector<int64_t> shown, depths;
+  taps.hidden = [&](int64_t depth, const at::Tensor&) { depths.push_back(depth); };
+  taps.attention =
+      AttentionRows{{3, 11}, [&](int64_t layer, const at::Tensor& rows) {
+                      shown.push_back(layer);
+                      EXPECT_TRUE(at::equal(rows.select(2, 1), whole.attention.at(0).select(2, 11)));
+                    }};
+  const ForwardOutput output = forward(decoder_, input, options, taps);
+  EXPECT_EQ(shown, std::vector<int64_t>{0});
+  EXPECT_EQ(depths, std::vector<int64_t>{0});  // the embeddings: not even layer 0 was finished
+  EXPECT_FALSE(output.logits.defined());
+  KvCache cache;
+  input.cache = &cache;
+  EXPECT_THROW(forward(decoder_, input, options, taps), InternalError);
+  input.cache = nullptr;
+  options.stop_after_rows_of_layer = decoder_.config.num_hidden_layers;
+  EXPECT_THROW(forward(decoder_, input, options, taps), InternalError);
+}
+
 TEST_P(DecoderPasses, LastLogitsAreThoseOfTheWholePass) {
   const at::Tensor ids = golden_.at("posid.input_ids");
   const RotaryTable rotary = plain_rotary_table(decoder_.config, 12);

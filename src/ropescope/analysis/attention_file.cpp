@@ -72,6 +72,7 @@ void write_attention_table(ResultWriter& writer, const AttentionResult& result,
   say("rows",
       std::string("[layers, heads, queries, keys] float32 softmax over the keys that a query may see, 0 "
                   "elsewhere, beside the fused kernel that made the hidden states"));
+  say("means", std::string("[layers, heads, keys] float32: the mean of the rows of one set of queries"));
   say("measures",
       std::string("[layers, heads, queries] of the asked queries; alignment: of these and of evenly "
                   "spread high-resolution tokens"));

@@ -38,6 +38,7 @@ class Measurement {
     std::string generated;
     std::vector<QuerySet> sets;
     int64_t queries = 0, keys = 0;
+    double uniform_share = 0;  ///< visual_share of the asked queries under uniform attention
   };
 
   Outcome run(const AttentionInput& prompt, const Scheme& scheme, const std::string& group,
@@ -62,7 +63,8 @@ class Measurement {
     outcome.queries = static_cast<int64_t>(asked.size());
     outcome.keys = input.tokens();
 
-    const Values values = measure(input, encoding, places, queries, asked, group, writer);
+    const Values values = measure(input, encoding, places, {queries, asked, outcome.sets}, group, writer,
+                                  outcome.uniform_share);
     const at::Tensor kept = places_in(queries, asked);
     for (const auto& [name, all] : values) {
       const at::Tensor chosen = all.index_select(2, kept);
@@ -103,16 +105,25 @@ class Measurement {
 
  private:
   using Values = std::map<std::string, at::Tensor>;  // [layers, heads, queries] float64
+  struct Queries {
+    const std::vector<int64_t>&all, &asked;  // ascending; asked ones are among all
+    const std::vector<QuerySet>& sets;
+  };
 
   Values measure(const AttentionInput& input, const SequenceEncoding& encoding, const TokenPlaces& places,
-                 const std::vector<int64_t>& queries, const std::vector<int64_t>& asked,
-                 const std::string& group, ResultWriter& writer) {
+                 const Queries& of, const std::string& group, ResultWriter& writer, double& uniform_share) {
+    const std::vector<int64_t>&queries = of.all, &asked = of.asked;
     const auto layers = static_cast<int64_t>(layers_.size()), heads = static_cast<int64_t>(heads_.size());
     const auto count = static_cast<int64_t>(queries.size()), kept = static_cast<int64_t>(asked.size());
     const std::vector<int64_t> visible = visible_counts(encoding, queries, input.attention_mask);
     const AttentionMeasures measures(places, encoding, input.tokens(), queries, visible, options_.top_k);
     const at::Tensor place = places_in(queries, asked);
-    if (options_.keep_rows) writer.create(group + "/rows", {layers, heads, kept, input.tokens()});
+    if (options_.kept == KeptRows::kAll) {
+      writer.create(group + "/rows", {layers, heads, kept, input.tokens()});
+    } else if (options_.kept == KeptRows::kMeans) {
+      for (const QuerySet& set : of.sets)
+        writer.create(group + "/means/" + set.name, {layers, heads, input.tokens()});
+    }
     Values values;
     for (const std::string& name : attention_measure_names(options_.top_k)) {
       values[name] = at::full({layers, heads, count}, NAN, at::kDouble);
@@ -121,11 +132,16 @@ class Measurement {
     visit_attention_rows(
         decoder_, input, encoding, {queries, wanted_layers()}, [&](int64_t, const at::Tensor& all_heads) {
           const at::Tensor rows = chosen_heads(all_heads);
-          if (options_.keep_rows) {
+          if (options_.kept == KeptRows::kAll) {
             const bool all = kept == count;
             writer.write_part(group + "/rows", slot, all ? rows : rows.index_select(1, place));
+          } else if (options_.kept == KeptRows::kMeans) {
+            for (const QuerySet& set : of.sets) {
+              const at::Tensor mine = rows.index_select(1, places_in(queries, set.tokens));
+              writer.write_part(group + "/means/" + set.name, slot, mine.mean(1, false, at::kDouble));
+            }
           }
-          for (const auto& [name, of] : measures.of(rows)) values.at(name)[slot].copy_(of);
+          for (const auto& [name, numbers] : measures.of(rows)) values.at(name)[slot].copy_(numbers);
           ++slot;
         });
     writer.write(group + "/query_index", at::tensor(asked, at::kLong));
@@ -133,7 +149,9 @@ class Measurement {
     writer.write(group + "/layer_index", at::tensor(layers_, at::kLong));
     writer.write(group + "/head_index", at::tensor(heads_, at::kLong));
     writer.write(group + "/text_distance", measures.text_distance().index_select(0, place));
-    writer.write(group + "/uniform_share", measures.uniform_share().index_select(0, place));
+    const at::Tensor uniform = measures.uniform_share().index_select(0, place);
+    writer.write(group + "/uniform_share", uniform);
+    uniform_share = mean_of(uniform);
     return values;
   }
 
@@ -258,6 +276,13 @@ const AttentionNumber& SchemeAttention::number(const std::string& name) const {
   throw InternalError("attention: no number \"{}\"", name);
 }
 
+KeptRows parse_kept_rows(const std::string& text) {
+  if (text == "rows") return KeptRows::kAll;
+  if (text == "means") return KeptRows::kMeans;
+  if (text == "numbers") return KeptRows::kNone;
+  throw UsageError("--keep: expected rows, means or numbers, found \"{}\"", text);
+}
+
 std::string attention_group(const std::string& scheme) { return scheme_group("/attention", scheme); }
 
 AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& inputs,
@@ -300,6 +325,11 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
         result.keys = outcome.keys;
       }
       for (size_t l = 0; l < lengths; ++l) {
+        if (options.text_lengths[l] == 0) {  // what was just measured
+          fading[s][l].push_back(outcome.means.at("visual_share"));
+          if (s == 0) uniform[l].push_back(outcome.uniform_share);
+          continue;
+        }
         if (options.progress) {
           options.progress(input.name + ", " + scheme.scheme + ", " +
                            std::to_string(options.text_lengths[l]) +

@@ -23,6 +23,15 @@ struct AttentionInputs {
   std::function<AttentionInput(int64_t)> make;
 };
 
+/// What of the rows a result file keeps beside the numbers.
+enum class KeptRows {
+  kAll,    ///< rows of every asked query
+  kMeans,  ///< the mean row of each query set: enough for maps
+  kNone
+};
+/// "rows", "means", "numbers". Throws UsageError.
+KeptRows parse_kept_rows(const std::string& text);
+
 struct AttentionStudyOptions {
   std::vector<std::string> schemes;
   QueryRequest queries;
@@ -32,7 +41,7 @@ struct AttentionStudyOptions {
   int64_t max_new_tokens = 0;           ///< generated greedily for the query set "generated"
   std::vector<int64_t> text_lengths;    ///< with them, the fading curve; ascending
   std::vector<int64_t> distractor;      ///< ids of at least the greatest of them
-  bool keep_rows = true;                ///< false: numbers only
+  KeptRows kept = KeptRows::kAll;
   std::function<std::string(const std::vector<int64_t>&)> decode;  ///< text of ids
   std::function<void(const std::string& what)> progress;           ///< may be empty
 };
@@ -65,7 +74,8 @@ struct AttentionResult {
 };
 
 /// Writes /attention. A scheme's own group holds the first input's rows [layers, heads, queries, keys],
-/// query_index, key_index, layer_index, head_index, sets/<name> (token indices), and measures/<name> [layers,
+/// query_index, key_index, layer_index, head_index, sets/<name> (token indices), means/<name> [layers, heads,
+/// keys] (the mean row of a set, in place of rows where only these are kept), and measures/<name> [layers,
 /// heads, queries]; further inputs have the same in its groups input-1, input-2, ... A `/` of the scheme's
 /// text is `_` there. Throws UsageError for what does not fit together, InputError, NumericsError.
 AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& inputs,

@@ -136,6 +136,30 @@ std::vector<int64_t> places_of(const std::vector<int64_t>& wanted, const std::ve
   return places;
 }
 
+/// The mean row of a set's queries, [layers, heads, keys] float64.
+at::Tensor mean_rows(const ResultReader& result, const std::string& group, const std::string& set,
+                     int64_t layers, int64_t heads) {
+  const std::string means = group + "/means/" + set, all = group + "/rows";
+  const bool averaged = result.has(means);
+  const at::Tensor rows = result.read(averaged ? means : all);
+  const bool begins = rows.dim() == (averaged ? 3 : 4) && rows.size(0) == layers && rows.size(1) == heads;
+  if (begins && averaged) return rows.to(at::kDouble);
+  const std::vector<int64_t> queries = integers(result, group + "/query_index");
+  if (!begins || rows.size(2) != static_cast<int64_t>(queries.size())) {
+    throw InputError("{}: {}: expected [layers, heads, queries, keys] of its indices", result.path().string(),
+                     averaged ? means : all);
+  }
+  const std::vector<int64_t> places = places_of(integers(result, group + "/sets/" + set), queries, "queries");
+  at::Tensor sum;
+  for (const int64_t place : places) {  // one by one: float64 of all would take twice the file's size
+    const at::Tensor row = rows.select(2, place).to(at::kDouble);
+    sum = sum.defined() ? sum.add(row) : row;
+  }
+  if (!sum.defined())
+    throw InputError("{}: {}/sets/{}: expected queries, found none", result.path().string(), group, set);
+  return sum.div(static_cast<double>(places.size()));
+}
+
 /// Mean attention of the set on every key, one row a map: [maps, keys] float64, and what each map is.
 struct Maps {
   at::Tensor values;
@@ -146,24 +170,15 @@ Maps read_maps(const ResultReader& result, const std::string& scheme, const std:
                const FigureSelection& selection) {
   const std::string group = scheme_group(kRoot, scheme);
   const std::vector<int64_t> layers = integers(result, group + "/layer_index"),
-                             heads = integers(result, group + "/head_index"),
-                             queries = integers(result, group + "/query_index"),
-                             tokens = integers(result, group + "/sets/" + set);
+                             heads = integers(result, group + "/head_index");
   const std::vector<int64_t> l = places_of(selection.layers, layers, "layers"),
-                             h = places_of(selection.heads, heads, "heads"),
-                             q = places_of(tokens, queries, "queries");
-  at::Tensor rows = result.read(group + "/rows");
-  const bool fits = rows.dim() == 4 && rows.size(0) == static_cast<int64_t>(layers.size()) &&
-                    rows.size(1) == static_cast<int64_t>(heads.size()) &&
-                    rows.size(2) == static_cast<int64_t>(queries.size());
-  if (!fits) {
-    throw InputError("{}: {}/rows: expected [layers, heads, queries, keys] of its indices",
-                     result.path().string(), group);
-  }
+                             h = places_of(selection.heads, heads, "heads");
   const auto pick = [](const at::Tensor& from, int64_t axis, const std::vector<int64_t>& places) {
     return from.index_select(axis, at::tensor(places, at::kLong));
   };
-  rows = pick(pick(pick(rows, 0, l), 1, h), 2, q).to(at::kDouble).mean({2});  // [L, H, keys]
+  at::Tensor rows =
+      mean_rows(result, group, set, static_cast<int64_t>(layers.size()), static_cast<int64_t>(heads.size()));
+  rows = pick(pick(rows, 0, l), 1, h);
   Maps maps;
   const auto layer = [&](size_t i) { return fmt::format("layer {}", layers[static_cast<size_t>(l[i])]); };
   const auto head = [&](size_t i) { return fmt::format("head {}", heads[static_cast<size_t>(h[i])]); };
@@ -237,6 +252,15 @@ std::string set_title(const ResultReader& result, const std::string& set) {
   return "the chosen tokens";
 }
 
+/// Few layers are named one by one: there is nothing between them. Many: gnuplot's choice.
+std::vector<std::pair<double, std::string>> layer_ticks(const at::Tensor& layers) {
+  constexpr int64_t kMost = 12;
+  std::vector<std::pair<double, std::string>> ticks;
+  if (layers.numel() > kMost) return ticks;
+  for (const double layer : to_vector(layers)) ticks.emplace_back(layer, fmt::format("{:.0f}", layer));
+  return ticks;
+}
+
 /// Mean over heads, queries and inputs of a measure, one value a layer.
 std::vector<double> by_layer(const ResultReader& result, const std::string& scheme,
                              const std::string& measure, int64_t inputs) {
@@ -257,7 +281,9 @@ std::vector<double> by_layer(const ResultReader& result, const std::string& sche
 bool attention_maps_apply(const ResultReader& result) {
   if (!result.has("/attention/table/scheme") || !result.has(std::string(kInput) + "/modality")) return false;
   const std::vector<std::string> schemes = result.read_strings("/attention/table/scheme");
-  return !schemes.empty() && result.has(scheme_group(kRoot, schemes.front()) + "/rows") &&
+  if (schemes.empty()) return false;
+  const std::string group = scheme_group(kRoot, schemes.front());
+  return (result.has(group + "/rows") || result.has(group + "/means")) &&
          cells_of(result, Modality::kImage).has_value();
 }
 
@@ -297,7 +323,7 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
       raster.boxes = backdrop.boxes;
       if (backdrop.photograph) {
         Panel panel;
-        panel.title = m == 0 && target == Modality::kImage ? "image" : fmt::format("{}{}", grid, map_name);
+        panel.title = "image";
         panel.raster = raster;
         panel.raster->values.assign(cells->token.size(), NAN);
         panel.raster->colour_bar = false;
@@ -332,6 +358,7 @@ Figure attention_layers(const ResultReader& result, const FigureSelection&) {
     if (!result.has(scheme_group(kRoot, schemes.front()) + "/measures/" + shown.measure)) continue;
     Panel panel;
     panel.x.label = "layer";
+    panel.x.ticks = layer_ticks(read_axes(result, scheme_group(kRoot, schemes.front()) + "/layer_index", 1));
     panel.y.label = shown.label;
     panel.y.low = 0.0;
     bool any = false;

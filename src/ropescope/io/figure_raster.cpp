@@ -14,6 +14,8 @@ namespace ropescope {
 namespace {
 
 constexpr double kMarginCm = 0.15, kTitleCm = 0.6;
+/// Half a number of the colour bar stands below the raster.
+constexpr double kBottomCm = 0.3;
 
 struct ColourRange {
   double low = std::numeric_limits<double>::infinity();
@@ -128,7 +130,7 @@ std::string colour_bar_commands(const ColourBar& bar, double page_width_cm, doub
       "cblabel {}\nset cbtics {:.3g} format '%g'\n",
       bar.bar.left / page_width_cm, bar.bar.bottom / page_height_cm,
       (bar.bar.right - bar.bar.left) / page_width_cm, (bar.bar.top - bar.bar.bottom) / page_height_cm,
-      gnuplot_quoted(bar.label), nice_step(bar.high - bar.low, 4));
+      gnuplot_quoted(bar.label), nice_step(bar.high - bar.low, 5));
 }
 
 std::string margin_commands(const PageBox& plot, double page_width_cm, double page_height_cm) {
@@ -139,23 +141,37 @@ std::string margin_commands(const PageBox& plot, double page_width_cm, double pa
       plot.bottom / page_height_cm);
 }
 
-std::string raster_commands(const Panel& panel, const PageBox& box, double page_width_cm,
+double colour_bar_room(const Raster& raster) {
+  return kColourBarGapCm + kColourBarWidthCm + kColourBarNumbersCm +
+         (raster.label.empty() ? 0.0 : kColourBarLabelCm);
+}
+
+double shared_bar_room(const Figure& figure, int columns) {
+  bool shared = false;
+  double room = 0;
+  for (size_t i = 0; i < figure.panels.size(); ++i) {
+    const auto& raster = figure.panels[i].raster;
+    const bool last = static_cast<int>(i) % columns == columns - 1;
+    if (!raster || (raster->colour_bar && !last)) return 0;
+    shared = shared || !raster->colour_bar;
+    if (raster->colour_bar) room = std::max(room, colour_bar_room(*raster));
+  }
+  return shared ? room : 0;
+}
+
+std::string raster_commands(const Panel& panel, const PageBox& box, double bar_room, double page_width_cm,
                             double page_height_cm, const std::string& name) {
   const Raster& raster = *panel.raster;
   check(panel);
   const ColourRange range = colour_range(raster);
-  // A raster that shares its neighbour's bar leaves the same room, on its left: both are of one size.
-  const double bar_cm = kColourBarGapCm + kColourBarWidthCm + kColourBarNumbersCm +
-                        (raster.label.empty() ? 0.0 : kColourBarLabelCm);
   // Cells (or the photograph's pixels) are squares: the raster takes what fits, in the middle of its place.
   const auto wide = static_cast<double>(raster.photograph ? raster.photograph->columns : raster.columns);
   const auto high = static_cast<double>(raster.photograph ? raster.photograph->rows : raster.rows);
-  const double most_width = box.right - box.left - 2 * kMarginCm - bar_cm;
-  const double most_height = box.top - box.bottom - kTitleCm - kMarginCm;
+  const double most_width = box.right - box.left - 2 * kMarginCm - bar_room;
+  const double most_height = box.top - box.bottom - kTitleCm - kBottomCm;
   const double cell = std::min(most_width / wide, most_height / high);
   const double width = cell * wide, height = cell * high;
-  const double left = box.left + kMarginCm + 0.5 * (most_width - width) + (raster.colour_bar ? 0.0 : bar_cm),
-               right = left + width;
+  const double left = box.left + kMarginCm + 0.5 * (most_width - width), right = left + width;
   const double top = box.top - kTitleCm - 0.5 * (most_height - height), bottom = top - height;
 
   std::string text = raster.photograph ? photograph_block(raster, range, name) : data_block(raster, name);

@@ -352,18 +352,25 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
     script += fmt::format("set label 1 {} at screen 0.5, screen {:.6f} center font ',{}' front\n",
                           gnuplot_quoted(figure.title), 1 - 0.5 * title_cm / height_cm, kFontPoints + 1.5);
   }
+  const double bar_room = shared_bar_room(figure, columns), width = (figure.width_cm - bar_room) / columns;
   for (int i = 0; i < panels; ++i) {
     const Panel& panel = figure.panels[static_cast<size_t>(i)];
     check(panel);
     if (panel.series.empty() && !panel.map && !panel.raster && !panel.mosaic)
       throw InternalError("figure: panel \"{}\" is empty", panel.title);
-    const double width = figure.width_cm / columns, left = width * (i % columns);
+    const double left = width * (i % columns);
     const double top = height_cm - title_cm - figure.panel_height_cm * (i / columns);
     const std::string prefix = fmt::format("p{}", i);
     if (panel.raster || panel.mosaic) {
-      const PageBox box{left, left + width, top - figure.panel_height_cm, top};
-      const auto commands = panel.raster ? raster_commands : mosaic_commands;
-      script += commands(panel, box, figure.width_cm, height_cm, prefix + "r");
+      PageBox box{left, left + width, top - figure.panel_height_cm, top};
+      if (panel.raster) {
+        const bool bar = panel.raster->colour_bar;
+        const double room = bar || bar_room == 0 ? colour_bar_room(*panel.raster) : 0.0;
+        if (bar) box.right += bar_room;
+        script += raster_commands(panel, box, room, figure.width_cm, height_cm, prefix + "r");
+      } else {
+        script += mosaic_commands(panel, box, figure.width_cm, height_cm, prefix + "r");
+      }
       if (i == 0) script += "unset label 1\n";
       continue;
     }

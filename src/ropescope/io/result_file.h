@@ -48,7 +48,8 @@ class ResultWriter {
   void write(const std::string& dataset, const at::Tensor& tensor);
   void write(const std::string& dataset, const std::vector<std::string>& strings);
   /// A float32 dataset [parts, ...] that is filled part by part, so that only one lies in memory: `part` of
-  /// write_part is [...], placed at `index` of the first axis. Parts never written are 0.
+  /// write_part is [...], placed at `index` of the first axis. Parts never written are 0. Compressed as in
+  /// `write`, part by part, where the first part written says that it pays.
   void create(const std::string& dataset, const std::vector<int64_t>& shape);
   void write_part(const std::string& dataset, int64_t index, const at::Tensor& part);
   /// On a group or dataset that exists already ("/" is the root; a group is made if it is missing).

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <map>
 
 #include <zlib.h>
 
@@ -156,8 +157,9 @@ struct ResultWriter::Impl {
     if (exists(path)) throw InternalError("{} is written twice", path);
   }
 
+  /// `chunk`: of a compressed dataset; none leaves it as it is.
   Handle make_dataset(const std::string& path, hid_t type, const std::vector<hsize_t>& shape,
-                      uint64_t element_bytes, bool compress) {
+                      const std::vector<hsize_t>& chunk = {}) {
     prepare(path);
     const Handle space(shape.empty()
                            ? H5Screate(H5S_SCALAR)
@@ -166,8 +168,7 @@ struct ResultWriter::Impl {
     const Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     require(space && properties, path);
     H5Pset_obj_track_times(properties.get(), false);
-    if (compress) {
-      const std::vector<hsize_t> chunk = chunk_shape(shape, element_bytes);
+    if (!chunk.empty()) {
       H5Pset_chunk(properties.get(), static_cast<int>(chunk.size()), chunk.data());
       H5Pset_shuffle(properties.get());
       H5Pset_deflate(properties.get(), kDeflateLevel);
@@ -177,6 +178,18 @@ struct ResultWriter::Impl {
         H5Dclose);
     require(static_cast<bool>(dataset), path);
     return dataset;
+  }
+
+  /// A dataset of parts, made when the first of them is known.
+  void make_promised(const std::string path, const at::Tensor& part) {
+    const std::vector<hsize_t> shape = promised.extract(path).mapped();
+    std::vector<hsize_t> chunk;
+    if (part.defined() && worth_compressing(part)) {
+      chunk = shape;
+      chunk.front() = 1;
+      chunk = chunk_shape(chunk, sizeof(float));
+    }
+    make_dataset(path, H5T_IEEE_F32LE, shape, chunk);
   }
 
   void write_attribute(const std::string& object, const std::string& name, hid_t file_type, hid_t memory_type,
@@ -195,6 +208,7 @@ struct ResultWriter::Impl {
 
   AtomicFile output;
   Handle file;
+  std::map<std::string, std::vector<hsize_t>> promised;  ///< by create(), nothing written yet
 };
 
 ResultWriter::ResultWriter(const std::filesystem::path& path, const Provenance& provenance, bool force) {
@@ -249,8 +263,9 @@ void ResultWriter::write(const std::string& dataset, const at::Tensor& tensor) {
   const StoredType type = stored_type(tensor.scalar_type(), dataset);
   const at::Tensor values = tensor.detach().to(at::kCPU, type.dtype).contiguous();
   const std::vector<hsize_t> shape(values.sizes().begin(), values.sizes().end());
-  const Handle made =
-      impl_->make_dataset(dataset, type.file, shape, values.element_size(), worth_compressing(values));
+  const auto chunk =
+      worth_compressing(values) ? chunk_shape(shape, values.element_size()) : std::vector<hsize_t>();
+  const Handle made = impl_->make_dataset(dataset, type.file, shape, chunk);
   if (values.numel() == 0) return;
   impl_->require(
       H5Dwrite(made.get(), type.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.const_data_ptr()) >= 0,
@@ -260,7 +275,7 @@ void ResultWriter::write(const std::string& dataset, const at::Tensor& tensor) {
 void ResultWriter::write(const std::string& dataset, const std::vector<std::string>& strings) {
   const hdf5::Silence silence;
   const Handle type = hdf5::string_type();
-  const Handle made = impl_->make_dataset(dataset, type.get(), {strings.size()}, sizeof(hvl_t), false);
+  const Handle made = impl_->make_dataset(dataset, type.get(), {strings.size()});
   if (strings.empty()) return;
   std::vector<std::string> texts;
   texts.reserve(strings.size());
@@ -275,18 +290,28 @@ void ResultWriter::write(const std::string& dataset, const std::vector<std::stri
 void ResultWriter::create(const std::string& dataset, const std::vector<int64_t>& shape) {
   const hdf5::Silence silence;
   if (shape.empty()) throw InternalError("{}: expected a first axis to divide into parts", dataset);
-  const std::vector<hsize_t> extents(shape.begin(), shape.end());
-  impl_->make_dataset(dataset, H5T_IEEE_F32LE, extents, sizeof(float), false);
+  impl_->prepare(dataset);
+  const bool first = impl_->promised.try_emplace(dataset, shape.begin(), shape.end()).second;
+  if (!first) throw InternalError("{} is written twice", dataset);
 }
 
 void ResultWriter::write_part(const std::string& dataset, int64_t index, const at::Tensor& part) {
   const hdf5::Silence silence;
+  const at::Tensor values = part.detach().to(at::kCPU, at::kFloat).contiguous();
+  const auto promised = impl_->promised.find(dataset);
+  if (promised != impl_->promised.end()) {
+    const std::vector<hsize_t>& shape = promised->second;
+    const bool fits = index >= 0 && static_cast<hsize_t>(index) < shape.front() &&
+                      std::equal(shape.begin() + 1, shape.end(), values.sizes().begin(), values.sizes().end(),
+                                 [](hsize_t a, int64_t b) { return a == static_cast<hsize_t>(b); });
+    if (!fits) throw InternalError("{}: part {} does not fit the dataset", dataset, index);
+    impl_->make_promised(dataset, values);
+  }
   const Handle made(H5Dopen2(impl_->file.get(), dataset.c_str(), H5P_DEFAULT), H5Dclose);
   if (!made) throw InternalError("{}: a part is written before the dataset is created", dataset);
   const Handle space(H5Dget_space(made.get()), H5Sclose);
   std::vector<hsize_t> extents(static_cast<size_t>(std::max(H5Sget_simple_extent_ndims(space.get()), 0)));
   H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr);
-  const at::Tensor values = part.detach().to(at::kCPU, at::kFloat).contiguous();
   const std::vector<hsize_t> found(values.sizes().begin(), values.sizes().end());
   if (extents.empty() || index < 0 || static_cast<hsize_t>(index) >= extents.front() ||
       !std::equal(extents.begin() + 1, extents.end(), found.begin(), found.end())) {
@@ -322,6 +347,7 @@ void ResultWriter::attribute(const std::string& object, const std::string& name,
 
 uint64_t ResultWriter::commit() {
   const hdf5::Silence silence;
+  while (!impl_->promised.empty()) impl_->make_promised(impl_->promised.begin()->first, {});
   impl_->require(H5Fflush(impl_->file.get(), H5F_SCOPE_GLOBAL) >= 0, "the file");
   impl_->require(impl_->file.reset(), "the file");
   std::error_code code;

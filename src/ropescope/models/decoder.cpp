@@ -1,5 +1,6 @@
 #include "ropescope/models/decoder.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -79,6 +80,7 @@ PassAttention make_attention(const ForwardInput& input, const PassEncoding& enco
 at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer, const at::Tensor& x) {
   const int64_t kv_heads = pass.config.num_key_value_heads;
   const bool shown = wants(pass.taps, layer), last = pass.options.stop_after_qk_of_layer == layer;
+  const bool rows_only = pass.options.stop_after_rows_of_layer == layer;
   at::Tensor q = split_heads(linear(x, weights.q, weights.q_bias), pass.config.num_attention_heads);
   at::Tensor k = split_heads(linear(x, weights.k, weights.k_bias), kv_heads);
   if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
@@ -91,7 +93,7 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   k = apply_rotary(k, pass.encoding.table(layer));
   if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
   if (last) return {};
-  at::Tensor v = split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
+  at::Tensor v = rows_only ? at::Tensor() : split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
   if (pass.cache != nullptr) {
     pass.cache->append(layer, k, v);
     k = pass.cache->keys[static_cast<size_t>(layer)];
@@ -101,6 +103,7 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
     pass.taps.attention->sink(layer,
                               pass.attention.rows(layer, q, q_anchored, k, pass.taps.attention->query_index));
   }
+  if (rows_only) return {};
   return pass.attention.attend(layer, q, q_anchored, k, v);
 }
 
@@ -159,19 +162,18 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
   if ((input.rotary == nullptr) == (input.encoding == nullptr)) {
     throw InternalError("forward: expected either a rotary table or an encoding");
   }
-  if (options.stop_after_qk_of_layer >= decoder.config.num_hidden_layers) {
+  const int64_t stop = std::max(options.stop_after_qk_of_layer, options.stop_after_rows_of_layer);
+  if (stop >= decoder.config.num_hidden_layers) {
     throw InternalError("forward: expected to stop at a layer below {}, found {}",
-                        decoder.config.num_hidden_layers, options.stop_after_qk_of_layer);
+                        decoder.config.num_hidden_layers, stop);
   }
-  if (options.stop_after_qk_of_layer >= 0 && input.cache != nullptr) {
+  if (stop >= 0 && input.cache != nullptr) {
     throw InternalError("forward: a pass that stops early would leave its cache incomplete");
   }
-  if (options.logits != ForwardOptions::Logits::kNone && options.stop_after_qk_of_layer < 0 &&
-      !decoder.weights.lm_head.defined()) {
+  if (options.logits != ForwardOptions::Logits::kNone && stop < 0 && !decoder.weights.lm_head.defined()) {
     throw InternalError("forward: logits were asked of a decoder loaded without lm_head");
   }
-  if (options.checkpoint_layers &&
-      (input.cache != nullptr || options.stop_after_qk_of_layer >= 0 || shows_anything(taps))) {
+  if (options.checkpoint_layers && (input.cache != nullptr || stop >= 0 || shows_anything(taps))) {
     throw InternalError("forward: layers that are computed twice have neither taps nor a cache");
   }
 }

@@ -116,6 +116,9 @@ struct ForwardOptions {
   /// When >= 0: stop as soon as q and k of this layer were shown (its attention and MLP are not computed; no
   /// logits, no final_hidden; not with a cache).
   int64_t stop_after_qk_of_layer = -1;
+  /// The same, as soon as this layer's attention rows were shown (Taps::attention): a pass that is asked for
+  /// rows of early layers costs no later ones.
+  int64_t stop_after_rows_of_layer = -1;
   /// Activation checkpointing: keep only each layer's input and compute the layer again in the backward
   /// pass. The same numbers with less memory and a third more time. Without taps and cache.
   bool checkpoint_layers = false;

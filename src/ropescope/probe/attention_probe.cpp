@@ -54,6 +54,9 @@ void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kNone;
   options.final_hidden = false;
+  for (size_t layer = 0; layer < request.layers.size(); ++layer) {
+    if (request.layers[layer]) options.stop_after_rows_of_layer = static_cast<int64_t>(layer);
+  }
   Taps taps;
   taps.wants_layer = [&](int64_t layer) { return request.layers[static_cast<size_t>(layer)]; };
   taps.attention = AttentionRows{

@@ -28,8 +28,8 @@ struct AttentionRowRequest {
 };
 
 /// Calls `sink` for every chosen layer in order with float32 rows [H, queries, T]: the softmax over all keys
-/// that the query may see, 0 elsewhere. One fused pass; memory of a layer grows with queries times keys.
-/// Throws NumericsError for rows that are not finite.
+/// that the query may see, 0 elsewhere. One fused pass that ends with the last chosen layer; memory of a
+/// layer grows with queries times keys. Throws NumericsError for rows that are not finite.
 void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
                           const SequenceEncoding& encoding, const AttentionRowRequest& request,
                           const std::function<void(int64_t layer, const at::Tensor& rows_HQS)>& sink);
