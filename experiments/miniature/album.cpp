@@ -1,0 +1,183 @@
+#include "album.h"
+
+#include <algorithm>
+#include <map>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/models/vision_tower.h"
+#include "ropescope/vision/image.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+namespace ropescope::miniature {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kLabels = "pictures.json";
+constexpr int64_t kTilesThroughTower = 256;
+
+uint64_t key_of(const std::string& name) {
+  uint64_t key = 0;
+  for (const char c : name) key = key * 131 + static_cast<unsigned char>(c);
+  return key;
+}
+
+std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t values,
+                                 const std::string& what) {
+  const auto found = picture.find(key);
+  if (found == picture.end() || !found->is_array() || found->size() != kCells) {
+    throw InputError("{}: \"{}\": expected a list of {} numbers", what, key, kCells);
+  }
+  std::vector<int64_t> labels;
+  for (const Json& label : *found) {
+    if (!label.is_number_unsigned() || label.get<uint64_t>() >= static_cast<uint64_t>(values)) {
+      throw InputError("{}: \"{}\": expected numbers below {}, found {}", what, key, values, label.dump());
+    }
+    labels.push_back(label.get<int64_t>());
+  }
+  return labels;
+}
+
+/// Lists that become the tensors of a group.
+struct GroupLists {
+  Shape shape;
+  std::vector<at::Tensor> tiles, colours, glyphs;
+};
+
+}  // namespace
+
+int64_t Album::pictures() const {
+  int64_t count = 0;
+  for (const Group& group : groups) count += group.colours.size(0);
+  return count;
+}
+
+void draw_album(const fs::path& folder, const std::string& name, int64_t count,
+                const std::vector<Shape>& shapes, uint64_t seed) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (code) throw EnvironmentError("{}: the folder cannot be made ({})", folder.string(), code.message());
+  Json labels = Json::array();
+  for (int64_t i = 0; i < count; ++i) {
+    Rng rng = make_rng(seed, {key_of(name), static_cast<uint64_t>(i)});
+    const Picture picture = random_picture(shapes[static_cast<size_t>(i) % shapes.size()], rng);
+    const std::string file = fmt::format("{:05}.png", i);
+    write_png(folder / file, draw_picture(picture, rng));
+    labels.push_back({{"image", file},
+                      {"columns", picture.shape.columns},
+                      {"rows", picture.shape.rows},
+                      {"colours", picture.colours},
+                      {"glyphs", picture.glyphs}});
+  }
+  write_text_durably(folder / kLabels, labels.dump() + "\n");
+}
+
+Album open_album(const fs::path& folder, const PreprocessSettings& settings) {
+  const Json labels = read_json_file(folder / kLabels);
+  const std::string what = (folder / kLabels).string();
+  if (!labels.is_array() || labels.empty()) throw InputError("{}: expected a list of pictures", what);
+  std::map<std::string, GroupLists> lists;
+  for (const Json& entry : labels) {
+    const Shape shape{json_integer(entry, "columns", what), json_integer(entry, "rows", what)};
+    const fs::path file = folder / json_string(entry, "image", what);
+    const PreprocessedImage image = preprocess_image(read_image(file).rgb_HW3, settings);
+    if (!image.geometry || image.geometry->feat_H1W1 != std::array<int64_t, 2>{shape.rows, shape.columns}) {
+      throw InputError("{}: expected a picture that comes to {} patches", file.string(), shape.name());
+    }
+    GroupLists& group = lists[shape.name()];
+    group.shape = shape;
+    group.tiles.push_back(image.pixel_values);
+    group.colours.push_back(at::tensor(read_labels(entry, "colours", kColours, what), at::kLong));
+    group.glyphs.push_back(at::tensor(read_labels(entry, "glyphs", kGlyphs, what), at::kLong));
+  }
+  Album album;
+  for (const auto& [name, group] : lists) {
+    album.groups.push_back(
+        {group.shape, at::stack(group.colours), at::stack(group.glyphs), at::stack(group.tiles), {}});
+  }
+  return album;
+}
+
+std::vector<int64_t> token_sources(const AnyresGeometry& geometry) {
+  std::vector<int64_t> sources;
+  const int64_t g = geometry.thumbnail_HW[0];
+  for (int64_t patch = 0; patch < g * g; ++patch) sources.push_back(patch);
+  const auto [rows, columns] = geometry.feat_H1W1;
+  const auto [first_row, first_column] = geometry.feat_offset_rc.value_or(std::array<int64_t, 2>{0, 0});
+  for (int64_t row = first_row; row < first_row + rows; ++row) {
+    for (int64_t column = first_column; column < first_column + columns; ++column) {
+      const int64_t tile = 1 + row / g * geometry.tiles_cols_rows[0] + column / g;
+      sources.push_back(tile * g * g + row % g * g + column % g);
+    }
+    if (geometry.newline) sources.push_back(-1);
+  }
+  return sources;
+}
+
+void look_at(Album& album, const Llava& llava) {
+  const at::NoGradGuard no_grad;
+  for (Group& group : album.groups) {
+    const at::Tensor tiles = group.tiles.flatten(0, 1);
+    std::vector<at::Tensor> parts;
+    for (int64_t first = 0; first < tiles.size(0); first += kTilesThroughTower) {
+      const int64_t count = std::min(kTilesThroughTower, tiles.size(0) - first);
+      parts.push_back(
+          visual_features(llava.tower, tiles.narrow(0, first, count), llava.config.feature_layers));
+    }
+    const int64_t pictures = group.tiles.size(0);
+    const at::Tensor patches = at::cat(parts).reshape({pictures, -1, parts[0].size(2)});
+    // A row of zeros stands where newlines point to.
+    std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
+    std::replace(sources.begin(), sources.end(), int64_t{-1}, patches.size(1));
+    const at::Tensor none = at::zeros({pictures, 1, patches.size(2)});
+    group.features = at::cat({patches, none}, 1).index_select(1, at::tensor(sources, at::kLong));
+    group.tiles = at::Tensor();
+  }
+}
+
+void save_albums(const fs::path& file, const std::vector<std::pair<std::string, Album>>& albums) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, album] : albums) {
+    for (const Group& group : album.groups) {
+      const std::string key = name + "/" + group.shape.name() + "/";
+      tensors[key + "colours"] = group.colours;
+      tensors[key + "glyphs"] = group.glyphs;
+      tensors[key + "features"] = group.features;
+    }
+  }
+  write_safetensors_file(file, tensors);
+}
+
+Album load_album(const fs::path& file, const std::string& name) {
+  const auto checkpoint = open_checkpoint(file);
+  std::vector<Shape> shapes = seen_shapes();
+  shapes.insert(shapes.end(), unseen_shapes().begin(), unseen_shapes().end());
+  Album album;
+  for (const Shape& shape : shapes) {
+    const std::string key = name + "/" + shape.name() + "/";
+    const auto has = [&](const TensorInfo& info) { return info.name == key + "features"; };
+    const auto& tensors = checkpoint->tensors();
+    if (std::none_of(tensors.begin(), tensors.end(), has)) continue;
+    album.groups.push_back({shape,
+                            checkpoint->take(key + "colours", at::kLong),
+                            checkpoint->take(key + "glyphs", at::kLong),
+                            {},
+                            checkpoint->take(key + "features", at::kFloat)});
+  }
+  if (album.groups.empty()) throw InputError("{}: expected pictures \"{}\", found none", file.string(), name);
+  return album;
+}
+
+}  // namespace ropescope::miniature

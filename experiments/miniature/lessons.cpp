@@ -1,0 +1,241 @@
+#include "lessons.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include <boost/random/uniform_int_distribution.hpp>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cdist.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linalg_solve.h>
+#include <ATen/ops/one_hot.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/log.h"
+#include "ropescope/core/tensor_operators.h"
+#include "ropescope/train/llava_model.h"
+#include "ropescope/train/trainer.h"
+#include "ropescope/train/vocabulary_loss.h"
+
+#include "model.h"
+#include "words.h"
+
+namespace ropescope::miniature {
+
+namespace {
+
+constexpr int64_t kNoWord = kIgnoredLabel;
+constexpr double kWarmup = 0.05, kClip = 1.0;
+constexpr int64_t kFewestPairs = 2;
+
+/// Tiles and the word of each of their patches, kNoWord where they show parts of several cells.
+struct Tiles {
+  at::Tensor pixels;  // [M, 3, S, S]
+  at::Tensor words;   // int64 [M, kCells]
+};
+
+/// Words of all tiles' patches of a group, [N, tiles * kCells].
+at::Tensor patch_words(const Group& group) {
+  const std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
+  const std::vector<int64_t> cells = cells_of_tokens(group.shape);
+  const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * kCells;
+  at::Tensor words = at::full({pictures, patches}, kNoWord, at::kLong);
+  words.narrow(1, 0, kCells).copy_(group.colours + kFirstColourId);
+  size_t token = 0;
+  for (size_t i = kCells; i < sources.size(); ++i) {
+    if (sources[i] < 0) continue;
+    const int64_t cell = cells[token++];
+    if (cell >= 0) words.select(1, sources[i]).copy_(group.glyphs.select(1, cell) + kFirstGlyphId);
+  }
+  return words;
+}
+
+Tiles all_tiles(const Album& album) {
+  std::vector<at::Tensor> pixels, words;
+  for (const Group& group : album.groups) {
+    pixels.push_back(group.tiles.flatten(0, 1));
+    words.push_back(patch_words(group).view({-1, kCells}));
+  }
+  return {at::cat(pixels), at::cat(words)};
+}
+
+at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
+  boost::random::uniform_int_distribution<int64_t> index(0, below - 1);
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < count; ++i) indices.push_back(index(rng));
+  return at::tensor(indices, at::kLong);
+}
+
+Trainer make_trainer(std::vector<Parameter> parameters, const LessonSettings& settings) {
+  TrainerSettings trainer;
+  trainer.clip_norm = kClip;
+  trainer.schedule = {ScheduleKind::kCosine, settings.steps, warmup_steps(settings.steps, kWarmup)};
+  ParameterGroup group;
+  group.learning_rate = settings.learning_rate;
+  return Trainer(AdamW(std::move(parameters), {group}, AdamW::Settings{}), trainer);
+}
+
+/// Share of rows whose nearest word, of `words` words from `first` on, is the right one.
+double share_right(const at::Tensor& embeddings, const at::Tensor& words, const at::Tensor& table,
+                   int64_t first, int64_t count) {
+  const at::Tensor nearest = at::cdist(embeddings, table.narrow(0, first, count)).argmin(1) + first;
+  return nearest.eq(words).to(at::kDouble).mean().item<double>();
+}
+
+/// Share of labels that a linear reader of `features` [N, C] finds; it is fitted to one half and asked about
+/// the other.
+double linear_reader(const at::Tensor& features, const at::Tensor& labels, int64_t classes) {
+  const int64_t half = features.size(0) / 2;
+  const at::Tensor x = at::cat({features, at::ones({features.size(0), 1})}, 1).to(at::kDouble);
+  const at::Tensor fit = x.narrow(0, 0, half),
+                   y = at::one_hot(labels.narrow(0, 0, half), classes).to(at::kDouble);
+  const at::Tensor ridge = at::eye(x.size(1), at::kDouble) * 1e-3 * static_cast<double>(half);
+  const at::Tensor weights = at::linalg_solve(fit.t().mm(fit) + ridge, fit.t().mm(y));
+  const int64_t rest = features.size(0) - half;
+  const at::Tensor guess = x.narrow(0, half, rest).mm(weights).argmax(1);
+  return guess.eq(labels.narrow(0, half, rest)).to(at::kDouble).mean().item<double>();
+}
+
+TowerReport examine_tower(const Llava& llava, const Album& album) {
+  const at::NoGradGuard no_grad;
+  std::array<std::vector<at::Tensor>, 2> features, colours, glyphs;  // of thumbnails, of tiles
+  for (const Group& group : album.groups) {
+    const std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
+    const std::vector<int64_t> cells = cells_of_tokens(group.shape);
+    const at::Tensor seen =
+        visual_features(llava.tower, group.tiles.flatten(0, 1), llava.config.feature_layers);
+    const at::Tensor patches = seen.reshape({group.tiles.size(0), -1, seen.size(2)});
+    const auto keep = [&](size_t kind, int64_t patch, int64_t cell) {
+      features[kind].push_back(patches.select(1, patch));
+      colours[kind].push_back(group.colours.select(1, cell));
+      glyphs[kind].push_back(group.glyphs.select(1, cell));
+    };
+    for (int64_t cell = 0; cell < kCells; ++cell) keep(0, cell, cell);
+    size_t token = 0;
+    for (size_t i = kCells; i < sources.size(); ++i) {
+      if (sources[i] < 0) continue;
+      if (const int64_t cell = cells[token++]; cell >= 0) keep(1, sources[i], cell);
+    }
+  }
+  const at::Tensor& table = llava.decoder.weights.embed_tokens;
+  const at::Tensor thumbnail = at::cat(features[0]), tile = at::cat(features[1]);
+  TowerReport report;
+  report.colour = share_right(project(llava, thumbnail), at::cat(colours[0]) + kFirstColourId, table,
+                              kFirstColourId, kColours + kGlyphs);
+  report.glyph = share_right(project(llava, tile), at::cat(glyphs[1]) + kFirstGlyphId, table, kFirstColourId,
+                             kColours + kGlyphs);
+  report.glyph_in_thumbnail = linear_reader(thumbnail, at::cat(glyphs[0]), kGlyphs);
+  report.colour_in_tile = linear_reader(tile, at::cat(colours[1]), kColours);
+  return report;
+}
+
+/// "colour glyph" for all colours in some order, then questions with their answers.
+struct TextLesson {
+  at::Tensor ids;      // int64 [B, T]
+  at::Tensor targets;  // int64 [B, T]: what follows each token, where it is the answer to a question
+};
+
+TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
+  constexpr int64_t kQuestions = 12;
+  const Shape no_shape;
+  boost::random::uniform_int_distribution<size_t> any_pair(0, static_cast<size_t>(pairs - 1));
+  std::vector<int64_t> ids, targets;
+  for (int64_t row = 0; row < rows; ++row) {
+    const Picture shown = random_picture(no_shape, rng);
+    const auto add = [&](int64_t id, int64_t target) {
+      ids.push_back(id);
+      targets.push_back(target);
+    };
+    add(kStartId, kNoWord);
+    for (size_t i = 0; i < static_cast<size_t>(pairs); ++i) {
+      add(kFirstColourId + shown.colours[i], kNoWord);
+      add(kFirstGlyphId + shown.glyphs[i], kNoWord);
+    }
+    for (int64_t q = 0; q < kQuestions; ++q) {
+      const size_t i = any_pair(rng);
+      add(kFirstColourId + shown.colours[i], kFirstGlyphId + shown.glyphs[i]);
+      add(kFirstGlyphId + shown.glyphs[i], kNoWord);
+    }
+  }
+  return {at::tensor(ids, at::kLong).view({rows, -1}), at::tensor(targets, at::kLong).view({rows, -1})};
+}
+
+at::Tensor hidden_of(const Llava& llava, const at::Tensor& ids) {
+  const RotaryTable rotary = plain_rotary_table(llava.decoder.config, ids.size(1));
+  ForwardInput input;
+  input.input_ids = ids;
+  input.rotary = &rotary;
+  ForwardOptions options;
+  options.logits = ForwardOptions::Logits::kNone;
+  return forward(llava.decoder, input, options).final_hidden.flatten(0, 1);
+}
+
+}  // namespace
+
+TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others,
+                        const LessonSettings& settings) {
+  const Tiles tiles = all_tiles(pictures);
+  Trainer trainer = make_trainer(
+      make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings);
+  Rng rng = make_rng(settings.seed, {0x746f776572});
+  for (int64_t step = 0; step < settings.steps; ++step) {
+    const at::Tensor chosen = random_indices(settings.batch, tiles.pixels.size(0), rng);
+    const at::Tensor words = tiles.words.index_select(0, chosen).flatten();
+    const at::Tensor known = words.ne(kNoWord).nonzero().flatten();
+    Trainer::Micro micro;
+    micro.targets = 1;
+    micro.names = {"tiles"};
+    micro.loss = [&](double scale) {
+      const at::Tensor seen =
+          visual_features(llava.tower, tiles.pixels.index_select(0, chosen), llava.config.feature_layers);
+      const at::Tensor shown = project(llava, seen.flatten(0, 1).index_select(0, known));
+      const at::Tensor wanted =
+          at::embedding(llava.decoder.weights.embed_tokens, words.index_select(0, known));
+      return (shown - wanted).square().mean() * scale;
+    };
+    const StepReport report = trainer.step({micro});
+    if (report.step % 100 == 0) log_info("tower: step {}, squared distance {:.4f}", report.step, report.loss);
+  }
+  return examine_tower(llava, others);
+}
+
+double teach_text(Llava& llava, const LessonSettings& settings) {
+  Trainer trainer = make_trainer(
+      make_trainable(llava, {"model.language_model.layers.*", "model.language_model.norm*", "lm_head*"}, {}),
+      settings);
+  Rng rng = make_rng(settings.seed, {0x74657874});
+  for (int64_t step = 0; step < settings.steps; ++step) {
+    // Few pairs first: what to look for is found sooner among three than among sixteen.
+    const int64_t most =
+        std::min(kCells, kFewestPairs + 2 * kCells * step / std::max<int64_t>(settings.steps, 1));
+    boost::random::uniform_int_distribution<int64_t> pairs(kFewestPairs, most);
+    const TextLesson lesson = text_lesson(settings.batch, pairs(rng), rng);
+    const at::Tensor targets = lesson.targets.flatten();
+    Trainer::Micro micro;
+    micro.targets = targets.ne(kNoWord).sum().item<int64_t>();
+    micro.names = {"pairs"};
+    micro.loss = [&](double scale) {
+      return vocabulary_loss(hidden_of(llava, lesson.ids), llava.decoder.weights.lm_head, targets, scale);
+    };
+    const StepReport report = trainer.step({micro});
+    if (report.step % 50 == 0) log_info("text: step {}, loss {:.4f}", report.step, report.loss);
+  }
+  const at::NoGradGuard no_grad;
+  const TextLesson lesson = text_lesson(8 * settings.batch, kCells, rng);
+  const at::Tensor asked = lesson.targets.flatten().ne(kNoWord).nonzero().flatten();
+  const at::Tensor logits =
+      hidden_of(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
+  return logits.argmax(1)
+      .eq(lesson.targets.flatten().index_select(0, asked))
+      .to(at::kDouble)
+      .mean()
+      .item<double>();
+}
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,213 @@
+#include "model.h"
+
+#include <cmath>
+#include <map>
+#include <system_error>
+
+#include <boost/random/normal_distribution.hpp>
+#include <fmt/format.h>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/core/random.h"
+#include "ropescope/models/kernels/linear.h"
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+#include "pictures.h"
+#include "words.h"
+
+namespace ropescope::miniature {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Json config_json(const ModelSize& size, double rope_theta) {
+  Json pinpoints = Json::array();
+  for (const auto& pair : anyres_options().pinpoints) pinpoints.push_back({pair[1], pair[0]});
+  return {{"architectures", {"LlavaNextForConditionalGeneration"}},
+          {"model_type", "llava_next"},
+          {"image_token_index", kImageTokenId},
+          {"image_grid_pinpoints", pinpoints},
+          {"projector_hidden_act", "gelu"},
+          {"vision_feature_layer", -1},
+          {"vision_feature_select_strategy", "default"},
+          {"use_image_newline_parameter", true},
+          {"tie_word_embeddings", false},
+          {"torch_dtype", "float32"},
+          {"vision_config",
+           {{"model_type", "clip_vision_model"},
+            {"hidden_size", size.tower_width},
+            {"intermediate_size", 2 * size.tower_width},
+            {"num_hidden_layers", size.tower_layers},
+            {"num_attention_heads", size.tower_heads},
+            {"image_size", kTile},
+            {"patch_size", kPatch}}},
+          {"text_config",
+           {{"model_type", "llama"},
+            {"architectures", {"LlamaForCausalLM"}},
+            {"hidden_size", size.width},
+            {"intermediate_size", size.inner},
+            {"num_hidden_layers", size.layers},
+            {"num_attention_heads", size.heads},
+            {"num_key_value_heads", size.heads},
+            {"vocab_size", kVocabulary},
+            {"rms_norm_eps", 1e-5},
+            {"max_position_embeddings", 1024},
+            {"bos_token_id", kStartId},
+            {"eos_token_id", kEndId},
+            {"tie_word_embeddings", false},
+            {"rope_theta", rope_theta}}}};
+}
+
+/// The printable character that stands for a byte in byte-level vocabularies (GPT-2's rule).
+std::string byte_character(int byte, int& spare) {
+  const bool shown = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+  const int code = shown ? byte : 0x100 + spare++;
+  if (code < 0x80) return std::string(1, static_cast<char>(code));
+  return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
+Json tokenizer_json() {
+  Json vocabulary = Json::object();
+  int spare = 0;
+  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_character(byte, spare)] = byte;
+  Json added = Json::array();
+  const auto add = [&](const std::string& word, int64_t id, bool special) {
+    added.push_back({{"id", id},
+                     {"content", word},
+                     {"single_word", false},
+                     {"lstrip", !special},  // "<image> red" is two tokens
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", special}});
+  };
+  add("<s>", kStartId, true);
+  add("</s>", kEndId, true);
+  add("<image>", kImageTokenId, true);
+  for (int64_t i = 0; i < kColours; ++i) add(kColourWords[static_cast<size_t>(i)], kFirstColourId + i, false);
+  for (int64_t i = 0; i < kGlyphs; ++i) add(kGlyphWords[static_cast<size_t>(i)], kFirstGlyphId + i, false);
+  const Json bytes = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", added},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", bytes},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single",
+             {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+              {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+            {"pair",
+             {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
+            {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {kStartId}}, {"tokens", {"<s>"}}}}}}}},
+          {"decoder", bytes},
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"vocab", vocabulary},
+            {"merges", Json::array()}}}};
+}
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+at::Tensor fresh_tensor(const TensorSlot& slot, uint64_t seed, uint64_t index) {
+  const bool norm = slot.name.find("norm") != std::string::npos;
+  if (ends_with(slot.name, ".bias")) return at::zeros(slot.shape);
+  if (norm) return at::ones(slot.shape);
+  // Matrices keep the size of what goes through them; embeddings are of size 1, positions smaller.
+  double size = 1.0;
+  if (ends_with(slot.name, "position_embedding.weight") || ends_with(slot.name, "class_embedding")) {
+    size = 0.1;
+  } else if (slot.shape.size() > 1 && !ends_with(slot.name, "embed_tokens.weight")) {
+    int64_t inputs = 1;
+    for (size_t i = 1; i < slot.shape.size(); ++i) inputs *= slot.shape[i];
+    size = 1.0 / std::sqrt(static_cast<double>(inputs));
+    if (ends_with(slot.name, "o_proj.weight") || ends_with(slot.name, "down_proj.weight")) size *= 0.4;
+  }
+  Rng rng = make_rng(seed, {0x77656967, index});
+  boost::random::normal_distribution<float> normal(0.0F, static_cast<float>(size));
+  at::Tensor tensor = at::empty(slot.shape, at::kFloat);
+  auto* out = tensor.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < tensor.numel(); ++i) out[i] = normal(rng);
+  return tensor;
+}
+
+Json saved_config(const Llava& llava) {
+  const DecoderConfig& decoder = llava.config.decoder;
+  ModelSize size;
+  size.width = decoder.hidden_size;
+  size.heads = decoder.num_attention_heads;
+  size.layers = decoder.num_hidden_layers;
+  size.inner = decoder.intermediate_size;
+  size.tower_width = llava.config.tower.hidden_size;
+  size.tower_heads = llava.config.tower.num_attention_heads;
+  size.tower_layers = llava.config.tower.num_hidden_layers;
+  return config_json(size, decoder.rope.theta);
+}
+
+}  // namespace
+
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed) {
+  Llava llava;
+  llava.config = parse_llava_config(config_json(size, rope_theta), Json(), "the miniature's config");
+  llava.decoder.config = llava.config.decoder;
+  llava.decoder.weights.layers.resize(static_cast<size_t>(size.layers));
+  llava.tower.config = llava.config.tower;
+  llava.tower.weights.layers.resize(static_cast<size_t>(size.tower_layers));
+  llava.projector.activation = llava.config.projector_activation;
+  uint64_t index = 0;
+  for (const TensorSlot& slot : llava_slots(llava)) *slot.target = fresh_tensor(slot, seed, index++);
+  return llava;
+}
+
+void save_model(Llava& llava, const fs::path& folder) {
+  const fs::path unfinished = folder.string() + ".unfinished";
+  std::error_code code;
+  fs::remove_all(unfinished, code);
+  fs::create_directories(unfinished, code);
+  if (code) throw EnvironmentError("{}: the folder cannot be made ({})", unfinished.string(), code.message());
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorSlot& slot : llava_slots(llava)) tensors[slot.name] = slot.target->detach();
+  // Not used (features are taken before it), but transformers expects it.
+  const int64_t channels = llava.config.tower.hidden_size;
+  tensors["model.vision_tower.post_layernorm.weight"] = at::ones({channels});
+  tensors["model.vision_tower.post_layernorm.bias"] = at::zeros({channels});
+  write_safetensors_file(unfinished / "model.safetensors", tensors);
+  write_text_durably(unfinished / "config.json", saved_config(llava).dump(2) + "\n");
+  write_text_durably(unfinished / "tokenizer.json", tokenizer_json().dump(1) + "\n");
+  const Json tokenizer = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                          {"bos_token", "<s>"},
+                          {"eos_token", "</s>"},
+                          {"clean_up_tokenization_spaces", false}};
+  write_text_durably(unfinished / "tokenizer_config.json", tokenizer.dump(2) + "\n");
+  fs::remove_all(folder, code);
+  fs::rename(unfinished, folder, code);
+  if (code) throw EnvironmentError("{}: cannot be put in place ({})", folder.string(), code.message());
+}
+
+Llava load_model(const fs::path& folder) {
+  return load_llava(*open_checkpoint(folder), read_llava_config(folder), folder, LoadOptions{});
+}
+
+at::Tensor project(const Llava& llava, const at::Tensor& features) {
+  const Projector& projector = llava.projector;
+  const at::Tensor inner = activate(
+      kernels::linear(features, projector.linear_1.weight, projector.linear_1.bias), projector.activation);
+  return kernels::linear(inner, projector.linear_2.weight, projector.linear_2.bias);
+}
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,34 @@
+// The miniature's LLaVA-NeXT: a folder in llava-hf form that every command of ropescope loads.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/llava.h"
+
+namespace ropescope::miniature {
+
+struct ModelSize {
+  int64_t width = 96;  ///< channels of the decoder
+  int64_t heads = 3;
+  int64_t layers = 3;
+  int64_t inner = 192;  ///< channels inside the decoder's MLP
+  int64_t tower_width = 48, tower_heads = 4, tower_layers = 2;
+};
+
+/// Random weights that depend on `seed` only.
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed);
+
+/// config.json, model.safetensors, tokenizer.json and tokenizer_config.json, complete or not at all. An
+/// existing folder is replaced.
+void save_model(Llava& llava, const std::filesystem::path& folder);
+
+/// A folder that save_model wrote; float32 tensors of their own, on the CPU.
+Llava load_model(const std::filesystem::path& folder);
+
+/// The projector alone: features [..., tower channels] -> [..., width]. Differentiable.
+at::Tensor project(const Llava& llava, const at::Tensor& features);
+
+}  // namespace ropescope::miniature

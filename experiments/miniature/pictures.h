@@ -1,0 +1,72 @@
+// Pictures of the miniature: a raster of cells, each with a colour and a glyph, of which a thumbnail shows
+// the colours only and the high-resolution tiles the glyphs only.
+//   pixel = grey + colour(cell) + flicker(cell, patch) + sign(patch) glyph(cell) + noise
+//   colour   a step of kColourStep up, down or none in red, green and blue
+//   flicker  one random shade for every patch in a cell, their mean over the cell taken away: a thumbnail,
+//            whose patch is the whole cell, averages it out; one high-resolution patch cannot tell it from
+//            colour
+//   glyph    a product of two of the finest cosines of a patch: above what a thumbnail resolves in one
+//   direction
+//            at least; of random sign, so that patches do not add up
+// A patch of the picture is a patch of the vision tower: pictures have the size that anyres gives them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/core/random.h"
+#include "ropescope/vision/anyres.h"
+#include "ropescope/vision/preprocess.h"
+
+namespace ropescope::miniature {
+
+inline constexpr int64_t kPatch = 8;              ///< pixels
+inline constexpr int64_t kSide = 4;               ///< cells, and thumbnail patches, a side
+inline constexpr int64_t kTile = kPatch * kSide;  ///< pixels
+inline constexpr int64_t kCells = kSide * kSide;
+inline constexpr int64_t kColours = 16, kGlyphs = 4;
+
+/// High-resolution patches that a picture has.
+struct Shape {
+  int64_t columns = 0, rows = 0;
+  std::string name() const;  ///< "12x4"
+};
+
+/// Shapes of the pictures that are trained on, and those that are only asked about.
+const std::vector<Shape>& seen_shapes();
+const std::vector<Shape>& unseen_shapes();
+
+/// The tiny model's tiles: 2x2, 3x1 and 1x3.
+AnyresOptions anyres_options();
+AnyresGeometry geometry_of(const Shape& shape);
+
+/// Which cell each high-resolution token (row by row, newlines left out) lies in with all its pixels; -1
+/// where it lies in several.
+std::vector<int64_t> cells_of_tokens(const Shape& shape);
+
+struct Picture {
+  Shape shape;
+  std::array<int64_t, kCells> colours{}, glyphs{};  ///< of each cell, row by row; no colour comes twice
+};
+
+/// Colours and glyphs by chance.
+Picture random_picture(const Shape& shape, Rng& rng);
+
+/// uint8 [H, W, 3].
+at::Tensor draw_picture(const Picture& picture, Rng& rng);
+
+/// The pattern of a glyph, [kPatch, kPatch] float32, its highest value 1.
+at::Tensor glyph_pattern(int64_t glyph);
+
+/// Steps of a colour in red, green, blue: -1, 0 or 1.
+std::array<int, 3> colour_steps(int64_t colour);
+
+/// Throws EnvironmentError if the file cannot be written.
+void write_png(const std::filesystem::path& file, const at::Tensor& rgb_HW3);
+
+}  // namespace ropescope::miniature

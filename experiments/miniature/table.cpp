@@ -1,0 +1,253 @@
+#include "table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/io/figure.h"
+
+namespace ropescope::miniature {
+
+namespace {
+
+const std::string kIdAlignPart = "id-align";
+
+double share_of(const Json& point, const char* album, const char* kind, const std::string& what) {
+  const auto found = point.find(album);
+  if (found == point.end() || !found->is_object() || !found->contains(kind)) {
+    throw InputError("{}: a point of \"curve\": expected \"{}\" with \"{}\"", what, album, kind);
+  }
+  const Json& score = (*found)[kind];
+  const int64_t right = json_integer(score, "right", what), asked = json_integer(score, "asked", what);
+  if (asked < 1 || right < 0 || right > asked)
+    throw InputError("{}: a share of {} in {}", what, right, asked);
+  return static_cast<double>(right) / static_cast<double>(asked);
+}
+
+double first_solved(const Run& run) {
+  const std::vector<double>& answers = run.curves[2];
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i] >= kSolved) return static_cast<double>(run.steps[i]);
+  }
+  return std::nan("");
+}
+
+double within(double share) { return std::clamp(share, 0.0, 1.0); }
+
+/// Mean and interval over the runs at every step that all of them have.
+struct Curve {
+  std::vector<double> steps, mean, low, high;
+};
+
+Curve mean_curve(const Row& row, size_t measure) {
+  Curve curve;
+  for (size_t i = 0; i < row.runs.front().steps.size(); ++i) {
+    std::vector<double> values;
+    for (const Run& run : row.runs) {
+      if (i < run.steps.size() && run.steps[i] == row.runs.front().steps[i]) {
+        values.push_back(run.curves[measure][i]);
+      }
+    }
+    const MeanInterval interval = mean_interval(values);
+    curve.steps.push_back(static_cast<double>(row.runs.front().steps[i]));
+    curve.mean.push_back(interval.mean);
+    curve.low.push_back(std::isfinite(interval.ci95_low) ? within(interval.ci95_low) : interval.mean);
+    curve.high.push_back(std::isfinite(interval.ci95_high) ? within(interval.ci95_high) : interval.mean);
+  }
+  return curve;
+}
+
+/// The scheme that ID-Align was added to, so that both get one colour.
+std::string family(const std::string& scheme) {
+  if (scheme.rfind(kIdAlignPart, 0) != 0) return scheme;
+  const size_t plus = scheme.find('+');
+  if (plus != std::string::npos) return scheme.substr(plus + 1);
+  return scheme == kIdAlignPart ? "vanilla" : scheme;
+}
+
+std::string steps_text(const Row& row) {
+  if (row.steps_to_solved.empty()) return fmt::format("— (0/{})", row.runs.size());
+  const MeanInterval interval = mean_interval(row.steps_to_solved);
+  return fmt::format("{:.0f} ({}/{})", interval.mean, row.steps_to_solved.size(), row.runs.size());
+}
+
+}  // namespace
+
+Run parse_run(const Json& json, const std::string& what) {
+  if (!json.is_object() || json_string_or(json, "format", "", what) != "ropescope-miniature") {
+    throw InputError("{}: expected the result of a run of the miniature", what);
+  }
+  Run run;
+  const Json& settings = json.contains("settings") ? json["settings"] : Json();
+  run.scheme = json_string(settings, "scheme", what);
+  run.correspondence = json_number(settings, "correspondence", what);
+  run.seed = json_integer(settings, "seed", what);
+  run.theta = json_number(json, "theta", what);
+  run.seconds = json_number_or(json, "seconds", 0, what);
+  run.curves.resize(kMeasures);
+  if (!json.contains("curve") || !json["curve"].is_array() || json["curve"].empty()) {
+    throw InputError("{}: expected a curve", what);
+  }
+  for (const Json& point : json["curve"]) {
+    run.steps.push_back(json_integer(point, "step", what));
+    run.curves[0].push_back(share_of(point, "seen", "correspondence", what));
+    run.curves[1].push_back(share_of(point, "unseen", "correspondence", what));
+    run.curves[2].push_back(share_of(point, "seen", "answers", what));
+    run.curves[3].push_back(share_of(point, "unseen", "answers", what));
+  }
+  return run;
+}
+
+std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
+  std::map<std::tuple<double, size_t, std::string, double>, Row> rows;
+  for (const Run& run : runs) {
+    const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
+    Row& row = rows[{-run.correspondence, place, run.scheme, run.theta}];
+    row.scheme = run.scheme;
+    row.theta = run.theta;
+    row.correspondence = run.correspondence;
+    row.runs.push_back(run);
+  }
+  std::vector<Row> list;
+  for (auto& [key, row] : rows) {
+    std::sort(row.runs.begin(), row.runs.end(), [](const Run& a, const Run& b) { return a.seed < b.seed; });
+    for (size_t m = 0; m < kMeasures; ++m) {
+      std::vector<double> values;
+      for (const Run& run : row.runs) values.push_back(run.curves[m].back());
+      row.measures.push_back(mean_interval(values));
+    }
+    for (const Run& run : row.runs) {
+      if (const double step = first_solved(run); std::isfinite(step)) row.steps_to_solved.push_back(step);
+    }
+    list.push_back(std::move(row));
+  }
+  return list;
+}
+
+std::string share_text(const MeanInterval& interval) {
+  if (!std::isfinite(interval.ci95_low)) return fmt::format("{:.2f}", interval.mean);
+  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", interval.mean, within(interval.ci95_low),
+                     within(interval.ci95_high));
+}
+
+std::string markdown_table(const std::vector<Row>& rows) {
+  std::string text =
+      "| scheme | θ | targets | correspondence, seen grids | unseen | answers, seen grids | unseen | steps "
+      "to 90% | "
+      "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
+  for (const Row& row : rows) {
+    text += fmt::format("| {} | {} | {} ", row.scheme, number_label(row.theta),
+                        row.correspondence > 0 ? "answers and cells" : "answers");
+    for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
+    text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
+  }
+  return text;
+}
+
+std::string csv_table(const std::vector<Row>& rows) {
+  std::string text = "scheme,theta,correspondence_weight,seeds";
+  for (const char* name : kMeasureNames) text += fmt::format(",{0},{0}_low,{0}_high", name);
+  text += ",solved_runs,steps_to_90\n";
+  for (const Row& row : rows) {
+    text += fmt::format("\"{}\",{:g},{:g},{}", row.scheme, row.theta, row.correspondence, row.runs.size());
+    for (const MeanInterval& interval : row.measures) {
+      text += fmt::format(",{:.5f},{:.5f},{:.5f}", interval.mean, interval.ci95_low, interval.ci95_high);
+    }
+    const double steps = row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean;
+    text += fmt::format(",{},{:.1f}\n", row.steps_to_solved.size(), steps);
+  }
+  return text;
+}
+
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
+                const Provenance& provenance) {
+  ResultWriter writer(file, provenance, /*force=*/true);
+  std::vector<std::string> schemes;
+  std::vector<double> thetas, weights, steps;
+  std::vector<int64_t> seeds, solved;
+  for (const Row& row : rows) {
+    schemes.push_back(row.scheme);
+    thetas.push_back(row.theta);
+    weights.push_back(row.correspondence);
+    seeds.push_back(static_cast<int64_t>(row.runs.size()));
+    solved.push_back(static_cast<int64_t>(row.steps_to_solved.size()));
+    steps.push_back(row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean);
+  }
+  writer.write("/miniature/scheme", schemes);
+  writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
+  writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
+  writer.write("/miniature/seeds", at::tensor(seeds, at::kLong));
+  writer.write("/miniature/solved_runs", at::tensor(solved, at::kLong));
+  writer.write("/miniature/steps_to_90", at::tensor(steps, at::kDouble));
+  for (size_t m = 0; m < kMeasures; ++m) {
+    std::vector<double> values;
+    for (const Row& row : rows) {
+      const MeanInterval& interval = row.measures[m];
+      values.insert(values.end(), {interval.mean, interval.ci95_low, interval.ci95_high});
+    }
+    writer.write(fmt::format("/miniature/{}", kMeasureNames[m]),
+                 at::tensor(values, at::kDouble).view({-1, 3}));
+  }
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const std::string group = fmt::format("/curves/{}", r);
+    for (size_t m = 0; m < kMeasures; ++m) {
+      const Curve curve = mean_curve(rows[r], m);
+      if (m == 0) writer.write(group + "/step", at::tensor(curve.steps, at::kDouble));
+      std::vector<double> values;
+      for (size_t i = 0; i < curve.steps.size(); ++i) {
+        values.insert(values.end(), {curve.mean[i], curve.low[i], curve.high[i]});
+      }
+      writer.write(fmt::format("{}/{}", group, kMeasureNames[m]),
+                   at::tensor(values, at::kDouble).view({-1, 3}));
+    }
+    writer.attribute(group, "scheme", rows[r].scheme);
+    writer.attribute(group, "theta", rows[r].theta);
+  }
+  writer.commit();
+}
+
+void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta) {
+  std::vector<std::string> families;
+  for (const Row& row : rows) {
+    if (std::find(families.begin(), families.end(), family(row.scheme)) == families.end()) {
+      families.push_back(family(row.scheme));
+    }
+  }
+  Figure figure;
+  figure.columns = 2;
+  figure.panel_height_cm = 6.0;
+  const std::array<const char*, kMeasures> titles = {
+      "Cell's colour known to its high-resolution tokens, seen grids", "unseen grids",
+      "Asked for the glyph of a colour, seen grids", "unseen grids"};
+  for (size_t m = 0; m < kMeasures; ++m) {
+    Panel panel;
+    panel.title = titles[m];
+    panel.x.label = "step";
+    panel.y.label = "share right";
+    panel.y.low = 0.0;
+    panel.y.high = 1.0;
+    for (const Row& row : rows) {
+      if (row.theta != theta || row.correspondence != rows.front().correspondence) continue;
+      const auto place = static_cast<size_t>(std::find(families.begin(), families.end(), family(row.scheme)) -
+                                             families.begin());
+      Curve curve = mean_curve(row, m);
+      Series series;
+      series.label = row.scheme;
+      series.x = std::move(curve.steps);
+      series.y = std::move(curve.mean);
+      series.colour = curve_colour(place, families.size());
+      series.dashed = family(row.scheme) == row.scheme;
+      panel.series.push_back(std::move(series));
+    }
+    figure.panels.push_back(std::move(panel));
+  }
+  draw_figure(figure, file, /*force=*/true);
+}
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,60 @@
+// From the results of runs to a table, its data, and curves.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "ropescope/analysis/statistics.h"
+#include "ropescope/core/json.h"
+#include "ropescope/io/result_file.h"
+
+namespace ropescope::miniature {
+
+/// Shares that a run measures, in the order of the table's columns.
+inline constexpr const char* kMeasureNames[] = {"correspondence_seen", "correspondence_unseen",
+                                                "answers_seen", "answers_unseen"};
+inline constexpr size_t kMeasures = 4;
+/// What counts as solved, for "steps to 90%".
+inline constexpr double kSolved = 0.9;
+
+/// One run, as `ropescope-miniature train` writes it.
+struct Run {
+  std::string scheme;
+  double theta = 0, correspondence = 0;
+  int64_t seed = 0;
+  std::vector<int64_t> steps;
+  std::vector<std::vector<double>> curves;  ///< [kMeasures][steps]
+  double seconds = 0;
+};
+
+/// Throws InputError for a file that is none.
+Run parse_run(const Json& json, const std::string& what);
+
+/// Runs that differ in their seed only.
+struct Row {
+  std::string scheme;
+  double theta = 0, correspondence = 0;
+  std::vector<Run> runs;
+  std::vector<MeanInterval> measures;  ///< [kMeasures], of the last point of each run
+  /// First step at which answers on seen grids are right in kSolved of the cases, of runs that get there.
+  std::vector<double> steps_to_solved;
+};
+
+/// In the order of `order` (schemes), then by theta; others after them.
+std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
+
+/// 95% interval of a share: over the seeds (Student t, kept within 0 and 1).
+std::string share_text(const MeanInterval& interval);
+
+std::string markdown_table(const std::vector<Row>& rows);
+std::string csv_table(const std::vector<Row>& rows);
+/// /miniature/{scheme, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// /curves/<row>/{step, <measure> [steps, 3]}.
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
+                const Provenance& provenance);
+/// Answers and correspondence over the steps, on seen and unseen grids, of rows with `theta`.
+void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta);
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,298 @@
+#include "visual.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <numeric>
+
+#include <boost/random/uniform_int_distribution.hpp>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+
+#include "ropescope/core/log.h"
+#include "ropescope/core/tensor_operators.h"
+#include "ropescope/rope/encoding.h"
+#include "ropescope/train/llava_model.h"
+#include "ropescope/train/trainer.h"
+#include "ropescope/train/vocabulary_loss.h"
+
+#include "model.h"
+#include "words.h"
+
+namespace ropescope::miniature {
+
+namespace {
+
+constexpr double kWarmup = 0.05, kClip = 1.0, kFloor = 0.1;
+
+/// What rows of one shape share: positions, and which tokens are what.
+class Room {
+ public:
+  Room(const Llava& llava, const Scheme& scheme, const Shape& shape, int64_t questions) {
+    const AnyresGeometry geometry = geometry_of(shape);
+    const std::vector<int64_t> sources = token_sources(geometry), cells = cells_of_tokens(shape);
+    const auto image = static_cast<int64_t>(sources.size());
+    std::vector<int64_t> newlines, inside, cells_inside;
+    size_t token = 0;
+    for (size_t i = 0; i < sources.size(); ++i) {
+      newlines.push_back(sources[i] < 0 ? 1 : 0);
+      if (i < static_cast<size_t>(kCells) || sources[i] < 0) continue;
+      const int64_t cell = cells[token++];
+      if (cell < 0) continue;
+      inside.push_back(1 + static_cast<int64_t>(i));  // after <s>
+      cells_inside.push_back(cell);
+    }
+    newline = at::tensor(newlines, at::kLong).ne(0).view({1, -1, 1});
+    in_cells = at::tensor(inside, at::kLong);
+    cell_of = at::tensor(cells_inside, at::kLong);
+    std::vector<int64_t> places;
+    for (int64_t q = 0; q < questions; ++q) places.push_back(1 + image + 2 * q);
+    asked = at::tensor(places, at::kLong);
+    tokens = 1 + image + 2 * questions;
+    Layout layout;
+    layout.segments.resize(3);
+    layout.segments[0].text = 1;
+    layout.segments[1] = image_segment(geometry);
+    layout.segments[2].text = 2 * questions;
+    encoding = SequenceEncoding(scheme, layout, encoded_model(llava.decoder.config)).pass(0, tokens);
+  }
+
+  at::Tensor newline;   // bool [1, image tokens, 1]
+  at::Tensor in_cells;  // tokens that lie in one cell [n]
+  at::Tensor cell_of;   // their cells [n]
+  at::Tensor asked;     // tokens that ask, [questions]
+  int64_t tokens = 0;
+  PassEncoding encoding;
+};
+
+struct Batch {
+  at::Tensor features;  // [B, image tokens, tower channels]
+  at::Tensor dialogue;  // int64 [B, 2 * questions]
+  at::Tensor answers;   // int64 [B, questions]
+  at::Tensor colours;   // int64 [B, kCells]
+};
+
+Batch make_batch(const Group& group, const at::Tensor& chosen, int64_t questions, Rng& rng) {
+  Batch batch;
+  batch.features = group.features.index_select(0, chosen);
+  batch.colours = group.colours.index_select(0, chosen);
+  const at::Tensor glyphs = group.glyphs.index_select(0, chosen);
+  const Shape no_shape;
+  std::vector<int64_t> cells;
+  for (int64_t row = 0; row < chosen.numel(); ++row) {
+    const Picture order = random_picture(no_shape, rng);  // for its permutation
+    cells.insert(cells.end(), order.colours.begin(), order.colours.begin() + questions);
+  }
+  const at::Tensor cell = at::tensor(cells, at::kLong).view({-1, questions});
+  const at::Tensor words = batch.colours.gather(1, cell) + kFirstColourId;
+  batch.answers = glyphs.gather(1, cell) + kFirstGlyphId;
+  batch.dialogue = at::cat({words.unsqueeze(2), batch.answers.unsqueeze(2)}, 2).view({-1, 2 * questions});
+  return batch;
+}
+
+/// After the last norm, [B, T, C].
+at::Tensor hidden_of(const Llava& llava, const Room& room, const Batch& batch) {
+  const at::Tensor& table = llava.decoder.weights.embed_tokens;
+  const int64_t rows = batch.features.size(0);
+  const at::Tensor picture = at::where(room.newline, llava.image_newline, project(llava, batch.features));
+  const at::Tensor start = at::embedding(table, at::full({rows, 1}, kStartId, at::kLong));
+  ForwardInput input;
+  input.inputs_embeds = at::cat({start, picture, at::embedding(table, batch.dialogue)}, 1);
+  input.encoding = &room.encoding;
+  ForwardOptions options;
+  options.logits = ForwardOptions::Logits::kNone;
+  return forward(llava.decoder, input, options).final_hidden;
+}
+
+/// Rooms are made when first entered.
+class Rooms {
+ public:
+  Rooms(const Llava& llava, const Scheme& scheme, int64_t questions)
+      : llava_(llava), scheme_(scheme), questions_(questions) {}
+  const Room& of(const Shape& shape) {
+    const auto found = rooms_.find(shape.name());
+    if (found != rooms_.end()) return found->second;
+    return rooms_.emplace(shape.name(), Room(llava_, scheme_, shape, questions_)).first->second;
+  }
+
+ private:
+  const Llava& llava_;
+  const Scheme& scheme_;
+  int64_t questions_;
+  std::map<std::string, Room> rooms_;
+};
+
+Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_t pictures, int64_t questions,
+                    uint64_t seed) {
+  constexpr int64_t kAtOnce = 64;
+  const at::NoGradGuard no_grad;
+  const at::Tensor& head = llava.decoder.weights.lm_head;
+  const auto shapes = static_cast<int64_t>(album.groups.size());
+  Rng rng = make_rng(seed, {0x6d656173});
+  Measures measures;
+  const auto count = [](const at::Tensor& guess, const at::Tensor& truth, Score& score) {
+    score.right += guess.eq(truth).sum().item<int64_t>();
+    score.asked += truth.numel();
+  };
+  for (const Group& group : album.groups) {
+    const Room& room = rooms.of(group.shape);
+    const int64_t have = group.features.size(0);
+    const int64_t wanted = pictures == 0 ? have : std::min(have, (pictures + shapes - 1) / shapes);
+    for (int64_t first = 0; first < wanted; first += kAtOnce) {
+      const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
+      const Batch batch = make_batch(group, chosen, questions, rng);
+      const at::Tensor hidden = hidden_of(llava, room, batch);
+      const at::Tensor answers = hidden.index_select(1, room.asked).matmul(head.t()).argmax(2);
+      count(answers, batch.answers, measures.answers);
+      const at::Tensor colours = hidden.index_select(1, room.in_cells)
+                                     .matmul(head.narrow(0, kFirstColourId, kColours).t())
+                                     .argmax(2);
+      count(colours, batch.colours.index_select(1, room.cell_of), measures.correspondence);
+    }
+  }
+  return measures;
+}
+
+/// Batches of one shape each, all pictures of an epoch in a random order.
+class Deck {
+ public:
+  Deck(const Album& album, int64_t batch, uint64_t seed) : album_(album), batch_(batch), seed_(seed) {}
+
+  struct Draw {
+    const Group* group = nullptr;
+    at::Tensor chosen;
+  };
+  Draw next() {
+    if (draws_.empty()) shuffle();
+    Draw draw = draws_.back();
+    draws_.pop_back();
+    return draw;
+  }
+
+ private:
+  template <typename T>
+  static void shuffle_list(std::vector<T>& list, Rng& rng) {
+    for (size_t i = list.size(); i > 1; --i) {
+      boost::random::uniform_int_distribution<size_t> place(0, i - 1);
+      std::swap(list[i - 1], list[place(rng)]);
+    }
+  }
+
+  void shuffle() {
+    Rng rng = make_rng(seed_, {0x6465636b, static_cast<uint64_t>(epoch_++)});
+    for (const Group& group : album_.groups) {
+      std::vector<int64_t> order(static_cast<size_t>(group.features.size(0)));
+      std::iota(order.begin(), order.end(), int64_t{0});
+      shuffle_list(order, rng);
+      const at::Tensor all = at::tensor(order, at::kLong);
+      // What is left of an epoch is too small for a batch; the next epoch deals it again.
+      const int64_t whole = std::max<int64_t>(all.numel() / batch_, 1);
+      for (int64_t i = 0; i < whole; ++i) {
+        const int64_t first = i * batch_;
+        draws_.push_back({&group, all.narrow(0, first, std::min(batch_, all.numel() - first))});
+      }
+    }
+    shuffle_list(draws_, rng);
+  }
+
+  const Album& album_;
+  int64_t batch_;
+  uint64_t seed_;
+  int64_t epoch_ = 0;
+  std::vector<Draw> draws_;
+};
+
+Trainer make_trainer(Llava& llava, const VisualSettings& settings) {
+  TrainerSettings trainer;
+  trainer.clip_norm = kClip;
+  trainer.schedule = {ScheduleKind::kCosine, settings.steps, warmup_steps(settings.steps, kWarmup)};
+  ParameterGroup group;
+  group.learning_rate = settings.learning_rate;
+  group.floor = kFloor * settings.learning_rate;
+  return Trainer(AdamW(make_trainable(llava, {"*"}, {"model.vision_tower.*"}), {group}, AdamW::Settings{}),
+                 trainer);
+}
+
+}  // namespace
+
+Json to_json(const VisualSettings& settings) {
+  return {{"scheme", settings.scheme},
+          {"steps", settings.steps},
+          {"batch", settings.batch},
+          {"questions", settings.questions},
+          {"learning_rate", settings.learning_rate},
+          {"correspondence", settings.correspondence},
+          {"measure_every", settings.measure_every},
+          {"measure_pictures", settings.measure_pictures},
+          {"seed", settings.seed}};
+}
+
+Measures measure(const Llava& llava, const Scheme& scheme, const Album& album, int64_t pictures,
+                 int64_t questions, uint64_t seed) {
+  Rooms rooms(llava, scheme, questions);
+  return measure_in(rooms, llava, album, pictures, questions, seed);
+}
+
+VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen, const Album& unseen,
+                            const VisualSettings& settings) {
+  using Clock = std::chrono::steady_clock;
+  const Scheme scheme(settings.scheme);
+  Trainer trainer = make_trainer(llava, settings);
+  Rooms rooms(llava, scheme, settings.questions);
+  Deck deck(train, settings.batch, settings.seed);
+  Rng rng = make_rng(settings.seed, {0x61736b});
+  VisualResult result;
+  double loss_sum = 0;
+  int64_t loss_count = 0;
+  const auto look = [&](int64_t step, int64_t pictures) {
+    CurvePoint point;
+    point.step = step;
+    point.loss = loss_count == 0 ? 0.0 : loss_sum / static_cast<double>(loss_count);
+    point.seen = measure_in(rooms, llava, seen, pictures, settings.questions, settings.seed);
+    point.unseen = measure_in(rooms, llava, unseen, pictures, settings.questions, settings.seed);
+    log_info("{}: step {}, loss {:.4f}, correspondence {:.3f} / {:.3f}, answers {:.3f} / {:.3f}",
+             settings.scheme, step, point.loss, point.seen.correspondence.share(),
+             point.unseen.correspondence.share(), point.seen.answers.share(), point.unseen.answers.share());
+    result.curve.push_back(point);
+    loss_sum = 0;
+    loss_count = 0;
+  };
+  look(0, settings.measure_pictures);
+  for (int64_t step = 1; step <= settings.steps; ++step) {
+    const auto begin = Clock::now();
+    const Deck::Draw draw = deck.next();
+    const Room& room = rooms.of(draw.group->shape);
+    const Batch batch = make_batch(*draw.group, draw.chosen, settings.questions, rng);
+    const at::Tensor& head = llava.decoder.weights.lm_head;
+    Trainer::Micro micro;
+    micro.targets = 1;  // the loss below is a sum of means already
+    micro.names = {draw.group->shape.name()};
+    micro.loss = [&](double scale) {
+      const at::Tensor hidden = hidden_of(llava, room, batch);
+      const auto mean_loss = [&](const at::Tensor& places, const at::Tensor& words, double weight) {
+        return vocabulary_loss(hidden.index_select(1, places).flatten(0, 1), head, words.flatten(),
+                               scale * weight / static_cast<double>(words.numel()));
+      };
+      at::Tensor loss = mean_loss(room.asked, batch.answers, 1.0);
+      loss_sum += loss.item<double>();
+      loss_count += 1;
+      if (settings.correspondence > 0) {
+        const at::Tensor words = batch.colours.index_select(1, room.cell_of) + kFirstColourId;
+        loss = loss + mean_loss(room.in_cells, words, settings.correspondence);
+      }
+      return loss;
+    };
+    trainer.step({micro});
+    result.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+    const bool last = step == settings.steps;
+    if (last || step % settings.measure_every == 0) look(step, last ? 0 : settings.measure_pictures);
+  }
+  return result;
+}
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,122 @@
+// Models, tables and the miniature's whole run, in seconds.
+#include <cstdlib>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/file.h"
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/text/chat_template.h"
+
+#include "miniature/model.h"
+#include "miniature/table.h"
+#include "miniature/visual.h"
+#include "miniature/words.h"
+#include "tests/support/golden.h"
+
+namespace ropescope::miniature {
+namespace {
+
+TEST(Model, ComesBackFromItsFolder) {
+  const testing::TemporaryFolder folder;
+  Llava llava = fresh_model({}, 1e6, 4);
+  save_model(llava, folder.path("model"));
+  Llava again = load_model(folder.path("model"));
+  EXPECT_EQ(again.decoder.config.rope.theta, 1e6);
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorSlot& slot : llava_slots(llava)) tensors[slot.name] = *slot.target;
+  for (const TensorSlot& slot : llava_slots(again)) {
+    EXPECT_TRUE(testing::all_close(*slot.target, tensors.at(slot.name), 0.0)) << slot.name;
+  }
+}
+
+TEST(Model, ReadsItsWords) {
+  const testing::TemporaryFolder folder;
+  Llava llava = fresh_model({}, 1e4, 4);
+  save_model(llava, folder.path("model"));
+  const auto tokenizer = load_tokenizer(folder.path("model"));
+  const std::vector<int64_t> ids = encode_with_images(*tokenizer, "<image> red dots pink");
+  EXPECT_EQ(ids,
+            (std::vector<int64_t>{kStartId, kImageId, kFirstColourId, kFirstGlyphId, kFirstColourId + 15}));
+}
+
+Json run_json(const std::string& scheme, int64_t seed, std::vector<int64_t> answers) {
+  Json curve = Json::array();
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const Json scores = {{"correspondence", {{"right", 50}, {"asked", 100}}},
+                         {"answers", {{"right", answers[i]}, {"asked", 100}}}};
+    curve.push_back({{"step", 25 * i}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}});
+  }
+  return {{"format", "ropescope-miniature"},
+          {"theta", 1e4},
+          {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}}},
+          {"curve", curve}};
+}
+
+TEST(Table, MeansIntervalsAndStepsOverSeeds) {
+  std::vector<miniature::Run> runs;
+  for (const auto& [seed, last] : {std::pair{0, 94}, {1, 96}, {2, 92}}) {
+    runs.push_back(parse_run(run_json("id-align", seed, {30, seed == 2 ? 95 : 80, last}), "a run"));
+    runs.push_back(parse_run(run_json("vanilla", seed, {30, 30, 40}), "a run"));
+  }
+  const std::vector<Row> rows = make_rows(runs, {"vanilla", "id-align"});
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].scheme, "vanilla");
+  EXPECT_TRUE(rows[0].steps_to_solved.empty());
+  EXPECT_EQ(rows[1].steps_to_solved, (std::vector<double>{50, 50, 25}));
+  // t(0.975, 2) = 4.3027, standard error 0.02 / sqrt(3)
+  EXPECT_NEAR(rows[1].measures[2].mean, 0.94, 1e-12);
+  EXPECT_NEAR(rows[1].measures[2].ci95_low, 0.94 - 4.302653 * 0.02 / std::sqrt(3.0), 1e-6);
+  EXPECT_EQ(share_text(rows[1].measures[2]), "0.94 [0.89, 0.99]");
+  EXPECT_NE(markdown_table(rows).find("| 42 (3/3) | 3 |"), std::string::npos) << markdown_table(rows);
+}
+
+TEST(Table, RefusesOtherFiles) {
+  EXPECT_THROW(parse_run(Json::object(), "x.json"), InputError);
+  Json run = run_json("vanilla", 0, {10});
+  run["curve"][0]["seen"]["answers"]["right"] = 101;
+  EXPECT_THROW(parse_run(run, "x.json"), InputError);
+}
+
+int call(const std::string& arguments) {
+  return std::system((std::string(RS_MINIATURE) + " " + arguments + " --quiet >/dev/null 2>&1").c_str());
+}
+
+TEST(Miniature, WholeRunInSeconds) {
+  const testing::TemporaryFolder folder;
+  const std::string seed = folder.path("seed"), runs = folder.path("runs");
+  ASSERT_EQ(call("prepare --output " + seed +
+                 " --pictures 16 --test-pictures 6 --tower-steps 2 --width 64 --heads 2"),
+            0);
+  ASSERT_EQ(call("text --from " + seed + " --text-steps 2 --text-batch 4"), 0);
+  const auto train = [&](const std::string& scheme) {
+    return call("train --from " + seed + " --scheme '" + scheme +
+                "' --steps 4 --batch 4 --measure-every 2 --output '" + runs + "/" + scheme +
+                ".json' --save " + folder.path("model"));
+  };
+  for (const char* scheme : {"vanilla", "id-align+mrope-interleave", "dipe"})
+    ASSERT_EQ(train(scheme), 0) << scheme;
+  const Json result = read_json_file(runs + "/dipe.json");
+  ASSERT_EQ(result["curve"].size(), 3U);  // steps 0, 2, 4
+  EXPECT_EQ(result["curve"][2]["seen"]["answers"]["asked"], 6 * 8);
+  // The same run again is not made again.
+  const auto written = std::filesystem::last_write_time(runs + "/dipe.json");
+  ASSERT_EQ(train("dipe"), 0);
+  EXPECT_EQ(std::filesystem::last_write_time(runs + "/dipe.json"), written);
+  ASSERT_EQ(call("table --results " + runs + " --output " + folder.path("table")), 0);
+  EXPECT_NE(read_file(folder.path("table.md")).find("| dipe |"), std::string::npos);
+  EXPECT_GT(std::filesystem::file_size(folder.path("table.png")), 1000U);
+  // The trained model is one like any other.
+  const testing::CommandResult answer = testing::run_ropescope(
+      "generate --model " + folder.path("model") + " --scheme dipe --image " + seed +
+      "/pictures/seen/00000.png --prompt '<image> red' --template none --max-new-tokens 1 --quiet");
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+}
+
+TEST(Miniature, UsageErrorsAreNamed) {
+  EXPECT_EQ(WEXITSTATUS(call("nothing")), 2);
+  EXPECT_EQ(WEXITSTATUS(call("train --from /nowhere --output x.json --scheme vanila")), 3);
+}
+
+}  // namespace
+}  // namespace ropescope::miniature
