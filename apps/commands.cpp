@@ -3,6 +3,7 @@
 namespace ropescope::app {
 
 // One line a command: declared here, defined in the file of its name.
+extern const Command kAssemble;
 extern const Command kAttention;
 extern const Command kCompare;
 extern const Command kDecay;
@@ -18,6 +19,7 @@ extern const Command kSimulate;
 extern const Command kTokenize;
 extern const Command kTrace;
 extern const Command kTrain;
+extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
@@ -32,7 +34,9 @@ const std::vector<Command>& commands() {
       kSimulate,
       kPositions,
       kPreprocess,
+      kAssemble,
       kTrain,
+      kExport,
       kScore,
       kCompare,
       kPlot,

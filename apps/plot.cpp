@@ -1,9 +1,12 @@
 // ropescope plot: draws a result file.
 #include <cmath>
+#include <filesystem>
+#include <sstream>
 
 #include <fmt/format.h>
 
 #include "ropescope/analysis/figures.h"
+#include "ropescope/analysis/figures_training.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 
@@ -15,9 +18,10 @@ namespace {
 
 std::vector<po::options_description> options() {
   po::options_description figure("Figure", 110, 55);
-  figure.add_options()                                                                                    //
-      ("input", po::value<std::vector<std::string>>(), "result file; may stand without the flag's name")  //
-      ("output", po::value<std::string>(), "figure.png, .svg or .pdf")                                    //
+  figure.add_options()  //
+      ("input", po::value<std::vector<std::string>>(),
+       "result file; may stand without the flag's name; of training several, or runs' folders")  //
+      ("output", po::value<std::string>(), "figure.png, .svg or .pdf")                           //
       ("kind", po::value<std::string>()->default_value(""),
        "kind of figure; the file's first unless given")                                                  //
       ("list", po::bool_switch(), "list the kinds, with a file those that it holds, and stop")           //
@@ -28,7 +32,11 @@ std::vector<po::options_description> options() {
       ("queries", po::value<std::string>()->default_value(""),
        "attention-maps: the set that looks, for example region")  //
       ("average", po::value<std::string>()->default_value("all"),
-       "attention-maps: over all, heads (one map a layer), layers (one a head), or none");
+       "attention-maps: over all, heads (one map a layer), layers (one a head), or none")  //
+      ("labels", po::value<std::string>(),
+       "training: names of the runs, separated by commas; default: folders")  //
+      ("window", po::value<int64_t>()->default_value(kTrainingWindow),
+       "training: steps that a curve is smoothed over");
   return {figure};
 }
 
@@ -37,6 +45,49 @@ std::string input_file(const Arguments& arguments) {
   const auto files = arguments.get<std::vector<std::string>>("input");
   if (files.size() != 1) throw UsageError("expected one result file, found {}", files.size());
   return files.front();
+}
+
+/// Several runs, or one that asks for what only training has.
+bool is_training(const Arguments& arguments) {
+  if (arguments.values.count("input") == 0) return false;
+  const auto files = arguments.get<std::vector<std::string>>("input");
+  return files.size() > 1 || arguments.has("labels") || arguments.has("window") ||
+         std::filesystem::is_directory(files.front());
+}
+
+/// A run is called by its folder, which holds curves.h5.
+std::string run_label(const std::filesystem::path& given) {
+  const std::filesystem::path file = std::filesystem::absolute(training_file(given)).lexically_normal();
+  const bool usual = file.filename() == "curves.h5";
+  return usual ? file.parent_path().filename().string() : file.stem().string();
+}
+
+int plot_training(const Arguments& arguments, const CommonSettings& settings) {
+  const auto files = arguments.get<std::vector<std::string>>("input");
+  const std::string output = required_text(arguments, "output");
+  if (arguments.has("kind") && arguments.get<std::string>("kind") != "training") {
+    throw UsageError("expected one result file, found {}; only --kind training draws several", files.size());
+  }
+  std::vector<std::string> labels;
+  if (arguments.has("labels")) {
+    std::stringstream stream(arguments.get<std::string>("labels"));
+    for (std::string label; std::getline(stream, label, ',');) labels.push_back(label);
+    if (labels.size() != files.size()) {
+      throw UsageError("--labels: expected {} names, found {}", files.size(), labels.size());
+    }
+  }
+  check_figure_path(output, settings.force);
+  std::vector<TrainingRunFile> runs;
+  for (size_t i = 0; i < files.size(); ++i) {
+    runs.push_back({labels.empty() ? run_label(files[i]) : labels[i], files[i]});
+  }
+  draw_figure(training_figure(runs, arguments.get<int64_t>("window")), output, settings.force);
+  if (settings.json) {
+    fmt::print("{}\n", Json({{"input", files}, {"output", output}, {"kind", "training"}}).dump());
+  } else {
+    fmt::print("training of {} runs drawn: {}\n", files.size(), output);
+  }
+  return 0;
 }
 
 int list_kinds(const Arguments& arguments, bool json) {
@@ -64,6 +115,7 @@ int list_kinds(const Arguments& arguments, bool json) {
 int run(const Arguments& arguments) {
   const CommonSettings settings = common_settings(arguments);
   if (arguments.flag("list")) return list_kinds(arguments, settings.json);
+  if (is_training(arguments)) return plot_training(arguments, settings);
   const std::string input = input_file(arguments), output = required_text(arguments, "output");
   FigureSelection selection;
   if (arguments.has("theta"))

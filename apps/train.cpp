@@ -6,14 +6,12 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
-#include "ropescope/models/decoder.h"
-#include "ropescope/text/tokenizer.h"
-#include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/training_run.h"
-#include "ropescope/weights/checkpoint.h"
 
 #include "command.h"
+#include "train_processes.h"
 #include "train_settings.h"
+#include "train_subject.h"
 
 namespace ropescope::app {
 
@@ -44,59 +42,50 @@ class SignalGuard {
   struct sigaction old_int_ = {}, old_term_ = {};
 };
 
-/// config.json and whatever of the tokenizer lies in a model's folder.
-std::vector<fs::path> files_to_copy(const fs::path& model) {
-  std::vector<fs::path> files;
-  for (const char* name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-        "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"}) {
-    std::error_code code;
-    if (fs::is_regular_file(model / name, code)) files.push_back(model / name);
-  }
-  return files;
-}
-
 int64_t count_numbers(const std::vector<Parameter>& parameters) {
   int64_t count = 0;
   for (const Parameter& parameter : parameters) count += parameter.value.numel();
   return count;
 }
 
-void print_plan(const std::vector<TextRow>& rows, const Sampler& sampler, const Trainer& trainer,
-                const std::vector<Parameter>& parameters, bool json) {
-  int64_t tokens = 0, targets = 0;
-  for (const TextRow& row : rows) {
-    tokens += static_cast<int64_t>(row.text.ids.size());
-    for (size_t i = 1; i < row.text.labels.size(); ++i) targets += row.text.labels[i] >= 0 ? 1 : 0;
-  }
-  const int64_t trained = count_numbers(parameters);
+void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& trainer, const Json& memory,
+                bool json) {
+  const RowTotals totals = subject.model().totals();
+  const int64_t rows = subject.model().rows();
+  const int64_t trained = count_numbers(subject.parameters());
   // Weights, gradients and AdamW's two averages, float32.
   const int64_t bytes = trained * 16;
   if (json) {
-    std::cout << Json{{"rows", rows.size()},
-                      {"tokens", tokens},
-                      {"targets", targets},
+    std::cout << Json{{"rows", rows},
+                      {"bad_rows", subject.bad_rows().count()},
+                      {"tokens", totals.tokens},
+                      {"targets", totals.targets},
+                      {"images", totals.images},
                       {"steps_per_epoch", sampler.steps_per_epoch()},
                       {"steps", trainer.settings().schedule.total_steps},
                       {"warmup_steps", trainer.settings().schedule.warmup_steps},
                       {"trained_parameters", trained},
-                      {"training_state_bytes", bytes}}
+                      {"training_state_bytes", bytes},
+                      {"memory", memory}}
                      .dump()
               << "\n";
     return;
   }
   std::cout << fmt::format(
-      "rows                {}\ntokens an epoch     {} ({} targets)\nsteps               {} ({} an epoch, {} "
+      "rows                {} ({} bad ones left out)\ntext tokens an epoch  {} ({} targets), {} "
+      "images\nsteps               {} ({} an epoch, {} "
       "of "
       "warm-up)\ntrained parameters  {}\nweights, gradients and optimizer  {} MiB (activations come on "
       "top)\n",
-      rows.size(), tokens, targets, trainer.settings().schedule.total_steps, sampler.steps_per_epoch(),
+      rows, subject.bad_rows().count(), totals.tokens, totals.targets, totals.images,
+      trainer.settings().schedule.total_steps, sampler.steps_per_epoch(),
       trainer.settings().schedule.warmup_steps, trained, bytes >> 20);
+  std::cout << memory_table(memory);
 }
 
-/// What --resume names; none: a run from the start.
-std::optional<fs::path> checkpoint_to_resume(const Arguments& arguments, Checkpoints& checkpoints,
-                                             bool force) {
+/// What --resume names; none: a run from the start, for which the leading rank makes room.
+std::optional<fs::path> checkpoint_to_resume(const Arguments& arguments, Checkpoints& checkpoints, bool force,
+                                             bool leads) {
   if (arguments.has("resume")) {
     const auto name = arguments.get<std::string>("resume");
     if (name == "auto") return checkpoints.latest();
@@ -107,76 +96,113 @@ std::optional<fs::path> checkpoint_to_resume(const Arguments& arguments, Checkpo
       throw UsageError("--output: {} is there already. Try: --resume auto to go on, --force to start anew",
                        latest->string());
     }
-    checkpoints.remove_all();
+    if (leads) checkpoints.remove_all();
   }
   return std::nullopt;
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings common = common_settings(arguments);
-  if (common.dtype != at::kFloat) {
-    throw UsageError("--dtype: expected float32, found {}; training keeps its weights in float32",
-                     arguments.get<std::string>("dtype"));
+void print_result(const TrainingRunResult& result, const Trainer& trainer, const fs::path& output,
+                  const Json& memory, bool json) {
+  const double loss = result.reports.empty() ? 0.0 : result.reports.back().loss;
+  const std::string state = (output / "checkpoints" / fmt::format("step-{}", trainer.steps_done())).string();
+  const int64_t steps = trainer.settings().schedule.total_steps;
+  if (json) {
+    Json said = {{"step", trainer.steps_done()},
+                 {"steps", steps},
+                 {"loss", result.reports.empty() ? Json() : Json(loss)},
+                 {"interrupted", result.interrupted},
+                 {"checkpoint", state}};
+    if (!memory.is_null()) said["memory"] = memory;
+    std::cout << said.dump() << "\n";
+    return;
   }
-  const TrainFlags flags = read_train_flags(arguments, common);
+  std::cout << fmt::format("{} after step {} of {}: loss {:.5f}, {}\n",
+                           result.interrupted ? "interrupted" : "done", trainer.steps_done(), steps, loss,
+                           state);
+  if (!memory.is_null()) std::cout << memory_table(memory);
+}
+
+/// A run as far as this process takes part in it.
+int take_part(const Arguments& arguments, const CommonSettings& common, TrainSubject& subject,
+              Sampler& sampler, Trainer& trainer) {
   const fs::path output = required_text(arguments, "output");
-  const auto tokenizer = load_tokenizer(flags.model);
-  const std::vector<TextRow> rows = read_text_rows(flags.data, *tokenizer, flags.rows);
-  LoadOptions load;
-  load.device = common.device;
-  Decoder decoder = load_decoder(*open_checkpoint(flags.model), read_decoder_config(flags.model), load);
-  TrainedDecoder model(decoder, rows, tokenizer->eos_id().value_or(0), flags.loss);
-  Sampler sampler(model.lengths(), flags.sampler);
-  const std::vector<Parameter> parameters = make_trainable(decoder, flags.trained, flags.frozen);
+  ProcessGroup* group = trainer.sharding() == nullptr ? nullptr : &trainer.sharding()->group();
+  const bool leads = group == nullptr || group->rank() == 0;
+  Checkpoints checkpoints(output / "checkpoints", subject.files());
+  Provenance provenance = make_provenance(arguments, common);
+  Curves curves(output / "curves.h5", provenance);
+  TrainingRunSettings settings;
+  settings.total_steps = trainer.settings().schedule.total_steps;
+  settings.save_every = arguments.get<int64_t>("save-every");
+  settings.keep_last = arguments.get<int64_t>("keep-last");
+  settings.log_every = arguments.get<int64_t>("log-every");
+  settings.config = train_config(arguments, common, settings.total_steps);
+  settings.interrupt = [] { return interrupted != 0; };
+  TrainingRun training_run(subject.model(), sampler, trainer, checkpoints, curves, settings);
+  if (const auto saved = checkpoint_to_resume(arguments, checkpoints, common.force, leads)) {
+    training_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
+    log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
+  }
+  if (group != nullptr) check_same_step(*group, trainer.steps_done());
+  const TrainingRunResult result = training_run.run();
+  const Json memory = arguments.flag("memory-report") ? report_memory(subject, trainer, arguments) : Json();
+  if (leads) print_result(result, trainer, output, memory, common.json);
+  return result.interrupted ? 130 : 0;
+}
+
+int run(const Arguments& given) {
+  CommonSettings common = common_settings(given);
+  if (common.dtype == at::kHalf) {
+    throw UsageError(
+        "--dtype: expected float32 or bfloat16, found float16, whose range is too small for gradients");
+  }
+  const Arguments arguments = with_stage_defaults(given);
+  const Launch launch = start_process(arguments);
+  common.device = own_device(launch, common.device);
+  const TrainFlags flags = read_train_flags(arguments, common);
+  const ShardMode shard = parse_shard_mode(arguments.get<std::string>("shard"));
+  const fs::path output = required_text(arguments, "output");
+  const bool dry = arguments.flag("dry-run"), leads = launch.rank == 0;
+  TrainSubject subject(flags, common.device, dry || !leads ? fs::path() : output / "bad_rows.log");
+  Sampler sampler(subject.model().lengths(), flags.sampler);
   TrainerSettings training = flags.trainer;
   training.schedule.total_steps =
       flags.max_steps > 0 ? flags.max_steps : flags.epochs * sampler.steps_per_epoch();
   training.schedule.warmup_steps = warmup_steps(training.schedule.total_steps, flags.warmup_ratio);
-  Trainer trainer(AdamW(parameters, flags.groups, flags.adam), training);
-  if (arguments.flag("dry-run")) {
-    print_plan(rows, sampler, trainer, parameters, common.json);
+  if (dry) {
+    const Trainer planned(AdamW(subject.parameters(), flags.groups, flags.adam), training);
+    if (leads) print_plan(subject, sampler, planned, plan_memory(subject, arguments, launch), common.json);
     return 0;
   }
   const SignalGuard signals;  // from here on a signal ends a step, not the program
-  Checkpoints checkpoints(output / "checkpoints", files_to_copy(flags.model));
-  Provenance provenance = make_provenance(arguments, common);
-  Curves curves(output / "curves.h5", provenance);
-  TrainingRunSettings settings;
-  settings.total_steps = training.schedule.total_steps;
-  settings.save_every = arguments.get<int64_t>("save-every");
-  settings.keep_last = arguments.get<int64_t>("keep-last");
-  settings.log_every = arguments.get<int64_t>("log-every");
-  settings.config = train_config(arguments, training.schedule.total_steps);
-  settings.interrupt = [] { return interrupted != 0; };
-  TrainingRun training_run(model, sampler, trainer, checkpoints, curves, settings);
-  if (const auto saved = checkpoint_to_resume(arguments, checkpoints, common.force)) {
-    training_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
-    log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
+  const std::unique_ptr<ProcessGroup> group = join_processes(launch, arguments, common.device);
+  if (group == nullptr) {
+    Trainer trainer(AdamW(subject.parameters(), flags.groups, flags.adam), training);
+    return take_part(arguments, common, subject, sampler, trainer);
   }
-  const TrainingRunResult result = training_run.run();
-  const double loss = result.reports.empty() ? 0.0 : result.reports.back().loss;
-  const std::string state = (output / "checkpoints" / fmt::format("step-{}", trainer.steps_done())).string();
-  if (common.json) {
-    std::cout << Json{{"step", trainer.steps_done()},
-                      {"steps", settings.total_steps},
-                      {"loss", result.reports.empty() ? Json() : Json(loss)},
-                      {"interrupted", result.interrupted},
-                      {"checkpoint", state}}
-                     .dump()
-              << "\n";
-  } else {
-    std::cout << fmt::format("{} after step {} of {}: loss {:.5f}, {}\n",
-                             result.interrupted ? "interrupted" : "done", trainer.steps_done(),
-                             settings.total_steps, loss, state);
+  try {
+    const auto sharding =
+        std::make_shared<Sharding>(*group, shard, subject.parameters(), subject.model().slots());
+    subject.model().set_weight_access(sharding);
+    Trainer trainer(AdamW(sharding->pieces(), flags.groups, flags.adam), training, *sharding);
+    return take_part(arguments, common, subject, sampler, trainer);
+  } catch (const NumericsError&) {  // all ranks end with it
+    throw;
+  } catch (const UsageError&) {
+    throw;
+  } catch (const std::exception& error) {
+    group->announce_failure(error.what());
+    throw;
   }
-  return result.interrupted ? 130 : 0;
 }
 
 }  // namespace
 
 extern const Command kTrain;
 const Command kTrain = {
-    "train", "Train a language model under any position encoding, with checkpoints that go on exactly.",
+    "train",
+    "Train a language model, or one that sees, under any position encoding, with checkpoints that go on "
+    "exactly.",
     "ropescope train --model qwen2 --data texts/ --learning-rate 2e-5 --max-steps 100 --output run/",
     train_options, run};
 

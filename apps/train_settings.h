@@ -3,23 +3,34 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/core/json.h"
+#include "ropescope/text/chat_template.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/sampler.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/text_rows.h"
 #include "ropescope/train/trainer.h"
+#include "ropescope/vision/anyres.h"
+#include "ropescope/vision/image.h"
 
 #include "command.h"
 
 namespace ropescope::app {
 
 struct TrainFlags {
-  std::filesystem::path model, data;
+  std::filesystem::path model, vision_tower, data, image_folder;
+  bool sees = false;  ///< the model has a vision tower
   TextRowOptions rows;
+  int64_t max_bad_rows = 0;
+  std::optional<ImageMove> image_move;
+  std::optional<PinpointRule> pinpoints;
+  std::optional<AlphaRule> alpha;
+  ExifRule exif = ExifRule::kIgnore;
+  int workers = 0;
   Sampler::Settings sampler;
   std::vector<std::string> trained, frozen;
   std::vector<ParameterGroup> groups;
@@ -32,10 +43,13 @@ struct TrainFlags {
 
 std::vector<po::options_description> train_options();
 
+/// The same with the flags that were not given as --stage and the model want them.
+Arguments with_stage_defaults(const Arguments& given);
+
 /// Throws UsageError for values out of range.
 TrainFlags read_train_flags(const Arguments& arguments, const CommonSettings& common);
 
 /// The flags that change a run's numbers, for its checkpoints.
-Json train_config(const Arguments& arguments, int64_t total_steps);
+Json train_config(const Arguments& arguments, const CommonSettings& common, int64_t total_steps);
 
 }  // namespace ropescope::app

@@ -16,6 +16,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/scheme.h"
 
+#include "tests/support/finite_differences.h"
 #include "tests/support/golden.h"
 #include "tests/support/schemes.h"
 
@@ -180,6 +181,15 @@ TEST(Rotation, GradientIsTheRotationBackAndInputsAreUntouched) {
     const at::Tensor gradient = torch::autograd::grad({y.mul(weight).sum()}, {x})[0];
     EXPECT_TRUE(all_close(apply_rotary(gradient, table), weight.mul(1.25 * 1.25), 1e-6));
     EXPECT_TRUE(all_close(x, before, 0));
+  }
+}
+
+TEST(Rotation, GradientsEqualFiniteDifferences) {
+  const at::Tensor ids = at::linspace(0, 9, 2 * 5, at::kDouble).view({2, 1, 5});
+  for (const PairLayout layout : {PairLayout::kHalfSplit, PairLayout::kAdjacent}) {
+    const RotaryTable table = make_rotary_table(ids, two_axes(8, 2, 1.0), layout);
+    const at::Tensor x = at::linspace(-1, 2, 4 * 5 * 8, at::kDouble).view({1, 4, 5, 8}).requires_grad_(true);
+    testing::expect_finite_differences([&] { return apply_rotary(x, table).sin().sum(); }, {x}, 1e-7);
   }
 }
 

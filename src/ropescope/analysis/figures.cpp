@@ -12,6 +12,7 @@
 #include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/figures_prior.h"
+#include "ropescope/analysis/figures_training.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 
@@ -156,7 +157,7 @@ constexpr char kDecayMean[] = "/decay/mean", kDecayByLayer[] = "/decay/by_layer"
                kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
-               kAttentionLengths[] = "/attention/text_lengths";
+               kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss";
 
 const FigureKind& find_kind(const std::string& name, const ResultReader& result) {
   std::vector<std::string> all, fitting;
@@ -204,6 +205,8 @@ const std::vector<FigureKind>& figure_kinds() {
        has_all<kAttentionTable>, attention_layers},
       {"attention-fading", "measured share of attention on visual tokens against text length",
        has_all<kAttentionTable, kAttentionLengths>, attention_fading},
+      {"training", "loss and gradient norm against the step, mean of the last 100", has_all<kTrainLoss>,
+       training_curves},
       {"positions", "a layout coloured by position id, one panel a scheme and axis", has_positions,
        position_figure},
   };

@@ -10,6 +10,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/version.h"
 #include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/llava_config.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -42,6 +43,25 @@ std::map<std::string, at::Tensor> read_tensors(const fs::path& file) {
   return tensors;
 }
 
+void write_tensors(const fs::path& file, const std::map<std::string, at::Tensor>& tensors,
+                   const std::function<at::Tensor(const std::string& name)>& take) {
+  if (take) {
+    write_safetensors_file(file, tensors, take);
+  } else {
+    write_safetensors_file(file, tensors);
+  }
+}
+
+std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
+  std::map<int64_t, fs::path> found;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
+    const auto step = step_of(entry.path());
+    if (step && fs::exists(entry.path() / "state.json", code)) found[*step] = entry.path();
+  }
+  return found;
+}
+
 void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code code;
   fs::rename(from, to, code);
@@ -50,8 +70,34 @@ void rename_folder(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Checkpoints::Checkpoints(fs::path folder, std::vector<fs::path> copied)
-    : folder_(std::move(folder)), copied_(std::move(copied)) {
+std::vector<ModelFile> read_model_files(const fs::path& model) {
+  std::vector<ModelFile> files;
+  std::error_code ignored;
+  for (const char* name :
+       {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+        "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",
+        "special_tokens_map.json", "added_tokens.json", "chat_template.json", "chat_template.jinja"}) {
+    if (fs::is_regular_file(model / name, ignored)) files.push_back({name, read_file(model / name)});
+  }
+  if (files.empty() || files.front().name != "config.json") return files;
+  const Json config = parse_json(files.front().content, (model / "config.json").string());
+  const std::string key = "mm_vision_tower";
+  if (!config.is_object() || !config.contains(key) || !config.at(key).is_string()) return files;
+  const auto name = config.at(key).get<std::string>();
+  if (const auto tower = find_tower_folder(model, name)) {
+    // (where find_tower_folder looks first that works for any name)
+    const fs::path last =
+        fs::path(name).has_filename() ? fs::path(name).filename() : fs::path(name).parent_path().filename();
+    for (const char* file : {"config.json", "preprocessor_config.json"}) {
+      if (!fs::is_regular_file(*tower / file, ignored)) continue;
+      files.push_back({(last / file).string(), read_file(*tower / file)});
+    }
+  }
+  return files;
+}
+
+Checkpoints::Checkpoints(fs::path folder, std::vector<ModelFile> files)
+    : folder_(std::move(folder)), files_(std::move(files)) {
   std::error_code code;
   fs::create_directories(folder_, code);
   if (code) throw EnvironmentError("{}: the folder cannot be made ({})", folder_.string(), code.message());
@@ -71,10 +117,11 @@ fs::path Checkpoints::save(const SavedRun& run, int64_t keep_last) {
     if (code) {
       throw EnvironmentError("{}: the folder cannot be made ({})", unfinished.string(), code.message());
     }
-    write_safetensors_file(unfinished / "model.safetensors", run.weights);
-    write_safetensors_file(unfinished / "optimizer.safetensors", run.optimizer);
-    for (const fs::path& file : copied_) {
-      write_text_durably(unfinished / file.filename(), read_file(file));
+    write_tensors(unfinished / "model.safetensors", run.weights, run.take_weight);
+    write_tensors(unfinished / "optimizer.safetensors", run.optimizer, run.take_state);
+    for (const ModelFile& file : files_) {
+      fs::create_directories((unfinished / file.name).parent_path(), code);
+      write_text_durably(unfinished / file.name, file.content);
     }
     Json state = run.state;
     state["format"] = kFormat;
@@ -109,18 +156,12 @@ fs::path Checkpoints::save(const SavedRun& run, int64_t keep_last) {
   return target;
 }
 
-std::map<int64_t, fs::path> Checkpoints::all() const {
-  std::map<int64_t, fs::path> found;
-  std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
-    const auto step = step_of(entry.path());
-    if (step && fs::exists(entry.path() / "state.json", code)) found[*step] = entry.path();
-  }
-  return found;
-}
+std::map<int64_t, fs::path> Checkpoints::all() const { return checkpoints_in(folder_); }
 
-std::optional<fs::path> Checkpoints::latest() const {
-  const auto present = all();
+std::optional<fs::path> Checkpoints::latest() const { return latest_checkpoint(folder_); }
+
+std::optional<fs::path> latest_checkpoint(const fs::path& folder) {
+  const auto present = checkpoints_in(folder);
   if (present.empty()) return std::nullopt;
   return present.rbegin()->second;
 }

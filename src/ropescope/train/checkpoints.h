@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -20,15 +21,27 @@ namespace ropescope {
 struct SavedRun {
   int64_t step = 0;
   std::map<std::string, at::Tensor> weights, optimizer;
+  /// For saving: where these are set, the tensors above only tell shapes and types, and these bring them, name by
+  /// name in their order.
+  std::function<at::Tensor(const std::string& name)> take_weight, take_state;
   /// What the run was made of: `config` (settings that change its numbers), `data` (fingerprint), `sampler`.
   Json state;
 };
 
+/// A small file that goes into every checkpoint (config.json, the tokenizer's).
+struct ModelFile {
+  std::string name;  ///< below the checkpoint's folder
+  std::string content;
+};
+
+/// config.json and whatever of tokenizer and image processor lies in a model's folder; of an original LLaVA
+/// checkpoint also the config.json of a vision tower that lies elsewhere.
+std::vector<ModelFile> read_model_files(const std::filesystem::path& model);
+
 class Checkpoints {
  public:
-  /// `copied`: small files of the model that go into every checkpoint. Makes the folder and removes what an
-  /// earlier run left unfinished.
-  Checkpoints(std::filesystem::path folder, std::vector<std::filesystem::path> copied);
+  /// Makes the folder and removes what an earlier run left unfinished.
+  Checkpoints(std::filesystem::path folder, std::vector<ModelFile> files);
 
   /// Keeps the `keep_last` newest (0: all). Throws EnvironmentError if there is no room; earlier checkpoints
   /// are then untouched.
@@ -41,8 +54,11 @@ class Checkpoints {
 
  private:
   std::filesystem::path folder_;
-  std::vector<std::filesystem::path> copied_;
+  std::vector<ModelFile> files_;
 };
+
+/// The newest checkpoint in a folder of checkpoints; none if there is none.
+std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& folder);
 
 /// Throws InputError for anything malformed.
 SavedRun read_checkpoint(const std::filesystem::path& folder);

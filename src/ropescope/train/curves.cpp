@@ -3,9 +3,13 @@
 #include <array>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
 
@@ -56,6 +60,18 @@ void Curves::write() const {
     writer.write(name, at::tensor(values, at::kDouble));
   }
   writer.commit();
+  write_table();
+}
+
+void Curves::write_table() const {
+  std::string text = "step,loss,learning_rate,grad_norm,tokens_per_second\n";
+  for (const Point& point : points_) {
+    text += fmt::format("{},{:.9g},{:.9g},{:.9g},{:.6g}\n", point.step, point.loss, point.learning_rate,
+                        point.gradient_norm, point.tokens_per_second);
+  }
+  AtomicFile file(std::filesystem::path(file_).replace_extension(".csv"), /*force=*/true);
+  write_text_durably(file.temporary_path(), text);
+  file.commit();
 }
 
 }  // namespace ropescope

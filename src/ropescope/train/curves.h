@@ -1,5 +1,6 @@
 // Learning curves of a run as an HDF5 result file that is whole at any moment: it is written anew beside the
 // old one and takes its place.
+// The same as text lies beside it, with the extension .csv.
 //   /train/{step int64, loss, learning_rate, grad_norm, tokens_per_second float64} [steps]
 #pragma once
 
@@ -27,6 +28,8 @@ class Curves {
   const std::vector<Point>& points() const { return points_; }
 
  private:
+  void write_table() const;
+
   std::filesystem::path file_;
   Provenance provenance_;
   std::vector<Point> points_;

@@ -24,8 +24,8 @@ std::vector<Parameter> make_trainable(Llava& llava, const std::vector<std::strin
                                       const std::vector<std::string>& frozen);
 
 /// The sum over the rows' targets of the negative log-likelihood, times `scale`. Every row has a layout, and
-/// so positions, of its own: rows go through one by one. Image tokens are never targets. Throws InputError
-/// where images and placeholders do not match.
+/// so positions, of its own; rows go together as llava_batch.h says. Image tokens are never targets. Throws
+/// InputError where images and placeholders do not match.
 at::Tensor llava_loss(const Llava& llava, const std::vector<LlavaRow>& rows, double scale,
                       const ModelLossOptions& options = {});
 

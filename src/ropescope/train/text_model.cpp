@@ -11,6 +11,7 @@
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/rope/encoding.h"
+#include "ropescope/train/compute_type.h"
 #include "ropescope/train/vocabulary_loss.h"
 
 namespace ropescope {
@@ -93,12 +94,14 @@ at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const
   pass.checkpoint_layers = options.checkpoint_layers;
   const int64_t predictions = labels.size(1) - 1;
   const at::Tensor hidden = forward(decoder, input, pass).final_hidden.narrow(1, 0, predictions);
+  const HeldWeights held(decoder.access, decoder.weights.lm_head);
   return vocabulary_loss(hidden.flatten(0, 1), decoder.weights.lm_head,
                          shift_labels(labels).targets.flatten(), scale);
 }
 
-at::Tensor text_loss(const Decoder& decoder, const TextBatch& batch, double scale,
+at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale,
                      const ModelLossOptions& options) {
+  const Decoder decoder = in_type(master, options.compute);
   const int64_t tokens = batch.input_ids.size(1);
   ForwardInput input;
   input.input_ids = batch.input_ids;

@@ -31,6 +31,8 @@ TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
 struct ModelLossOptions {
   std::optional<Scheme> scheme;    ///< absent: the checkpoint's own rotation
   bool checkpoint_layers = false;  ///< recompute each layer in the backward pass
+  /// What passes run in; weights, gradients and updates stay float32.
+  at::ScalarType compute = at::kFloat;
 };
 
 /// The parameters of a decoder, by Hugging Face names, made trainable; a tied output matrix stays tied.

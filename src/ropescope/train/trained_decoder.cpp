@@ -19,6 +19,12 @@ std::vector<int64_t> TrainedDecoder::lengths() const {
   return lengths;
 }
 
+RowTotals TrainedDecoder::totals() const {
+  RowTotals totals;
+  for (const TextRow& row : rows_) totals.add(row.text.labels);
+  return totals;
+}
+
 Trainer::Micro TrainedDecoder::micro(const std::vector<int64_t>& rows) {
   const auto batch = std::make_shared<const TextBatch>(batch_rows(rows_, rows, pad_id_));
   Trainer::Micro micro = text_micro(decoder_, *batch, options_);

@@ -9,9 +9,22 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/tensor_slots.h"
+#include "ropescope/models/weight_access.h"
 #include "ropescope/train/trainer.h"
 
 namespace ropescope {
+
+/// What the rows hold together.
+struct RowTotals {
+  int64_t tokens = 0;   ///< of text
+  int64_t targets = 0;  ///< after the shift
+  int64_t images = 0;
+
+  void add(const std::vector<int64_t>& labels) {
+    tokens += static_cast<int64_t>(labels.size());
+    for (size_t i = 1; i < labels.size(); ++i) targets += labels[i] >= 0 ? 1 : 0;
+  }
+};
 
 class TrainedModel {
  public:
@@ -19,6 +32,8 @@ class TrainedModel {
 
   /// Every tensor that a checkpoint holds, trained or not; a tied output matrix is none of its own.
   virtual std::vector<TensorSlot> slots() = 0;
+  /// Who brings weights that are not all there; passes ask it from then on.
+  virtual void set_weight_access(const WeightAccessPointer& access) = 0;
   /// After slots were given other tensors: what is tied is tied again.
   virtual void after_load() {}
   /// What the model file holds beyond the slots (parts that the forward pass never reads), for checkpoints.
@@ -27,6 +42,7 @@ class TrainedModel {
   virtual int64_t rows() const = 0;
   /// Tokens of each row, negative for rows without an image.
   virtual std::vector<int64_t> lengths() const = 0;
+  virtual RowTotals totals() const = 0;
   /// SHA-256 of all that the rows are.
   virtual std::string fingerprint() const = 0;
   virtual std::string row_name(int64_t row) const = 0;

@@ -61,10 +61,15 @@ class DurableFile {
 
 void write_safetensors_file(const std::filesystem::path& path,
                             const std::map<std::string, at::Tensor>& tensors) {
+  write_safetensors_file(path, tensors, [&](const std::string& name) { return tensors.at(name); });
+}
+
+void write_safetensors_file(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& plan,
+                            const std::function<at::Tensor(const std::string& name)>& take) {
   Json header = Json::object();
   header["__metadata__"] = {{"format", "pt"}};
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& [name, tensor] : plan) {
     const StoredType* type = find_stored_type(tensor.scalar_type());
     if (type == nullptr) throw InternalError("write_safetensors_file: {} has a type without a name", name);
     const uint64_t bytes = tensor.nbytes();
@@ -78,8 +83,11 @@ void write_safetensors_file(const std::filesystem::path& path,
   DurableFile file(path);
   file.write(&length, sizeof length);
   file.write(text.data(), text.size());
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor dense = tensor.detach().cpu().contiguous();
+  for (const auto& [name, tensor] : plan) {
+    const at::Tensor dense = take(name).detach().cpu().contiguous();
+    if (dense.nbytes() != tensor.nbytes()) {
+      throw InternalError("write_safetensors_file: {} has another size than was planned", name);
+    }
     file.write(dense.const_data_ptr(), dense.nbytes());
   }
   file.finish();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -14,6 +15,11 @@ namespace ropescope {
 /// then not a valid file.
 void write_safetensors_file(const std::filesystem::path& path,
                             const std::map<std::string, at::Tensor>& tensors);
+
+/// The same for tensors that are only there one at a time: `plan` tells names, shapes and types (its tensors may be
+/// without numbers), `take` is called for each name in their order.
+void write_safetensors_file(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& plan,
+                            const std::function<at::Tensor(const std::string& name)>& take);
 
 /// Writes a text file in the same way.
 void write_text_durably(const std::filesystem::path& path, const std::string& text);

@@ -1,0 +1,19 @@
+// Mixed precision: master weights stay float32, a pass runs in another type.
+//   working = type(master),  d loss / d master = float32(d loss / d working)
+// Updates smaller than the working type resolves still add up. Source: Micikevicius et al. 2018 (arXiv
+// 1710.03740); bfloat16 needs no scaling of the loss.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/llava.h"
+
+namespace ropescope {
+
+/// The model with every weight in `type`, differentiable in the model's own weights; the model itself where it
+/// has that type already. A tied output matrix stays tied. Throws UsageError for a model whose weights are
+/// not all in memory.
+Decoder in_type(const Decoder& decoder, at::ScalarType type);
+Llava in_type(const Llava& llava, at::ScalarType type);
+
+}  // namespace ropescope

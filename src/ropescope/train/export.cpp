@@ -1,0 +1,223 @@
+#include "ropescope/train/export.h"
+
+#include <map>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/cat.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+#include "ropescope/text/tokenizer.h"
+#include "ropescope/train/checkpoints.h"
+#include "ropescope/train/export_config.h"
+#include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/llava_names.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+namespace ropescope {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Rows that a new token brings, so that their number stays a multiple that matrix products like.
+constexpr int64_t kRowMultiple = 64;
+
+fs::path folder_of(const fs::path& given) {
+  std::error_code ignored;
+  if (fs::is_regular_file(given / "config.json", ignored)) return given;
+  for (const fs::path& place : {given / "checkpoints", given}) {
+    if (const auto latest = latest_checkpoint(place)) return *latest;
+  }
+  throw InputError("--checkpoint {}: expected a folder with config.json, or that of a run", given.string());
+}
+
+/// What the exported model is called and shaped.
+struct Plan {
+  std::string form;
+  Json config;
+  std::vector<ModelFile> files;  // but for config.json
+  std::optional<LlavaConfig> llava;
+  int64_t rows = 0;  // of the vocabulary; 0: as they are
+};
+
+Json file_content(const std::vector<ModelFile>& files, const std::string& name) {
+  for (const ModelFile& file : files) {
+    if (file.name == name) return parse_json(file.content, name);
+  }
+  return {};
+}
+
+void set_file(std::vector<ModelFile>& files, const std::string& name, const Json& content) {
+  const std::string text = content.dump(2) + "\n";
+  for (ModelFile& file : files) {
+    if (file.name == name) {
+      file.content = text;
+      return;
+    }
+  }
+  files.push_back({name, text});
+}
+
+bool has_tokenizer(const std::vector<ModelFile>& files) {
+  for (const ModelFile& file : files) {
+    if (file.name == "tokenizer.json" || file.name == "tokenizer.model" || file.name == "vocab.json")
+      return true;
+  }
+  return false;
+}
+
+/// The original form has no image token: it gets one.
+void add_image_token(const fs::path& folder, Plan& plan) {
+  const int64_t vocabulary = plan.llava->decoder.vocab_size;
+  const bool tokenizes = has_tokenizer(plan.files);
+  const int64_t known = tokenizes ? load_tokenizer(folder)->vocab_size() : vocabulary;
+  const int64_t id = known < vocabulary ? known : vocabulary;
+  if (id == vocabulary) plan.rows = (vocabulary / kRowMultiple + 1) * kRowMultiple;
+  plan.config = hf_llava_config(plan.config, *plan.llava, id, plan.rows > 0 ? plan.rows : vocabulary);
+  if (!tokenizes) return;
+  if (const Json tokenizer = file_content(plan.files, "tokenizer.json"); tokenizer.is_object()) {
+    set_file(plan.files, "tokenizer.json", with_image_token(tokenizer, /*is_config=*/false, id));
+  }
+  set_file(plan.files, "tokenizer_config.json",
+           with_image_token(file_content(plan.files, "tokenizer_config.json"), /*is_config=*/true, id));
+}
+
+Plan make_plan(const fs::path& folder) {
+  Plan plan;
+  plan.config = read_json_file(folder / "config.json");
+  for (ModelFile& file : read_model_files(folder)) {
+    const bool below = file.name.find('/') != std::string::npos;  // an original checkpoint's tower
+    if (file.name != "config.json" && !below) plan.files.push_back(std::move(file));
+  }
+  if (!is_llava_config(plan.config)) {
+    plan.form = read_decoder_config(folder).model_type;
+    return plan;
+  }
+  plan.form = "llava_next";
+  plan.llava = read_llava_config(folder);
+  const PreprocessSettings settings = read_preprocess_settings(folder);
+  if (plan.llava->original && !plan.llava->image_token_id) {
+    add_image_token(folder, plan);
+  } else if (plan.llava->original) {
+    plan.config = hf_llava_config(plan.config, *plan.llava, *plan.llava->image_token_id,
+                                  plan.llava->decoder.vocab_size);
+  }
+  const bool complete = !file_content(plan.files, "preprocessor_config.json").is_null() ||
+                        !file_content(plan.files, "processor_config.json").is_null();
+  if (plan.llava->original || !complete) {
+    set_file(plan.files, "preprocessor_config.json", hf_image_processor(settings));
+    set_file(plan.files, "processor_config.json", hf_processor(*plan.llava));
+  }
+  return plan;
+}
+
+/// The name in the public llava-hf 1.6 repositories; none for what is no parameter.
+std::optional<std::string> hub_name(const std::string& name) {
+  const LlavaRole role = llava_role(name);
+  switch (role.part) {
+    case LlavaPart::kDecoder:
+      return "language_model." + role.name;
+    case LlavaPart::kTower:
+      return "vision_tower.vision_model." + role.name;
+    case LlavaPart::kProjector:
+      return "multi_modal_projector." + role.name;
+    case LlavaPart::kNewline:
+      return role.name;
+    case LlavaPart::kOther:
+      break;
+  }
+  return std::nullopt;
+}
+
+at::Tensor with_rows(const at::Tensor& matrix, int64_t rows) {
+  const at::Tensor mean = matrix.to(at::kFloat).mean(0, /*keepdim=*/true).to(matrix.scalar_type());
+  return at::cat({matrix, mean.expand({rows - matrix.size(0), matrix.size(1)})}, 0);
+}
+
+void collect(const Checkpoint& checkpoint, const Plan& plan, at::ScalarType dtype,
+             std::map<std::string, at::Tensor>& tensors, ExportSummary& summary) {
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    const std::optional<std::string> name = plan.llava ? hub_name(info.name) : info.name;
+    if (!name) continue;
+    at::Tensor tensor = checkpoint.take(info.name, dtype);
+    const bool vocabulary =
+        *name == "language_model.model.embed_tokens.weight" || *name == "language_model.lm_head.weight";
+    if (plan.rows > 0 && vocabulary) {
+      summary.added_rows = plan.rows - tensor.size(0);
+      tensor = with_rows(tensor, plan.rows);
+    }
+    summary.parameters += tensor.numel();
+    tensors[*name] = std::move(tensor);
+  }
+  summary.tensors = static_cast<int64_t>(tensors.size());
+}
+
+std::map<std::string, at::Tensor> collect_all(const fs::path& folder, const Plan& plan, at::ScalarType dtype,
+                                              ExportSummary& summary) {
+  std::map<std::string, at::Tensor> tensors;
+  const auto checkpoint = open_checkpoint(folder);
+  collect(*checkpoint, plan, dtype, tensors, summary);
+  // An original checkpoint may leave its tower outside.
+  if (plan.llava && llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
+    const auto place = find_tower_folder(folder, plan.llava->tower_name);
+    if (!place) throw InputError("{}: its vision tower is not there", folder.string());
+    const auto tower = open_checkpoint(*place);
+    collect(*llava_part(*tower, LlavaPart::kTower), plan, dtype, tensors, summary);
+  }
+  return tensors;
+}
+
+std::string torch_name(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 ? "bfloat16" : dtype == at::kHalf ? "float16" : "float32";
+}
+
+}  // namespace
+
+ExportSummary export_model(const fs::path& checkpoint, const fs::path& output, at::ScalarType dtype,
+                           bool force) {
+  std::error_code code;
+  if (fs::exists(output, code) && !force) {
+    throw UsageError("--output: {} is there already. Try: --force", output.string());
+  }
+  const fs::path folder = folder_of(checkpoint);
+  Plan plan = make_plan(folder);
+  ExportSummary summary;
+  summary.form = plan.form;
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    if (key == std::string("torch_dtype") || plan.config.contains(key)) plan.config[key] = torch_name(dtype);
+  }
+  if (fs::is_regular_file(folder / "state.json", code)) {
+    const Json state = read_json_file(folder / "state.json");
+    summary.step = json_integer(state, "step", (folder / "state.json").string());
+    // Transformers knows no scheme; whoever loads the model should.
+    const Json settings = state.contains("config") ? state.at("config") : Json::object();
+    plan.config["ropescope"] = {{"step", summary.step},
+                                {"scheme", settings.contains("scheme") ? settings.at("scheme") : Json()}};
+  }
+  const std::map<std::string, at::Tensor> tensors = collect_all(folder, plan, dtype, summary);
+  set_file(plan.files, "config.json", plan.config);
+  const fs::path absolute = fs::absolute(output / "x").parent_path();
+  const fs::path unfinished = absolute.parent_path() / (".unfinished-" + absolute.filename().string());
+  fs::remove_all(unfinished, code);
+  try {
+    fs::create_directories(unfinished, code);
+    if (code)
+      throw EnvironmentError("{}: the folder cannot be made ({})", unfinished.string(), code.message());
+    write_safetensors_file(unfinished / "model.safetensors", tensors);
+    for (const ModelFile& file : plan.files) write_text_durably(unfinished / file.name, file.content);
+    sync_folder(unfinished);
+  } catch (...) {
+    fs::remove_all(unfinished, code);
+    throw;
+  }
+  fs::remove_all(absolute, code);
+  fs::rename(unfinished, absolute, code);
+  if (code) throw EnvironmentError("{}: cannot be put in place ({})", absolute.string(), code.message());
+  return summary;
+}
+
+}  // namespace ropescope

@@ -1,0 +1,156 @@
+// Rows with images that go through the model together cost what they cost one by one.
+#include "ropescope/train/llava_batch.h"
+
+#include <gtest/gtest.h>
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "ropescope/core/device.h"
+#include "ropescope/vision/image.h"
+#include "ropescope/vision/preprocess.h"
+#include "ropescope/weights/checkpoint.h"
+
+#include "tests/support/schemes.h"
+#include "tests/support/tiny_llava.h"
+
+namespace ropescope {
+namespace {
+
+using namespace ropescope::testing;
+
+constexpr int64_t kIgnored = -100;
+
+class LlavaBatches : public ::testing::Test {
+ protected:
+  LlavaBatches() {
+    set_threads(1);  // these products are too small to share
+    const std::string path = golden_path("vision/llava-next-tiny-clip-llama");
+    llava_ = load_llava(*open_checkpoint(path), read_llava_config(path), path, {});
+    settings_ = read_preprocess_settings(path);
+  }
+
+  LlavaImage image(const std::string& name) const {
+    PreprocessedImage prepared =
+        preprocess_image(read_image(synthetic_folder() + "/" + name).rgb_HW3, settings_);
+    return {prepared.pixel_values, *prepared.geometry};
+  }
+  /// `before` and `after` tokens of text around each image.
+  LlavaRow row(const std::string& name, const std::vector<std::string>& images, int64_t before,
+               int64_t after) const {
+    LlavaRow made;
+    made.name = name;
+    const auto text = [&](int64_t count) {
+      for (int64_t i = 0; i < count; ++i) {
+        made.text.ids.push_back((3 + 17 * static_cast<int64_t>(made.text.ids.size())) % 180);
+        made.text.labels.push_back(made.text.ids.back());
+      }
+    };
+    text(before);
+    for (const std::string& file : images) {
+      made.text.ids.push_back(kImageId);
+      made.text.labels.push_back(kIgnored);
+      made.images.push_back(image(file));
+      text(after);
+    }
+    if (images.empty()) text(after);
+    return made;
+  }
+  std::vector<LlavaRow> mixed_rows() const {
+    return {row("a", {"gray_37x53.png"}, 3, 4),
+            row("b", {"gray_37x53.png"}, 3, 4),
+            row("c", {"cmyk_40x31.jpg"}, 2, 5),
+            row("d", {}, 6, 5),
+            row("e", {"rgba_64x41.png", "gray_37x53.png"}, 1, 3),
+            row("f", {"gray_37x53.png"}, 4, 4)};
+  }
+
+  Llava llava_;
+  PreprocessSettings settings_;
+};
+
+TEST_F(LlavaBatches, CostUnderEverySchemeWhatTheirRowsCostAlone) {
+  const std::vector<Parameter> parameters = make_trainable(llava_, {"*"}, {});
+  const std::vector<LlavaRow> rows = mixed_rows();
+  std::vector<std::string> schemes = runnable_schemes();
+  schemes.emplace_back();  // the checkpoint's own rotation
+  for (const std::string& text : schemes) {
+    SCOPED_TRACE(text);
+    ModelLossOptions options;
+    if (!text.empty()) options.scheme = Scheme(text);
+    double alone = 0.0;
+    drop_gradients(parameters);
+    for (const LlavaRow& one : rows) {
+      const at::Tensor loss = llava_loss(llava_, {one}, 0.01, options);
+      alone += loss.item<double>();
+      torch::autograd::backward({loss}, {});
+    }
+    std::vector<at::Tensor> gradients;
+    for (const Parameter& parameter : parameters) gradients.push_back(parameter.value.grad().clone());
+    drop_gradients(parameters);
+    const at::Tensor together = llava_loss(llava_, rows, 0.01, options);
+    EXPECT_NEAR(together.item<double>(), alone, 2e-6 * alone);
+    torch::autograd::backward({together}, {});
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const double size = gradients[i].abs().max().item<double>();
+      EXPECT_TRUE(all_close(parameters[i].value.grad(), gradients[i], 2e-5 * size + 1e-7))
+          << parameters[i].name;
+    }
+  }
+}
+
+TEST_F(LlavaBatches, OfEqualLayoutsAreOneAndPaddingStaysSmall) {
+  const std::vector<LlavaRow> rows = mixed_rows();
+  const auto groups = group_rows(rows, llava_.config, Scheme("dipe"));
+  size_t largest = 0, together = 0;
+  for (const auto& group : groups) largest = std::max(largest, group.size());
+  EXPECT_EQ(largest, 2u) << "rows a and b have one layout";
+  EXPECT_EQ(groups.size(), 5u);
+  for (const auto& group : group_rows(rows, llava_.config, Scheme("id-align"))) {
+    int64_t real = 0, longest = 0;
+    for (const size_t i : group) {
+      const int64_t length = expanded_length(rows[i], llava_.config);
+      real += length;
+      longest = std::max(longest, length);
+    }
+    EXPECT_GE(static_cast<double>(real),
+              0.8 * static_cast<double>(longest) * static_cast<double>(group.size()));
+    together = std::max(together, group.size());
+  }
+  EXPECT_GE(together, 3u);
+}
+
+TEST_F(LlavaBatches, ALongRowIsCutBeforeAnImageThatDoesNotFit) {
+  LlavaRow whole = row("e", {"rgba_64x41.png", "gray_37x53.png"}, 3, 3);
+  const int64_t first = whole.images[0].geometry.tokens, second = whole.images[1].geometry.tokens;
+  EXPECT_EQ(expanded_length(whole, llava_.config), 3 + first + 3 + second + 3);
+  const auto cut_to = [&](int64_t longest) {
+    LlavaRow cut = whole;
+    cut_row(cut, longest, llava_.config);
+    return cut;
+  };
+  EXPECT_EQ(cut_to(0).text.ids.size(), whole.text.ids.size());
+  EXPECT_EQ(cut_to(3 + first + 3 + second + 2).text.ids.size(), whole.text.ids.size() - 1);
+  const LlavaRow one = cut_to(3 + first + 3 + second - 1);
+  EXPECT_EQ(one.images.size(), 1u);
+  EXPECT_EQ(expanded_length(one, llava_.config), 3 + first + 3);
+  EXPECT_EQ(cut_to(2).text.ids.size(), 2u);
+  EXPECT_TRUE(cut_to(2).images.empty());
+  // The loss is that of the whole row with later labels taken away.
+  LlavaRow masked = whole;
+  for (size_t i = 4 + 2; i < masked.text.labels.size(); ++i) masked.text.labels[i] = kIgnored;
+  const at::Tensor a = llava_loss(llava_, {cut_to(3 + first + 2)}, 1.0),
+                   b = llava_loss(llava_, {masked}, 1.0);
+  EXPECT_NEAR(a.item<double>(), b.item<double>(), 1e-5);
+}
+
+TEST_F(LlavaBatches, AFrozenTowerLeavesNoGraph) {
+  const LlavaImage one = image("gray_37x53.png");
+  make_trainable(llava_, {"*"}, {"model.vision_tower.*", "model.multi_modal_projector.*"});
+  EXPECT_FALSE(encode_tiles(llava_, one.pixel_values).requires_grad());
+  make_trainable(llava_, {"model.multi_modal_projector.*"}, {});
+  EXPECT_TRUE(encode_tiles(llava_, one.pixel_values).requires_grad());
+  EXPECT_FALSE(requires_grad(llava_.tower.weights));
+}
+
+}  // namespace
+}  // namespace ropescope
