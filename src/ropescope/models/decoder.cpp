@@ -41,6 +41,7 @@ at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
     throw InputError("input_ids: expected ids from 0 to {}, found {}", table.size(0) - 1,
                      lowest < 0 ? lowest : highest);
   }
+  const HeldWeights held(decoder.access, table);
   return at::embedding(table, input.input_ids.to(table.device()));
 }
 
@@ -148,7 +149,9 @@ at::Tensor run_checkpointed(const Decoder& decoder, const Pass& of_caller, at::T
     const auto body = [kept, l](const at::Tensor& x) {
       return run_layer(*kept->pass, kept->layers[l], static_cast<int64_t>(l), x);
     };
-    hidden = recomputed(body, hidden, layer_parameters(kept->layers[l]));
+    hidden = with_weights(decoder.access, kept->layers[l].q, hidden, [&](const at::Tensor& x) {
+      return recomputed(body, x, layer_parameters(kept->layers[l]));
+    });
   }
   return hidden;
 }
@@ -213,7 +216,9 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
     return head(decoder, options, run_checkpointed(decoder, pass, hidden));
   }
   for (int64_t l = 0; l < decoder.config.num_hidden_layers; ++l) {
-    hidden = run_layer(pass, decoder.weights.layers[static_cast<size_t>(l)], l, hidden);
+    const DecoderLayerWeights& weights = decoder.weights.layers[static_cast<size_t>(l)];
+    hidden = with_weights(decoder.access, weights.q, hidden,
+                          [&](const at::Tensor& x) { return run_layer(pass, weights, l, x); });
     if (!hidden.defined()) return {};
     if (taps.hidden) taps.hidden(l + 1, hidden);
   }

@@ -16,6 +16,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/attention.h"
+#include "ropescope/models/weight_access.h"
 #include "ropescope/rope/encoding.h"
 #include "ropescope/rope/rotation.h"
 #include "ropescope/weights/checkpoint.h"
@@ -43,6 +44,7 @@ struct DecoderWeights {
 struct Decoder {
   DecoderConfig config;
   DecoderWeights weights;
+  WeightAccessPointer access = nullptr;
 };
 
 struct LoadOptions {

@@ -186,7 +186,8 @@ at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values) {
       features =
           visual_features(llava.tower, pixel_values.narrow(0, first, count), llava.config.feature_layers);
     }
-    parts.push_back(project(llava.projector, features));
+    parts.push_back(with_weights(llava.decoder.access, llava.projector.linear_1.weight, features,
+                                 [&](const at::Tensor& x) { return project(llava.projector, x); }));
   }
   if (parts.empty()) throw InputError("pixel_values: expected at least one tile, found none");
   return parts.size() == 1 ? parts[0] : at::cat(parts, 0);
@@ -235,7 +236,11 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
   for (size_t i = 0; i < prompt.image_of.size(); ++i) {
     if (prompt.image_of[i] != ImagePrompt::kText) ids[i] = 0;
   }
-  const at::Tensor text = at::embedding(table, text_ids.to(table.device()));
+  at::Tensor text;
+  {
+    const HeldWeights held(llava.decoder.access, table);
+    text = at::embedding(table, text_ids.to(table.device()));
+  }
   const std::vector<at::Tensor> seen = image_embeddings(llava, images);
   std::vector<at::Tensor> parts;
   const auto total = static_cast<int64_t>(prompt.image_of.size());

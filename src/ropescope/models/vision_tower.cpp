@@ -99,7 +99,8 @@ void run_layers(const VisionTower& tower, const at::Tensor& pixel_values, int64_
     if (taps.hidden) taps.hidden(l, hidden);
     keep(l, hidden);
     if (l == depth) return;
-    hidden = run_layer(tower, l, hidden, taps);
+    hidden = with_weights(tower.access, tower.weights.layers[static_cast<size_t>(l)].q.weight, hidden,
+                          [&](const at::Tensor& x) { return run_layer(tower, l, x, taps); });
   }
 }
 

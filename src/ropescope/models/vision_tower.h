@@ -15,6 +15,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/models/weight_access.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/vision_config.h"
 
@@ -52,6 +53,7 @@ bool requires_grad(const VisionWeights& weights);
 struct VisionTower {
   VisionConfig config;
   VisionWeights weights;
+  WeightAccessPointer access = nullptr;
 };
 
 struct VisionLoadOptions {

@@ -21,7 +21,8 @@ namespace {
 std::vector<at::Tensor> gradients(const std::vector<Parameter>& parameters) {
   std::vector<at::Tensor> all;
   for (const Parameter& parameter : parameters) {
-    if (parameter.value.grad().defined()) all.push_back(parameter.value.grad());
+    const at::Tensor& gradient = parameter.value.grad();
+    if (gradient.defined() && gradient.numel() > 0) all.push_back(gradient);
   }
   return all;
 }
@@ -91,6 +92,12 @@ double gradient_norm(const std::vector<Parameter>& parameters) {
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(all, 2))).item<double>();
 }
 
+int64_t bytes_of_gradients(const std::vector<Parameter>& parameters) {
+  size_t bytes = 0;
+  for (const at::Tensor& gradient : gradients(parameters)) bytes += gradient.nbytes();
+  return static_cast<int64_t>(bytes);
+}
+
 void clip_gradients(const std::vector<Parameter>& parameters, double norm, double limit) {
   const double factor = limit / (norm + 1e-6);
   if (limit <= 0.0 || factor >= 1.0) return;
@@ -140,6 +147,10 @@ void AdamW::step(const std::vector<double>& learning_rates) {
     std::array<Batch, 2> batches;  // not decayed, decayed
     for (size_t i = 0; i < parameters_.size(); ++i) {
       if (group_of_[i] != static_cast<int64_t>(group) || !parameters_[i].value.grad().defined()) continue;
+      if (parameters_[i].value.numel() == 0) {  // a piece that lies with other ranks
+        steps_[i].add_(1);
+        continue;
+      }
       Batch& batch = batches[decayed(i) ? 1 : 0];
       batch.values.push_back(parameters_[i].value);
       batch.gradients.push_back(parameters_[i].value.grad());
@@ -166,6 +177,12 @@ std::map<std::string, at::Tensor> AdamW::state() const {
     all[parameters_[i].name + ".steps"] = steps_[i];
   }
   return all;
+}
+
+int64_t AdamW::state_bytes() const {
+  size_t bytes = 0;
+  for (size_t i = 0; i < means_.size(); ++i) bytes += means_[i].nbytes() + squares_[i].nbytes();
+  return static_cast<int64_t>(bytes);
 }
 
 void AdamW::load_state(const std::map<std::string, at::Tensor>& state, const std::string& what) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,8 @@ namespace ropescope {
 struct Parameter {
   std::string name;
   at::Tensor value;
+  /// For a piece of a tensor: whether the tensor is one that is decayed. Absent: as its shape says.
+  std::optional<bool> matrix = std::nullopt;
 };
 
 /// True if `name` is matched by `pattern`: literal text in which `*` stands for anything.
@@ -45,6 +48,7 @@ double gradient_norm(const std::vector<Parameter>& parameters);
 /// Multiplies gradients by limit / (norm + 1e-6) where that is below 1. `limit` <= 0: never.
 void clip_gradients(const std::vector<Parameter>& parameters, double norm, double limit);
 void drop_gradients(const std::vector<Parameter>& parameters);
+int64_t bytes_of_gradients(const std::vector<Parameter>& parameters);
 
 class AdamW {
  public:
@@ -63,10 +67,15 @@ class AdamW {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const std::vector<ParameterGroup>& groups() const { return groups_; }
   int64_t group_of(size_t parameter) const { return group_of_[parameter]; }
-  bool decayed(size_t parameter) const { return parameters_[parameter].value.dim() >= 2; }
+  bool decayed(size_t parameter) const {
+    const Parameter& one = parameters_[parameter];
+    return one.matrix.value_or(one.value.dim() >= 2);
+  }
 
   /// `<name>.mean`, `<name>.square` (as the parameter) and `<name>.steps` (float32, a scalar).
   std::map<std::string, at::Tensor> state() const;
+  /// Bytes of the averages.
+  int64_t state_bytes() const;
   /// Throws InputError for names or shapes that do not fit.
   void load_state(const std::map<std::string, at::Tensor>& state, const std::string& what);
 

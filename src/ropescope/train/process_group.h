@@ -1,0 +1,64 @@
+// Processes that train together and exchange tensors, over LibTorch's c10d: Gloo on the CPU, NCCL between
+// CUDA devices.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/train/launch.h"
+
+namespace ropescope {
+
+/// All ranks call the same methods in the same order. Every method, and every Pending, throws
+/// EnvironmentError naming the rank that was lost if one dies or hangs. One thread at a time.
+class ProcessGroup {
+ public:
+  struct Settings {
+    /// Who does not come along for this long is lost; who is silent for half of it (at most 30 s), too.
+    std::chrono::milliseconds timeout{600000};
+    at::Device device = at::Device(at::kCPU);  ///< of the tensors that are exchanged
+    /// Called by another thread when a rank is lost and this one may be stuck waiting for it: ends the
+    /// process.
+    std::function<void(const std::string& message)> on_lost;
+  };
+
+  /// Meets the others. Throws EnvironmentError naming the ranks that did not come within the timeout.
+  ProcessGroup(const Launch& launch, Settings settings);
+  /// Leaves without waiting for the others.
+  ~ProcessGroup();
+
+  int64_t rank() const;
+  int64_t world() const;
+
+  /// Waits until an exchange is complete; its tensors must live that long.
+  using Pending = std::function<void()>;
+
+  /// The sum over all ranks, in place.
+  Pending all_reduce(at::Tensor values) const;
+  /// `slice` [n]: this rank's part of the sum over all ranks of `values` [world n].
+  Pending reduce_scatter(at::Tensor slice, at::Tensor values) const;
+  /// `values` [world n]: every rank's `slice` [n], in the order of the ranks.
+  Pending all_gather(at::Tensor values, at::Tensor slice) const;
+
+  /// Every rank's few numbers [world, n], on the CPU; all give the same n.
+  at::Tensor gather_numbers(const at::Tensor& numbers) const;
+  /// Every rank's text.
+  std::vector<std::string> gather_texts(const std::string& text) const;
+  /// Returns when all are here.
+  void barrier() const;
+
+  /// Tells the others that this rank ends with an error of its own; they end too, naming it.
+  void announce_failure(const std::string& message);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ropescope

@@ -1,0 +1,143 @@
+// Training one model in several processes, each with its own rows: gradients are summed over the ranks and,
+// as asked, what every rank would hold is cut into slices (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054).
+//   N ranks, P trained numbers     weights    gradients    AdamW's averages   exchanged in a step
+//   none                           4 P        4 P          8 P                all-reduce of gradients
+//   optimizer    (ZeRO-1)          4 P        4 P          8 P / N            and all-gather of weights
+//   gradients    (ZeRO-2)          4 P        4 P / N      8 P / N            reduce-scatter a micro-batch,
+//   all-gather parameters   (ZeRO-3)          4 P / N    4 P / N      8 P / N            two all-gathers and
+//   a reduce-scatter a
+//                                                                             micro-batch
+// (bytes a rank, float32, between passes). Under `parameters` a part of the model (a layer, an embedding
+// table) is whole only while it is used. Ranks need not do the same: one that has fewer rows, or rows without
+// images, helps the others along until they are done.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "ropescope/models/tensor_slots.h"
+#include "ropescope/models/weight_access.h"
+#include "ropescope/train/flat_unit.h"
+#include "ropescope/train/optimizer.h"
+#include "ropescope/train/process_group.h"
+
+namespace ropescope {
+
+enum class ShardMode { kNone, kOptimizer, kGradients, kParameters };
+/// "none", "optimizer", "gradients", "parameters". Throws UsageError.
+ShardMode parse_shard_mode(const std::string& name);
+std::string shard_mode_name(ShardMode mode);
+
+/// Bytes of one rank.
+struct ShardMemory {
+  int64_t parameters = 0;        ///< kept all the time
+  int64_t gradients = 0;         ///< kept from the first backward pass to the update
+  int64_t optimizer = 0;         ///< AdamW's two averages
+  int64_t gathered_at_most = 0;  ///< the largest part that is whole while it is used
+};
+/// From names and sizes alone.
+ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,
+                                 const std::vector<std::string>& trained, ShardMode mode, int64_t world);
+
+class Sharding : public WeightAccess {
+ public:
+  /// `trained`: leaves of the model; `slots`: all its tensors, these included. Takes over their storage.
+  /// Every rank gives the same. `group` must live as long.
+  Sharding(ProcessGroup& group, ShardMode mode, const std::vector<Parameter>& trained,
+           const std::vector<TensorSlot>& slots);
+  ~Sharding() override;
+
+  ProcessGroup& group() const { return group_; }
+  ShardMode mode() const { return mode_; }
+  /// What this rank's optimizer updates: whole tensors, or the pieces in its slices, perhaps empty ones. In
+  /// the order of `trained`.
+  const std::vector<Parameter>& pieces() const { return pieces_; }
+
+  // A step: begin_step, then for each micro-batch begin_backward, its passes, end_backward, then finish_step.
+  void begin_step();
+  void begin_backward(bool last);
+  void end_backward();
+  /// Completes all sums and gives the pieces their gradients: none to those that no rank had one for.
+  void finish_step();
+  /// Over all ranks.
+  double gradient_norm() const;
+  void drop_gradients();
+  /// After the optimizer's update: the ranks' slices become whole again where they are kept whole.
+  void after_update();
+
+  void acquire(const at::Tensor& weight) override;
+  void release(const at::Tensor& weight) override;
+
+  // Whole tensors for checkpoints. All ranks ask for the same ones in the same order.
+  at::Tensor whole_weight(const TensorSlot& slot);
+  /// `state`: as AdamW::state() names it.
+  at::Tensor whole_state(const AdamW& optimizer, const std::string& state);
+  void end_whole();  ///< gives back what was put together last
+  /// Whether a tensor is only there while it is used: it is loaded by load_weight.
+  bool keeps_slice_of(const std::string& name) const;
+  void load_weight(const TensorSlot& slot, const at::Tensor& whole);
+  /// What of a whole state belongs to this rank's optimizer.
+  std::map<std::string, at::Tensor> own_state(const std::map<std::string, at::Tensor>& whole) const;
+
+  int64_t gradient_bytes() const { return gradient_bytes_; }
+  /// What is held at the moment.
+  ShardMemory measure(const AdamW& optimizer) const;
+
+ private:
+  struct Unit {
+    FlatUnit flat;
+    size_t arrived = 0;  // gradients of this backward pass
+    int64_t users = 0;   // of the whole numbers
+    bool ready = false;
+    at::Tensor gradient = {};        // [size]
+    at::Tensor slice_gradient = {};  // [n]
+    at::Tensor sum = {};             // [n], on its way
+    ProcessGroup::Pending pending = {};
+  };
+  struct Place {
+    size_t unit = 0, entry = 0;
+  };
+  class Arrival;
+
+  void add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots);
+  void arrived(Place place, const at::Tensor& weight);
+  void launch_ready();
+  void join(int64_t wish);
+  void perform(int64_t action, bool mine);
+  void gather(Unit& unit, bool mine);
+  void reduce(size_t index, bool mine);
+  void settle(size_t allowed);
+  template <typename MakeSlice>
+  at::Tensor whole_entry(Place place, const std::string& kind, const MakeSlice& make_slice);
+  bool keeps_whole_gradients() const { return mode_ == ShardMode::kNone || mode_ == ShardMode::kOptimizer; }
+
+  ProcessGroup& group_;
+  ShardMode mode_;
+  std::vector<std::unique_ptr<Unit>> units_;
+  std::vector<size_t> order_;                                    // in which gradients are reduced
+  std::unordered_map<const at::TensorImpl*, std::string> part_;  // of sharded weights
+  std::map<std::string, std::vector<size_t>> units_of_part_;
+  std::unordered_map<std::string, Place> places_;  // by name
+  std::vector<std::string> trained_;
+  std::vector<Parameter> pieces_;
+  std::vector<Place> place_of_piece_;
+  std::vector<bool> touched_;
+  std::vector<size_t> outstanding_;  // units whose reduction is under way, oldest first
+  size_t next_ = 0;                  // of order_, under kNone and kOptimizer
+  bool last_ = false;
+  int64_t other_bytes_ = 0;     // of tensors that are in no unit
+  int64_t gradient_bytes_ = 0;  // when the last step was complete
+  struct Whole {
+    size_t unit = 0;
+    at::Tensor values;
+  };
+  std::map<std::string, Whole> whole_;  // what was put together last of each kind
+};
+
+}  // namespace ropescope
