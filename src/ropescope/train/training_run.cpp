@@ -7,11 +7,13 @@
 #include <fmt/format.h>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
 
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/models/tensor_slots.h"
+#include "ropescope/train/shared_checkpoint.h"
 
 namespace ropescope {
 
@@ -75,21 +77,38 @@ void TrainingRun::resume(const SavedRun& saved, bool allow_change) {
     if (found->second.sizes() != slot.target->sizes()) {
       throw InputError("checkpoint: {} has another shape than the model's", slot.name);
     }
-    if (slot.target->requires_grad()) {
+    if (sharding() != nullptr && sharding()->keeps_slice_of(slot.name)) {
+      sharding()->load_weight(slot, found->second);
+    } else if (slot.target->requires_grad()) {
       slot.target->copy_(found->second);
     } else if (!slot.target->equal(found->second)) {  // trained then, frozen now
       *slot.target = found->second.to(slot.target->options());
     }
   }
   model_.after_load();
-  trainer_.optimizer().load_state(saved.optimizer, "checkpoint");
+  const auto& optimizer = saved.optimizer;
+  trainer_.optimizer().load_state(sharding() == nullptr ? optimizer : sharding()->own_state(optimizer),
+                                  "checkpoint");
   trainer_.set_steps_done(saved.step);
   curves_.resume(saved.step);
   saved_step_ = saved.step;
 }
 
+bool TrainingRun::leads() const { return sharding() == nullptr || sharding()->group().rank() == 0; }
+
+std::vector<std::vector<int64_t>> TrainingRun::own_micro_batches(int64_t step) {
+  const auto all = sampler_.micro_batches(step);
+  if (sharding() == nullptr) return all;
+  std::vector<std::vector<int64_t>> own;
+  const ProcessGroup& group = sharding()->group();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (static_cast<int64_t>(i) % group.world() == group.rank()) own.push_back(all[i]);
+  }
+  return own;
+}
+
 void TrainingRun::prefetch(int64_t step) {
-  for (const auto& chosen : sampler_.micro_batches(step)) model_.prefetch(chosen);
+  for (const auto& chosen : own_micro_batches(step)) model_.prefetch(chosen);
 }
 
 StepReport TrainingRun::make_step() {
@@ -97,23 +116,33 @@ StepReport TrainingRun::make_step() {
   prefetch(step);
   if (step + 1 < settings_.total_steps) prefetch(step + 1);
   std::vector<Trainer::Micro> micro;
-  for (const auto& rows : sampler_.micro_batches(step)) micro.push_back(model_.micro(rows));
+  for (const auto& rows : own_micro_batches(step)) micro.push_back(model_.micro(rows));
   return trainer_.step(micro);
 }
 
+bool TrainingRun::asked_to_stop() const {
+  const bool asked = settings_.interrupt && settings_.interrupt();
+  if (sharding() == nullptr) return asked;
+  // All of them stop after the same step, whoever got the signal.
+  const at::Tensor flags = sharding()->group().gather_numbers(at::full({1}, asked ? 1 : 0, at::kLong));
+  return flags.max().item<int64_t>() != 0;
+}
+
 void TrainingRun::save() {
-  curves_.write();
+  if (leads()) curves_.write();
   if (saved_step_ == trainer_.steps_done()) return;
   SavedRun run;
   run.step = trainer_.steps_done();
   run.state = state();
-  run.optimizer = trainer_.optimizer().state();
   run.weights = model_.unused_weights();
-  for (const TensorSlot& slot : model_.slots()) {
-    run.weights[slot.name] = *slot.target;
+  if (sharding() != nullptr) {
+    save_together(checkpoints_, std::move(run), model_, trainer_, settings_.keep_last);
+  } else {
+    run.optimizer = trainer_.optimizer().state();
+    for (const TensorSlot& slot : model_.slots()) run.weights[slot.name] = *slot.target;
+    checkpoints_.save(run, settings_.keep_last);
   }
-  checkpoints_.save(run, settings_.keep_last);
-  saved_step_ = run.step;
+  saved_step_ = trainer_.steps_done();
 }
 
 void TrainingRun::log(const StepReport& report, double tokens_per_second, double seconds_per_step) const {
@@ -135,6 +164,11 @@ TrainingRunResult TrainingRun::run() {
     } catch (const NumericsError&) {
       save();
       throw;
+    } catch (const NoTargets& nothing) {
+      // The schedule goes on: steps depend on nothing that was met on the way.
+      log_warning("{}; skipped", nothing.what());
+      trainer_.set_steps_done(trainer_.steps_done() + 1);
+      continue;
     }
     const double speed = static_cast<double>(report.tokens) / std::max(seconds_since(before), 1e-9);
     curves_.add({report.step, report.loss, report.learning_rate, report.gradient_norm, speed});
@@ -143,12 +177,12 @@ TrainingRunResult TrainingRun::run() {
     if (settings_.log_every > 0 && (report.step % settings_.log_every == 0 || last)) {
       log(report, speed, seconds_since(start) / static_cast<double>(result.reports.size()));
       if (seconds_since(last_curves) > kCurvesSeconds) {
-        curves_.write();
+        if (leads()) curves_.write();
         last_curves = Clock::now();
       }
     }
     if (settings_.save_every > 0 && report.step % settings_.save_every == 0) save();
-    if (!last && settings_.interrupt && settings_.interrupt()) {
+    if (!last && asked_to_stop()) {
       result.interrupted = true;
       break;
     }

@@ -42,6 +42,10 @@ class TrainingRun {
   TrainingRunResult run();
 
  private:
+  Sharding* sharding() const { return trainer_.sharding(); }
+  bool leads() const;  // one process, or the rank that writes
+  std::vector<std::vector<int64_t>> own_micro_batches(int64_t step);
+  bool asked_to_stop() const;
   StepReport make_step();
   void prefetch(int64_t step);
   void save();

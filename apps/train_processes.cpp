@@ -1,0 +1,163 @@
+#include "train_processes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include <ATen/ops/tensor.h>
+
+#include "ropescope/core/device.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+
+namespace ropescope::app {
+
+po::options_description process_options() {
+  po::options_description options("Several processes", 110, 55);
+  options.add_options()  //
+      ("shard", po::value<std::string>()->default_value("none"),
+       "what ranks hold a share of: none, optimizer, gradients (and optimizer), parameters (and both)")  //
+      ("timeout", po::value<double>()->default_value(600.0, "600"),
+       "seconds after which a rank that does not come along ends the run")  //
+      ("ranks", po::value<int64_t>()->default_value(0),
+       "for --dry-run: how many processes to plan for; 0: those that there are")  //
+      ("memory-report", po::bool_switch(), "what each rank holds, predicted and measured");
+  return options;
+}
+
+Launch start_process(const Arguments& arguments) {
+  const Launch launch = read_launch(process_environment());
+  if (launch.world == 1) return launch;
+  if (launch.rank != 0) set_quiet(true);
+  if (arguments.get<int>("threads") == 0) {
+    const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+    set_threads(static_cast<int>(std::max<int64_t>(1, cores / launch.local_world)));
+  }
+  return launch;
+}
+
+at::Device own_device(const Launch& launch, at::Device device) {
+  if (!device.is_cuda() || launch.world == 1) return device;
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(launch.local_rank));
+}
+
+std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const Arguments& arguments,
+                                             at::Device device) {
+  if (launch.world == 1) return nullptr;
+  const auto timeout = arguments.get<double>("timeout");
+  if (!(timeout >= 1.0) || timeout > 1e6) {
+    throw UsageError("--timeout: expected from 1 to 1000000 seconds, found {}", timeout);
+  }
+  ProcessGroup::Settings settings;
+  settings.timeout = std::chrono::milliseconds(std::llround(timeout * 1000.0));
+  settings.device = device;
+  settings.on_lost = [](const std::string& message) {
+    // The main thread may never come back from an exchange with a rank that is gone.
+    fmt::print(stderr, "ropescope: {}\n", message);
+    std::fflush(nullptr);
+    std::_Exit(4);
+  };
+  auto group = std::make_unique<ProcessGroup>(launch, settings);
+  log_info("{} ranks, started by {}", launch.world, launch.launcher);
+  return group;
+}
+
+namespace {
+
+Json memory_json(const ShardMemory& memory) {
+  return {{"parameters_bytes", memory.parameters},
+          {"gradients_bytes", memory.gradients},
+          {"optimizer_bytes", memory.optimizer},
+          {"gathered_at_most_bytes", memory.gathered_at_most}};
+}
+
+ShardMemory predict(TrainSubject& subject, ShardMode mode, int64_t ranks) {
+  std::vector<std::string> trained;
+  for (const Parameter& parameter : subject.parameters()) trained.push_back(parameter.name);
+  return predict_shard_memory(subject.model().slots(), trained, mode, ranks);
+}
+
+ShardMode mode_of(const Arguments& arguments) {
+  return parse_shard_mode(arguments.get<std::string>("shard"));
+}
+
+}  // namespace
+
+void check_same_step(const ProcessGroup& group, int64_t step) {
+  const at::Tensor steps = group.gather_numbers(at::tensor({step}, at::kLong));
+  if (steps.min().item<int64_t>() != steps.max().item<int64_t>()) {
+    throw EnvironmentError(
+        "--resume: rank 0 goes on after step {}, rank {} after step {}. Try: an --output that all machines "
+        "see",
+        steps[0].item<int64_t>(), group.rank(), step);
+  }
+}
+
+Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments) {
+  Sharding* sharding = trainer.sharding();
+  ShardMemory measured;
+  if (sharding != nullptr) {
+    measured = sharding->measure(trainer.optimizer());
+  } else {
+    for (const TensorSlot& slot : subject.model().slots()) {
+      measured.parameters += static_cast<int64_t>(slot.target->nbytes());
+    }
+    measured.gradients = trainer.gradient_bytes();
+    measured.optimizer = trainer.optimizer().state_bytes();
+  }
+  const int64_t world = sharding == nullptr ? 1 : sharding->group().world();
+  const Json own = {{"rank", sharding == nullptr ? 0 : sharding->group().rank()},
+                    {"predicted", memory_json(predict(subject, mode_of(arguments), world))},
+                    {"measured", memory_json(measured)},
+                    {"peak_resident_bytes", peak_memory_bytes()}};
+  Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
+  if (sharding == nullptr) {
+    report["ranks"].push_back(own);
+    return report;
+  }
+  for (const std::string& text : sharding->group().gather_texts(own.dump())) {
+    report["ranks"].push_back(Json::parse(text));
+  }
+  return report;
+}
+
+Json plan_memory(TrainSubject& subject, const Arguments& arguments, const Launch& launch) {
+  const auto asked = arguments.get<int64_t>("ranks");
+  if (asked < 0) throw UsageError("--ranks: expected at least 0, found {}", asked);
+  const int64_t ranks = asked > 0 ? asked : launch.world;
+  Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
+  const Json predicted = memory_json(predict(subject, mode_of(arguments), ranks));
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    report["ranks"].push_back({{"rank", rank}, {"predicted", predicted}});
+  }
+  return report;
+}
+
+std::string memory_table(const Json& report) {
+  const auto mib = [](const Json& bytes) { return bytes.get<double>() / 1048576.0; };
+  std::string text = fmt::format(
+      "memory of each rank, MiB (--shard {})\nrank                parameters   gradients   optimizer    "
+      "gathered        peak\n",
+      report.at("shard").get<std::string>());
+  for (const Json& rank : report.at("ranks")) {
+    for (const char* kind : {"predicted", "measured"}) {
+      if (!rank.contains(kind)) continue;
+      const Json& memory = rank.at(kind);
+      text +=
+          fmt::format("{:>4} {:<12} {:>11.1f} {:>11.1f} {:>11.1f} {:>11.1f}", rank.at("rank").get<int64_t>(),
+                      kind, mib(memory.at("parameters_bytes")), mib(memory.at("gradients_bytes")),
+                      mib(memory.at("optimizer_bytes")), mib(memory.at("gathered_at_most_bytes")));
+      if (std::string(kind) == "measured")
+        text += fmt::format(" {:>11.1f}", mib(rank.at("peak_resident_bytes")));
+      text += "\n";
+    }
+  }
+  return text;
+}
+
+}  // namespace ropescope::app
