@@ -62,11 +62,11 @@ std::vector<ParameterGroup> read_groups(const Arguments& arguments) {
 // Flags that do not change what a run computes.
 bool is_housekeeping(const std::string& flag) {
   for (const char* name :
-       {"output",       "config",       "resume",    "allow-change", "dry-run",       "save-every",
-        "keep-last",    "log-every",    "max-steps", "epochs",       "threads",       "device",
-        "force",        "json",         "csv",       "quiet",        "help",          "checkpoint-layers",
-        "model",        "data",         "shard",     "timeout",      "memory-report", "ranks",
-        "vision-tower", "image-folder", "workers",   "max-bad-rows", "stage"}) {
+       {"output",       "config",      "resume",       "allow-change", "dry-run",       "save-every",
+        "keep-last",    "log-every",   "max-steps",    "epochs",       "threads",       "device",
+        "force",        "json",        "csv",          "quiet",        "help",          "checkpoint-layers",
+        "model",        "data",        "shard",        "timeout",      "memory-report", "ranks",
+        "vision-tower", "token-cache", "image-folder", "workers",      "max-bad-rows",  "stage"}) {
     if (flag == name) return true;
   }
   return false;
@@ -110,6 +110,9 @@ std::vector<po::options_description> train_options() {
        "default: 2048 for documents, else 4096, 32768 for Qwen")  //
       ("max-bad-rows", po::value<int64_t>()->default_value(0),
        "bad conversations that may be left out; bad_rows.log names them")  //
+      ("token-cache", po::value<std::string>(),
+       "file that keeps the tokens of conversations with images; made anew when data or settings are "
+       "others")  //
       ("image-move", po::value<std::string>()->default_value("auto"),
        "an image to the front of its turn: always (Open-LLaVA-NeXT), single (LLaVA-NeXT: only where it is "
        "alone), auto (single for Qwen and turns with several)")  //
@@ -145,6 +148,8 @@ std::vector<po::options_description> train_options() {
        "list of PATTERN=RATE in place of --learning-rate; default: a tenth of it for the vision tower")  //
       ("sampler", po::value<std::string>()->default_value("random"),
        "random, sequential, group_by_modality_length")  //
+      ("packing", po::bool_switch(),
+       "rows of text of a micro-batch one after the other in place of padding; they do not see each other")  //
       ("checkpoint-layers", po::bool_switch(), "compute each layer again in the backward pass: less memory");
   po::options_description output("Output", 110, 55);
   output.add_options()                                                                             //
@@ -204,6 +209,7 @@ TrainFlags read_train_flags(const Arguments& arguments, const CommonSettings& co
     throw UsageError("--vision-tower: {} has a vision tower already", flags.model.string());
   }
   flags.sees = llava || !flags.vision_tower.empty();
+  if (arguments.has("token-cache")) flags.token_cache = arguments.get<std::string>("token-cache");
   flags.image_folder = arguments.get<std::string>("image-folder");
   if (const auto move = arguments.get<std::string>("image-move"); move == "always" || move == "single") {
     flags.image_move = move == "always" ? ImageMove::kAlways : ImageMove::kSingle;
@@ -235,6 +241,7 @@ TrainFlags read_train_flags(const Arguments& arguments, const CommonSettings& co
   flags.trainer.clip_norm = arguments.get<double>("clip-norm");
   flags.trainer.schedule.kind = parse_schedule(arguments.get<std::string>("schedule"));
   if (arguments.has("scheme")) flags.loss.scheme = Scheme(arguments.get<std::string>("scheme"));
+  flags.loss.packing = arguments.flag("packing");
   flags.loss.compute = common.dtype;
   flags.loss.checkpoint_layers = arguments.flag("checkpoint-layers");
   flags.max_steps = at_least(arguments, "max-steps", 0);

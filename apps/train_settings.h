@@ -23,7 +23,8 @@ namespace ropescope::app {
 
 struct TrainFlags {
   std::filesystem::path model, vision_tower, data, image_folder;
-  bool sees = false;  ///< the model has a vision tower
+  std::filesystem::path token_cache;  ///< empty: none
+  bool sees = false;                  ///< the model has a vision tower
   TextRowOptions rows;
   int64_t max_bad_rows = 0;
   std::optional<ImageMove> image_move;

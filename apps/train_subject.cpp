@@ -6,6 +6,7 @@
 #include "ropescope/train/fresh_llava.h"
 #include "ropescope/train/llava_model.h"
 #include "ropescope/train/text_rows.h"
+#include "ropescope/train/token_cache.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/trained_llava.h"
 #include "ropescope/weights/checkpoint.h"
@@ -42,7 +43,9 @@ void TrainSubject::load_llava(const TrainFlags& flags, const LoadOptions& load) 
   options.image_folder = flags.image_folder;
   std::vector<ConversationRow> rows;
   if (holds_conversations(flags.data)) {
-    rows = read_conversation_rows(flags.data, *tokenizer_, options, bad_);
+    rows = flags.token_cache.empty()
+               ? read_conversation_rows(flags.data, *tokenizer_, options, bad_)
+               : read_cached_rows(flags.token_cache, flags.data, flags.model, *tokenizer_, options, bad_);
   } else {
     for (TextRow& row : read_text_rows(flags.data, *tokenizer_, flags.rows, bad_)) {
       rows.push_back({std::move(row.name), std::move(row.text), {}});

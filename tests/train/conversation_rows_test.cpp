@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/train/token_cache.h"
 
 #include "tests/support/conversations.h"
 #include "tests/support/tiny_llava.h"
@@ -142,6 +143,34 @@ TEST_F(ConversationFiles, BrokenRowsAreNamedCountedAndLeftOut) {
   read(path, again);
   std::ifstream whole(folder_.path("logs/bad_rows.log"));
   EXPECT_EQ(std::count(std::istreambuf_iterator<char>(whole), {}, '\n'), 10);
+}
+
+TEST_F(ConversationFiles, ATokenCacheGivesTheSameRowsUntilSomethingChanges) {
+  Json rows = Json::array({conversation_row("a", {"gray_37x53.png"}, "What?", "That."),
+                           conversation_row("b", {}, "Why?", "Because."),
+                           conversation_row("c", {"nowhere.png"}, "Where?", "There.")});
+  const std::string data = write("rows.json", rows.dump()), cache = folder_.path("cache.safetensors");
+  const auto cached = [&](int64_t limit) {
+    BadRows bad(limit);
+    const auto found = read_cached_rows(cache, data, folder_.path(""), *tokenizer_, options_, bad);
+    EXPECT_EQ(bad.count(), 1);
+    return fingerprint(found) + found.at(0).name + found.at(1).name;
+  };
+  const std::string first = cached(1);
+  const auto made = std::filesystem::last_write_time(cache);
+  EXPECT_EQ(cached(1), first);
+  EXPECT_EQ(std::filesystem::last_write_time(cache), made) << "it was read, not written";
+  EXPECT_THROW(cached(0), InputError) << "bad rows count from the cache as well";
+  for (const uintmax_t size : {0, 9, 100, 700}) {
+    std::filesystem::resize_file(cache, size);
+    EXPECT_EQ(cached(1), first) << "cut to " << size;
+  }
+  options_.conversation.max_length = 20;
+  EXPECT_NE(cached(1), first);
+  options_.conversation.max_length = 0;
+  rows[1]["conversations"][1]["value"] = "No reason.";
+  write("rows.json", rows.dump());
+  EXPECT_NE(cached(1), first);
 }
 
 TEST_F(ConversationFiles, WhatIsNoListIsRefused) {

@@ -155,6 +155,28 @@ TEST_P(UnderAScheme, PaddingChangesNothing) {
     sum += text_loss(decoder, pad_rows({row}, {row}, {"row"}, 0), 1.0, options).item<double>();
   }
   EXPECT_NEAR(text_loss(decoder, padded, 1.0, options).item<double>(), sum, 1e-5 * sum);
+  options.packing = true;
+  EXPECT_NEAR(text_loss(decoder, padded, 1.0, options).item<double>(), sum, 1e-5 * sum);
+}
+
+TEST_P(UnderAScheme, GradientsOfPackedRowsAreThoseOfPaddedOnes) {
+  Decoder decoder = llama();
+  const std::vector<Parameter> parameters = make_trainable(decoder, {"*"}, {});
+  const TextBatch padded = some_rows(true);
+  std::vector<std::vector<at::Tensor>> found;
+  for (const bool packing : {false, true}) {
+    ModelLossOptions options;
+    options.scheme = Scheme(GetParam());
+    options.packing = packing;
+    drop_gradients(parameters);
+    torch::autograd::backward({text_loss(decoder, padded, 0.1, options)}, {});
+    found.emplace_back();
+    for (const Parameter& parameter : parameters) found.back().push_back(parameter.value.grad());
+  }
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const double size = found[0][i].abs().max().item<double>();
+    EXPECT_TRUE(all_close(found[1][i], found[0][i], 1e-5 * size + 1e-8)) << parameters[i].name;
+  }
 }
 
 Trainer trainer_of(Decoder& decoder) {

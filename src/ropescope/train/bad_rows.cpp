@@ -5,7 +5,6 @@
 #include <system_error>
 #include <utility>
 
-#include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
 namespace ropescope {
@@ -38,10 +37,10 @@ void BadRows::write(const std::string& name, const std::string& reason) {
 }
 
 void BadRows::add(const std::string& name, const std::string& reason) {
-  if (!names_.insert(name).second) return;
+  if (!reasons_.emplace(name, reason).second) return;
   write(name, reason);
   if (count() > limit_) {
-    throw InputError("{}. Bad rows: {}, --max-bad-rows allows {}", reason, count(), limit_);
+    throw TooManyBadRows("{}. Bad rows: {}, --max-bad-rows allows {}", reason, count(), limit_);
   }
   log_warning("{}: left out", reason);
 }

@@ -3,10 +3,18 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 
+#include "ropescope/core/errors.h"
+
 namespace ropescope {
+
+class TooManyBadRows : public InputError {
+ public:
+  using InputError::InputError;
+};
 
 class BadRows {
  public:
@@ -14,17 +22,20 @@ class BadRows {
   /// run wrote there stays, and no row is named twice.
   explicit BadRows(int64_t limit = 0, std::filesystem::path log = {});
 
-  /// `reason` is a sentence that names the row. Throws InputError with it where the limit is passed.
+  /// `reason` is a sentence that names the row. Throws TooManyBadRows with it where the limit is
+  /// passed.
   void add(const std::string& name, const std::string& reason);
-  int64_t count() const { return static_cast<int64_t>(names_.size()); }
+  int64_t count() const { return static_cast<int64_t>(reasons_.size()); }
+  /// By name.
+  const std::map<std::string, std::string>& reasons() const { return reasons_; }
 
  private:
   void write(const std::string& name, const std::string& reason);
 
   int64_t limit_;
   std::filesystem::path log_;
-  std::set<std::string> names_;         // found by this process
-  std::set<std::string> logged_lines_;  // in the file
+  std::map<std::string, std::string> reasons_;  // found by this process
+  std::set<std::string> logged_lines_;          // in the file
 };
 
 }  // namespace ropescope

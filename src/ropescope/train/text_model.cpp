@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -34,6 +35,35 @@ at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row)
                              ? batch.attention_mask[row].ne(0).sum().item<int64_t>()
                              : batch.input_ids.size(1);
   return tensor.narrow(0, row, 1).narrow(1, 0, length);
+}
+
+/// Tables of rows of text that lie one after the other: each is counted from 0.
+PassEncoding packed_encoding(const PassEncoding& longest, const std::vector<int64_t>& lengths) {
+  PassEncoding packed;
+  for (const RotaryTable& table : longest.rotary) {
+    std::vector<at::Tensor> cos, sin;
+    for (const int64_t length : lengths) {
+      cos.push_back(table.cos.narrow(2, 0, length));
+      sin.push_back(table.sin.narrow(2, 0, length));
+    }
+    packed.rotary.push_back({at::cat(cos, 2), at::cat(sin, 2), table.layout});
+  }
+  return packed;
+}
+
+at::Tensor packed_loss(const Decoder& decoder, const TextBatch& batch, const PassEncoding& longest,
+                       double scale, const ModelLossOptions& options) {
+  const at::Tensor real = batch.attention_mask.ne(0), counts = real.sum(1);
+  // No text has a target that the text before it would have to tell.
+  const at::Tensor labels = batch.labels.clone();
+  labels.select(1, 0).fill_(kIgnoredLabel);
+  ForwardInput input;
+  input.input_ids = batch.input_ids.masked_select(real).unsqueeze(0);
+  const auto* lengths = counts.const_data_ptr<int64_t>();
+  input.segment_lengths.assign(lengths, lengths + counts.numel());
+  const PassEncoding encoding = packed_encoding(longest, input.segment_lengths);
+  input.encoding = &encoding;
+  return decoder_loss(decoder, input, labels.masked_select(real).unsqueeze(0), scale, options);
 }
 
 at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double scale,
@@ -106,14 +136,17 @@ at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale
   ForwardInput input;
   input.input_ids = batch.input_ids;
   if (padded(batch)) input.attention_mask = batch.attention_mask;
-  if (!options.scheme) {
-    const RotaryTable rotary = plain_rotary_table(decoder.config, tokens);
-    input.rotary = &rotary;
-    return decoder_loss(decoder, input, batch.labels, scale, options);
+  PassEncoding pass;
+  if (options.scheme) {
+    pass = text_encoding(decoder, *options.scheme, tokens);
+  } else {
+    pass.rotary = {plain_rotary_table(decoder.config, tokens)};
   }
-  const PassEncoding pass = text_encoding(decoder, *options.scheme, tokens);
   if (pass.changes_attention() && input.attention_mask.defined())
     return loss_by_row(decoder, batch, scale, options);
+  if (options.packing && input.attention_mask.defined()) {
+    return packed_loss(decoder, batch, pass, scale, options);
+  }
   input.encoding = &pass;
   return decoder_loss(decoder, input, batch.labels, scale, options);
 }

@@ -31,6 +31,8 @@ TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
 struct ModelLossOptions {
   std::optional<Scheme> scheme;    ///< absent: the checkpoint's own rotation
   bool checkpoint_layers = false;  ///< recompute each layer in the backward pass
+  /// Rows of text of different lengths go one after the other, without padding, and do not see each other.
+  bool packing = false;
   /// What passes run in; weights, gradients and updates stay float32.
   at::ScalarType compute = at::kFloat;
 };
