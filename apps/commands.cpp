@@ -7,6 +7,7 @@ extern const Command kAssemble;
 extern const Command kAttention;
 extern const Command kCompare;
 extern const Command kDecay;
+extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
 extern const Command kPlot;
@@ -37,6 +38,7 @@ const std::vector<Command>& commands() {
       kAssemble,
       kTrain,
       kExport,
+      kEvaluate,
       kScore,
       kCompare,
       kPlot,

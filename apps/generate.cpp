@@ -15,6 +15,7 @@
 #include "ropescope/models/sampling.h"
 #include "ropescope/text/chat_template.h"
 
+#include "chat_input.h"
 #include "image_input.h"
 #include "loaded_model.h"
 #include "trace_tensors.h"
@@ -29,11 +30,8 @@ std::vector<po::options_description> options() {
       ("model", po::value<std::string>(),
        "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")  //
       ("prompt", po::value<std::string>(),
-       "question; <image> stands for an image, and images that it does not name come in front")  //
-      ("template", po::value<std::string>(),
-       "vicuna_v1, qwen, plain or none; default: vicuna_v1 for LLaVA with Llama, qwen for tokenizers with "
-       "<|im_start|>, else none")  //
-      ("system", po::value<std::string>(), "system text in place of the template's");
+       "question; <image> stands for an image, and images that it does not name come in front");
+  add_chat_options(input);
   po::options_description rope("Positions", 110, 55);
   rope.add_options()  //
       ("scheme", po::value<std::string>(),
@@ -46,18 +44,6 @@ std::vector<po::options_description> options() {
       ("temperature", po::value<double>(), "draw tokens with logits divided by this; default: greedy")  //
       ("top-p", po::value<double>(), "draw among the likeliest tokens that sum to this probability");
   return {input, image_options(), rope, output};
-}
-
-bool has_token(const Tokenizer& tokenizer, const std::string& text) {
-  return tokenizer.encode(text, {/*add_special=*/false, false}).size() == 1;
-}
-
-ChatTemplate chosen_template(const Arguments& arguments, ModelKind kind, const DecoderConfig& config,
-                             const Tokenizer& tokenizer) {
-  if (arguments.has("template")) return parse_chat_template(arguments.get<std::string>("template"));
-  if (has_token(tokenizer, "<|im_start|>")) return ChatTemplate::kQwen;
-  return kind == ModelKind::kLlava && config.model_type == "llama" ? ChatTemplate::kVicunaV1
-                                                                   : ChatTemplate::kNone;
 }
 
 std::string prompt_text(const Arguments& arguments, ChatTemplate chat, size_t images) {
@@ -165,9 +151,7 @@ int run(const Arguments& arguments) {
   load.dtype = settings.dtype;
   LoadedModel loaded(model, config, llava, load);
   std::vector<int64_t>& ends = loaded.decoder().config.eos_token_ids;
-  if (const std::string end = end_of_answer(chat); !end.empty() && has_token(*tokenizer, end)) {
-    ends.push_back(tokenizer->encode(end, {/*add_special=*/false, false}).front());
-  }
+  add_end_of_answer(chat, *tokenizer, ends);
   GenerateInput input;
   input.input_ids = prompt.input_ids;
   if (llava) input.inputs_embeds = merge_embeddings(loaded.llava(), prompt, images.images);

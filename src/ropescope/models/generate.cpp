@@ -122,6 +122,16 @@ Generation generate(const Decoder& decoder, const GenerateInput& input, const Ge
   const bool keep_keys = !frequencies_will_change(decoder, sequence, options.max_new_tokens);
   const std::vector<int64_t>& ends = decoder.config.eos_token_ids;
   KvCache cache;
+  if (input.prefix != nullptr) {
+    if (!keep_keys) throw InputError("generation: keys of a prefix go stale under dynamic NTK");
+    if (input.prefix->length() >= prompt) {
+      throw InputError("generation: expected a prefix shorter than the prompt's {} tokens, found {}", prompt,
+                       input.prefix->length());
+    }
+    // (without its buffers: they would be written to)
+    cache.keys = input.prefix->keys;
+    cache.values = input.prefix->values;
+  }
   Generation generation;
   generation.lengths.assign(static_cast<size_t>(batch), 0);
   std::vector<std::optional<int64_t>> ended(static_cast<size_t>(batch));

@@ -22,6 +22,9 @@ struct GenerateInput {
   const SequenceEncoding* encoding = nullptr;
   /// Optional [B, T, C], taken instead of the prompt's ids (their number of columns still counts).
   at::Tensor inputs_embeds = {};
+  /// Keys and values of the prompt's first tokens, from an earlier pass over them under the same positions;
+  /// they are not computed again. [B, K, S, D], views that are expanded over B among them; not changed.
+  const KvCache* prefix = nullptr;
 };
 
 struct GenerateOptions {
@@ -37,8 +40,8 @@ struct Generation {
 };
 
 /// Under dynamic NTK every longer context has its own frequencies, so rotated keys cannot be kept: beyond the
-/// trained length each step then runs the whole text again. Throws InputError for padding on the right,
-/// NumericsError for logits that are not finite.
+/// trained length each step then runs the whole text again. Throws InputError for padding on the right, or a
+/// prefix whose keys cannot be kept; NumericsError for logits that are not finite.
 Generation generate(const Decoder& decoder, const GenerateInput& input, const GenerateOptions& options = {});
 
 }  // namespace ropescope
