@@ -159,7 +159,8 @@ int run(const Arguments& given) {
   const Arguments arguments = with_stage_defaults(given);
   const Launch launch = start_process(arguments);
   common.device = own_device(launch, common.device);
-  const TrainFlags flags = read_train_flags(arguments, common);
+  TrainFlags flags = read_train_flags(arguments, common);
+  flags.copies_weights = launch.world == 1;
   const ShardMode shard = parse_shard_mode(arguments.get<std::string>("shard"));
   const fs::path output = required_text(arguments, "output");
   const bool dry = arguments.flag("dry-run"), leads = launch.rank == 0;

@@ -34,6 +34,7 @@ struct TrainFlags {
   int workers = 0;
   Sampler::Settings sampler;
   std::vector<std::string> trained, frozen;
+  bool copies_weights = true;  ///< else the trained ones stay in the checkpoint's map until they are sharded
   std::vector<ParameterGroup> groups;
   AdamW::Settings adam;
   TrainerSettings trainer;  ///< without the schedule's steps

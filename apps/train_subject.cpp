@@ -31,7 +31,7 @@ void TrainSubject::load_text(const TrainFlags& flags, const LoadOptions& load) {
   decoder_ = load_decoder(*open_checkpoint(flags.model), read_decoder_config(flags.model), load);
   model_ = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
                                             flags.loss);
-  parameters_ = make_trainable(*decoder_, flags.trained, flags.frozen);
+  parameters_ = make_trainable(*decoder_, flags.trained, flags.frozen, flags.copies_weights);
   files_ = read_model_files(flags.model);
 }
 
@@ -75,7 +75,7 @@ void TrainSubject::load_llava(const TrainFlags& flags, const LoadOptions& load) 
   settings.loss = flags.loss;
   settings.unused_weights = unused_tower_weights(*checkpoint, *llava_);
   model_ = std::make_unique<TrainedLlava>(*llava_, std::move(rows), *loader_, bad_, std::move(settings));
-  parameters_ = make_trainable(*llava_, flags.trained, flags.frozen);
+  parameters_ = make_trainable(*llava_, flags.trained, flags.frozen, flags.copies_weights);
 }
 
 }  // namespace ropescope::app

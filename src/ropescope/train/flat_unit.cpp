@@ -48,7 +48,10 @@ FlatUnit::FlatUnit(std::string name, const std::vector<std::pair<std::string, at
   }
   slice_size_ = aligned((numbers + world - 1) / world);
   size_ = slice_size_ * world;
-  if (storage_ == Storage::kTensors) return;
+  if (storage_ == Storage::kTensors) {
+    for (Entry& entry : entries_) entry.tensor.set_data(entry.tensor.clone());
+    return;
+  }
   full_ = at::zeros({size_}, options_);
   for (size_t i = 0; i < entries_.size(); ++i) {
     at::Tensor& own = entries_[i].tensor;

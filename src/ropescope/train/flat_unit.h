@@ -21,7 +21,7 @@ class FlatUnit {
   };
   /// Where the numbers of a unit are between uses.
   enum class Storage {
-    kTensors,  ///< where they are: the unit has gradients only
+    kTensors,  ///< in storage of their own: the unit has gradients only
     kWhole,    ///< all of them on every rank
     kSlice,    ///< this rank's slice; all of them only while they are used
   };

@@ -21,7 +21,7 @@ struct LlavaRow {
 /// All parameters of the model by transformers' names (llava_slots), made trainable; a tied output matrix
 /// stays tied.
 std::vector<Parameter> make_trainable(Llava& llava, const std::vector<std::string>& trained,
-                                      const std::vector<std::string>& frozen);
+                                      const std::vector<std::string>& frozen, bool copy = true);
 
 /// The sum over the rows' targets of the negative log-likelihood, times `scale`. Every row has a layout, and
 /// so positions, of its own; rows go together as llava_batch.h says. Image tokens are never targets. Throws

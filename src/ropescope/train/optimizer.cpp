@@ -72,13 +72,14 @@ bool name_matches_any(std::string_view name, const std::vector<std::string>& pat
 
 std::vector<Parameter> make_trainable(const std::vector<TensorSlot>& slots,
                                       const std::vector<std::string>& trained,
-                                      const std::vector<std::string>& frozen) {
+                                      const std::vector<std::string>& frozen, bool copy) {
   check_patterns(slots, trained, "--train");
   check_patterns(slots, frozen, "--freeze");
   std::vector<Parameter> parameters;
   for (const TensorSlot& slot : slots) {
     if (!name_matches_any(slot.name, trained) || name_matches_any(slot.name, frozen)) continue;
-    *slot.target = slot.target->detach().clone().set_requires_grad(true);
+    const at::Tensor values = slot.target->detach();
+    *slot.target = (copy ? values.clone() : values).set_requires_grad(true);
     parameters.push_back({slot.name, *slot.target});
   }
   if (parameters.empty()) throw UsageError("--train, --freeze: no parameter is left to train");

@@ -37,10 +37,11 @@ struct ParameterGroup {
 
 /// Gives the slots of a model storage of their own (a checkpoint's tensors may share a read-only map) and
 /// makes those that match `trained` and not `frozen` leaves that require a gradient. Slots must stay valid.
+/// Without `copy` the storage stays that of the checkpoint, for somebody who takes it over (Sharding).
 /// Throws UsageError if a pattern matches nothing, or nothing is left to train.
 std::vector<Parameter> make_trainable(const std::vector<TensorSlot>& slots,
                                       const std::vector<std::string>& trained,
-                                      const std::vector<std::string>& frozen);
+                                      const std::vector<std::string>& frozen, bool copy = true);
 
 /// Square root of the sum of squares over all gradients, float32; parameters without a gradient count
 /// nothing.

@@ -309,6 +309,7 @@ void Sharding::perform(int64_t action, bool mine) {
 }
 
 void Sharding::gather(Unit& unit, bool mine) {
+  settle(0);    // what was summed up before must not lie beside the next part
   if (!mine) {  // others need this rank's slice
     group_.all_gather(at::empty({unit.flat.size()}, unit.flat.options()), unit.flat.slice())();
     return;

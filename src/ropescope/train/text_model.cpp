@@ -110,9 +110,9 @@ TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
 }
 
 std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
-                                      const std::vector<std::string>& frozen) {
-  std::vector<Parameter> parameters =
-      make_trainable(decoder_slots(decoder.config, /*with_lm_head=*/true, decoder.weights), trained, frozen);
+                                      const std::vector<std::string>& frozen, bool copy) {
+  std::vector<Parameter> parameters = make_trainable(
+      decoder_slots(decoder.config, /*with_lm_head=*/true, decoder.weights), trained, frozen, copy);
   if (decoder.config.tie_word_embeddings) decoder.weights.lm_head = decoder.weights.embed_tokens;
   return parameters;
 }

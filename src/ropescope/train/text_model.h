@@ -39,7 +39,7 @@ struct ModelLossOptions {
 
 /// The parameters of a decoder, by Hugging Face names, made trainable; a tied output matrix stays tied.
 std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
-                                      const std::vector<std::string>& frozen);
+                                      const std::vector<std::string>& frozen, bool copy = true);
 
 /// The sum over the targets of labels [B, T] of the negative log-likelihood after `input`, times `scale`.
 at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const at::Tensor& labels,
