@@ -31,8 +31,12 @@ namespace ropescope::miniature {
 namespace {
 
 constexpr int64_t kNoWord = kIgnoredLabel;
-constexpr double kWarmup = 0.05, kClip = 1.0;
+constexpr int64_t kWarmupSteps = 25;
+constexpr double kClip = 1.0;
+
+// Of the text lessons: pairs of the shortest, and losses at which they grow and end.
 constexpr int64_t kFewestPairs = 2;
+constexpr double kUnknown = 2.0, kNearlyKnown = 0.15, kKnown = 0.005;
 
 /// Tiles and the word of each of their patches, kNoWord where they show parts of several cells.
 struct Tiles {
@@ -72,10 +76,10 @@ at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
   return at::tensor(indices, at::kLong);
 }
 
-Trainer make_trainer(std::vector<Parameter> parameters, const LessonSettings& settings) {
+Trainer make_trainer(std::vector<Parameter> parameters, const LessonSettings& settings, ScheduleKind kind) {
   TrainerSettings trainer;
   trainer.clip_norm = kClip;
-  trainer.schedule = {ScheduleKind::kCosine, settings.steps, warmup_steps(settings.steps, kWarmup)};
+  trainer.schedule = {kind, settings.steps, kWarmupSteps};
   ParameterGroup group;
   group.learning_rate = settings.learning_rate;
   return Trainer(AdamW(std::move(parameters), {group}, AdamW::Settings{}), trainer);
@@ -138,7 +142,7 @@ TowerReport examine_tower(const Llava& llava, const Album& album) {
 /// "colour glyph" for all colours in some order, then questions with their answers.
 struct TextLesson {
   at::Tensor ids;      // int64 [B, T]
-  at::Tensor targets;  // int64 [B, T]: what follows each token, where it is the answer to a question
+  at::Tensor targets;  // int64 [B, T]: the answer where a colour asks, the colour where a glyph is shown
 };
 
 TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
@@ -155,7 +159,8 @@ TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
     add(kStartId, kNoWord);
     for (size_t i = 0; i < static_cast<size_t>(pairs); ++i) {
       add(kFirstColourId + shown.colours[i], kNoWord);
-      add(kFirstGlyphId + shown.glyphs[i], kNoWord);
+      // Which colour was named before: without this some seeds never find out how to look back.
+      add(kFirstGlyphId + shown.glyphs[i], kFirstColourId + shown.colours[i]);
     }
     for (int64_t q = 0; q < kQuestions; ++q) {
       const size_t i = any_pair(rng);
@@ -181,8 +186,9 @@ at::Tensor hidden_of(const Llava& llava, const at::Tensor& ids) {
 TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others,
                         const LessonSettings& settings) {
   const Tiles tiles = all_tiles(pictures);
-  Trainer trainer = make_trainer(
-      make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings);
+  Trainer trainer =
+      make_trainer(make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}),
+                   settings, ScheduleKind::kCosine);
   Rng rng = make_rng(settings.seed, {0x746f776572});
   for (int64_t step = 0; step < settings.steps; ++step) {
     const at::Tensor chosen = random_indices(settings.batch, tiles.pixels.size(0), rng);
@@ -208,12 +214,13 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
 double teach_text(Llava& llava, const LessonSettings& settings) {
   Trainer trainer = make_trainer(
       make_trainable(llava, {"model.language_model.layers.*", "model.language_model.norm*", "lm_head*"}, {}),
-      settings);
+      settings, ScheduleKind::kConstant);
   Rng rng = make_rng(settings.seed, {0x74657874});
-  for (int64_t step = 0; step < settings.steps; ++step) {
-    // Few pairs first: what to look for is found sooner among three than among sixteen.
-    const int64_t most =
-        std::min(kCells, kFewestPairs + 2 * kCells * step / std::max<int64_t>(settings.steps, 1));
+  // Few pairs first, more once these are known: what to look for is found sooner among four than among
+  // sixteen.
+  int64_t most = kFewestPairs + 2;
+  double recent = kUnknown;  // the loss of late, since there were so many pairs
+  for (int64_t step = 0; step < settings.steps && (most < kCells || recent > kKnown); ++step) {
     boost::random::uniform_int_distribution<int64_t> pairs(kFewestPairs, most);
     const TextLesson lesson = text_lesson(settings.batch, pairs(rng), rng);
     const at::Tensor targets = lesson.targets.flatten();
@@ -224,11 +231,18 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
       return vocabulary_loss(hidden_of(llava, lesson.ids), llava.decoder.weights.lm_head, targets, scale);
     };
     const StepReport report = trainer.step({micro});
-    if (report.step % 50 == 0) log_info("text: step {}, loss {:.4f}", report.step, report.loss);
+    recent += 0.1 * (report.loss - recent);
+    if (report.step % 50 == 0) {
+      log_info("text: step {}, up to {} pairs, loss {:.4f}", report.step, most, recent);
+    }
+    if (most < kCells && recent < kNearlyKnown) {
+      most = std::min(most + 2, kCells);
+      recent = kUnknown;
+    }
   }
   const at::NoGradGuard no_grad;
   const TextLesson lesson = text_lesson(8 * settings.batch, kCells, rng);
-  const at::Tensor asked = lesson.targets.flatten().ne(kNoWord).nonzero().flatten();
+  const at::Tensor asked = lesson.targets.flatten().ge(kFirstGlyphId).nonzero().flatten();
   const at::Tensor logits =
       hidden_of(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
   return logits.argmax(1)

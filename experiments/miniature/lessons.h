@@ -3,9 +3,10 @@
 //   its
 //             colour for a thumbnail's patch, of its glyph for a tile's (as CLIP and LLaVA's first stage
 //             bring)
-//   text      the decoder: after "red dots blue waves ..." it answers "red" with "dots" (as language models
-//   do).
-//             In text alone all compared encodings have the same positions
+//   text      the decoder: after "red dots blue waves ..." it answers "red" with "dots", and knows at "dots"
+//   that
+//             red came before (as language models do). In text alone all compared encodings have the same
+//             positions
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@
 namespace ropescope::miniature {
 
 struct LessonSettings {
-  int64_t steps = 0, batch = 0;
+  int64_t steps = 0;  ///< of text: at most; its lesson ends when it is known
+  int64_t batch = 0;
   double learning_rate = 0;
   uint64_t seed = 0;
 };

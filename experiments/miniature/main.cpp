@@ -230,10 +230,10 @@ po::options_description options() {
           "tower-batch", count(128), "prepare: tiles a step")("tower-rate", number(3e-3, "3e-3"), "prepare")(
           "from", text_value(), "text, train: the folder that prepare filled")(
           "theta", number(1e4, "1e4"), "text, train: base of the rotation; table: of the curves")(
-          "text-steps", count(500), "text: steps")("text-batch", count(32), "text: rows a step")(
-          "text-rate", number(3e-3, "3e-3"), "text")("scheme", po::value<std::string>(),
-                                                     "train: position encoding")(
-          "steps", count(600), "train: steps")("batch", count(16), "train: pictures a step")(
+          "text-steps", count(1000), "text: at most so many steps")(
+          "text-batch", count(32), "text: rows a step")("text-rate", number(3e-3, "3e-3"), "text")(
+          "scheme", po::value<std::string>(), "train: position encoding")(
+          "steps", count(400), "train: steps")("batch", count(16), "train: pictures a step")(
           "questions", count(8), "train: of a picture")("rate", number(2e-3, "2e-3"),
                                                         "train: peak learning rate")(
           "correspondence", number(1.0, "1"),

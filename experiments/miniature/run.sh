@@ -12,7 +12,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-seeds='0 1 2 3 4' jobs=2 thetas='1e5 1e6 1e7' steps=600
+seeds='0 1 2 3 4' jobs=2 thetas='1e5 1e6 1e7' steps=400
 schemes='vanilla;id-align;id-align:resize=bilinear;v2pe:delta=0.5;id-align+v2pe:delta=0.5;mrope;id-align+mrope'
 schemes="$schemes;mrope-interleave;id-align+mrope-interleave;dipe"
 own_flag() {
@@ -47,11 +47,18 @@ train_line() {  # <seed> <theta> <scheme> <weight of the cells' colours> [furthe
 for seed in $seeds; do
   printf "'%s' prepare --quiet --seed %s --output '%s'\n" "$miniature" "$seed" "$output/seed-$seed"
 done | at_once
-for seed in $seeds; do
-  for theta in 1e4 $thetas; do
-    printf "'%s' text --quiet --seed %s --theta %s --from '%s'\n" "$miniature" "$seed" "$theta" "$output/seed-$seed"
+
+# text_lines <theta...>: what the decoder of each seed knows before it sees a picture.
+text_lines() {
+  local seed theta
+  for seed in $seeds; do
+    for theta in "$@"; do
+      printf "'%s' text --quiet --seed %s --theta %s --from '%s'\n" "$miniature" "$seed" "$theta" "$output/seed-$seed"
+    done
   done
-done | at_once
+}
+
+text_lines 1e4 | at_once
 first=${seeds%% *}
 for seed in $seeds; do
   while IFS= read -r scheme; do
@@ -61,10 +68,14 @@ for seed in $seeds; do
     esac
     train_line "$seed" 1e4 "$scheme" 1 "$save"
   done < <(tr ';' '\n' <<<"$schemes")
+  for scheme in vanilla id-align; do train_line "$seed" 1e4 "$scheme" 0; done
+done | at_once
+# shellcheck disable=SC2086  # a list
+[ -z "$thetas" ] || text_lines $thetas | at_once
+for seed in $seeds; do
   for theta in $thetas; do
     for scheme in vanilla id-align; do train_line "$seed" "$theta" "$scheme" 1; done
   done
-  for scheme in vanilla id-align; do train_line "$seed" 1e4 "$scheme" 0; done
 done | at_once
 
 "$miniature" table --results "$output/runs" --output "$output/table"

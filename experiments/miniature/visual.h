@@ -20,7 +20,7 @@ namespace ropescope::miniature {
 
 struct VisualSettings {
   std::string scheme = "vanilla";
-  int64_t steps = 600;
+  int64_t steps = 400;
   int64_t batch = 32;     ///< pictures
   int64_t questions = 8;  ///< of a picture
   double learning_rate = 2e-3;
