@@ -194,7 +194,7 @@ Arguments with_stage_defaults(const Arguments& given) {
   set("train", std::string(pretrain ? "model.multi_modal_projector.*" : "*"));
   const bool slow_tower = sees && !pretrain;
   set("group-learning-rates",
-      slow_tower ? fmt::format("model.vision_tower.*={}", all.get<double>("learning-rate") / 10) : "");
+      slow_tower ? fmt::format("model.vision_tower.*={:.9g}", all.get<double>("learning-rate") / 10) : "");
   set("image-folder", data.parent_path().string());
   return all;
 }

@@ -112,7 +112,7 @@ def check_llava(program, work, golden, source, tokenizer):
         pixels, sizes = expected["one_image.pixel_values"], expected["one_image.image_sizes_hw"]
         file = work / "pixels.safetensors"
         save_file({"pixel_values": pixels.contiguous(), "image_sizes_hw": sizes.contiguous()}, file)
-        original = expected["one_image.input_ids"][0].tolist()
+        original = expected["one_image.input_ids"].flatten().tolist()
         token = model.config.image_token_index if hasattr(model.config, "image_token_index") else model.config.image_token_id
         ids = [token if i == 180 else i for i in original]
         ids = torch.tensor([ids])

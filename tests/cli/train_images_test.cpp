@@ -76,8 +76,7 @@ TEST_F(TrainImages, PretrainingMovesTheProjectorAlone) {
   EXPECT_EQ(config.at("learning-rate"), 1e-3);
   const std::map<std::string, at::Tensor> before = golden_tensors(
                                               "vision/llava-next-tiny-clip-llama/model.safetensors"),
-                                          after = golden_tensors(
-                                              folder_.path("run/checkpoints/step-2/model.safetensors"));
+                                          after = tensors("run/checkpoints/step-2/model.safetensors");
   EXPECT_TRUE(
       after.at("model.language_model.norm.weight").equal(before.at("language_model.model.norm.weight")));
   EXPECT_TRUE(after.at("model.image_newline").equal(before.at("image_newline")));
@@ -85,6 +84,39 @@ TEST_F(TrainImages, PretrainingMovesTheProjectorAlone) {
                    .equal(before.at("multi_modal_projector.linear_1.weight")));
   // The optimizer knows the projector alone: four parameters, three tensors each.
   EXPECT_EQ(tensors("run/checkpoints/step-2/optimizer.safetensors").size(), 12u);
+}
+
+TEST_F(TrainImages, ADecoderAndATowerBecomeAModelStageByStage) {
+  const std::string data =
+      " --data " + data_ + " --image-folder " + synthetic_folder() + " --threads 1 --max-steps 2 ";
+  const CommandResult first =
+      run_ropescope("train --stage pretrain --model " + golden_path("language/llama-tiny/safetensors-fp32") +
+                    " --vision-tower " + golden_path("vision/clip-vision-tiny") + data + "--output " +
+                    folder_.path("stage1"));
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const CommandResult second = run_ropescope(
+      "train --stage finetune --model " + folder_.path("stage1/checkpoints/step-2") + data +
+      "--scheme id-align --token-cache " + folder_.path("cache") + " --output " + folder_.path("stage2"));
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_TRUE(fs::exists(folder_.path("cache")));
+  const CommandResult exported =
+      run_ropescope("export --checkpoint " + folder_.path("stage2") + " --output " + folder_.path("model"));
+  ASSERT_EQ(exported.exit_code, 0) << exported.err;
+  const CommandResult answer =
+      run_ropescope("generate --model " + folder_.path("model") + " --image " + synthetic_folder() +
+                    "/gray_37x53.png --prompt 'What is this?' --max-new-tokens 3");
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+}
+
+TEST_F(TrainImages, Bfloat16LearnsWithFloat32Checkpoints) {
+  ASSERT_EQ(run("run", "--max-steps 6 --dtype bfloat16 --learning-rate 3e-3").exit_code, 0);
+  const at::Tensor loss = ResultReader(folder_.path("run/curves.h5")).read("/train/loss");
+  EXPECT_LT(loss[5].item<double>(), loss[0].item<double>());
+  EXPECT_EQ(open_checkpoint(folder_.path("run/checkpoints/step-6"))->find("model.image_newline")->dtype,
+            "F32");
+  EXPECT_EQ(run("half", "--max-steps 1 --dtype float16").exit_code, 2);
+  std::ifstream table(folder_.path("run/curves.csv"));
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(table), {}, '\n'), 7);
 }
 
 TEST_F(TrainImages, AnInterruptedRunGoesOnExactly) {

@@ -1,4 +1,5 @@
 // Tokenizers from GGUF metadata: how each family cuts text, and what is refused.
+#include <fstream>
 #include <functional>
 
 #include <gmock/gmock.h>
@@ -7,6 +8,9 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/text/byte_alphabet.h"
 #include "ropescope/text/tokenizer_readers.h"
+
+#include "tests/support/golden.h"
+#include "tests/support/real_model.h"
 
 namespace ropescope::testing {
 namespace {
@@ -112,6 +116,33 @@ TEST(TokenizerGguf, DamageIsRefused) {
       },
       "two ids");
   expect_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("llama"); }, "scores");
+}
+
+TEST(GgufTokenizerFiles, MakeTheSameTokenizerFromAFolder) {
+  std::vector<std::string> files = {golden_path("language/qwen2-tiny/gguf/qwen2-tiny-F16.gguf")};
+  if (!smollm2_path().empty()) files.push_back(smollm2_path());
+  for (const std::string& file : files) {
+    SCOPED_TRACE(file);
+    const auto json = gguf_tokenizer_files(file);
+    ASSERT_TRUE(json);
+    const TemporaryFolder folder;
+    std::ofstream(folder.path("tokenizer.json")) << json->tokenizer.dump();
+    std::ofstream(folder.path("tokenizer_config.json")) << json->config.dump();
+    const auto expected = load_tokenizer(file), found = load_tokenizer(folder.path(""));
+    EXPECT_EQ(found->vocab_size(), expected->vocab_size());
+    EXPECT_EQ(found->bos_id(), expected->bos_id());
+    EXPECT_EQ(found->eos_id(), expected->eos_id());
+    for (const Json& text : golden_json("language/tokenizers/strings.json")) {
+      for (const bool special : {false, true}) {
+        EncodeOptions options;
+        options.add_special = special;
+        EXPECT_EQ(found->encode(text.at("text").get<std::string>(), options),
+                  expected->encode(text.at("text").get<std::string>(), options))
+            << text;
+      }
+    }
+  }
+  EXPECT_FALSE(gguf_tokenizer_files(golden_path("language/llama-tiny/gguf/llama-tiny-F32.gguf")));
 }
 
 }  // namespace

@@ -114,6 +114,27 @@ TEST(Resume, ACheckpointLoadsAsAModel) {
   EXPECT_TRUE(loaded.weights.lm_head.is_same(loaded.weights.embed_tokens));
 }
 
+TEST(Resume, ACheckpointOfAGgufModelIsAFolder) {
+  const TemporaryFolder folder;
+  for (const char* file : {"llama-tiny/gguf/llama-tiny-F32.gguf", "qwen2-tiny/gguf/qwen2-tiny-F16.gguf"}) {
+    const std::string path = golden_path(std::string("language/") + file);
+    SCOPED_TRACE(file);
+    Decoder decoder = load_decoder(*open_checkpoint(path), read_decoder_config(path), {});
+    Checkpoints checkpoints(folder.path(fs::path(file).parent_path().parent_path()), read_model_files(path));
+    SavedRun run;
+    for (const TensorSlot& slot : decoder_slots(decoder.config, true, decoder.weights)) {
+      run.weights[slot.name] = *slot.target;
+    }
+    const fs::path saved = checkpoints.save(run, 0);
+    const DecoderConfig config = read_decoder_config(saved);
+    const Decoder loaded = load_decoder(*open_checkpoint(saved), config, {});
+    EXPECT_TRUE(loaded.weights.layers[1].k.equal(decoder.weights.layers[1].k));
+    EXPECT_EQ(config.rope.theta, decoder.config.rope.theta);
+    EXPECT_EQ(config.eos_token_ids, decoder.config.eos_token_ids);
+    EXPECT_EQ(config.attention_bias, decoder.config.attention_bias);
+  }
+}
+
 TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;

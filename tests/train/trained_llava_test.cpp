@@ -1,6 +1,7 @@
 // Runs over rows with images: read ahead or not, stopped or not, with broken files or not.
 #include "ropescope/train/trained_llava.h"
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -9,6 +10,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/train/fresh_llava.h"
 #include "ropescope/train/training_run.h"
 #include "ropescope/weights/checkpoint.h"
 
@@ -190,6 +192,39 @@ TEST_F(TrainedLlavas, ANonFiniteLossNamesItsRows) {
     FAIL() << "expected a NumericsError";
   } catch (const NumericsError& error) {
     EXPECT_NE(std::string(error.what()).find("row"), std::string::npos) << error.what();
+  }
+}
+
+TEST(FreshLlavas, AreMadeOfADecoderATowerAndASeed) {
+  const TemporaryFolder folder;
+  const std::string decoder = golden_path("language/llama-tiny/safetensors-fp32");
+  for (const char* name : {"clip-vision-tiny", "siglip-vision-tiny"}) {
+    SCOPED_TRACE(name);
+    const std::string tower = golden_path(std::string("vision/") + name);
+    FreshLlava fresh = make_fresh_llava(decoder, tower, 7, {});
+    const FreshLlava again = make_fresh_llava(decoder, tower, 7, {}),
+                     other = make_fresh_llava(decoder, tower, 8, {});
+    const at::Tensor& weight = fresh.llava.projector.linear_1.weight;
+    EXPECT_TRUE(weight.equal(again.llava.projector.linear_1.weight));
+    EXPECT_FALSE(weight.equal(other.llava.projector.linear_1.weight));
+    const double bound = 1.0 / std::sqrt(static_cast<double>(weight.size(1)));
+    EXPECT_LE(weight.abs().max().item<double>(), bound);
+    EXPECT_NEAR(weight.std().item<double>(), bound / std::sqrt(3.0), 0.05 * bound);
+    EXPECT_NEAR(fresh.llava.image_newline.std().item<double>(),
+                1.0 / std::sqrt(static_cast<double>(fresh.llava.image_newline.size(0))), 0.05);
+    // Its checkpoint is a model in the original form.
+    Checkpoints checkpoints(folder.path(name), fresh.files);
+    SavedRun run;
+    for (const TensorSlot& slot : llava_slots(fresh.llava)) run.weights[slot.name] = *slot.target;
+    const fs::path saved = checkpoints.save(run, 0);
+    const Llava loaded = load_llava(*open_checkpoint(saved), read_llava_config(saved), saved, {});
+    EXPECT_TRUE(loaded.config.original);
+    EXPECT_EQ(loaded.config.feature_layers, fresh.llava.config.feature_layers);
+    EXPECT_TRUE(loaded.projector.linear_2.bias.equal(fresh.llava.projector.linear_2.bias));
+    const PreprocessSettings settings = read_preprocess_settings(saved);
+    EXPECT_EQ(settings.anyres->tile_size, fresh.preprocess.anyres->tile_size);
+    EXPECT_EQ(settings.anyres->pinpoints, fresh.preprocess.anyres->pinpoints);
+    EXPECT_EQ(settings.mean, fresh.preprocess.mean);
   }
 }
 

@@ -107,7 +107,7 @@ void read_roles(const GgufMetadata& metadata, size_t count, bool add_bos, const 
   }
 }
 
-std::unique_ptr<Tokenizer> read_byte_level(const GgufMetadata& metadata, const std::string& what) {
+ByteLevelFiles read_byte_level_files(const GgufMetadata& metadata, const std::string& what) {
   ByteLevelFiles out;
   out.bpe.what = what;
   out.family = gguf_string_or(metadata, "tokenizer.ggml.pre", "default", what);
@@ -145,7 +145,69 @@ std::unique_ptr<Tokenizer> read_byte_level(const GgufMetadata& metadata, const s
   }
   out.pre_tokenizer.add_prefix_space = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", false, what);
   read_roles(metadata, tokens.size(), family.add_bos, what, out);
-  return make_byte_level_tokenizer(std::move(out));
+  return out;
+}
+
+/// Puts the start and end tokens around a text, as read_roles says.
+Json post_processor(const ByteLevelFiles& files) {
+  Json single = Json::array(), tokens = Json::object();
+  const auto add = [&](const std::vector<int64_t>& ids) {
+    for (const int64_t id : ids) {
+      const std::string& text = files.bpe.vocabulary[static_cast<size_t>(id)].first;
+      single.push_back({{"SpecialToken", {{"id", text}, {"type_id", 0}}}});
+      tokens[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
+    }
+  };
+  add(files.special.start);
+  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
+  add(files.special.end);
+  if (single.size() == 1) return {};
+  Json pair = single;
+  pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+}
+
+Json byte_level_json(const ByteLevelFiles& files, const PreTokenizerFamily& family) {
+  Json vocabulary = Json::object(), merges = Json::array(), added = Json::array(), steps = Json::array();
+  for (const auto& [text, id] : files.bpe.vocabulary) vocabulary[text] = id;
+  for (const auto& [left, right] : files.bpe.merges) merges.push_back(left + " " + right);
+  for (const AddedToken& token : files.added) {
+    added.push_back({{"id", token.id},
+                     {"content", token.content},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", token.special}});
+  }
+  for (const char* pattern : family.patterns) {
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+  }
+  const Json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", files.pre_tokenizer.add_prefix_space},
+                      {"trim_offsets", true},
+                      {"use_regex", false}};
+  steps.push_back(bytes);
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", added},
+          {"normalizer", family.nfc ? Json{{"type", "NFC"}} : Json()},
+          {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
+          {"post_processor", post_processor(files)},
+          {"decoder", bytes},
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", files.bpe.ignore_merges},
+            {"vocab", vocabulary},
+            {"merges", merges}}}};
 }
 
 std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata, const std::string& what) {
@@ -181,9 +243,25 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
 
 std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, const std::string& what) {
   const std::string model = gguf_string(metadata, "tokenizer.ggml.model", what);
-  if (model == "gpt2") return read_byte_level(metadata, what);
+  if (model == "gpt2") return make_byte_level_tokenizer(read_byte_level_files(metadata, what));
   if (model == "llama") return read_sentencepiece_keys(metadata, what);
   throw InputError("{}: tokenizer.ggml.model: expected gpt2 or llama, found \"{}\"", what, model);
+}
+
+std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::path& path) {
+  const GgufMetadata metadata = read_gguf_metadata(path);
+  const std::string what = path.string();
+  if (gguf_string(metadata, "tokenizer.ggml.model", what) != "gpt2") return std::nullopt;
+  const ByteLevelFiles files = read_byte_level_files(metadata, what);
+  GgufTokenizerFiles json;
+  json.tokenizer = byte_level_json(files, find_family(files.family, what));
+  json.config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
+  const auto name = [&](const char* key, const std::optional<int64_t>& id) {
+    if (id) json.config[key] = files.bpe.vocabulary[static_cast<size_t>(*id)].first;
+  };
+  name("bos_token", files.special.bos);
+  name("eos_token", files.special.eos);
+  return json;
 }
 
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path) {

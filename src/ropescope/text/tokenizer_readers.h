@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "ropescope/core/json.h"
 #include "ropescope/text/tokenizer.h"
@@ -21,5 +22,12 @@ std::unique_ptr<Tokenizer> read_sentencepiece(const std::filesystem::path& path)
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path);
 /// The same from metadata at hand; `what` names the file in errors.
 std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, const std::string& what);
+
+/// tokenizer.json and tokenizer_config.json that make the same tokenizer.
+struct GgufTokenizerFiles {
+  Json tokenizer, config;
+};
+/// Of a byte-level tokenizer inside a GGUF file; none for SentencePiece's kind.
+std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::path& path);
 
 }  // namespace ropescope

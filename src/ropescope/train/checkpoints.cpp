@@ -9,7 +9,9 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/version.h"
+#include "ropescope/text/tokenizer_readers.h"
 #include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/decoder_config.h"
 #include "ropescope/weights/llava_config.h"
 #include "ropescope/weights/safetensors_writer.h"
 
@@ -62,6 +64,42 @@ std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
+/// A decoder's config.json in the form of transformers.
+Json config_json(const DecoderConfig& config) {
+  const bool qwen = config.model_type == "qwen2";
+  Json json = {{"architectures", {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
+               {"model_type", config.model_type},
+               {"vocab_size", config.vocab_size},
+               {"hidden_size", config.hidden_size},
+               {"intermediate_size", config.intermediate_size},
+               {"num_hidden_layers", config.num_hidden_layers},
+               {"num_attention_heads", config.num_attention_heads},
+               {"num_key_value_heads", config.num_key_value_heads},
+               {"head_dim", config.head_dim},
+               {"rms_norm_eps", config.rms_norm_eps},
+               {"max_position_embeddings", config.max_position_embeddings},
+               {"tie_word_embeddings", config.tie_word_embeddings},
+               {"hidden_act", config.hidden_act},
+               {"rope_theta", config.rope.theta},
+               {"torch_dtype", "float32"}};
+  if (!qwen) json["attention_bias"] = config.attention_bias;
+  if (!qwen) json["mlp_bias"] = config.mlp_bias;
+  if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
+  if (!config.eos_token_ids.empty()) json["eos_token_id"] = config.eos_token_ids;
+  if (config.rope.type != RopeType::kDefault) {
+    Json scaling = {{"rope_type", rope_type_name(config.rope.type)}, {"factor", config.rope.factor}};
+    if (config.rope.original_max_position_embeddings) {
+      scaling["original_max_position_embeddings"] = *config.rope.original_max_position_embeddings;
+    }
+    if (config.rope.type == RopeType::kLlama3) {
+      scaling["low_freq_factor"] = config.rope.low_freq_factor;
+      scaling["high_freq_factor"] = config.rope.high_freq_factor;
+    }
+    json["rope_scaling"] = scaling;
+  }
+  return json;
+}
+
 void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code code;
   fs::rename(from, to, code);
@@ -73,6 +111,15 @@ void rename_folder(const fs::path& from, const fs::path& to) {
 std::vector<ModelFile> read_model_files(const fs::path& model) {
   std::vector<ModelFile> files;
   std::error_code ignored;
+  if (!fs::is_directory(model, ignored)) {
+    // A GGUF file has none of them; its weights come out under Hugging Face names.
+    files.push_back({"config.json", config_json(read_decoder_config(model)).dump(2) + "\n"});
+    if (const auto tokenizer = gguf_tokenizer_files(model)) {
+      files.push_back({"tokenizer.json", tokenizer->tokenizer.dump() + "\n"});
+      files.push_back({"tokenizer_config.json", tokenizer->config.dump(2) + "\n"});
+    }
+    return files;
+  }
   for (const char* name :
        {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",

@@ -21,9 +21,9 @@ namespace ropescope {
 struct SavedRun {
   int64_t step = 0;
   std::map<std::string, at::Tensor> weights, optimizer;
-  /// For saving: where these are set, the tensors above only tell shapes and types, and these bring them, name by
-  /// name in their order.
-  std::function<at::Tensor(const std::string& name)> take_weight, take_state;
+  /// For saving: where these are set, the tensors above only tell shapes and types, and these bring them,
+  /// name by name in their order.
+  std::function<at::Tensor(const std::string&name)> take_weight, take_state;
   /// What the run was made of: `config` (settings that change its numbers), `data` (fingerprint), `sampler`.
   Json state;
 };
@@ -35,7 +35,8 @@ struct ModelFile {
 };
 
 /// config.json and whatever of tokenizer and image processor lies in a model's folder; of an original LLaVA
-/// checkpoint also the config.json of a vision tower that lies elsewhere.
+/// checkpoint also the config.json of a vision tower that lies elsewhere; of a GGUF file a config.json
+/// and, for byte-level tokenizers, a tokenizer.json.
 std::vector<ModelFile> read_model_files(const std::filesystem::path& model);
 
 class Checkpoints {
