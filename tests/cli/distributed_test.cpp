@@ -38,9 +38,12 @@ class Distributed : public ::testing::Test {
                                       "--model",        golden_path("language/llama-tiny/safetensors-fp32"),
                                       "--data",         folder_.path("texts.jsonl"),
                                       "--output",       folder_.path(output)};
-    for (const char* word : {"--max-length", "24", "--batch-size", "2", "--accumulation", "3",
-                             "--learning-rate", "2e-4", "--threads", "1", "--log-every", "1"}) {
+    for (const char* word : {"--max-length", "24", "--batch-size", "2", "--accumulation", "3", "--threads",
+                             "1", "--log-every", "1"}) {
       words.push_back(word);
+    }
+    if (std::find(more.begin(), more.end(), "--learning-rate") == more.end()) {
+      words.insert(words.end(), {"--learning-rate", "2e-4"});
     }
     words.insert(words.end(), more.begin(), more.end());
     return words;

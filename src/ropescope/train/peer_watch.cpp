@@ -39,6 +39,7 @@ PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Store> store, Settings settings)
   for (int64_t rank = 0; rank < settings_.world; ++rank) keys_.push_back(peer_key(rank));
   for (Peer& peer : peers_) peer.seen = Clock::now();
   thread_ = std::thread([this] { work(); });
+  guard_ = std::thread([this] { guard(); });
 }
 
 PeerWatch::~PeerWatch() {
@@ -49,6 +50,7 @@ PeerWatch::~PeerWatch() {
   }
   changed_.notify_all();
   thread_.join();
+  guard_.join();
 }
 
 void PeerWatch::begin_wait(const char* what) {
@@ -135,16 +137,17 @@ std::optional<std::string> PeerWatch::judge() const {
 void PeerWatch::work() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
+    asking_since_ = Clock::now();
     lock.unlock();
     std::optional<std::string> trouble;
     try {
       say();
       look();
     } catch (const std::exception&) {
-      trouble = fmt::format("{} was lost: nothing answers at {} any more",
-                            settings_.store_place.empty() ? "the launcher" : "rank 0", settings_.store_place);
+      trouble = store_is_lost();
     }
     lock.lock();
+    asking_since_.reset();
     if (stop_ || own_state_ != State::kAlive) {
       changed_.notify_all();
     } else {
@@ -162,6 +165,24 @@ void PeerWatch::work() {
     if (trouble) return;
     changed_.wait_for(lock, interval_, [this] { return stop_; });
   }
+}
+
+// A store whose process hangs never answers: the thread that asks it cannot notice.
+void PeerWatch::guard() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    changed_.wait_for(lock, interval_, [this] { return stop_; });
+    if (stop_ || !asking_since_) continue;
+    if (Clock::now() - *asking_since_ < silence_limit(settings_.timeout)) continue;
+    lock.unlock();
+    settings_.on_lost(store_is_lost());
+    lock.lock();
+  }
+}
+
+std::string PeerWatch::store_is_lost() const {
+  if (settings_.store_place.empty()) return "the launcher was lost: its store does not answer any more";
+  return fmt::format("rank 0 was lost: it does not answer at {} any more", settings_.store_place);
 }
 
 std::string PeerWatch::explain(const std::string& reason) {

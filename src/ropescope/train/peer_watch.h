@@ -64,6 +64,8 @@ class PeerWatch {
   };
 
   void work();
+  void guard();
+  std::string store_is_lost() const;
   void say();
   void look();
   std::optional<std::string> judge() const;
@@ -85,7 +87,8 @@ class PeerWatch {
   Clock::time_point waiting_since_;
   bool asked_ = false, stop_ = false;  // asked: the main thread wants to know and will throw
   std::optional<std::string> verdict_;
-  std::thread thread_;
+  std::optional<Clock::time_point> asking_since_;  // the store, which may never answer
+  std::thread thread_, guard_;
 };
 
 /// Where a rank says how it is.
