@@ -1,12 +1,8 @@
 // What every model of a seed knows before it sees a whole picture, whatever its position encoding.
-//   tower     vision tower and projector: a patch is turned into the embedding of what it shows, the word of
-//   its
-//             colour for a thumbnail's patch, of its glyph for a tile's (as CLIP and LLaVA's first stage
-//             bring)
-//   text      the decoder: after "red dots blue waves ..." it answers "red" with "dots", and knows at "dots"
-//   that
-//             red came before (as language models do). In text alone all compared encodings have the same
-//             positions
+//   tower   vision tower and projector: a patch becomes the embedding of what it shows, the word of its
+//           colour for a thumbnail's patch, of its glyph for a tile's (so CLIP and LLaVA's first stage)
+//   text    the decoder: after "red dots blue waves ..." it answers "red" with "dots", and knows at "dots"
+//           that red came before (so language models). In text alone all encodings are the same
 #pragma once
 
 #include <cstdint>

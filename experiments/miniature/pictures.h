@@ -1,13 +1,11 @@
 // Pictures of the miniature: a raster of cells, each with a colour and a glyph, of which a thumbnail shows
 // the colours only and the high-resolution tiles the glyphs only.
 //   pixel = grey + colour(cell) + flicker(cell, patch) + sign(patch) glyph(cell) + noise
-//   colour   a step of kColourStep up, down or none in red, green and blue
+//   colour   a step up, down or none in red, green and blue
 //   flicker  one random shade for every patch in a cell, their mean over the cell taken away: a thumbnail,
-//            whose patch is the whole cell, averages it out; one high-resolution patch cannot tell it from
-//            colour
-//   glyph    a product of two of the finest cosines of a patch: above what a thumbnail resolves in one
-//   direction
-//            at least; of random sign, so that patches do not add up
+//            whose patch is the whole cell, averages it out; one tile's patch can hardly tell it from colour
+//   glyph    a product of two of the finest cosines of a patch: finer than a thumbnail resolves in at least
+//            one direction; of random sign, so that patches do not add up
 // A patch of the picture is a patch of the vision tower: pictures have the size that anyres gives them.
 #pragma once
 

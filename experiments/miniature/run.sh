@@ -8,7 +8,8 @@
 # --seeds    "0 1 2 3 4" unless given; --jobs: runs at once, one thread each (2)
 # --schemes  compared at theta 1e4, separated by ';' (the ten of the table); --thetas: more bases for vanilla and
 #            id-align ("1e5 1e6 1e7"); these two are also trained with the answers as their only target
-# Stopped and run again, it does only what is not there yet. The whole default table takes under an hour on two cores.
+# Stopped and run again, it does only what is not there yet. Trained models (llava-hf folders) and attention maps of the
+# first seed are kept for vanilla and id-align.
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
@@ -79,5 +80,13 @@ for seed in $seeds; do
 done | at_once
 
 "$miniature" table --results "$output/runs" --output "$output/table"
+
+# Where the tokens of one cell look, in the models trained with and without ID-Align: the same picture.
+for scheme in vanilla id-align; do
+  [ -d "$output/models/$scheme" ] || continue
+  "$ropescope" attention --quiet --force --model "$output/models/$scheme" --schemes "$scheme" --template none \
+    --image "$output/seed-$first/pictures/seen/00000.png" --region 16,16,16,16 --prompt '<image> red' \
+    --plot "$output/maps-$scheme" --output "$output/maps-$scheme.h5" >/dev/null
+done
 printf '\nwritten:\n'
-printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/models/*
+printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/models/* "$output"/maps-*/region-to-thumbnail.png
