@@ -14,6 +14,7 @@ extern const Command kPlot;
 extern const Command kPositions;
 extern const Command kPreprocess;
 extern const Command kPrior;
+extern const Command kReport;
 extern const Command kSample;
 extern const Command kScore;
 extern const Command kSimulate;
@@ -40,6 +41,7 @@ const std::vector<Command>& commands() {
       kExport,
       kEvaluate,
       kScore,
+      kReport,
       kCompare,
       kPlot,
   };

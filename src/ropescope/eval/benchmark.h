@@ -53,6 +53,19 @@ class Tally {
   virtual Json aggregates() const = 0;
 };
 
+/// What the items of a benchmark are independent pieces of, for intervals and comparisons. The figure is the
+/// weighted sum of the strata's means, each over the stratum's units; items with the same key are one unit.
+struct Unit {
+  std::string stratum, key;
+  bool counts = true;  ///< a unit counts if one of its items does
+};
+struct UnitRule {
+  Unit (*unit)(const Json& doc, const std::string& item) = nullptr;  ///< absent: every item is a unit
+  double (*value)(const std::vector<double>& scores) = nullptr;  ///< of a unit's items; absent: the one score
+  /// Weight of a stratum among `strata`; absent: equal weights that sum to 1.
+  double (*weight)(const std::string& stratum, size_t strata) = nullptr;
+};
+
 struct Benchmark {
   std::string name;     ///< as in --benchmark; never renamed
   std::string summary;  ///< one sentence
@@ -68,6 +81,7 @@ struct Benchmark {
   /// Reads the raw output of the model.
   Reading (*read)(const Json& doc, const std::string& output, const Rules& rules);
   std::unique_ptr<Tally> (*tally)(const Rules& rules);
+  UnitRule units = {};
 };
 
 const std::vector<Benchmark>& benchmarks();

@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
@@ -84,6 +84,14 @@ class MmbenchTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmbenchTally>(); }
 
+Unit unit(const Json& doc, const std::string&) {
+  const int64_t index = doc_integer(doc, "index");
+  return {"", std::to_string(index % kRotationStep), index < kRotationStep};
+}
+double all_right(const std::vector<double>& scores) {
+  return *std::min_element(scores.begin(), scores.end());
+}
+
 }  // namespace
 
 Benchmark mmbench() {
@@ -97,7 +105,8 @@ Benchmark mmbench() {
       100,
       prompt,
       read,
-      tally};
+      tally,
+      {unit, all_right, nullptr}};
 }
 
 }  // namespace ropescope::eval

@@ -31,6 +31,9 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   return {label, std::nullopt, right ? 1.0 : 0.0};
 }
 
+/// Of a picture, from the share of its questions that were answered right.
+double points(double accuracy) { return 100 * accuracy + (accuracy == 1 ? 100 : 0); }
+
 class MmeTally : public Tally {
  public:
   void add(const Json& doc, const Reading& reading) override {
@@ -44,8 +47,7 @@ class MmeTally : public Tally {
         throw InputError("MME: expected two answers for the picture {} of {}, found {}", key.second,
                          key.first, answers.count());
       }
-      const double accuracy = answers.value();
-      categories[key.first].add(100 * accuracy + (accuracy == 1 ? 100 : 0));
+      categories[key.first].add(points(answers.value()));
     }
     const auto sum = [&](const auto& names) {
       double total = 0;
@@ -70,6 +72,16 @@ class MmeTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmeTally>(); }
 
+Unit unit(const Json& doc, const std::string&) {
+  return {doc_key(doc, "category"), doc_key(doc, "category") + "/" + doc_key(doc, "question_id")};
+}
+double picture_points(const std::vector<double>& scores) {
+  Mean mean;
+  for (const double score : scores) mean.add(score);
+  return points(mean.value());
+}
+double weight(const std::string&, size_t) { return 1.0 / 28; }
+
 }  // namespace
 
 Benchmark mme() {
@@ -82,7 +94,8 @@ Benchmark mme() {
           1,
           prompt,
           read,
-          tally};
+          tally,
+          {unit, picture_points, weight}};
 }
 
 }  // namespace ropescope::eval

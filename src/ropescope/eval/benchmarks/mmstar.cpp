@@ -54,6 +54,8 @@ class MmstarTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmstarTally>(); }
 
+Unit unit(const Json& doc, const std::string& item) { return {doc_key(doc, "l2_category"), item}; }
+
 }  // namespace
 
 Benchmark mmstar() {
@@ -66,7 +68,8 @@ Benchmark mmstar() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {unit, nullptr, nullptr}};
 }
 
 }  // namespace ropescope::eval

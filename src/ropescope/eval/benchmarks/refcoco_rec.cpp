@@ -69,6 +69,8 @@ class RefcocoTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<RefcocoTally>(); }
 
+double half_covered(const std::vector<double>& scores) { return scores.front() >= 0.5 ? 1 : 0; }
+
 }  // namespace
 
 Benchmark refcoco_rec() {
@@ -81,7 +83,8 @@ Benchmark refcoco_rec() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {nullptr, half_covered, nullptr}};
 }
 
 }  // namespace ropescope::eval
