@@ -126,7 +126,7 @@ StepReport Trainer::step(const std::vector<Micro>& micro) {
   optimizer_.step(rates);
   if (sharding_ != nullptr) sharding_->after_update();
   drop_all_gradients();
-  report.learning_rate = rates.front();
+  report.learning_rate = rates.back();
   report.step = ++steps_;
   return report;
 }

@@ -36,7 +36,7 @@ struct TrainerSettings {
 struct StepReport {
   int64_t step = 0;  ///< updates made, this one included
   double loss = 0.0;
-  double learning_rate = 0.0;  ///< of the first group
+  double learning_rate = 0.0;  ///< of the last group, that of all which no pattern names
   double gradient_norm = 0.0;  ///< before clipping
   int64_t tokens = 0;          ///< that went through the model, without padding
   int64_t targets = 0;
