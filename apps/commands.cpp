@@ -3,7 +3,6 @@
 namespace ropescope::app {
 
 // One line a command: declared here, defined in the file of its name.
-extern const Command kAssemble;
 extern const Command kAttention;
 extern const Command kCompare;
 extern const Command kDecay;
@@ -36,7 +35,6 @@ const std::vector<Command>& commands() {
       kSimulate,
       kPositions,
       kPreprocess,
-      kAssemble,
       kTrain,
       kExport,
       kEvaluate,

@@ -1,5 +1,5 @@
 # What the papers' training recipes share; sourced, not run. A recipe sets `script`, `decoder`, `tower`, `template`,
-# `max_length`, `schemes` (what its table compares) and calls `recipe "$@"`.
+# `max_length`, `finetune_data`, `finetune_from`, `schemes` (what its table compares) and calls `recipe "$@"`.
 #
 #   --models DIR       folder of the downloaded models            [models]
 #   --data DIR         folder of the downloaded training data     [data/llava]
@@ -25,16 +25,6 @@ need() {
   fi
 }
 
-# Batches are the papers' (rows of a step = 8 processes x batch-size x accumulation) at any number of processes.
-accumulation_of() {
-  local rows=$1 per=$2
-  if [ $((rows % (per * processes))) -ne 0 ]; then
-    echo "$name: $rows rows a step cannot be shared by $processes processes of $per rows: try --processes 1, 2, 4 or 8" >&2
-    exit 2
-  fi
-  echo $((rows / (per * processes)))
-}
-
 launch() {
   if [ "$processes" = 1 ]; then
     "$@"
@@ -43,18 +33,18 @@ launch() {
   fi
 }
 
-# stage <name> <model> <data> <scheme> <output> [flags...]
+# stage <name> <data> <scheme> <output> <template> <model flags...>
 stage() {
-  local which=$1 from=$2 rows=$3 scheme=$4 to=$5
+  local which=$1 rows=$2 scheme=$3 to=$4 chat=$5
   shift 5
   echo "== $name, $scheme, $which"
-  local flags=(--config "$root/experiments/$experiment/$which.cfg" --stage "$which" --model "$from" --data "$rows"
-    --image-folder "$data/images" --scheme "$scheme" --max-length "$max_length" --device "$device" --output "$to"
-    --resume auto "$@")
+  local flags=(--config "$root/experiments/$experiment/$which.cfg" --stage "$which" "$@" --data "$rows"
+    --image-folder "$data/images" --scheme "$scheme" --template "$chat" --max-length "$max_length" --device "$device"
+    --output "$to" ${more[@]+"${more[@]}"})
   if [ -n "$dry" ]; then
     "$ropescope" train "${flags[@]}" --dry-run
   else
-    launch "$ropescope" train "${flags[@]}"
+    launch "$ropescope" train "${flags[@]}" --resume auto
   fi
 }
 
@@ -94,25 +84,20 @@ recipe() {
     echo "$name: $missing inputs are missing; data/README.md says how to get them" >&2
     exit 3
   fi
-  local start=$output/start
-  [ -e "$start/config.json" ] ||
-    "$ropescope" assemble --decoder "$models/$(basename "$decoder")" --tower "$models/$(basename "$tower")" --output "$start"
   local scheme folder last
+  local fresh=(--model "$models/$(basename "$decoder")" --vision-tower "$models/$(basename "$tower")")
   for scheme in "${schemes[@]}"; do
-    folder=$output/$(echo "$scheme" | tr -c 'a-zA-Z0-9.\n-' '_')
-    mkdir -p "$folder"
+    folder=$output/$(printf %s "$scheme" | tr -c 'a-zA-Z0-9.-' '_')
     if [ "$which" != finetune ]; then
-      stage pretrain "$start" "$data/blip_laion_cc_sbu_558k.json" "$scheme" "$folder/pretrain" --template plain \
-        --accumulation "$(accumulation_of "$pretrain_rows" "$rows_at_once")" --batch-size "$rows_at_once" ${more[@]+"${more[@]}"}
+      stage pretrain "$data/blip_laion_cc_sbu_558k.json" "$scheme" "$folder/pretrain" plain "${fresh[@]}"
     fi
-    if [ "$which" != pretrain ]; then
-      last=$(ls -d "$folder"/pretrain/checkpoints/step-* 2>/dev/null | sort -V | tail -1)
-      if [ -z "$last" ]; then
-        [ -n "$dry" ] || { echo "$name: $folder/pretrain has no checkpoint; run --stage pretrain first" >&2 && exit 3; }
-        last=$start  # the plan is the same
-      fi
-      stage finetune "$last" "$data/$finetune_data" "$scheme" "$folder/finetune" --template "$template" \
-        --accumulation "$(accumulation_of "$finetune_rows" "$rows_at_once")" --batch-size "$rows_at_once" ${more[@]+"${more[@]}"}
+    [ "$which" != pretrain ] || continue
+    last=$(ls -d "$folder"/pretrain/checkpoints/step-* 2>/dev/null | sort -V | tail -1 || true)
+    local from=(--model "$last")
+    if [ -z "$last" ]; then
+      [ -n "$dry" ] || { echo "$name: $folder/pretrain has no checkpoint; run --stage pretrain first" >&2 && exit 3; }
+      from=("${fresh[@]}")  # the plan is the same
     fi
+    stage finetune "$data/$finetune_data" "$scheme" "$folder/finetune" "$template" "${from[@]}"
   done
 }

@@ -11,6 +11,5 @@ finetune_data=llava_next_raw_format_processed.json
 finetune_from=https://huggingface.co/datasets/lmms-lab/LLaVA-NeXT-Data
 schemes=(vanilla mrope:sections=16/24/24 mrope-interleave:sections=24/20/20 dipe dipe+mrope:sections=16/24/24
   dipe+mrope-interleave:sections=24/20/20)
-rows_at_once=8 pretrain_rows=256 finetune_rows=128
 . "$(dirname "$script")/../recipe.sh"
 recipe "$@"

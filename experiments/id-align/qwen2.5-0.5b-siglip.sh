@@ -9,6 +9,5 @@ decoder=Qwen/Qwen2.5-0.5B-Instruct tower=google/siglip-so400m-patch14-384 templa
 finetune_data=llava_next_raw_format_processed.json
 finetune_from=https://huggingface.co/datasets/lmms-lab/LLaVA-NeXT-Data
 schemes=(vanilla v2pe:delta=0.5 mrope:sections=8/12/12 id-align)
-rows_at_once=8 pretrain_rows=256 finetune_rows=128
 . "$(dirname "$script")/../recipe.sh"
 recipe "$@"

@@ -8,6 +8,5 @@ decoder=Qwen/Qwen2.5-7B-Instruct tower=google/siglip-so400m-patch14-384 template
 finetune_data=llava_next_raw_format_processed.json
 finetune_from=https://huggingface.co/datasets/lmms-lab/LLaVA-NeXT-Data
 schemes=(vanilla id-align)
-rows_at_once=8 pretrain_rows=256 finetune_rows=128
 . "$(dirname "$script")/../recipe.sh"
 recipe "$@"

@@ -8,6 +8,5 @@ decoder=lmsys/vicuna-7b-v1.5 tower=openai/clip-vit-large-patch14-336 template=vi
 finetune_data=open-llava-next_instruct_mix1M.json
 finetune_from=https://huggingface.co/datasets/Lin-Chen/Open-LLaVA-NeXT-mix1M
 schemes=(vanilla id-align)
-rows_at_once=8 pretrain_rows=256 finetune_rows=128
 . "$(dirname "$script")/../recipe.sh"
 recipe "$@"

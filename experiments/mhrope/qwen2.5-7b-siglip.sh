@@ -13,6 +13,5 @@ finetune_from=https://huggingface.co/datasets/lmms-lab/LLaVA-NeXT-Data
 # Sections divide the 64 channel pairs of a head (mhrope: the 4 key/value heads).
 schemes=(vanilla mrope:sections=16/24/24 videorope:sections=16/24/24 hope:sections=16/24/24 v2pe:delta=0.25
   mhrope:sections=2/1/1,spatial_reset=true mrope-interleave:sections=24/20/20,spatial_reset=true)
-rows_at_once=4 pretrain_rows=256 finetune_rows=128
 . "$(dirname "$script")/../recipe.sh"
 recipe "$@"
