@@ -13,6 +13,7 @@
 #include "ropescope/eval/answerer.h"
 #include "ropescope/eval/evaluation.h"
 #include "ropescope/io/result_file.h"
+#include "ropescope/train/launch.h"
 
 #include "chat_input.h"
 #include "evaluation_flags.h"
@@ -24,6 +25,8 @@ namespace ropescope::app {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr auto kPollInterval = std::chrono::milliseconds(200);
 
 std::vector<po::options_description> options() {
   po::options_description input("Input", 110, 55);
@@ -86,9 +89,15 @@ void write_file(const fs::path& path, const std::string& text) {
   file.commit();
 }
 
-/// Begins a run, or finds the run to go on with. Throws UsageError if it is another one.
-void settle_run(const fs::path& folder, const Json& settings, bool resume, bool force) {
+/// Begins a run, or finds the run to go on with. Throws UsageError if it is another one. Of several processes
+/// the first begins it and the others wait for that.
+void settle_run(const fs::path& folder, const Json& settings, bool resume, bool force, const Launch& launch) {
   const fs::path file = folder / "run.json";
+  if (launch.world > 1 && !resume) {
+    if (force) throw UsageError("--force: not in several processes; remove {} first", folder.string());
+    while (launch.rank > 0 && !fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
+    if (launch.rank > 0) return;
+  }
   if (fs::exists(file) && resume) {
     const Json before = read_json_file(file);
     for (const auto& [key, value] : settings.items()) {
@@ -104,10 +113,16 @@ void settle_run(const fs::path& folder, const Json& settings, bool resume, bool 
   }
   fs::create_directories(folder);
   for (const char* name : {"samples.jsonl", "summary.json", "result.h5"}) fs::remove(folder / name);
+  if (force) {
+    eval::merge_samples(folder);  // (clears the files of an unfinished run in several processes)
+    fs::remove(folder / "samples.jsonl");
+  }
   write_file(file, settings.dump(2) + "\n");
 }
 
 struct Run {
+  Launch launch;
+  fs::path folder;
   const eval::Benchmark& benchmark;
   eval::Rules rules;
   std::unique_ptr<eval::Records> records;
@@ -115,14 +130,20 @@ struct Run {
   bool pictures = true;
 };
 
-/// Asks what is not answered yet; returns how many questions were asked.
-int64_t ask(Run& run, eval::Answerer& answerer, eval::Samples& samples) {
-  Progress progress(run.benchmark.name, "questions", run.plan.questions - samples.count());
-  int64_t asked = 0;
+/// Asks this process's share of what is not answered yet; returns how many questions were asked.
+int64_t ask(Run& run, eval::Answerer& answerer) {
+  eval::Samples samples(eval::samples_file(run.folder, run.launch.rank, run.launch.world), /*resume=*/true);
+  const std::set<int64_t> answered = eval::answered_records(run.folder);
+  if (!answered.empty()) log_info("{} questions are answered already", answered.size());
+  const int64_t open = run.plan.questions - static_cast<int64_t>(answered.size());
+  Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.launch.world, 1));
+  int64_t asked = 0, number = 0;
   for (const eval::Batch& batch : run.plan.batches) {
+    // (batches are the same in any number of processes, and so are the answers)
+    if (number++ % run.launch.world != run.launch.rank) continue;
     std::vector<eval::Question> questions;
     for (const int64_t item : batch) {
-      if (samples.done(run.records->number(item))) continue;
+      if (answered.count(run.records->number(item)) > 0) continue;
       questions.push_back(eval::question_of(*run.records, run.benchmark, run.rules, item, run.pictures));
     }
     if (questions.empty()) continue;
@@ -139,6 +160,14 @@ int64_t ask(Run& run, eval::Answerer& answerer, eval::Samples& samples) {
     progress.advance(static_cast<int64_t>(questions.size()));
   }
   return asked;
+}
+
+/// Waits until all processes have answered their share. (One that ends early takes the others with it: that
+/// is the launcher's part.)
+void wait_for_others(const Run& run) {
+  while (static_cast<int64_t>(eval::answered_records(run.folder).size()) < run.plan.questions) {
+    std::this_thread::sleep_for(kPollInterval);
+  }
 }
 
 Json summary_of(const Run& run, const Json& settings, const eval::Scores& scores, int64_t asked,
@@ -206,7 +235,8 @@ int run(const Arguments& arguments) {
   if (limit < 0) throw UsageError("--limit: expected 0 or more, found {}", limit);
   if (batch_tokens < 1) throw UsageError("--batch-tokens: expected at least 1, found {}", batch_tokens);
   const eval::Benchmark& benchmark = eval::find_benchmark(required_text(arguments, "benchmark"));
-  Run job{benchmark, scoring_rules(arguments), eval::open_records(data, benchmark.name), {}, true};
+  Run job{read_launch(process_environment()),       folder, benchmark, scoring_rules(arguments),
+          eval::open_records(data, benchmark.name), {},     true};
   job.pictures = !arguments.flag("no-images");
   const int64_t new_tokens =
       arguments.has("max-new-tokens") ? arguments.get<int64_t>("max-new-tokens") : benchmark.max_new_tokens;
@@ -229,10 +259,14 @@ int run(const Arguments& arguments) {
   }
   const Json run_json =
       run_settings(arguments, benchmark, job.rules, chat_template_name(options.chat), new_tokens);
-  settle_run(folder, run_json, arguments.flag("resume"), settings.force);
+  settle_run(folder, run_json, arguments.flag("resume"), settings.force, job.launch);
+  if (job.launch.world == 1) eval::merge_samples(folder);
 
   LoadOptions load;
   load.device = settings.device;
+  if (job.launch.world > 1 && load.device.is_cuda() && !load.device.has_index()) {
+    load.device.set_index(static_cast<at::DeviceIndex>(job.launch.local_rank));
+  }
   load.dtype = settings.dtype;
   LoadedModel loaded(model, config, llava, load);
   add_end_of_answer(options.chat, *tokenizer, loaded.decoder().config.eos_token_ids);
@@ -246,11 +280,11 @@ int run(const Arguments& arguments) {
         job.plan.with_pictures, model);
   }
   const auto start = std::chrono::steady_clock::now();
-  int64_t asked = 0;
-  {
-    eval::Samples samples(folder / "samples.jsonl", /*resume=*/true);
-    if (samples.count() > 0) log_info("{} questions are answered already", samples.count());
-    asked = ask(job, answerer, samples);
+  const int64_t asked = ask(job, answerer);
+  if (job.launch.rank > 0) return 0;
+  if (job.launch.world > 1) {
+    wait_for_others(job);
+    eval::merge_samples(folder);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const eval::Scores scores = eval::score_samples(folder / "samples.jsonl", benchmark, job.rules);

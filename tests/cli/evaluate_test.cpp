@@ -11,6 +11,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/ranks.h"
 #include "tests/support/vision_files.h"
 
 namespace ropescope {
@@ -128,6 +129,29 @@ TEST_F(EvaluateLlava, AKilledRunGoesOnAndAsksNothingTwice) {
   std::string last;
   for (std::string line; std::getline(lines, line);) last = line;
   EXPECT_EQ(Json::parse(last).at("aggregates"), summary("whole").at("aggregates"));
+}
+
+TEST_F(EvaluateLlava, TwoProcessesAnswerAsOne) {
+  std::vector<Json> items;
+  for (int i = 0; i < 9; ++i) {
+    Json item = {{"question", kQuestions[i % 3]}, {"answer", "yes"}};
+    if (i % 2 == 0) item["image"] = i % 4 == 0 ? "gray_37x53.png" : "exif_48x33.jpg";
+    items.push_back(item);
+  }
+  write_items(items);
+  const std::string small = "--batch-tokens 150";
+  ASSERT_EQ(run_ropescope(command("one", small)).exit_code, 0);
+  RankProcesses processes(
+      2, {ropescope_path(), "evaluate", "--quiet", "--model", folder_.path(""), "--benchmark", "pope",
+          "--data", folder_.path("items.jsonl"), "--max-new-tokens", "6", "--batch-tokens", "150", "--output",
+          folder_.path("two")});
+  for (const int rank : {0, 1}) {
+    const RankResult result = processes.wait(rank, 120);
+    ASSERT_EQ(result.exit_code, 0) << result.text;
+  }
+  EXPECT_EQ(outputs_in(folder_.path("two")), outputs_in(folder_.path("one")));
+  EXPECT_EQ(summary("two").at("aggregates"), summary("one").at("aggregates"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("two") + "/samples.rank-1.jsonl"));
 }
 
 TEST_F(EvaluateLlava, ABrokenPictureCostsItsOwnItemOnly) {

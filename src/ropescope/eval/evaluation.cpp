@@ -126,6 +126,81 @@ void Samples::append(const Json& sample) {
   impl_->records.insert(sample["record"].get<int64_t>());
 }
 
+fs::path samples_file(const fs::path& folder, int64_t rank, int64_t world) {
+  return folder /
+         (world == 1 ? std::string("samples.jsonl") : "samples.rank-" + std::to_string(rank) + ".jsonl");
+}
+
+namespace {
+
+std::vector<fs::path> rank_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("samples.rank-", 0) == 0 && entry.path().extension() == ".jsonl")
+      files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// Calls f(record, offset, length) for the whole lines of a file.
+template <typename F>
+void for_each_sample(const fs::path& file, F&& f) {
+  std::ifstream stream(file, std::ios::binary);
+  std::streamoff offset = 0;
+  for (std::string line; std::getline(stream, line) && !stream.eof();
+       offset += static_cast<std::streamoff>(line.size()) + 1) {
+    const Json sample = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!sample.is_object() || !sample.contains("record") || !sample["record"].is_number_integer()) continue;
+    f(sample["record"].get<int64_t>(), offset, line.size());
+  }
+}
+
+}  // namespace
+
+std::set<int64_t> answered_records(const fs::path& folder) {
+  std::set<int64_t> records;
+  std::vector<fs::path> files = rank_files(folder);
+  files.push_back(folder / "samples.jsonl");
+  for (const fs::path& file : files) {
+    for_each_sample(file, [&](int64_t record, std::streamoff, size_t) { records.insert(record); });
+  }
+  return records;
+}
+
+void merge_samples(const fs::path& folder) {
+  const std::vector<fs::path> ranks = rank_files(folder);
+  if (ranks.empty()) return;
+  std::vector<fs::path> files = ranks;
+  files.push_back(folder / "samples.jsonl");
+  struct Place {
+    size_t file = 0, length = 0;
+    std::streamoff offset = 0;
+  };
+  std::map<int64_t, Place> places;
+  for (size_t i = 0; i < files.size(); ++i) {
+    for_each_sample(files[i], [&](int64_t record, std::streamoff offset, size_t length) {
+      places[record] = {i, length, offset};
+    });
+  }
+  AtomicFile target(folder / "samples.jsonl", /*force=*/true);
+  std::ofstream out(target.temporary_path(), std::ios::binary);
+  std::vector<std::ifstream> streams;
+  for (const fs::path& file : files) streams.emplace_back(file, std::ios::binary);
+  for (const auto& [record, place] : places) {
+    std::string line(place.length, '\0');
+    streams[place.file].clear();
+    streams[place.file].seekg(place.offset);
+    streams[place.file].read(line.data(), static_cast<std::streamsize>(line.size()));
+    out << line << '\n';
+  }
+  out.close();
+  if (!out) throw EnvironmentError("{}: writing failed", target.target_path().string());
+  target.commit();
+  for (const fs::path& file : ranks) fs::remove(file);
+}
+
 Json make_sample(const Benchmark& benchmark, const Rules& rules, int64_t record, const Json& doc,
                  const Question& question, const Answer& answer) {
   const Reading reading = benchmark.read(doc, answer.output, rules);

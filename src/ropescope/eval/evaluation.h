@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +78,15 @@ class Samples {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// The file of one of several processes; the only one writes samples.jsonl itself.
+std::filesystem::path samples_file(const std::filesystem::path& folder, int64_t rank, int64_t world);
+
+/// Records that any process of the run has answered so far; lines that are being written do not count.
+std::set<int64_t> answered_records(const std::filesystem::path& folder);
+
+/// Puts the files of all processes into samples.jsonl, by record. Nothing to do without such files.
+void merge_samples(const std::filesystem::path& folder);
 
 /// The line of an answer.
 Json make_sample(const Benchmark& benchmark, const Rules& rules, int64_t record, const Json& doc,
