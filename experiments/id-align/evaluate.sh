@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# ID-Align's nine benchmarks on one checkpoint, under the model's own positions and under ID-Align, and the report that
+# puts them beside the paper's tables.
+#
+#   experiments/id-align/evaluate.sh --model models/llava-vicuna-7b --data data/benchmarks [--dry-run] [--cuda]
+#   --model M     LLaVA-NeXT folder (trained under ID-Align: both runs tell what the positions change at test time)
+#   --data DIR    the benchmark files, under the names that --dry-run lists
+#   --schemes A;B schemes in place of vanilla;id-align
+#   --dry-run     only says which files are there and where the others are published
+#   --output DIR  runs and report (default results/id-align)
+# A run that was stopped goes on where it was.
+set -euo pipefail
+script=${BASH_SOURCE[0]}
+. "$(dirname "$script")/../common.sh"
+data=$root/data/benchmarks schemes='vanilla;id-align' dry=''
+own_flag() {
+  taken=2
+  case $1 in
+    --data) data=${2:?--data needs a value} ;;
+    --schemes) schemes=${2:?--schemes needs a value} ;;
+    --dry-run) dry=1 taken=1 ;;
+    *) taken=0 ;;
+  esac
+}
+read_flags "$@"
+
+# benchmark, file, where it is published
+benchmarks='mmbench MMBench_DEV_EN.tsv opencompass.openxlab.space/utils/VLMEval/MMBench_DEV_EN.tsv
+mmstar mmstar.jsonl huggingface.co/datasets/Lin-Chen/MMStar
+realworldqa realworldqa.jsonl huggingface.co/datasets/lmms-lab/RealWorldQA
+seedbench_2_plus seedbench_2_plus.jsonl huggingface.co/datasets/doolayer/SEED-Bench-2-Plus
+pope pope.jsonl huggingface.co/datasets/lmms-lab/POPE
+mme mme.jsonl huggingface.co/datasets/lmms-lab/MME
+ai2d ai2d.jsonl huggingface.co/datasets/lmms-lab/ai2d
+vqav2 vqav2_val.jsonl huggingface.co/datasets/lmms-lab/VQAv2
+scienceqa_img scienceqa_img.jsonl huggingface.co/datasets/lmms-lab/ScienceQA'
+
+missing=0
+while read -r name file source; do
+  if [ -f "$data/$file" ]; then
+    echo "$name: $data/$file"
+  else
+    echo "$name: $data/$file is missing; published at $source (.parquet: data/parquet_to_jsonl.py)" >&2
+    missing=$((missing + 1))
+  fi
+done <<<"$benchmarks"
+if [ -z "$model" ] || [ ! -e "$model" ]; then
+  echo "--model: ${model:-none given} is missing" >&2
+  missing=$((missing + 1))
+fi
+[ -z "$dry" ] || exit $((missing > 0))
+[ "$missing" = 0 ] || exit 3
+
+prepare
+runs=()
+IFS=';' read -ra list <<<"$schemes"
+while read -r name file _; do
+  for scheme in "${list[@]}"; do
+    run=$output/$name-${scheme//[^a-zA-Z0-9-]/_}
+    runs+=("$run")
+    resume=()
+    [ ! -f "$run/run.json" ] || resume=(--resume)
+    [ -f "$run/summary.json" ] || "$ropescope" evaluate --model "$model" --benchmark "$name" --data "$data/$file" \
+      --scheme "$scheme" --device "$device" --output "$run" ${resume[@]+"${resume[@]}"} </dev/null
+  done
+done <<<"$benchmarks"
+for form in md html; do
+  "$ropescope" report --force --results "${runs[@]}" --tables 001:1,001:2 --output "$output/evaluation.$form"
+done
