@@ -86,6 +86,25 @@ ShardMode mode_of(const Arguments& arguments) {
   return parse_shard_mode(arguments.get<std::string>("shard"));
 }
 
+// LibTorch's code, its threads and what it allocates once.
+constexpr int64_t kProgramBytes = int64_t{200} << 20;
+
+// A micro-batch of the longest rows: what each layer keeps, or its input alone where layers are computed
+// twice, and what the widest part of a layer needs at once with its gradients.
+int64_t activation_bytes(TrainSubject& subject, const Arguments& arguments) {
+  int64_t hidden = 0, inner = 0, layers = 0;
+  for (const TensorSlot& slot : subject.model().slots()) {
+    if (slot.name.find("mlp.gate_proj.weight") == std::string::npos) continue;
+    inner = slot.shape[0];
+    hidden = slot.shape[1];
+    ++layers;
+  }
+  const int64_t tokens = arguments.get<int64_t>("batch-size") * arguments.get<int64_t>("max-length");
+  const int64_t at_once = 2 * hidden + std::max(3 * inner, 6 * hidden);
+  const int64_t kept = arguments.flag("checkpoint-layers") ? hidden : at_once;
+  return 4 * tokens * (layers * kept + 2 * at_once);
+}
+
 }  // namespace
 
 void check_same_step(const ProcessGroup& group, int64_t step) {
@@ -131,7 +150,11 @@ Json plan_memory(TrainSubject& subject, const Arguments& arguments, const Launch
   if (asked < 0) throw UsageError("--ranks: expected at least 0, found {}", asked);
   const int64_t ranks = asked > 0 ? asked : launch.world;
   Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
-  const Json predicted = memory_json(predict(subject, mode_of(arguments), ranks));
+  const ShardMemory memory = predict(subject, mode_of(arguments), ranks);
+  Json predicted = memory_json(memory);
+  predicted["activations_bytes_at_most"] = activation_bytes(subject, arguments);
+  predicted["peak_resident_bytes"] = memory.parameters + memory.gradients + memory.optimizer +
+                                     memory.passing + activation_bytes(subject, arguments) + kProgramBytes;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     report["ranks"].push_back({{"rank", rank}, {"predicted", predicted}});
   }

@@ -40,6 +40,9 @@ struct ShardMemory {
   int64_t gradients = 0;         ///< kept from the first backward pass to the update
   int64_t optimizer = 0;         ///< AdamW's two averages
   int64_t gathered_at_most = 0;  ///< the largest part that is whole while it is used
+  /// Predicted: what comes on top in the backward pass of the largest part (its weights, their gradients as
+  /// autograd makes them, and in a row).
+  int64_t passing = 0;
 };
 /// From names and sizes alone.
 ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,

@@ -61,7 +61,7 @@ ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,
     const std::string part = part_of(slot.name);
     const bool cut = mode == ShardMode::kParameters && !part.empty();
     (cut ? sizes.sharded : sizes.kept) += bytes;
-    if (cut) sizes.parts[part] += bytes;
+    sizes.parts[part] += bytes;
     if (std::find(trained.begin(), trained.end(), slot.name) != trained.end()) sizes.trained += bytes;
   }
   ShardMemory memory;
@@ -69,8 +69,12 @@ ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,
   const bool cuts_gradients = mode == ShardMode::kGradients || mode == ShardMode::kParameters;
   memory.gradients = sizes.trained / (cuts_gradients ? world : 1);
   memory.optimizer = 2 * sizes.trained / (mode == ShardMode::kNone ? 1 : world);
-  for (const auto& [part, bytes] : sizes.parts)
-    memory.gathered_at_most = std::max(memory.gathered_at_most, bytes);
+  int64_t largest = 0;
+  for (const auto& [part, bytes] : sizes.parts) {
+    if (!part.empty()) largest = std::max(largest, bytes);
+  }
+  if (mode == ShardMode::kParameters) memory.gathered_at_most = largest;
+  memory.passing = largest * (mode == ShardMode::kParameters ? 3 : cuts_gradients ? 2 : 1);
   return memory;
 }
 
