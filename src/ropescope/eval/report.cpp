@@ -152,6 +152,27 @@ std::optional<std::string> unmeasurable(const Json& table, const Json& row, cons
   return std::nullopt;
 }
 
+/// The average of a table's row, once all its other columns are measured.
+void fill_average(std::vector<ReportRow>& rows, size_t first) {
+  double sum = 0;
+  int64_t columns = 0;
+  ReportRow* average = nullptr;
+  for (size_t i = first; i < rows.size(); ++i) {
+    if (rows[i].column == "Avg" || rows[i].column == "avg") {
+      average = &rows[i];
+    } else if (!rows[i].measured) {
+      return;
+    } else {
+      sum += *rows[i].measured;
+      ++columns;
+    }
+  }
+  if (average == nullptr || columns == 0) return;
+  average->measured = sum / static_cast<double>(columns);
+  average->units = columns;
+  average->why = "mean of the columns beside it";
+}
+
 void add_table(const Json& table, const std::vector<ResultRun>& runs, uint64_t seed, Report& report) {
   const std::string name = table.at("paper").get<std::string>() + ":" + table.at("table").get<std::string>();
   for (const Json& row : table.at("rows")) {
@@ -163,6 +184,7 @@ void add_table(const Json& table, const std::vector<ResultRun>& runs, uint64_t s
                                               row.value("allocation",
                                                         row.value("benchmark", row.value("name", ""))))));
     const Json values = row.contains("values") ? row["values"] : Json{{"value", row.value("value", Json())}};
+    const size_t first = report.rows.size();
     for (const auto& [column, value] : values.items()) {
       ReportRow line{name, model, method, column, {}, {}, {}, 0, "", "not measured"};
       if (value.is_number()) line.paper = value.get<double>();
@@ -190,6 +212,7 @@ void add_table(const Json& table, const std::vector<ResultRun>& runs, uint64_t s
       }
       report.rows.push_back(line);
     }
+    fill_average(report.rows, first);
   }
 }
 
@@ -236,7 +259,7 @@ std::optional<Figure> figure_of(const ResultRun& run, uint64_t seed) {
   Figure figure{*percent, {}, static_cast<int64_t>(run.units.size())};
   const auto strata = strata_of(*run.benchmark, run.units);
   const double scale = run.benchmark->headline_scale;
-  if (strata.size() == 1 && is_binary(run.units)) {
+  if (strata.size() == 1 && run.benchmark->units.weight == nullptr && is_binary(run.units)) {
     double right = 0;
     for (const double value : strata[0].values) right += value;
     figure.interval = scaled(wilson_interval(right, static_cast<double>(run.units.size())), scale);
