@@ -18,6 +18,16 @@ void add_chat_options(po::options_description& options) {
       ("system", po::value<std::string>(), "system text in place of the template's");
 }
 
+po::options_description rope_options() {
+  po::options_description rope("Positions", 110, 55);
+  rope.add_options()  //
+      ("scheme", po::value<std::string>(),
+       "position encoding, for example id-align; default: the model's own")     //
+      ("rope-theta", po::value<double>(), "base in place of the checkpoint's")  //
+      ("rope-scaling", po::value<std::string>(), "JSON in place of the checkpoint's");
+  return rope;
+}
+
 ChatTemplate chosen_template(const Arguments& arguments, ModelKind kind, const DecoderConfig& config,
                              const Tokenizer& tokenizer) {
   if (arguments.has("template")) return parse_chat_template(arguments.get<std::string>("template"));

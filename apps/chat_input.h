@@ -1,4 +1,4 @@
-// Conversation templates of commands that ask a model.
+// Flags of commands that ask a model: conversation template, positions.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,9 @@ namespace ropescope::app {
 
 /// --template, --system.
 void add_chat_options(po::options_description& options);
+
+/// --scheme, --rope-theta, --rope-scaling.
+po::options_description rope_options();
 
 /// What --template says; else by the tokenizer and the kind of the model.
 ChatTemplate chosen_template(const Arguments& arguments, ModelKind kind, const DecoderConfig& config,

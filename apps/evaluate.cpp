@@ -37,12 +37,6 @@ std::vector<po::options_description> options() {
        "the benchmark's file: .tsv (VLMEvalKit's form) or .jsonl with picture files beside it")  //
       ("no-images", po::bool_switch(), "ask without the pictures: what the text alone gives away");
   add_chat_options(input);
-  po::options_description rope("Positions", 110, 55);
-  rope.add_options()  //
-      ("scheme", po::value<std::string>(),
-       "position encoding, for example id-align; default: the model's own")     //
-      ("rope-theta", po::value<double>(), "base in place of the checkpoint's")  //
-      ("rope-scaling", po::value<std::string>(), "JSON in place of the checkpoint's");
   po::options_description running("Running", 110, 55);
   running.add_options()                                                                        //
       ("limit", po::value<int64_t>()->default_value(0), "ask the first records only; 0: all")  //
@@ -52,7 +46,7 @@ std::vector<po::options_description> options() {
        "longest answer, tokens; default: as the benchmark sets it")                           //
       ("output", po::value<std::string>(), "folder: samples.jsonl, summary.json, result.h5")  //
       ("resume", po::bool_switch(), "go on where a run in --output stopped; nothing is asked twice");
-  return {input, scoring_options(), rope, running};
+  return {input, scoring_options(), rope_options(), running};
 }
 
 /// What makes two runs the same run.

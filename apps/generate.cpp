@@ -32,18 +32,12 @@ std::vector<po::options_description> options() {
       ("prompt", po::value<std::string>(),
        "question; <image> stands for an image, and images that it does not name come in front");
   add_chat_options(input);
-  po::options_description rope("Positions", 110, 55);
-  rope.add_options()  //
-      ("scheme", po::value<std::string>(),
-       "position encoding, for example id-align; default: the model's own")     //
-      ("rope-theta", po::value<double>(), "base in place of the checkpoint's")  //
-      ("rope-scaling", po::value<std::string>(), "JSON in place of the checkpoint's");
   po::options_description output("Answer", 110, 55);
   output.add_options()                                                                                  //
       ("max-new-tokens", po::value<int64_t>()->default_value(256), "longest answer, tokens")            //
       ("temperature", po::value<double>(), "draw tokens with logits divided by this; default: greedy")  //
       ("top-p", po::value<double>(), "draw among the likeliest tokens that sum to this probability");
-  return {input, image_options(), rope, output};
+  return {input, image_options(), rope_options(), output};
 }
 
 std::string prompt_text(const Arguments& arguments, ChatTemplate chat, size_t images) {

@@ -9,6 +9,7 @@
 #include "ropescope/train/training_run.h"
 
 #include "command.h"
+#include "train_plan.h"
 #include "train_processes.h"
 #include "train_settings.h"
 #include "train_subject.h"
@@ -41,47 +42,6 @@ class SignalGuard {
  private:
   struct sigaction old_int_ = {}, old_term_ = {};
 };
-
-int64_t count_numbers(const std::vector<Parameter>& parameters) {
-  int64_t count = 0;
-  for (const Parameter& parameter : parameters) count += parameter.value.numel();
-  return count;
-}
-
-void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& trainer, const Json& memory,
-                bool json) {
-  const RowTotals totals = subject.model().totals();
-  const int64_t rows = subject.model().rows();
-  const int64_t trained = count_numbers(subject.parameters());
-  // Weights, gradients and AdamW's two averages, float32.
-  const int64_t bytes = trained * 16;
-  if (json) {
-    std::cout << Json{{"rows", rows},
-                      {"bad_rows", subject.bad_rows().count()},
-                      {"tokens", totals.tokens},
-                      {"targets", totals.targets},
-                      {"images", totals.images},
-                      {"steps_per_epoch", sampler.steps_per_epoch()},
-                      {"steps", trainer.settings().schedule.total_steps},
-                      {"warmup_steps", trainer.settings().schedule.warmup_steps},
-                      {"trained_parameters", trained},
-                      {"training_state_bytes", bytes},
-                      {"memory", memory}}
-                     .dump()
-              << "\n";
-    return;
-  }
-  std::cout << fmt::format(
-      "rows                {} ({} bad ones left out)\ntext tokens an epoch  {} ({} targets), {} "
-      "images\nsteps               {} ({} an epoch, {} "
-      "of "
-      "warm-up)\ntrained parameters  {}\nweights, gradients and optimizer  {} MiB (activations come on "
-      "top)\n",
-      rows, subject.bad_rows().count(), totals.tokens, totals.targets, totals.images,
-      trainer.settings().schedule.total_steps, sampler.steps_per_epoch(),
-      trainer.settings().schedule.warmup_steps, trained, bytes >> 20);
-  std::cout << memory_table(memory);
-}
 
 /// What --resume names; none: a run from the start, for which the leading rank makes room.
 std::optional<fs::path> checkpoint_to_resume(const Arguments& arguments, Checkpoints& checkpoints, bool force,
@@ -172,7 +132,8 @@ int run(const Arguments& given) {
   training.schedule.warmup_steps = warmup_steps(training.schedule.total_steps, flags.warmup_ratio);
   if (dry) {
     const Trainer planned(AdamW(subject.parameters(), flags.groups, flags.adam), training);
-    if (leads) print_plan(subject, sampler, planned, plan_memory(subject, arguments, launch), common.json);
+    if (leads)
+      print_plan(subject, sampler, planned, arguments, plan_memory(subject, arguments, launch), common.json);
     return 0;
   }
   const SignalGuard signals;  // from here on a signal ends a step, not the program

@@ -62,11 +62,12 @@ std::vector<ParameterGroup> read_groups(const Arguments& arguments) {
 // Flags that do not change what a run computes.
 bool is_housekeeping(const std::string& flag) {
   for (const char* name :
-       {"output",       "config",      "resume",       "allow-change", "dry-run",       "save-every",
-        "keep-last",    "log-every",   "max-steps",    "epochs",       "threads",       "device",
-        "force",        "json",        "csv",          "quiet",        "help",          "checkpoint-layers",
-        "model",        "data",        "shard",        "timeout",      "memory-report", "ranks",
-        "vision-tower", "token-cache", "image-folder", "workers",      "max-bad-rows",  "stage"}) {
+       {"output",    "config",       "resume",      "allow-change", "dry-run", "save-every",
+        "keep-last", "log-every",    "max-steps",   "epochs",       "threads", "device",
+        "force",     "json",         "csv",         "quiet",        "help",    "checkpoint-layers",
+        "model",     "data",         "tflops",      "shard",        "timeout", "memory-report",
+        "ranks",     "vision-tower", "token-cache", "image-folder", "workers", "max-bad-rows",
+        "stage"}) {
     if (flag == name) return true;
   }
   return false;
@@ -161,7 +162,9 @@ std::vector<po::options_description> train_options() {
       ("resume", po::value<std::string>(),
        "auto (the newest of --output, if there is one), or its folder")                   //
       ("allow-change", po::bool_switch(), "resume although settings or data are others")  //
-      ("dry-run", po::bool_switch(), "check the inputs and print the plan");
+      ("dry-run", po::bool_switch(), "check the inputs and print the plan")               //
+      ("tflops", po::value<double>()->default_value(0.0, "0"),
+       "with --dry-run: TFLOP/s that a process sustains, for the time that the plan takes");
   return {input, loop, output, process_options()};
 }
 

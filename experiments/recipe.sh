@@ -8,6 +8,7 @@
 #   --stage S          pretrain, finetune or all                  [all]
 #   --processes N      processes on this machine, one a GPU       [8]
 #   --device D         cuda or cpu                                [cuda]
+#   --tflops T         what a GPU sustains, for the time of the plan: about half its bfloat16 peak  [150: an A100]
 #   --dry-run          check every input, print what is missing, the plan, steps, tokens, memory and time
 #   -- FLAGS           more flags for every `ropescope train`
 
@@ -42,7 +43,7 @@ stage() {
     --image-folder "$data/images" --scheme "$scheme" --template "$chat" --max-length "$max_length" --device "$device"
     --output "$to" ${more[@]+"${more[@]}"})
   if [ -n "$dry" ]; then
-    "$ropescope" train "${flags[@]}" --dry-run
+    "$ropescope" train "${flags[@]}" --dry-run --ranks "$processes" --tflops "$tflops"
   else
     launch "$ropescope" train "${flags[@]}" --resume auto
   fi
@@ -50,7 +51,7 @@ stage() {
 
 recipe() {
   models=$root/models data=$root/data/llava output=$root/results/$experiment/$name only=() which=all processes=8
-  device=cuda dry='' more=() missing=0
+  device=cuda tflops=150 dry='' more=() missing=0
   while [ $# -gt 0 ]; do
     case $1 in
       --models) models=${2:?--models needs a value} && shift 2 ;;
@@ -60,6 +61,7 @@ recipe() {
       --stage) which=${2:?--stage needs a value} && shift 2 ;;
       --processes) processes=${2:?--processes needs a value} && shift 2 ;;
       --device) device=${2:?--device needs a value} && shift 2 ;;
+      --tflops) tflops=${2:?--tflops needs a value} && shift 2 ;;
       --dry-run) dry=1 && shift ;;
       --) shift && more=("$@") && break ;;
       --help)

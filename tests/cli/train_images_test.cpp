@@ -8,6 +8,7 @@
 #include "ropescope/weights/checkpoint.h"
 
 #include "tests/support/tiny_llava.h"
+#include "tests/support/training_runs.h"
 
 namespace ropescope {
 namespace {
@@ -15,25 +16,11 @@ namespace {
 using namespace ropescope::testing;
 namespace fs = std::filesystem;
 
-class TrainImages : public ::testing::Test {
+class TrainImages : public TrainingRuns {
  protected:
-  std::string flags(const std::string& output, const std::string& more) const {
+  std::string flags(const std::string& output, const std::string& more) const override {
     return "train --model " + model_ + " --data " + data_ + " --image-folder " + synthetic_folder() +
            " --output " + folder_.path(output) + " --threads 1 --batch-size 4 " + more;
-  }
-  CommandResult run(const std::string& output, const std::string& more) const {
-    return run_ropescope(flags(output, more));
-  }
-  std::string bytes(const std::string& file) const {
-    std::ifstream stream(folder_.path(file), std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
-  void expect_same_end(const std::string& one, const std::string& other, int step) const {
-    for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-      const std::string place = "/checkpoints/step-" + std::to_string(step) + "/" + name;
-      ASSERT_FALSE(bytes(one + place).empty());
-      EXPECT_EQ(bytes(one + place), bytes(other + place)) << name;
-    }
   }
   std::map<std::string, at::Tensor> tensors(const std::string& file) const {
     const auto checkpoint = open_checkpoint(folder_.path(file));
@@ -46,7 +33,6 @@ class TrainImages : public ::testing::Test {
     return read_json_file(folder_.path(output) + "/checkpoints/step-" + std::to_string(step) + "/state.json");
   }
 
-  TemporaryFolder folder_;
   std::string model_ = make_tiny_llava(folder_);
   std::string data_ = make_conversations(folder_, 24);
 };

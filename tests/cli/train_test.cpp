@@ -9,6 +9,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/training_runs.h"
 
 namespace ropescope {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using namespace ropescope::testing;
 namespace fs = std::filesystem;
 
-class TrainCommand : public ::testing::Test {
+class TrainCommand : public TrainingRuns {
  protected:
   TrainCommand() {
     std::ofstream texts(folder_.path("texts.jsonl"));
@@ -32,25 +33,9 @@ class TrainCommand : public ::testing::Test {
            << "save-every = 5\nlog-every = 5\n";
   }
 
-  std::string flags(const std::string& output, const std::string& more) const {
+  std::string flags(const std::string& output, const std::string& more) const override {
     return "train --config " + folder_.path("run.cfg") + " --output " + folder_.path(output) + " " + more;
   }
-  CommandResult run(const std::string& output, const std::string& more) const {
-    return run_ropescope(flags(output, more));
-  }
-  std::string bytes(const std::string& file) const {
-    std::ifstream stream(folder_.path(file), std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
-  void expect_same_end(const std::string& one, const std::string& other, int step) const {
-    for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-      const std::string place = "/checkpoints/step-" + std::to_string(step) + "/" + name;
-      ASSERT_FALSE(bytes(one + place).empty());
-      EXPECT_EQ(bytes(one + place), bytes(other + place)) << name;
-    }
-  }
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(TrainCommand, WritesCurvesCheckpointsAndProgressAndLearns) {
@@ -135,11 +120,16 @@ TEST_F(TrainCommand, LearnsConversationsAndLeavesBadOnesOut) {
 }
 
 TEST_F(TrainCommand, DryRunPrintsThePlanAndWritesNothing) {
-  const CommandResult result = run("run", "--dry-run --epochs 3 --json");
+  const CommandResult result = run("run", "--dry-run --epochs 3 --ranks 2 --tflops 0.5 --json");
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const Json plan = Json::parse(result.out);
   EXPECT_EQ(plan.at("steps"), 3 * plan.at("steps_per_epoch").get<int64_t>());
   EXPECT_GT(plan.at("trained_parameters"), 100000);
+  // Six operations a trained weight and token, embeddings aside.
+  const double tokens = plan.at("tokens").get<double>(), operations = plan.at("operations_at_most");
+  EXPECT_LT(operations, 3.0 * 6.0 * tokens * plan.at("trained_parameters").get<double>());
+  EXPECT_GT(operations, 0.5 * 3.0 * 6.0 * tokens * plan.at("trained_parameters").get<double>());
+  EXPECT_DOUBLE_EQ(plan.at("seconds_at_most"), operations / 1e12);
   EXPECT_FALSE(fs::exists(folder_.path("run")));
 }
 

@@ -1,5 +1,6 @@
 #include "ropescope/train/trained_llava.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -61,10 +62,17 @@ void TrainedLlava::prefetch(const std::vector<int64_t>& rows) {
 }
 
 RowTotals TrainedLlava::totals() const {
+  const AnyresOptions& anyres = *loader_.settings().anyres;  // (without it there is no loader)
+  int64_t largest = 0;
+  for (const auto& [one, other] : anyres.pinpoints) {
+    largest = std::max(
+        {largest, anyres_geometry(one, other, anyres).tokens, anyres_geometry(other, one, anyres).tokens});
+  }
   RowTotals totals;
   for (const ConversationRow& row : rows_) {
     totals.add(row.text.labels);
     totals.images += static_cast<int64_t>(row.images.size());
+    totals.image_tokens += largest * static_cast<int64_t>(row.images.size());
     totals.tokens -= static_cast<int64_t>(row.images.size());
   }
   return totals;

@@ -19,6 +19,7 @@ struct RowTotals {
   int64_t tokens = 0;   ///< of text
   int64_t targets = 0;  ///< after the shift
   int64_t images = 0;
+  int64_t image_tokens = 0;  ///< at most: as if every image filled its largest grid
 
   void add(const std::vector<int64_t>& labels) {
     tokens += static_cast<int64_t>(labels.size());
