@@ -50,7 +50,9 @@ RankProcesses::RankProcesses(int ranks, const std::vector<std::string>& command,
     std::vector<std::string> variables;
     for (char** variable = environ; *variable != nullptr; ++variable) {
       const std::string text = *variable;
-      if (own.count(text.substr(0, text.find('='))) == 0) variables.push_back(text);
+      // (a rank is no shard of this test program: it runs the one test that it is started for)
+      const bool of_shards = text.rfind("GTEST_", 0) == 0;
+      if (!of_shards && own.count(text.substr(0, text.find('='))) == 0) variables.push_back(text);
     }
     for (const auto& [name, value] : own) variables.push_back(name + "=" + value);
     std::vector<char*> arguments, settings;
