@@ -13,6 +13,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -116,6 +117,36 @@ class Distributed : public ::testing::Test {
 
   TemporaryFolder folder_;
 };
+
+// Rows with one, two and no images, under a scheme of its own: ranks do not even make the same calls.
+TEST_F(Distributed, PicturesAreLearntAsByOneProcess) {
+  const std::string model = make_tiny_llava(folder_), data = make_conversations(folder_, 12);
+  const auto train = [&](int ranks, const std::string& output, const std::string& shard) {
+    RankProcesses processes(ranks, {ropescope_path(),  "train",
+                                    "--model",         model,
+                                    "--data",          data,
+                                    "--image-folder",  synthetic_folder(),
+                                    "--scheme",        "id-align",
+                                    "--stage",         "finetune",
+                                    "--learning-rate", "2e-4",
+                                    "--batch-size",    "2",
+                                    "--accumulation",  "3",
+                                    "--max-steps",     "4",
+                                    "--threads",       "1",
+                                    "--shard",         shard,
+                                    "--output",        folder_.path(output)});
+    for (int rank = 0; rank < ranks; ++rank) {
+      const RankResult result = processes.wait(rank, kPatience);
+      ASSERT_EQ(result.exit_code, 0) << result.text;
+    }
+  };
+  train(1, "one", "none");
+  for (const char* shard : {"none", "gradients", "parameters"}) {
+    SCOPED_TRACE(shard);
+    train(2, shard, shard);
+    expect_same("one", shard, 4);
+  }
+}
 
 TEST_F(Distributed, EveryShardingWritesTheCheckpointOfOneProcess) {
   ASSERT_EQ(run_ropescope(line("one", {"--max-steps", "20"}).substr(ropescope_path().size() + 1)).exit_code,
