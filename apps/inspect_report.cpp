@@ -87,24 +87,14 @@ Json rope_json(const RopeConfig& rope) {
 }
 
 Json config_json(const DecoderConfig& config) {
-  return {{"model_type", config.model_type},
-          {"vocab_size", config.vocab_size},
-          {"hidden_size", config.hidden_size},
-          {"intermediate_size", config.intermediate_size},
-          {"num_hidden_layers", config.num_hidden_layers},
-          {"num_attention_heads", config.num_attention_heads},
-          {"num_key_value_heads", config.num_key_value_heads},
-          {"head_dim", config.head_dim},
-          {"rms_norm_eps", config.rms_norm_eps},
-          {"max_position_embeddings", config.max_position_embeddings},
-          {"tie_word_embeddings", config.tie_word_embeddings},
-          {"attention_bias", config.attention_bias},
-          {"attention_out_bias", config.attention_out_bias},
-          {"mlp_bias", config.mlp_bias},
-          {"hidden_act", config.hidden_act},
-          {"eos_token_ids", config.eos_token_ids},
-          {"bos_token_id", optional_json(config.bos_token_id)},
-          {"rope", rope_json(config.rope)}};
+  Json json = decoder_sizes_json(config);
+  json["attention_bias"] = config.attention_bias;
+  json["attention_out_bias"] = config.attention_out_bias;
+  json["mlp_bias"] = config.mlp_bias;
+  json["eos_token_ids"] = config.eos_token_ids;
+  json["bos_token_id"] = optional_json(config.bos_token_id);
+  json["rope"] = rope_json(config.rope);
+  return json;
 }
 
 struct Estimate {

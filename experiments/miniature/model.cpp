@@ -16,6 +16,8 @@
 #include "ropescope/core/random.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/tensor_slots.h"
+#include "ropescope/text/added_tokens.h"
+#include "ropescope/text/byte_alphabet.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "pictures.h"
@@ -65,27 +67,17 @@ Json config_json(const ModelSize& size, double rope_theta) {
             {"rope_theta", rope_theta}}}};
 }
 
-/// The printable character that stands for a byte in byte-level vocabularies (GPT-2's rule).
-std::string byte_character(int byte, int& spare) {
-  const bool shown = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-  const int code = shown ? byte : 0x100 + spare++;
-  if (code < 0x80) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
-}
-
 Json tokenizer_json() {
   Json vocabulary = Json::object();
-  int spare = 0;
-  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_character(byte, spare)] = byte;
+  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_as_text(static_cast<uint8_t>(byte))] = byte;
   Json added = Json::array();
   const auto add = [&](const std::string& word, int64_t id, bool special) {
-    added.push_back({{"id", id},
-                     {"content", word},
-                     {"single_word", false},
-                     {"lstrip", !special},  // "<image> red" is two tokens
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", special}});
+    AddedToken token;
+    token.content = word;
+    token.id = id;
+    token.special = special;
+    token.lstrip = !special;  // "<image> red" is two tokens
+    added.push_back(to_json(token));
   };
   add("<s>", kStartId, true);
   add("</s>", kEndId, true);

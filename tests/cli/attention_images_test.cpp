@@ -12,6 +12,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/tiny_llava.h"
 #include "tests/support/vision_files.h"
 
 namespace ropescope {
@@ -24,7 +25,7 @@ std::string synthetic(const std::string& name) { return golden_path("vision/prep
 
 class AttentionImages : public ::testing::Test {
  protected:
-  void SetUp() override { write_tiny_llava(folder_); }
+  void SetUp() override { write_tiny_llava(folder_.path("")); }
   CommandResult attention(const std::string& flags, const std::string& output = "a.h5") const {
     return run_ropescope("attention --quiet --force --model '" + folder_.path("") + "' --output '" +
                          folder_.path(output) + "' " + flags);

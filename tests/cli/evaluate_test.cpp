@@ -12,7 +12,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
-#include "tests/support/vision_files.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -36,7 +36,7 @@ std::map<int64_t, std::string> outputs_in(const std::string& folder) {
 class EvaluateLlava : public ::testing::Test {
  protected:
   void SetUp() override {
-    write_tiny_llava(folder_);
+    write_tiny_llava(folder_.path(""));
     for (const char* name : {"gray_37x53.png", "exif_48x33.jpg"}) {
       std::filesystem::copy_file(golden_path(std::string("vision/preprocess/synthetic/") + name),
                                  folder_.path(name));

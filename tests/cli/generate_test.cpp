@@ -6,7 +6,7 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
-#include "tests/support/vision_files.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 
 class GenerateLlava : public ::testing::Test {
  protected:
-  void SetUp() override { write_tiny_llava(folder_); }
+  void SetUp() override { write_tiny_llava(folder_.path("")); }
   std::string flags() const {
     return " --model '" + folder_.path("") + "' --image '" + picture_ + "' --image '" +
            golden_path("vision/preprocess/synthetic/gray_37x53.png") + "' ";

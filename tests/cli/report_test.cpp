@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/golden.h"
-#include "tests/support/vision_files.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -23,7 +23,7 @@ std::string content_of(const std::string& path) {
 
 TEST(ReportCommand, TwoSchemesBesideThePaper) {
   const TemporaryFolder folder;
-  write_tiny_llava(folder);
+  write_tiny_llava(folder.path(""));
   std::ofstream items(folder.path("items.jsonl"));
   for (int i = 0; i < 4; ++i) {
     items << Json{{"question", "Is it " + std::to_string(i) + "?"}, {"answer", i % 2 == 0 ? "yes" : "no"}}

@@ -24,7 +24,16 @@ using namespace ropescope::testing;
 class DecoderPasses : public ::testing::TestWithParam<TinyModel> {
  protected:
   Decoder decoder_ = load_tiny(GetParam().name, GetParam().form);
+  /// Twelve tokens and their plain positions.
+  ForwardInput twelve_tokens() const {
+    ForwardInput input;
+    input.input_ids = golden_.at("posid.input_ids");
+    input.rotary = &twelve_;
+    return input;
+  }
+
   std::map<std::string, at::Tensor> golden_ = tiny_tensors(GetParam().name);
+  RotaryTable twelve_ = plain_rotary_table(decoder_.config, 12);
   at::NoGradGuard no_grad_;
 };
 
@@ -69,10 +78,7 @@ TEST_P(DecoderPasses, AutogradAndFusedPathsAgree) {
 TEST_P(DecoderPasses, StoppingEarlyShowsTheSameVectorsAndNothingElse) {
   const at::Tensor ids = golden_.at("posid.input_ids");
   const Shown whole = run_and_show(decoder_, ids);
-  const RotaryTable rotary = plain_rotary_table(decoder_.config, 12);
-  ForwardInput input;
-  input.input_ids = ids;
-  input.rotary = &rotary;
+  const ForwardInput input = twelve_tokens();
   ForwardOptions options;
   options.stop_after_qk_of_layer = 1;
   Taps taps;
@@ -92,10 +98,7 @@ TEST_P(DecoderPasses, StoppingEarlyShowsTheSameVectorsAndNothingElse) {
 TEST_P(DecoderPasses, AttentionRowsOfAnEarlyLayerCostNoLaterOne) {
   const at::Tensor ids = golden_.at("posid.input_ids");
   const Shown whole = run_and_show(decoder_, ids);
-  const RotaryTable rotary = plain_rotary_table(decoder_.config, 12);
-  ForwardInput input;
-  input.input_ids = ids;
-  input.rotary = &rotary;
+  ForwardInput input = twelve_tokens();
   ForwardOptions options;
   options.stop_after_rows_of_layer = 0;
   Taps taps;
@@ -120,10 +123,7 @@ TEST_P(DecoderPasses, AttentionRowsOfAnEarlyLayerCostNoLaterOne) {
 
 TEST_P(DecoderPasses, LastLogitsAreThoseOfTheWholePass) {
   const at::Tensor ids = golden_.at("posid.input_ids");
-  const RotaryTable rotary = plain_rotary_table(decoder_.config, 12);
-  ForwardInput input;
-  input.input_ids = ids;
-  input.rotary = &rotary;
+  const ForwardInput input = twelve_tokens();
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kLast;
   options.final_hidden = false;

@@ -29,8 +29,8 @@ at::Tensor taller(const at::Tensor& matrix) {
 
 }  // namespace
 
-std::string make_tiny_llava(const TemporaryFolder& folder) {
-  const std::string path = folder.path("llava"), golden = "vision/llava-next-tiny-clip-llama/";
+void write_tiny_llava(const std::string& path) {
+  const std::string golden = "vision/llava-next-tiny-clip-llama/";
   fs::create_directories(path);
   std::map<std::string, at::Tensor> tensors = golden_tensors(golden + "model.safetensors");
   for (auto& [name, tensor] : tensors) {
@@ -44,6 +44,11 @@ std::string make_tiny_llava(const TemporaryFolder& folder) {
   for (const char* file : {"tokenizer.model", "tokenizer_config.json"}) {
     fs::copy_file(golden_path(std::string("vision/conversations/llama-tiny/") + file), path + "/" + file);
   }
+}
+
+std::string make_tiny_llava(const TemporaryFolder& folder) {
+  const std::string path = folder.path("llava");
+  write_tiny_llava(path);
   return path;
 }
 

@@ -10,8 +10,10 @@
 
 namespace ropescope::testing {
 
-/// Below `folder`/llava: the weights of vision/llava-next-tiny-clip-llama with a vocabulary of 704, and the
-/// tokenizer of vision/conversations/llama-tiny. Returns its path.
+/// Into the folder `path`, which is made: the weights of vision/llava-next-tiny-clip-llama with a vocabulary
+/// of 704, and the tokenizer of vision/conversations/llama-tiny.
+void write_tiny_llava(const std::string& path);
+/// The same below `folder`/llava, whose path is returned.
 std::string make_tiny_llava(const TemporaryFolder& folder);
 
 /// Where synthetic_images() lie.

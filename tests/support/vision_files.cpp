@@ -1,35 +1,10 @@
 #include "tests/support/vision_files.h"
 
 #include <array>
-#include <filesystem>
 #include <fstream>
 #include <vector>
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/ops/randn.h>
-
 namespace ropescope::testing {
-
-void write_tiny_llava(const TemporaryFolder& folder) {
-  constexpr int64_t kRows = 700;
-  const std::string source = "vision/llava-next-tiny-clip-llama/";
-  auto tensors = golden_tensors(source + "model.safetensors");
-  auto generator = at::detail::createCPUGenerator(5);
-  const auto rows = [&](double scale) {
-    return at::randn({kRows, 64}, generator, at::TensorOptions(at::kFloat)).mul(scale);
-  };
-  tensors["language_model.model.embed_tokens.weight"] = rows(0.5);
-  tensors["language_model.lm_head.weight"] = rows(0.3);
-  write_safetensors(folder.path("model.safetensors"), tensors);
-  Json config = golden_json(source + "config.json");
-  config["text_config"]["vocab_size"] = kRows;
-  config["image_token_index"] = kRows - 1;
-  std::ofstream(folder.path("config.json")) << config.dump();
-  for (const char* file : {"tokenizer.model", "tokenizer_config.json"}) {
-    std::filesystem::copy_file(golden_path("vision/conversations/llama-tiny/" + std::string(file)),
-                               folder.path(file));
-  }
-}
 
 void write_tiff(const std::string& path, int64_t width, int64_t height, int64_t claimed_width,
                 int64_t claimed_height) {

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/file.h"
 #include "ropescope/eval/python_text.h"
 
 namespace ropescope::eval {
@@ -18,17 +17,6 @@ std::string join_distractors(const std::map<std::string, std::string>& files) {
     }
     corpus += to_utf8(text);
   }
-  return corpus;
-}
-
-std::string distractor_corpus(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) throw InputError("{}: no such folder", folder.string());
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.is_regular_file()) files[entry.path().filename().string()] = read_file(entry.path());
-  }
-  std::string corpus = join_distractors(files);
-  if (corpus.empty()) throw InputError("{}: expected text files, found no text", folder.string());
   return corpus;
 }
 

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,10 +10,8 @@
 
 namespace ropescope::eval {
 
-/// The text files of a folder in byte order of their names: each stripped, newlines as blanks, all joined
-/// without a separator. Throws InputError for a folder without files, or a corpus without text.
-std::string distractor_corpus(const std::filesystem::path& folder);
-/// The same of texts by name.
+/// Text files by their names, in byte order of these: each stripped, newlines as blanks, all joined without a
+/// separator.
 std::string join_distractors(const std::map<std::string, std::string>& files);
 
 /// Exactly `count` units of a corpus that starts again at its end. T: token ids, or words.

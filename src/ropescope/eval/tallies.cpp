@@ -1,5 +1,7 @@
 #include "ropescope/eval/tallies.h"
 
+#include <utility>
+
 namespace ropescope::eval {
 
 Json json_of(const Means& means) {
@@ -12,6 +14,24 @@ double mean_of(const Means& means) {
   Mean mean;
   for (const auto& entry : means) mean.add(entry.second.value());
   return mean.value();
+}
+
+Benchmark exact_match_benchmark(std::string name, std::string summary, std::string data,
+                                std::vector<std::string> columns, decltype(Benchmark::prompt) prompt,
+                                decltype(Benchmark::read) read) {
+  const auto tally = [](const Rules&) -> std::unique_ptr<Tally> {
+    return std::make_unique<MeanTally>("exact_match");
+  };
+  return {std::move(name),
+          std::move(summary),
+          std::move(data),
+          std::move(columns),
+          16,
+          Json::json_pointer("/exact_match"),
+          100,
+          prompt,
+          read,
+          tally};
 }
 
 }  // namespace ropescope::eval

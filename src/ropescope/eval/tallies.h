@@ -44,9 +44,9 @@ class MeanTally : public Tally {
   Mean mean_;
 };
 
-/// `exact_match`, the name that lmms-eval gives to most means.
-inline std::unique_ptr<Tally> exact_match_tally(const Rules&) {
-  return std::make_unique<MeanTally>("exact_match");
-}
+/// A benchmark of short answers (16 tokens) whose figure is one mean, under the name that lmms-eval gives it.
+Benchmark exact_match_benchmark(std::string name, std::string summary, std::string data,
+                                std::vector<std::string> columns, decltype(Benchmark::prompt) prompt,
+                                decltype(Benchmark::read) read);
 
 }  // namespace ropescope::eval

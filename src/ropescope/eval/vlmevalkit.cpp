@@ -71,12 +71,4 @@ double vlmevalkit_vqa_score(TextView output, const std::vector<Text>& answers) {
   return vqa_accuracy(vlmevalkit_vqa_text(output), normal);
 }
 
-Text vlmevalkit_choice_prompt(const std::optional<Text>& hint, const Text& question,
-                              const std::vector<Option>& options) {
-  Text text;
-  if (hint) text = U"Hint: " + *hint + U"\n";
-  return text + U"Question: " + question + U"\nOptions:\n" + option_lines(options) +
-         U"\nPlease select the correct answer from the options above. \n";
-}
-
 }  // namespace ropescope::eval

@@ -25,8 +25,4 @@ Text vlmevalkit_vqa_text(TextView text);
 /// TextVQA's accuracy.
 double vlmevalkit_vqa_score(TextView output, const std::vector<Text>& answers);
 
-/// `Hint: ...`, `Question: ...`, `Options:`, one line an option, and the request to select one.
-Text vlmevalkit_choice_prompt(const std::optional<Text>& hint, const Text& question,
-                              const std::vector<Option>& options);
-
 }  // namespace ropescope::eval

@@ -39,6 +39,12 @@ bool inside_word(std::string_view text, size_t begin, size_t end) {
 
 }  // namespace
 
+Json to_json(const AddedToken& token) {
+  return {{"id", token.id},          {"content", token.content}, {"single_word", token.single_word},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+          {"special", token.special}};
+}
+
 AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens) : starts_(256, false) {
   nodes_.emplace_back();
   for (const AddedToken& token : tokens) {

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ropescope/core/json.h"
+
 namespace ropescope {
 
 /// Fields as in Hugging Face's tokenizer files.
@@ -18,6 +20,9 @@ struct AddedToken {
   bool lstrip = false;       ///< takes the white space before it
   bool rstrip = false;       ///< takes the white space after it
 };
+
+/// As tokenizer.json lists it.
+Json to_json(const AddedToken& token);
 
 /// Part of a text: an added token, or (token < 0) text between such tokens.
 struct TextPart {

@@ -171,15 +171,7 @@ Json byte_level_json(const ByteLevelFiles& files, const PreTokenizerFamily& fami
   Json vocabulary = Json::object(), merges = Json::array(), added = Json::array(), steps = Json::array();
   for (const auto& [text, id] : files.bpe.vocabulary) vocabulary[text] = id;
   for (const auto& [left, right] : files.bpe.merges) merges.push_back(left + " " + right);
-  for (const AddedToken& token : files.added) {
-    added.push_back({{"id", token.id},
-                     {"content", token.content},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", token.special}});
-  }
+  for (const AddedToken& token : files.added) added.push_back(to_json(token));
   for (const char* pattern : family.patterns) {
     steps.push_back(
         {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});

@@ -67,21 +67,10 @@ std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
 /// A decoder's config.json in the form of transformers.
 Json config_json(const DecoderConfig& config) {
   const bool qwen = config.model_type == "qwen2";
-  Json json = {{"architectures", {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
-               {"model_type", config.model_type},
-               {"vocab_size", config.vocab_size},
-               {"hidden_size", config.hidden_size},
-               {"intermediate_size", config.intermediate_size},
-               {"num_hidden_layers", config.num_hidden_layers},
-               {"num_attention_heads", config.num_attention_heads},
-               {"num_key_value_heads", config.num_key_value_heads},
-               {"head_dim", config.head_dim},
-               {"rms_norm_eps", config.rms_norm_eps},
-               {"max_position_embeddings", config.max_position_embeddings},
-               {"tie_word_embeddings", config.tie_word_embeddings},
-               {"hidden_act", config.hidden_act},
-               {"rope_theta", config.rope.theta},
-               {"torch_dtype", "float32"}};
+  Json json = decoder_sizes_json(config);
+  json["architectures"] = {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
+  json["rope_theta"] = config.rope.theta;
+  json["torch_dtype"] = "float32";
   if (!qwen) json["attention_bias"] = config.attention_bias;
   if (!qwen) json["mlp_bias"] = config.mlp_bias;
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;

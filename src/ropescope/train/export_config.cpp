@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ropescope/text/added_tokens.h"
 #include "ropescope/text/chat_template.h"
 
 namespace ropescope {
@@ -107,15 +108,18 @@ Json hf_processor(const LlavaConfig& llava) {
 
 Json with_image_token(Json file, bool is_config, int64_t id) {
   if (!file.is_object()) file = Json::object();
-  Json token = {{"content", kImageText}, {"single_word", false}, {"lstrip", false},
-                {"rstrip", false},       {"normalized", false},  {"special", true}};
+  AddedToken image;
+  image.content = kImageText;
+  image.id = id;
+  image.special = true;
+  Json token = to_json(image);
   if (is_config) {
+    token.erase("id");  // it is the key
     file["added_tokens_decoder"][std::to_string(id)] = token;
     file["extra_special_tokens"] = {{"image_token", kImageText}};
     file["processor_class"] = "LlavaNextProcessor";
     return file;
   }
-  token["id"] = id;
   if (!file.contains("added_tokens") || !file.at("added_tokens").is_array()) {
     file["added_tokens"] = Json::array();
   }

@@ -148,6 +148,21 @@ void drop_outside(std::vector<int64_t>& ids, int64_t vocab_size) {
 
 }  // namespace
 
+Json decoder_sizes_json(const DecoderConfig& config) {
+  return {{"model_type", config.model_type},
+          {"vocab_size", config.vocab_size},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_hidden_layers", config.num_hidden_layers},
+          {"num_attention_heads", config.num_attention_heads},
+          {"num_key_value_heads", config.num_key_value_heads},
+          {"head_dim", config.head_dim},
+          {"rms_norm_eps", config.rms_norm_eps},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"tie_word_embeddings", config.tie_word_embeddings},
+          {"hidden_act", config.hidden_act}};
+}
+
 void check_decoder_config(const DecoderConfig& config, const std::string& what) {
   constexpr int64_t kMostLayers = 100'000;
   check_size(config.vocab_size, "vocab_size", kLargestSize, what);

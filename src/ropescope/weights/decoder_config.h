@@ -50,6 +50,10 @@ DecoderConfig parse_decoder_config(const Json& config, const std::string& what);
 /// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`.
 RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::string& what);
 
+/// Architecture and sizes under transformers' names, what every decoder's config.json has; rotation, biases
+/// and tokens are not among them.
+Json decoder_sizes_json(const DecoderConfig& config);
+
 /// Throws InputError naming the first setting that no decoder can have: sizes out of range, heads that do not
 /// divide, a norm's epsilon that is not a small positive number.
 void check_decoder_config(const DecoderConfig& config, const std::string& what);

@@ -28,16 +28,9 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 }  // namespace
 
 Benchmark ai2d() {
-  return {"ai2d",
-          "Diagrams of school science, multiple choice.",
-          "AI2D, test split: 3088 questions",
-          {"question", "options", "answer", "image"},
-          16,
-          Json::json_pointer("/exact_match"),
-          100,
-          prompt,
-          read,
-          exact_match_tally};
+  return exact_match_benchmark("ai2d", "Diagrams of school science, multiple choice.",
+                               "AI2D, test split: 3088 questions", {"question", "options", "answer", "image"},
+                               prompt, read);
 }
 
 }  // namespace ropescope::eval

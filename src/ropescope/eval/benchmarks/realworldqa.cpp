@@ -78,16 +78,9 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }  // namespace
 
 Benchmark realworldqa() {
-  return {"realworldqa",
-          "Photographs from vehicles and daily life; letters, words or numbers.",
-          "RealWorldQA: 765 questions",
-          {"question", "answer", "image"},
-          16,
-          Json::json_pointer("/exact_match"),
-          100,
-          prompt,
-          read,
-          exact_match_tally};
+  return exact_match_benchmark("realworldqa",
+                               "Photographs from vehicles and daily life; letters, words or numbers.",
+                               "RealWorldQA: 765 questions", {"question", "answer", "image"}, prompt, read);
 }
 
 }  // namespace ropescope::eval

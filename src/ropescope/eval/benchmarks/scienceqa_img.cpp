@@ -27,16 +27,9 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }  // namespace
 
 Benchmark scienceqa_img() {
-  return {"scienceqa_img",
-          "School science with a picture, multiple choice.",
-          "ScienceQA, questions of the test split that have a picture: 2017",
-          {"question", "choices", "answer", "hint", "image"},
-          16,
-          Json::json_pointer("/exact_match"),
-          100,
-          prompt,
-          read,
-          exact_match_tally};
+  return exact_match_benchmark("scienceqa_img", "School science with a picture, multiple choice.",
+                               "ScienceQA, questions of the test split that have a picture: 2017",
+                               {"question", "choices", "answer", "hint", "image"}, prompt, read);
 }
 
 }  // namespace ropescope::eval

@@ -23,16 +23,9 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 }  // namespace
 
 Benchmark textvqa() {
-  return {"textvqa",
-          "Text in photographs, ten annotators each.",
-          "TextVQA, validation split (textvqa_val): 5000 questions",
-          {"question_id", "question", "answers", "ocr_tokens", "image"},
-          16,
-          Json::json_pointer("/exact_match"),
-          100,
-          prompt,
-          read,
-          exact_match_tally};
+  return exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
+                               "TextVQA, validation split (textvqa_val): 5000 questions",
+                               {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
 }
 
 }  // namespace ropescope::eval

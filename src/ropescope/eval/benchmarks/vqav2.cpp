@@ -35,16 +35,9 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }  // namespace
 
 Benchmark vqav2() {
-  return {"vqav2",
-          "Open questions about photographs, ten annotators each.",
-          "VQAv2, validation split (vqav2_val): 214354 questions",
-          {"question_id", "question", "answers", "image"},
-          16,
-          Json::json_pointer("/exact_match"),
-          100,
-          prompt,
-          read,
-          exact_match_tally};
+  return exact_match_benchmark("vqav2", "Open questions about photographs, ten annotators each.",
+                               "VQAv2, validation split (vqav2_val): 214354 questions",
+                               {"question_id", "question", "answers", "image"}, prompt, read);
 }
 
 }  // namespace ropescope::eval
