@@ -25,54 +25,20 @@ ResultRun read_run(const fs::path& folder, int64_t most_samples) {
   run.scheme = json_string_or(run.summary, "scheme", "model's own", run.name);
   std::ifstream stream(folder / "samples.jsonl", std::ios::binary);
   if (!stream) throw InputError("{}: samples.jsonl is missing", folder.string());
-  struct Collected {
-    std::string stratum;
-    std::vector<double> scores;
-    bool counts = false;
-  };
-  std::map<std::string, Collected> units;
+  UnitCollector units(*run.benchmark);
   for (std::string line; std::getline(stream, line);) {
     Json sample = parse_json(line, folder.string() + "/samples.jsonl");
-    const std::string item = std::to_string(json_integer(sample, "record", run.name));
-    const UnitRule& rule = run.benchmark->units;
-    const Unit unit = rule.unit != nullptr ? rule.unit(sample.at("doc"), item) : Unit{"", item};
-    Collected& collected = units[unit.key];
-    collected.stratum = unit.stratum;
-    collected.scores.push_back(json_number(sample, "score", run.name));
-    collected.counts = collected.counts || unit.counts;
+    units.add(json_integer(sample, "record", run.name), sample.at("doc"),
+              json_number(sample, "score", run.name));
     if (static_cast<int64_t>(run.samples.size()) < most_samples) run.samples.push_back(std::move(sample));
   }
-  for (const auto& [key, unit] : units) {
-    if (!unit.counts) continue;
-    auto* const value = run.benchmark->units.value;
-    run.units[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front()};
-  }
+  run.units = units.scores();
   std::sort(run.samples.begin(), run.samples.end(),
             [](const Json& a, const Json& b) { return a.at("record") < b.at("record"); });
   return run;
 }
 
 namespace {
-
-std::vector<Stratum> strata_of(const Benchmark& benchmark,
-                               const std::map<std::string, ResultRun::UnitScore>& units) {
-  std::map<std::string, Stratum> by_name;
-  for (const auto& [key, unit] : units) by_name[unit.stratum].values.push_back(unit.value);
-  std::vector<Stratum> strata;
-  for (auto& [name, stratum] : by_name) {
-    stratum.weight = benchmark.units.weight != nullptr ? benchmark.units.weight(name, by_name.size())
-                                                       : 1.0 / static_cast<double>(by_name.size());
-    strata.push_back(std::move(stratum));
-  }
-  return strata;
-}
-
-bool is_binary(const std::map<std::string, ResultRun::UnitScore>& units) {
-  return std::all_of(units.begin(), units.end(),
-                     [](const auto& unit) { return unit.second.value == 0 || unit.second.value == 1; });
-}
-
-Interval scaled(Interval interval, double scale) { return {interval.low * scale, interval.high * scale}; }
 
 /// The method of the tables that a run's scheme is.
 bool is_method(const std::string& scheme, const std::string& method) {
@@ -217,31 +183,7 @@ void add_table(const Json& table, const std::vector<ResultRun>& runs, uint64_t s
 }
 
 Comparison compare(const ResultRun& a, const ResultRun& b, uint64_t seed) {
-  Comparison result;
-  result.benchmark = a.benchmark->name;
-  result.a = a.name;
-  result.b = b.name;
-  std::map<std::string, ResultRun::UnitScore> differences;
-  int64_t only_a = 0, only_b = 0;
-  for (const auto& [key, unit] : a.units) {
-    const auto other = b.units.find(key);
-    if (other == b.units.end()) continue;
-    differences[key] = {unit.stratum, other->second.value - unit.value};
-    only_a += unit.value > other->second.value ? 1 : 0;
-    only_b += unit.value < other->second.value ? 1 : 0;
-  }
-  result.units = static_cast<int64_t>(differences.size());
-  if (differences.empty()) return result;
-  const double scale = a.benchmark->headline_scale;
-  const auto strata = strata_of(*a.benchmark, differences);
-  result.difference = stratified_mean(strata) * scale;
-  result.interval = scaled(bootstrap_interval(strata, seed), scale);
-  if (is_binary(a.units) && is_binary(b.units)) {
-    result.only_a = only_a;
-    result.only_b = only_b;
-    result.p = mcnemar_exact(only_a, only_b);
-  }
-  return result;
+  return {paired_difference(*a.benchmark, a.units, b.units, seed), a.benchmark->name, a.name, b.name};
 }
 
 bool same_questions(const ResultRun& a, const ResultRun& b) {
@@ -256,17 +198,8 @@ bool same_questions(const ResultRun& a, const ResultRun& b) {
 std::optional<Figure> figure_of(const ResultRun& run, uint64_t seed) {
   const auto percent = headline_percent(*run.benchmark, run.summary.at("aggregates"));
   if (!percent || run.units.empty()) return std::nullopt;
-  Figure figure{*percent, {}, static_cast<int64_t>(run.units.size())};
-  const auto strata = strata_of(*run.benchmark, run.units);
-  const double scale = run.benchmark->headline_scale;
-  if (strata.size() == 1 && run.benchmark->units.weight == nullptr && is_binary(run.units)) {
-    double right = 0;
-    for (const double value : strata[0].values) right += value;
-    figure.interval = scaled(wilson_interval(right, static_cast<double>(run.units.size())), scale);
-  } else {
-    figure.interval = scaled(bootstrap_interval(strata, seed), scale);
-  }
-  return figure;
+  return Figure{*percent, figure_interval(*run.benchmark, run.units, seed),
+                static_cast<int64_t>(run.units.size())};
 }
 
 Report make_report(std::vector<ResultRun> runs, const Json& paper, const std::vector<std::string>& tables,

@@ -3,14 +3,13 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/core/json.h"
 #include "ropescope/eval/benchmark.h"
-#include "ropescope/eval/intervals.h"
+#include "ropescope/eval/units.h"
 
 namespace ropescope::eval {
 
@@ -20,12 +19,8 @@ struct ResultRun {
   Json summary;
   const Benchmark* benchmark = nullptr;
   std::string scheme;  ///< "model's own" where the run named none
-  struct UnitScore {
-    std::string stratum;
-    double value = 0;
-  };
-  std::map<std::string, UnitScore> units;  ///< by key
-  std::vector<Json> samples;               ///< as many as asked for, in the order of the records
+  UnitScores units;
+  std::vector<Json> samples;  ///< as many as asked for, in the order of the records
 };
 
 /// Throws InputError if the folder holds no finished run.
@@ -50,13 +45,8 @@ struct ReportRow {
 };
 
 /// Two runs of one benchmark on the same data.
-struct Comparison {
+struct Comparison : PairedDifference {
   std::string benchmark, a, b;  ///< names of the runs, `b` minus `a`
-  double difference = 0;        ///< percent points
-  Interval interval;            ///< percent points, paired bootstrap
-  int64_t units = 0;
-  std::optional<int64_t> only_a, only_b;  ///< units right in one run only
-  std::optional<double> p;                ///< McNemar, exact
 };
 
 struct Report {

@@ -1,0 +1,87 @@
+#include "ropescope/eval/units.h"
+
+#include <algorithm>
+
+namespace ropescope::eval {
+
+void UnitCollector::add(int64_t record, const Json& doc, double score) {
+  const std::string item = std::to_string(record);
+  const UnitRule& rule = benchmark_.units;
+  const Unit unit = rule.unit != nullptr ? rule.unit(doc, item) : Unit{"", item};
+  Collected& collected = units_[unit.key];
+  collected.stratum = unit.stratum;
+  collected.scores.push_back(score);
+  collected.counts = collected.counts || unit.counts;
+}
+
+UnitScores UnitCollector::scores() const {
+  UnitScores scores;
+  for (const auto& [key, unit] : units_) {
+    if (!unit.counts) continue;
+    auto* const value = benchmark_.units.value;
+    scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front()};
+  }
+  return scores;
+}
+
+namespace {
+
+std::vector<Stratum> strata_of(const Benchmark& benchmark, const UnitScores& units) {
+  std::map<std::string, Stratum> by_name;
+  for (const auto& [key, unit] : units) by_name[unit.stratum].values.push_back(unit.value);
+  std::vector<Stratum> strata;
+  for (auto& [name, stratum] : by_name) {
+    stratum.weight = benchmark.units.weight != nullptr ? benchmark.units.weight(name, by_name.size())
+                                                       : 1.0 / static_cast<double>(by_name.size());
+    strata.push_back(std::move(stratum));
+  }
+  return strata;
+}
+
+bool is_binary(const UnitScores& units) {
+  return std::all_of(units.begin(), units.end(),
+                     [](const auto& unit) { return unit.second.value == 0 || unit.second.value == 1; });
+}
+
+Interval scaled(Interval interval, double scale) { return {interval.low * scale, interval.high * scale}; }
+
+}  // namespace
+
+Interval figure_interval(const Benchmark& benchmark, const UnitScores& units, uint64_t seed) {
+  const auto strata = strata_of(benchmark, units);
+  const double scale = benchmark.headline_scale;
+  if (strata.size() != 1 || benchmark.units.weight != nullptr || !is_binary(units)) {
+    return scaled(bootstrap_interval(strata, seed), scale);
+  }
+  double right = 0;
+  for (const double value : strata[0].values) right += value;
+  return scaled(wilson_interval(right, static_cast<double>(units.size())), scale);
+}
+
+PairedDifference paired_difference(const Benchmark& benchmark, const UnitScores& a, const UnitScores& b,
+                                   uint64_t seed) {
+  PairedDifference result;
+  UnitScores differences;
+  int64_t only_a = 0, only_b = 0;
+  for (const auto& [key, unit] : a) {
+    const auto other = b.find(key);
+    if (other == b.end()) continue;
+    differences[key] = {unit.stratum, other->second.value - unit.value};
+    only_a += unit.value > other->second.value ? 1 : 0;
+    only_b += unit.value < other->second.value ? 1 : 0;
+  }
+  result.units = static_cast<int64_t>(differences.size());
+  if (differences.empty()) return result;
+  const double scale = benchmark.headline_scale;
+  const auto strata = strata_of(benchmark, differences);
+  result.difference = stratified_mean(strata) * scale;
+  result.interval = scaled(bootstrap_interval(strata, seed), scale);
+  if (is_binary(a) && is_binary(b)) {
+    result.only_a = only_a;
+    result.only_b = only_b;
+    result.p = mcnemar_exact(only_a, only_b);
+  }
+  return result;
+}
+
+}  // namespace ropescope::eval

@@ -1,0 +1,57 @@
+// The independent pieces of a benchmark's figure (Benchmark::units): their scores, the figure's interval, and
+// the difference between two ways of asking the same questions.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ropescope/core/json.h"
+#include "ropescope/eval/benchmark.h"
+#include "ropescope/eval/intervals.h"
+
+namespace ropescope::eval {
+
+struct UnitScore {
+  std::string stratum;
+  double value = 0;
+};
+using UnitScores = std::map<std::string, UnitScore>;  ///< by the unit's key
+
+/// Collects samples, in any order, into units.
+class UnitCollector {
+ public:
+  explicit UnitCollector(const Benchmark& benchmark) : benchmark_(benchmark) {}
+  void add(int64_t record, const Json& doc, double score);
+  /// Of the units that count.
+  UnitScores scores() const;
+
+ private:
+  struct Collected {
+    std::string stratum;
+    std::vector<double> scores;
+    bool counts = false;
+  };
+  const Benchmark& benchmark_;
+  std::map<std::string, Collected> units_;
+};
+
+/// 95 % interval of a benchmark's figure, in percent: Wilson's where the units are right or wrong and weigh
+/// alike, else by bootstrap within the strata that the figure averages over.
+Interval figure_interval(const Benchmark& benchmark, const UnitScores& units, uint64_t seed);
+
+/// `b` minus `a` over the units that both have.
+struct PairedDifference {
+  double difference = 0;  ///< percent points
+  Interval interval;      ///< percent points, paired bootstrap
+  int64_t units = 0;
+  std::optional<int64_t> only_a,
+      only_b;               ///< units right in one of the two only, where all are right or wrong
+  std::optional<double> p;  ///< McNemar, exact
+};
+PairedDifference paired_difference(const Benchmark& benchmark, const UnitScores& a, const UnitScores& b,
+                                   uint64_t seed);
+
+}  // namespace ropescope::eval
