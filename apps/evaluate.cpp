@@ -1,21 +1,18 @@
 // ropescope evaluate: a model's answers to a benchmark, under any position encoding.
 #include <chrono>
-#include <fstream>
+#include <cmath>
 #include <optional>
-#include <set>
-#include <thread>
 
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/core/log.h"
-#include "ropescope/eval/answerer.h"
-#include "ropescope/eval/evaluation.h"
 #include "ropescope/io/result_file.h"
-#include "ropescope/train/launch.h"
 
 #include "chat_input.h"
+#include "evaluate_fading.h"
+#include "evaluate_run.h"
 #include "evaluation_flags.h"
 #include "loaded_model.h"
 #include "trace_tensors.h"
@@ -25,8 +22,6 @@ namespace ropescope::app {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr auto kPollInterval = std::chrono::milliseconds(200);
 
 std::vector<po::options_description> options() {
   po::options_description input("Input", 110, 55);
@@ -46,24 +41,24 @@ std::vector<po::options_description> options() {
        "longest answer, tokens; default: as the benchmark sets it")                           //
       ("output", po::value<std::string>(), "folder: samples.jsonl, summary.json, result.h5")  //
       ("resume", po::bool_switch(), "go on where a run in --output stopped; nothing is asked twice");
-  return {input, scoring_options(), rope_options(), running};
+  return {input, scoring_options(), rope_options(), long_context_options(), running};
 }
 
 /// What makes two runs the same run.
-Json run_settings(const Arguments& arguments, const eval::Benchmark& benchmark, const eval::Rules& rules,
-                  const std::string& chat, int64_t max_new_tokens) {
+Json run_settings(const Arguments& arguments, const EvaluateRun& run, const std::string& chat,
+                  int64_t max_new_tokens) {
   const auto text = [&](const char* flag) {
     return arguments.has(flag) ? Json(arguments.get<std::string>(flag)) : Json(nullptr);
   };
   const fs::path data = arguments.get<std::string>("data");
   return {
-      {"benchmark", benchmark.name},
+      {"benchmark", run.benchmark.name},
       {"data", data.filename().string()},
       {"data_sha256", sha256_of_file(data)},
       {"model", fs::path(arguments.get<std::string>("model")).filename().string()},
-      {"profile", eval::profile_name(rules.profile)},
-      {"policy", eval::policy_name(rules.policy)},
-      {"ocr", rules.ocr_tokens},
+      {"profile", eval::profile_name(run.rules.profile)},
+      {"policy", eval::policy_name(run.rules.policy)},
+      {"ocr", run.rules.ocr_tokens},
       {"scheme", text("scheme")},
       {"rope_theta", arguments.has("rope-theta") ? Json(arguments.get<double>("rope-theta")) : Json(nullptr)},
       {"rope_scaling", text("rope-scaling")},
@@ -74,143 +69,90 @@ Json run_settings(const Arguments& arguments, const eval::Benchmark& benchmark, 
       {"max_new_tokens", max_new_tokens}};
 }
 
-void write_file(const fs::path& path, const std::string& text) {
-  AtomicFile file(path, /*force=*/true);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  stream << text;
-  stream.close();
-  if (!stream) throw EnvironmentError("{}: writing failed", path.string());
-  file.commit();
-}
-
-/// Begins a run, or finds the run to go on with. Throws UsageError if it is another one. Of several processes
-/// the first begins it and the others wait for that.
-void settle_run(const fs::path& folder, const Json& settings, bool resume, bool force, const Launch& launch) {
-  const fs::path file = folder / "run.json";
-  if (launch.world > 1 && !resume) {
-    if (force) throw UsageError("--force: not in several processes; remove {} first", folder.string());
-    while (launch.rank > 0 && !fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
-    if (launch.rank > 0) return;
-  }
-  if (fs::exists(file) && resume) {
-    const Json before = read_json_file(file);
-    for (const auto& [key, value] : settings.items()) {
-      if (before.contains(key) && before[key] == value) continue;
-      throw UsageError("--resume: {} was made with {} = {}, now it is {}; use another --output",
-                       folder.string(), key, before.value(key, Json()).dump(), value.dump());
-    }
-    return;
-  }
-  if (fs::exists(file) && !force) {
-    throw UsageError("{}: there is a run already; --resume continues it, --force begins anew",
-                     folder.string());
-  }
-  fs::create_directories(folder);
-  for (const char* name : {"samples.jsonl", "summary.json", "result.h5"}) fs::remove(folder / name);
-  if (force) {
-    eval::merge_samples(folder);  // (clears the files of an unfinished run in several processes)
-    fs::remove(folder / "samples.jsonl");
-  }
-  write_file(file, settings.dump(2) + "\n");
-}
-
-struct Run {
-  Launch launch;
-  fs::path folder;
-  const eval::Benchmark& benchmark;
-  eval::Rules rules;
-  std::unique_ptr<eval::Records> records;
-  eval::Plan plan;
-  bool pictures = true;
-};
-
-/// Asks this process's share of what is not answered yet; returns how many questions were asked.
-int64_t ask(Run& run, eval::Answerer& answerer) {
-  eval::Samples samples(eval::samples_file(run.folder, run.launch.rank, run.launch.world), /*resume=*/true);
-  const std::set<int64_t> answered = eval::answered_records(run.folder);
-  if (!answered.empty()) log_info("{} questions are answered already", answered.size());
-  const int64_t open = run.plan.questions - static_cast<int64_t>(answered.size());
-  Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.launch.world, 1));
-  int64_t asked = 0, number = 0;
-  for (const eval::Batch& batch : run.plan.batches) {
-    // (batches are the same in any number of processes, and so are the answers)
-    if (number++ % run.launch.world != run.launch.rank) continue;
-    std::vector<eval::Question> questions;
-    for (const int64_t item : batch) {
-      if (answered.count(run.records->number(item)) > 0) continue;
-      questions.push_back(eval::question_of(*run.records, run.benchmark, run.rules, item, run.pictures));
-    }
-    if (questions.empty()) continue;
-    const auto answers =
-        answerer.answer(questions, [&](const std::string& key) { return run.records->picture(key); });
-    for (size_t i = 0; i < questions.size(); ++i) {
-      const int64_t item = questions[i].item;
-      if (!answers[i].error.empty())
-        log_warning("record {}: {}", run.records->number(item), answers[i].error);
-      samples.append(eval::make_sample(run.benchmark, run.rules, run.records->number(item),
-                                       run.records->doc(item), questions[i], answers[i]));
-    }
-    asked += static_cast<int64_t>(questions.size());
-    progress.advance(static_cast<int64_t>(questions.size()));
-  }
-  return asked;
-}
-
-/// Waits until all processes have answered their share. (One that ends early takes the others with it: that
-/// is the launcher's part.)
-void wait_for_others(const Run& run) {
-  while (static_cast<int64_t>(eval::answered_records(run.folder).size()) < run.plan.questions) {
-    std::this_thread::sleep_for(kPollInterval);
-  }
-}
-
-Json summary_of(const Run& run, const Json& settings, const eval::Scores& scores, int64_t asked,
-                double seconds) {
-  Json rejected = Json::array();
-  for (const auto* list : {&run.records->rejected(), &run.plan.rejected}) {
-    for (const auto& record : *list) rejected.push_back({{"record", record.record}, {"error", record.error}});
-  }
-  const auto headline = eval::headline_percent(run.benchmark, scores.aggregates);
+/// What every summary tells.
+Json summary_of(const EvaluateRun& run, const Json& settings, int64_t asked, double seconds) {
   Json summary = settings;
   summary["benchmark_data"] = run.benchmark.data;
   summary["whole_file"] = settings["limit"] == 0;
-  summary["items"] = scores.items;
-  summary["failed"] = scores.failed;
-  summary["no_answer"] = scores.no_answer < scores.items ? Json(scores.no_answer) : Json(nullptr);
-  summary["rejected"] = rejected;
-  summary["percent"] = headline ? Json(*headline) : Json(nullptr);
-  summary["percent_of"] = run.benchmark.headline.to_string();
-  summary["aggregates"] = scores.aggregates;
-  if (!scores.aggregates_error.empty()) summary["aggregates_error"] = scores.aggregates_error;
-  summary["generated_tokens"] = scores.generated_tokens;
+  summary["rejected"] = rejected_records(run);
   summary["asked_now"] = asked;
   summary["seconds"] = seconds;
   return summary;
 }
 
-void write_result(const fs::path& path, const Provenance& provenance, const Json& summary,
-                  const eval::Scores& scores) {
-  ResultWriter writer(path, provenance, /*force=*/true);
-  writer.write("/evaluation/record", at::tensor(scores.records, at::kLong));
-  writer.write("/evaluation/score", at::tensor(scores.scores, at::kDouble));
-  writer.write("/evaluation/tokens", at::tensor(scores.tokens, at::kLong));
+void add_scores(const eval::Benchmark& benchmark, const eval::Scores& scores, Json& summary) {
+  const auto headline = eval::headline_percent(benchmark, scores.aggregates);
+  summary["items"] = scores.items;
+  summary["failed"] = scores.failed;
+  summary["no_answer"] = scores.no_answer < scores.items ? Json(scores.no_answer) : Json(nullptr);
+  summary["percent"] = headline ? Json(*headline) : Json(nullptr);
+  summary["percent_of"] = benchmark.headline.to_string();
+  summary["aggregates"] = scores.aggregates;
+  if (!scores.aggregates_error.empty()) summary["aggregates_error"] = scores.aggregates_error;
+  summary["generated_tokens"] = scores.generated_tokens;
+}
+
+void add_fading(const std::vector<eval::FadingCurve>& curves,
+                const std::map<eval::Condition, eval::Scores>& scores, Json& summary) {
+  int64_t items = 0, failed = 0, tokens = 0;
+  for (const auto& [condition, part] : scores) {
+    items += part.items;
+    failed += part.failed;
+    tokens += part.generated_tokens;
+  }
+  summary["items"] = items;
+  summary["failed"] = failed;
+  summary["generated_tokens"] = tokens;
+  summary["fading"] = eval::fading_json(curves);
+}
+
+void write_attributes(ResultWriter& writer, const Json& summary) {
   for (const char* key : {"benchmark", "profile", "policy", "model", "scheme"}) {
     if (summary[key].is_string()) writer.attribute("/evaluation", key, summary[key].get<std::string>());
   }
+}
+
+/// Accuracy and number of questions by depth of the needle and length of the context; no number where nothing
+/// was asked.
+void write_niah_map(ResultWriter& writer, const Json& aggregates, const Json& details) {
+  const auto matrix = [](const Json& rows) {
+    std::vector<at::Tensor> out;
+    for (const Json& row : rows) out.push_back(at::tensor(row.get<std::vector<double>>(), at::kDouble));
+    return at::stack(out);
+  };
+  const at::Tensor count = matrix(details.at("cell_count_depth_by_length"));
+  const at::Tensor mean = matrix(aggregates.at("cell_mean_depth_by_length"));
+  writer.write("/niah/count", count.to(at::kLong));
+  writer.write("/niah/mean", mean.masked_fill(count.eq(0), std::nan("")));
+  writer.write("/niah/length_from",
+               at::tensor(details.at("length_from").get<std::vector<double>>(), at::kDouble));
+  writer.write("/niah/depth_from",
+               at::tensor(details.at("depth_from").get<std::vector<double>>(), at::kDouble));
+}
+
+void write_scores(ResultWriter& writer, const Json& summary, const eval::Scores& scores) {
+  writer.write("/evaluation/record", at::tensor(scores.records, at::kLong));
+  writer.write("/evaluation/score", at::tensor(scores.scores, at::kDouble));
+  writer.write("/evaluation/tokens", at::tensor(scores.tokens, at::kLong));
+  write_attributes(writer, summary);
   if (summary["percent"].is_number())
     writer.attribute("/evaluation", "percent", summary["percent"].get<double>());
   writer.attribute("/evaluation", "aggregates", summary["aggregates"].dump());
-  writer.commit();
+  if (scores.details.is_object()) write_niah_map(writer, summary["aggregates"], scores.details);
 }
 
-void print_summary(const Json& summary, const fs::path& folder, bool json) {
-  if (json) {
+void print_summary(const Json& summary, const std::vector<eval::FadingCurve>& curves, const fs::path& folder,
+                   const CommonSettings& settings) {
+  if (settings.json) {
     fmt::print("{}\n", summary.dump(-1, ' ', true));
     return;
   }
+  if (settings.csv && !curves.empty()) return print_fading(curves, /*csv=*/true);
   fmt::print("{}: {} questions, {} failed, {} records rejected\n", summary["benchmark"].get<std::string>(),
              summary["items"].get<int64_t>(), summary["failed"].get<int64_t>(), summary["rejected"].size());
-  if (summary["percent"].is_number()) {
+  if (!curves.empty()) {
+    print_fading(curves, /*csv=*/false);
+  } else if (summary["percent"].is_number()) {
     fmt::print("{:.2f} % ({}, profile {}, policy {})\n", summary["percent"].get<double>(),
                summary["percent_of"].get<std::string>(), summary["profile"].get<std::string>(),
                summary["policy"].get<std::string>());
@@ -220,21 +162,77 @@ void print_summary(const Json& summary, const fs::path& folder, bool json) {
   fmt::print("written: {}\n", (folder / "samples.jsonl").string());
 }
 
+/// The finished run's numbers: summary.json, result.h5, stdout.
+void report(const EvaluateRun& run, const std::optional<LongContext>& context, Json summary,
+            const Provenance& provenance, const CommonSettings& settings) {
+  ResultWriter writer(run.folder / "result.h5", provenance, /*force=*/true);
+  std::vector<eval::FadingCurve> curves;
+  if (context) {
+    const auto scores = eval::score_conditions(run.folder / "samples.jsonl", run.benchmark, run.rules,
+                                               /*with_units=*/true);
+    curves = eval::fading_curves(scores, run.benchmark, context->schemes, context->lengths, settings.seed);
+    add_fading(curves, scores, summary);
+    write_fading(writer, *context, curves, scores);
+    write_attributes(writer, summary);
+  } else {
+    const eval::Scores scores = eval::score_samples(run.folder / "samples.jsonl", run.benchmark, run.rules);
+    add_scores(run.benchmark, scores, summary);
+    write_scores(writer, summary, scores);
+  }
+  writer.commit();
+  write_text_file(run.folder / "summary.json", summary.dump(2) + "\n");
+  print_summary(summary, curves, run.folder, settings);
+}
+
+/// One way to ask, or all of a run over many lengths.
+void choose_ways(const Arguments& arguments, const std::optional<LongContext>& context,
+                 const Tokenizer& tokenizer, EvaluateRun& job) {
+  job.named_ways = context.has_value();
+  if (context) {
+    job.ways = ways_of(*context, tokenizer);
+    return;
+  }
+  job.ways.emplace_back();
+  if (arguments.has("scheme")) job.ways.back().manner.scheme.emplace(arguments.get<std::string>("scheme"));
+}
+
+eval::PlanOptions plan_options(const Arguments& arguments, const EvaluateRun& job) {
+  eval::PlanOptions options;
+  options.limit = arguments.get<int64_t>("limit");
+  options.batch_tokens = arguments.get<int64_t>("batch-tokens");
+  options.pictures = job.pictures;
+  options.pictures_first = job.named_ways;
+  if (options.limit < 0) throw UsageError("--limit: expected 0 or more, found {}", options.limit);
+  if (options.batch_tokens < 1) {
+    throw UsageError("--batch-tokens: expected at least 1, found {}", options.batch_tokens);
+  }
+  return options;
+}
+
+void check_plan(const eval::Plan& plan, const std::string& model, bool sees) {
+  if (plan.with_pictures > 0 && !sees) {
+    throw UsageError(
+        "--model: {} questions have pictures and {} has no vision tower; --no-images asks without them",
+        plan.with_pictures, model);
+  }
+  if (plan.questions == 0) {
+    throw InputError("--data: expected questions to ask, found none; {} records were rejected",
+                     plan.rejected.size());
+  }
+}
+
 int run(const Arguments& arguments) {
   const CommonSettings settings = common_settings(arguments);
   const std::string model = required_text(arguments, "model");
   const std::string data = required_text(arguments, "data");
-  const fs::path folder = required_text(arguments, "output");
-  const auto limit = arguments.get<int64_t>("limit"), batch_tokens = arguments.get<int64_t>("batch-tokens");
-  if (limit < 0) throw UsageError("--limit: expected 0 or more, found {}", limit);
-  if (batch_tokens < 1) throw UsageError("--batch-tokens: expected at least 1, found {}", batch_tokens);
   const eval::Benchmark& benchmark = eval::find_benchmark(required_text(arguments, "benchmark"));
-  Run job{read_launch(process_environment()),       folder, benchmark, scoring_rules(arguments),
-          eval::open_records(data, benchmark.name), {},     true};
+  EvaluateRun job{read_launch(process_environment()), required_text(arguments, "output"), benchmark,
+                  scoring_rules(arguments), eval::open_records(data, benchmark.name)};
   job.pictures = !arguments.flag("no-images");
   const int64_t new_tokens =
       arguments.has("max-new-tokens") ? arguments.get<int64_t>("max-new-tokens") : benchmark.max_new_tokens;
   if (new_tokens < 1) throw UsageError("--max-new-tokens: expected at least 1, found {}", new_tokens);
+  const std::optional<LongContext> context = read_long_context(arguments);
 
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
@@ -244,17 +242,18 @@ int run(const Arguments& arguments) {
   eval::AnswererOptions options;
   options.chat = chosen_template(arguments, kind, config, *tokenizer);
   options.max_new_tokens = new_tokens;
-  if (arguments.has("scheme")) options.scheme = Scheme(arguments.get<std::string>("scheme")).text();
   if (arguments.has("system")) options.system = arguments.get<std::string>("system");
+  choose_ways(arguments, context, *tokenizer, job);
+  eval::PlanOptions planning = plan_options(arguments, job);
   std::optional<LlavaConfig> llava;
   if (kind == ModelKind::kLlava && job.pictures) {
     llava = read_llava_config(model);
     options.preprocess = read_preprocess_settings(model);
   }
-  const Json run_json =
-      run_settings(arguments, benchmark, job.rules, chat_template_name(options.chat), new_tokens);
-  settle_run(folder, run_json, arguments.flag("resume"), settings.force, job.launch);
-  if (job.launch.world == 1) eval::merge_samples(folder);
+  Json run_json = run_settings(arguments, job, chat_template_name(options.chat), new_tokens);
+  if (context) add_settings(*context, run_json);
+  settle_run(job.folder, run_json, arguments.flag("resume"), settings.force, job.launch);
+  if (job.launch.world == 1) eval::merge_samples(job.folder);
 
   LoadOptions load;
   load.device = settings.device;
@@ -265,30 +264,21 @@ int run(const Arguments& arguments) {
   LoadedModel loaded(model, config, llava, load);
   add_end_of_answer(options.chat, *tokenizer, loaded.decoder().config.eos_token_ids);
   eval::Answerer answerer(loaded.decoder(), llava ? &loaded.llava() : nullptr, *tokenizer, options);
-  eval::PlanOptions planning{limit, batch_tokens, job.pictures,
-                             [&](const std::string& prompt) { return answerer.count_tokens(prompt); }};
+  planning.count_tokens = [&](const std::string& prompt) { return answerer.count_tokens(prompt); };
   job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
-  if (job.plan.with_pictures > 0 && !llava) {
-    throw UsageError(
-        "--model: {} questions have pictures and {} has no vision tower; --no-images asks without them",
-        job.plan.with_pictures, model);
-  }
+  check_plan(job.plan, model, llava.has_value());
   const auto start = std::chrono::steady_clock::now();
   const int64_t asked = ask(job, answerer);
   if (job.launch.rank > 0) return 0;
   if (job.launch.world > 1) {
     wait_for_others(job);
-    eval::merge_samples(folder);
+    eval::merge_samples(job.folder);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const eval::Scores scores = eval::score_samples(folder / "samples.jsonl", benchmark, job.rules);
-  const Json summary = summary_of(job, run_json, scores, asked, seconds);
   Provenance provenance = make_provenance(arguments, settings);
   loaded.add_inputs(provenance);
   provenance.add_input(data);
-  write_result(folder / "result.h5", provenance, summary, scores);
-  write_file(folder / "summary.json", summary.dump(2) + "\n");
-  print_summary(summary, folder, settings.json);
+  report(job, context, summary_of(job, run_json, asked, seconds), provenance, settings);
   return 0;
 }
 

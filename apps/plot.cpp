@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ropescope/analysis/figures.h"
+#include "ropescope/analysis/figures_evaluation.h"
 #include "ropescope/analysis/figures_training.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
@@ -20,8 +21,9 @@ std::vector<po::options_description> options() {
   po::options_description figure("Figure", 110, 55);
   figure.add_options()  //
       ("input", po::value<std::vector<std::string>>(),
-       "result file; may stand without the flag's name; of training several, or runs' folders")  //
-      ("output", po::value<std::string>(), "figure.png, .svg or .pdf")                           //
+       "result file, or the folder of evaluate or of a training run; may stand without the flag's name; several "
+       "of training, or of evaluate over text lengths")                                              //
+      ("output", po::value<std::string>(), "figure.png, .svg or .pdf")  //
       ("kind", po::value<std::string>()->default_value(""),
        "kind of figure; the file's first unless given")                                                  //
       ("list", po::bool_switch(), "list the kinds, with a file those that it holds, and stop")           //
@@ -34,7 +36,7 @@ std::vector<po::options_description> options() {
       ("average", po::value<std::string>()->default_value("all"),
        "attention-maps: over all, heads (one map a layer), layers (one a head), or none")  //
       ("labels", po::value<std::string>(),
-       "training: names of the runs, separated by commas; default: folders")  //
+       "names of several runs, separated by commas; default: folders")  //
       ("window", po::value<int64_t>()->default_value(kTrainingWindow),
        "training: steps that a curve is smoothed over");
   return {figure};
@@ -44,29 +46,34 @@ std::string input_file(const Arguments& arguments) {
   if (arguments.values.count("input") == 0) throw UsageError("expected a result file; see --help");
   const auto files = arguments.get<std::vector<std::string>>("input");
   if (files.size() != 1) throw UsageError("expected one result file, found {}", files.size());
-  return files.front();
+  return evaluation_file(files.front());
 }
 
-/// Several runs, or one that asks for what only training has.
-bool is_training(const Arguments& arguments) {
-  if (arguments.values.count("input") == 0) return false;
+/// The kind of a figure of several runs, or of one that asks for what only training has; else empty.
+std::string kind_of_runs(const Arguments& arguments) {
+  if (arguments.values.count("input") == 0) return "";
   const auto files = arguments.get<std::vector<std::string>>("input");
-  return files.size() > 1 || arguments.has("labels") || arguments.has("window") ||
-         std::filesystem::is_directory(files.front());
+  const bool several = files.size() > 1 || arguments.has("labels");
+  if (several && is_fading_run(files.front())) return "evaluation-fading";
+  const bool folder = std::filesystem::is_directory(evaluation_file(files.front()));
+  return several || folder || arguments.has("window") ? "training" : "";
 }
 
-/// A run is called by its folder, which holds curves.h5.
+/// A run is called by its folder, which holds curves.h5 or result.h5.
 std::string run_label(const std::filesystem::path& given) {
-  const std::filesystem::path file = std::filesystem::absolute(training_file(given)).lexically_normal();
-  const bool usual = file.filename() == "curves.h5";
+  const std::filesystem::path file =
+      std::filesystem::absolute(evaluation_file(training_file(given))).lexically_normal();
+  const bool usual = file.filename() == "curves.h5" || file.filename() == "result.h5";
   return usual ? file.parent_path().filename().string() : file.stem().string();
 }
 
-int plot_training(const Arguments& arguments, const CommonSettings& settings) {
+int plot_runs(const Arguments& arguments, const CommonSettings& settings, const std::string& kind) {
   const auto files = arguments.get<std::vector<std::string>>("input");
   const std::string output = required_text(arguments, "output");
-  if (arguments.has("kind") && arguments.get<std::string>("kind") != "training") {
-    throw UsageError("expected one result file, found {}; only --kind training draws several", files.size());
+  if (arguments.has("kind") && arguments.get<std::string>("kind") != kind) {
+    throw UsageError(
+        "expected one result file, found {}; only the kinds training and evaluation-fading draw several",
+        files.size());
   }
   std::vector<std::string> labels;
   if (arguments.has("labels")) {
@@ -77,15 +84,23 @@ int plot_training(const Arguments& arguments, const CommonSettings& settings) {
     }
   }
   check_figure_path(output, settings.force);
-  std::vector<TrainingRunFile> runs;
+  std::vector<TrainingRunFile> trained;
+  std::vector<FadingRunFile> asked;
   for (size_t i = 0; i < files.size(); ++i) {
-    runs.push_back({labels.empty() ? run_label(files[i]) : labels[i], files[i]});
+    const std::string label = labels.empty() ? run_label(files[i]) : labels[i];
+    if (kind == "training") {
+      trained.push_back({label, files[i]});
+    } else {
+      asked.push_back({label, evaluation_file(files[i])});
+    }
   }
-  draw_figure(training_figure(runs, arguments.get<int64_t>("window")), output, settings.force);
+  const Figure figure =
+      kind == "training" ? training_figure(trained, arguments.get<int64_t>("window")) : fading_figure(asked);
+  draw_figure(figure, output, settings.force);
   if (settings.json) {
-    fmt::print("{}\n", Json({{"input", files}, {"output", output}, {"kind", "training"}}).dump());
+    fmt::print("{}\n", Json({{"input", files}, {"output", output}, {"kind", kind}}).dump());
   } else {
-    fmt::print("training of {} runs drawn: {}\n", files.size(), output);
+    fmt::print("{} of {} runs drawn: {}\n", kind, files.size(), output);
   }
   return 0;
 }
@@ -115,7 +130,9 @@ int list_kinds(const Arguments& arguments, bool json) {
 int run(const Arguments& arguments) {
   const CommonSettings settings = common_settings(arguments);
   if (arguments.flag("list")) return list_kinds(arguments, settings.json);
-  if (is_training(arguments)) return plot_training(arguments, settings);
+  if (const std::string kind = kind_of_runs(arguments); !kind.empty()) {
+    return plot_runs(arguments, settings, kind);
+  }
   const std::string input = input_file(arguments), output = required_text(arguments, "output");
   FigureSelection selection;
   if (arguments.has("theta"))

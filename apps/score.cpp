@@ -10,6 +10,7 @@
 #include "ropescope/core/log.h"
 #include "ropescope/eval/benchmark.h"
 #include "ropescope/eval/mmbench_file.h"
+#include "ropescope/eval/reasoning.h"
 #include "ropescope/text/utf8.h"
 
 #include "command.h"
@@ -44,7 +45,7 @@ Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval
   const Json& doc = object["doc"];
   const std::string output = json_string(object, "output", "item");
   Json result = {{"prompt", benchmark.prompt(doc, rules)}};
-  const eval::Reading reading = benchmark.read(doc, output, rules);
+  const eval::Reading reading = eval::read_answer(benchmark, doc, output, rules);
   result["extracted"] = reading.extracted;
   if (reading.processed) result["processed"] = *reading.processed;
   result["score"] = reading.score;

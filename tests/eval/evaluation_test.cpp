@@ -7,6 +7,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/answerer.h"
+#include "ropescope/eval/samples.h"
 
 #include "tests/support/golden.h"
 
@@ -60,13 +61,13 @@ TEST(Samples, AnUnfinishedLineIsAskedAgain) {
   const std::string file = folder.path("samples.jsonl");
   {
     Samples samples(file, false);
-    samples.append(make_sample(pope, {}, 2, records->doc(1), {1, "b", {}, 0}, {"no", 1, ""}));
+    samples.append(make_sample(pope, {}, 2, records->doc(1), {1, "b", {}, 0}, {"no", 1}));
   }
   std::ofstream(file, std::ios::app) << "{\"record\":1,\"do";
   EXPECT_THROW(Samples(file, false), UsageError);
   Samples samples(file, true);
-  EXPECT_TRUE(samples.done(2));
-  EXPECT_FALSE(samples.done(1));
+  EXPECT_TRUE(samples.done({2}));
+  EXPECT_FALSE(samples.done({1}));
   samples.append(make_sample(pope, {}, 1, records->doc(0), {0, "a", {}, 0}, {"", 0, "out of memory"}));
   const Scores scores = score_samples(file, pope, {});
   EXPECT_EQ(scores.records, (std::vector<int64_t>{1, 2}));

@@ -10,6 +10,7 @@
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/analysis/figures_attention.h"
 #include "ropescope/analysis/figures_decay.h"
+#include "ropescope/analysis/figures_evaluation.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/analysis/figures_training.h"
@@ -157,7 +158,8 @@ constexpr char kDecayMean[] = "/decay/mean", kDecayByLayer[] = "/decay/by_layer"
                kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
-               kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss";
+               kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss",
+               kContextSchemes[] = "/long_context/scheme", kNiahMean[] = "/niah/mean";
 
 const FigureKind& find_kind(const std::string& name, const ResultReader& result) {
   std::vector<std::string> all, fitting;
@@ -207,6 +209,10 @@ const std::vector<FigureKind>& figure_kinds() {
        has_all<kAttentionTable, kAttentionLengths>, attention_fading},
       {"training", "loss and gradient norm against the step, mean of the last 100", has_all<kTrainLoss>,
        training_curves},
+      {"evaluation-fading", "a benchmark's figure and the attention on its pictures against text length",
+       has_all<kContextSchemes>, evaluation_fading},
+      {"niah-map", "MM-NIAH's accuracy, depth of the needle x length of the context", has_all<kNiahMean>,
+       niah_map},
       {"positions", "a layout coloured by position id, one panel a scheme and axis", has_positions,
        position_figure},
   };

@@ -1,14 +1,15 @@
 #include "ropescope/eval/answerer.h"
 
 #include <algorithm>
+#include <map>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/eval/long_context.h"
 #include "ropescope/vision/image.h"
 
 namespace ropescope::eval {
@@ -22,12 +23,14 @@ std::string with_image_marks(std::string text, size_t pictures) {
 
 Answerer::Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer,
                    AnswererOptions options)
-    : decoder_(decoder), llava_(llava), tokenizer_(tokenizer), options_(std::move(options)) {
-  if (options_.scheme) scheme_.emplace(*options_.scheme);
-}
+    : decoder_(decoder),
+      llava_(llava),
+      tokenizer_(tokenizer),
+      options_(std::move(options)),
+      prefix_(decoder) {}
 
-std::vector<int64_t> Answerer::encode(const Question& question) const {
-  std::string text = with_image_marks(question.prompt, question.pictures.size());
+std::vector<int64_t> Answerer::encode(const Question& question, const std::string& distractor) const {
+  std::string text = with_image_marks(with_distractor(distractor, question.prompt), question.pictures.size());
   if (options_.chat != ChatTemplate::kPlain && options_.chat != ChatTemplate::kNone) {
     ChatOptions chat;
     chat.open = true;
@@ -39,42 +42,42 @@ std::vector<int64_t> Answerer::encode(const Question& question) const {
 }
 
 int64_t Answerer::count_tokens(const std::string& prompt) const {
-  return static_cast<int64_t>(encode({0, prompt, {}, 0}).size());
+  return static_cast<int64_t>(encode({0, prompt, {}, 0}, "").size());
 }
 
-std::vector<Answer> Answerer::answer(const std::vector<Question>& questions,
-                                     const std::function<std::string(const std::string&)>& bytes_of) {
+std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, const Manner& manner,
+                                     const BytesOf& bytes_of) {
   try {
-    return answer_together(questions, bytes_of);
+    return answer_together(questions, manner, bytes_of);
   } catch (const std::exception& error) {
     if (questions.size() == 1) return {{"", 0, error.what()}};
   }
   std::vector<Answer> answers;
-  for (const Question& question : questions) answers.push_back(answer({question}, bytes_of).front());
+  for (const Question& question : questions) answers.push_back(answer({question}, manner, bytes_of).front());
   return answers;
 }
 
-std::vector<Answer> Answerer::answer_together(
-    const std::vector<Question>& questions, const std::function<std::string(const std::string&)>& bytes_of) {
+std::vector<Answer> Answerer::answer_together(const std::vector<Question>& questions, const Manner& manner,
+                                              const BytesOf& bytes_of) {
   const at::NoGradGuard no_grad;
   std::vector<std::vector<int64_t>> prompts;
   for (const Question& question : questions) {
-    prompts.push_back(encode(question));
+    prompts.push_back(encode(question, manner.distractor));
     if (prompts.back().empty()) throw InputError("the prompt has no tokens");
   }
   const std::vector<std::string>& pictures = questions.front().pictures;
-  if (pictures.empty()) return answer_text(prompts);
+  if (pictures.empty() && manner.distractor.empty()) return answer_text(prompts, manner);
   look_at(pictures, bytes_of);
-  return answer_on_pictures(prompts);
+  return answer_alike(prompts, manner);
 }
 
-void Answerer::look_at(const std::vector<std::string>& pictures,
-                       const std::function<std::string(const std::string&)>& bytes_of) {
-  if (llava_ == nullptr) throw InputError("the model has no vision tower");
+void Answerer::look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of) {
+  if (llava_ == nullptr && !pictures.empty()) throw InputError("the model has no vision tower");
   if (pictures == picture_keys_) return;
   picture_keys_.clear();
   images_.clear();
-  beginning_.reset();
+  image_embeddings_.clear();
+  prefix_.forget();
   DecodeOptions decode;
   decode.alpha = AlphaRule::kDrop;  // as the harness converts pictures
   for (const std::string& key : pictures) {
@@ -101,7 +104,7 @@ std::vector<Answer> Answerer::generated(const GenerateInput& input, size_t rows)
       // Embeddings often have more rows than the tokenizer has tokens.
       if (id < tokenizer_.vocab_size() && std::count(ends.begin(), ends.end(), id) == 0) known.push_back(id);
     }
-    answers.push_back({tokenizer_.decode(known, /*skip_special=*/true), length, ""});
+    answers.push_back({tokenizer_.decode(known, /*skip_special=*/true), length});
   }
   return answers;
 }
@@ -133,9 +136,10 @@ Layout text_layout(int64_t tokens) {
 
 }  // namespace
 
-std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>>& prompts) const {
+std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>>& prompts,
+                                          const Manner& manner) const {
   std::vector<Answer> answers(prompts.size());
-  if (!scheme_) {
+  if (!manner.scheme) {
     size_t longest = 0;
     for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
     const auto rows = static_cast<int64_t>(prompts.size()), tokens = static_cast<int64_t>(longest);
@@ -153,7 +157,7 @@ std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>
   }
   // Under a scheme rows share one encoding, so only rows of one length go together.
   for (const auto& [length, rows] : rows_by_length(prompts)) {
-    const SequenceEncoding encoding(*scheme_, text_layout(static_cast<int64_t>(length)),
+    const SequenceEncoding encoding(*manner.scheme, text_layout(static_cast<int64_t>(length)),
                                     encoded_model(decoder_.config));
     GenerateInput input;
     input.input_ids = stacked(prompts, rows);
@@ -166,36 +170,8 @@ std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>
 
 namespace {
 
-/// Everything up to the last picture; the same for all questions on the pictures, unless one names its
-/// pictures itself.
-std::vector<int64_t> up_to_pictures(const std::vector<int64_t>& ids) {
-  const auto last = std::find(ids.rbegin(), ids.rend(), kImageId);
-  return {ids.begin(), last.base()};
-}
-
-KvCache keys_of(const Llava& llava, const ImagePrompt& prompt, const std::vector<LlavaImage>& images,
-                const SequenceEncoding* encoding) {
-  KvCache cache;
-  ForwardInput pass;
-  pass.input_ids = prompt.input_ids;
-  pass.inputs_embeds = merge_embeddings(llava, prompt, images);
-  pass.cache = &cache;
-  const int64_t tokens = prompt.input_ids.size(1);
-  RotaryTable rotary;
-  PassEncoding rules;
-  if (encoding != nullptr) {
-    rules = encoding->pass(0, tokens);
-    pass.encoding = &rules;
-  } else {
-    rotary = plain_rotary_table(llava.decoder.config, tokens);
-    pass.rotary = &rotary;
-  }
-  ForwardOptions options;
-  options.logits = ForwardOptions::Logits::kNone;
-  options.final_hidden = false;
-  forward(llava.decoder, pass, options);
-  return cache;
-}
+/// Keys of so many tokens lie in memory at once, unless a single row has more.
+constexpr int64_t kMostKeys = 16384;
 
 KvCache for_rows(const KvCache& one_row, int64_t rows) {
   KvCache cache;
@@ -204,62 +180,142 @@ KvCache for_rows(const KvCache& one_row, int64_t rows) {
   return cache;
 }
 
+/// What the rows have in common, less the last token of each.
+int64_t common_tokens(const std::vector<std::vector<int64_t>>& rows) {
+  const std::vector<int64_t>& one = rows.front();
+  size_t common = one.size();
+  for (const auto& row : rows) {
+    common = std::min({common, row.size() - 1, one.size() - 1});
+    common = static_cast<size_t>(
+        std::mismatch(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(common), row.begin()).first -
+        one.begin());
+  }
+  return static_cast<int64_t>(common);
+}
+
+/// Adds up how the last token of each row of a pass attends to the visual keys.
+class VisualShare {
+ public:
+  VisualShare(const std::vector<int64_t>& image_of, int64_t last_query, size_t rows) : sums_(rows) {
+    std::vector<int64_t> visual;
+    for (size_t i = 0; i < image_of.size(); ++i) {
+      if (image_of[i] >= 0) visual.push_back(static_cast<int64_t>(i));
+    }
+    visual_tokens_ = static_cast<int64_t>(visual.size());
+    const at::Tensor index = at::tensor(visual, at::kLong);
+    taps_.attention = AttentionRows{{last_query}, [this, index](int64_t, const at::Tensor& rows_BHQS) {
+                                      const at::Tensor share =
+                                          rows_BHQS.select(2, 0)
+                                              .index_select(2, index.to(rows_BHQS.device()))
+                                              .sum(2, false, at::kDouble)
+                                              .mean(1)
+                                              .to(at::kCPU);
+                                      for (size_t row = 0; row < sums_.size(); ++row) {
+                                        sums_[row] += share[static_cast<int64_t>(row)].item<double>();
+                                      }
+                                      ++layers_;
+                                    }};
+  }
+  VisualShare(const VisualShare&) = delete;
+  VisualShare& operator=(const VisualShare&) = delete;
+
+  const Taps& taps() const { return taps_; }
+  VisualAttention of_row(size_t row, int64_t prompt_tokens) const {
+    return {sums_[row] / static_cast<double>(layers_), visual_tokens_, prompt_tokens};
+  }
+
+ private:
+  std::vector<double> sums_;
+  int64_t layers_ = 0, visual_tokens_ = 0;
+  Taps taps_;
+};
+
 }  // namespace
 
-ImagePrompt Answerer::expanded(const std::vector<int64_t>& ids) const {
+Answerer::Prompt Answerer::expanded(const std::vector<int64_t>& ids) const {
+  if (images_.empty()) {
+    const auto tokens = static_cast<int64_t>(ids.size());
+    return {ids, text_layout(tokens), std::vector<int64_t>(ids.size(), ImagePrompt::kText), 0};
+  }
   std::vector<AnyresGeometry> geometries;
   for (const LlavaImage& image : images_) geometries.push_back(image.geometry);
-  return expand_images(at::tensor(ids, at::kLong).unsqueeze(0), {}, geometries, llava_->config);
+  ImagePrompt prompt = expand_images(at::tensor(ids, at::kLong).unsqueeze(0), {}, geometries, llava_->config);
+  const at::Tensor row = prompt.input_ids[0].contiguous();
+  const auto* data = row.const_data_ptr<int64_t>();
+  int64_t first = row.size(0);
+  while (first > 0 && prompt.image_of[static_cast<size_t>(first - 1)] < 0) --first;
+  return {{data, data + row.size(0)}, prompt.layouts.front(), std::move(prompt.image_of), first};
 }
 
-const KvCache& Answerer::keys_of_beginning(const std::vector<int64_t>& ids,
-                                           const SequenceEncoding* encoding) {
-  const ImagePrompt prompt = expanded(ids);
-  at::Tensor coordinates;
-  if (encoding != nullptr) {
-    coordinates = encoding->positions().coordinates.narrow(1, 0, prompt.input_ids.size(1));
-  }
-  const bool known = beginning_ && beginning_->ids == ids &&
-                     (encoding == nullptr || at::equal(beginning_->coordinates, coordinates));
-  if (!known) {
-    beginning_.reset();
-    beginning_ = Beginning{ids, coordinates, keys_of(*llava_, prompt, images_, encoding)};
-  }
-  return beginning_->keys;
+at::Tensor Answerer::embeddings(const Prompt& prompt, int64_t tokens) {
+  if (image_embeddings_.empty()) image_embeddings_ = image_embeddings(*llava_, images_);
+  ImagePrompt beginning;
+  beginning.input_ids = at::tensor(prompt.ids, at::kLong).narrow(0, 0, tokens).unsqueeze(0);
+  beginning.image_of.assign(prompt.image_of.begin(), prompt.image_of.begin() + tokens);
+  return merge_embeddings(*llava_, beginning, image_embeddings_);
 }
 
-std::vector<Answer> Answerer::answer_on_pictures(const std::vector<std::vector<int64_t>>& prompts) {
-  // Questions that share their beginning and their length are asked together.
-  std::map<std::pair<std::vector<int64_t>, size_t>, std::vector<size_t>> groups;
-  for (size_t row = 0; row < prompts.size(); ++row) {
-    groups[{up_to_pictures(prompts[row]), prompts[row].size()}].push_back(row);
+std::vector<Answer> Answerer::answer_alike(const std::vector<std::vector<int64_t>>& prompts,
+                                           const Manner& manner) {
+  // (one beginning, unless questions name their pictures themselves)
+  std::map<std::vector<int64_t>, std::vector<size_t>> by_beginning;
+  std::vector<Prompt> rows;
+  for (const auto& prompt : prompts) {
+    rows.push_back(expanded(prompt));
+    const Prompt& row = rows.back();
+    by_beginning[{row.ids.begin(), row.ids.begin() + row.first}].push_back(rows.size() - 1);
   }
-  const bool keep_keys = decoder_.config.rope.type != RopeType::kDynamic;
   std::vector<Answer> answers(prompts.size());
-  for (const auto& [key, rows] : groups) {
-    std::vector<at::Tensor> ids, embeds;
-    std::optional<SequenceEncoding> encoding;
-    for (const size_t row : rows) {
-      const ImagePrompt prompt = expanded(prompts[row]);
-      if (scheme_ && !encoding) {
-        encoding.emplace(*scheme_, prompt.layouts.front(), encoded_model(decoder_.config));
+  for (const auto& [beginning, alike] : by_beginning) {
+    std::vector<std::vector<int64_t>> ids;
+    for (const size_t row : alike) ids.push_back(rows[row].ids);
+    const int64_t common = common_tokens(ids);
+    for (const auto& [length, group] : rows_by_length(ids)) {
+      const auto most = static_cast<size_t>(std::max<int64_t>(1, kMostKeys / static_cast<int64_t>(length)));
+      for (size_t begin = 0; begin < group.size(); begin += most) {
+        std::vector<const Prompt*> together;
+        for (size_t i = begin; i < std::min(begin + most, group.size()); ++i) {
+          together.push_back(&rows[alike[group[i]]]);
+        }
+        const std::vector<Answer> part = answer_rows(together, common, manner);
+        for (size_t i = 0; i < part.size(); ++i) answers[alike[group[begin + i]]] = part[i];
       }
-      ids.push_back(prompt.input_ids);
-      if (!keep_keys) embeds.push_back(merge_embeddings(*llava_, prompt, images_));
     }
-    GenerateInput input;
-    input.input_ids = at::cat(ids);
-    if (encoding) input.encoding = &*encoding;
-    KvCache shared;
-    if (keep_keys) {
-      shared = for_rows(keys_of_beginning(key.first, input.encoding), static_cast<int64_t>(rows.size()));
-      input.prefix = &shared;
-    } else {
-      input.inputs_embeds = at::cat(embeds);
-    }
-    const auto group = generated(input, rows.size());
-    for (size_t i = 0; i < rows.size(); ++i) answers[rows[i]] = group[i];
   }
+  return answers;
+}
+
+std::vector<Answer> Answerer::answer_rows(const std::vector<const Prompt*>& rows, int64_t common,
+                                          const Manner& manner) {
+  const Prompt& prompt = *rows.front();
+  const auto count = static_cast<int64_t>(rows.size()), tokens = static_cast<int64_t>(prompt.ids.size());
+  std::optional<SequenceEncoding> encoding;
+  if (manner.scheme) encoding.emplace(*manner.scheme, prompt.layout, encoded_model(decoder_.config));
+  GenerateInput input;
+  std::vector<at::Tensor> ids;
+  for (const Prompt* row : rows) ids.push_back(at::tensor(row->ids, at::kLong).unsqueeze(0));
+  input.input_ids = at::cat(ids);
+  if (encoding) input.encoding = &*encoding;
+  KvCache shared;
+  // A question that names its pictures itself may end with one; then nothing is left to ask behind it.
+  const bool keep = decoder_.config.rope.type != RopeType::kDynamic && prompt.first < tokens;
+  if (keep) {
+    const KeptPrefix::Request request{prompt.ids, prompt.first, std::max(common, prompt.first),
+                                      input.encoding, [&] { return embeddings(prompt, prompt.first); }};
+    if (request.common > 0) shared = for_rows(prefix_.keys(request), count);
+    if (shared.length() > 0) input.prefix = &shared;
+  } else if (!images_.empty()) {
+    std::vector<at::Tensor> embeds;
+    for (const Prompt* row : rows) embeds.push_back(embeddings(*row, tokens));
+    input.inputs_embeds = at::cat(embeds);
+  }
+  std::optional<VisualShare> share;
+  if (manner.visual_share && !images_.empty()) {
+    share.emplace(prompt.image_of, tokens - 1 - shared.length(), rows.size());
+    input.prompt_taps = &share->taps();
+  }
+  std::vector<Answer> answers = generated(input, rows.size());
+  for (size_t row = 0; share && row < rows.size(); ++row) answers[row].attention = share->of_row(row, tokens);
   return answers;
 }
 

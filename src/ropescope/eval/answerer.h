@@ -1,17 +1,18 @@
 // Asks a model: prompts with the conversation template and `<image>` marks, greedy decoding with a key/value
-// cache, questions on the same pictures after one pass over what they share.
+// cache, questions on the same pictures (and behind the same text) after one pass over what they share.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/eval/evaluation.h"
+#include "ropescope/eval/kept_prefix.h"
 #include "ropescope/models/generate.h"
 #include "ropescope/models/llava.h"
+#include "ropescope/rope/scheme.h"
 #include "ropescope/text/chat_template.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/vision/preprocess.h"
@@ -19,11 +20,17 @@
 namespace ropescope::eval {
 
 struct AnswererOptions {
-  std::optional<std::string> scheme;  ///< none: the model's own positions
   ChatTemplate chat = ChatTemplate::kNone;
   std::optional<std::string> system;  ///< in place of the template's
   int64_t max_new_tokens = 16;
   std::optional<PreprocessSettings> preprocess;  ///< of a model with eyes
+};
+
+/// One way to ask.
+struct Manner {
+  std::optional<Scheme> scheme;  ///< none: the model's own positions
+  std::string distractor;        ///< text between the pictures and the question
+  bool visual_share = false;     ///< measure how the prompt's last token attends to the pictures
 };
 
 /// The text as the harness gives it to LLaVA: where it names no image, one `<image>` for each picture, joined
@@ -41,35 +48,44 @@ class Answerer {
   /// One answer a question, in their order; all without pictures or all on the same ones. `bytes_of` gives a
   /// picture file. Where something goes wrong with the whole batch each question is asked alone, so that an
   /// error costs its own item only.
-  std::vector<Answer> answer(const std::vector<Question>& questions,
+  std::vector<Answer> answer(const std::vector<Question>& questions, const Manner& manner,
                              const std::function<std::string(const std::string& key)>& bytes_of);
 
+  /// Tokens of shared beginnings that went through the decoder so far.
+  int64_t beginning_tokens() const { return prefix_.computed(); }
+
  private:
-  std::vector<int64_t> encode(const Question& question) const;
-  std::vector<Answer> answer_together(const std::vector<Question>& questions,
-                                      const std::function<std::string(const std::string& key)>& bytes_of);
-  std::vector<Answer> answer_text(const std::vector<std::vector<int64_t>>& prompts) const;
-  std::vector<Answer> answer_on_pictures(const std::vector<std::vector<int64_t>>& prompts);
-  /// Keys of a beginning that ends with the last picture, from the last call if it was the same.
-  const KvCache& keys_of_beginning(const std::vector<int64_t>& ids, const SequenceEncoding* encoding);
-  ImagePrompt expanded(const std::vector<int64_t>& ids) const;
-  void look_at(const std::vector<std::string>& pictures,
-               const std::function<std::string(const std::string& key)>& bytes_of);
+  using BytesOf = std::function<std::string(const std::string& key)>;
+  /// A prompt in which every picture has its tokens.
+  struct Prompt {
+    std::vector<int64_t> ids;
+    Layout layout;
+    std::vector<int64_t> image_of;  ///< as in ImagePrompt
+    int64_t first = 0;              ///< tokens up to the last picture
+  };
+
+  std::vector<int64_t> encode(const Question& question, const std::string& distractor) const;
+  std::vector<Answer> answer_together(const std::vector<Question>& questions, const Manner& manner,
+                                      const BytesOf& bytes_of);
+  std::vector<Answer> answer_text(const std::vector<std::vector<int64_t>>& prompts,
+                                  const Manner& manner) const;
+  std::vector<Answer> answer_alike(const std::vector<std::vector<int64_t>>& prompts, const Manner& manner);
+  /// Rows of one length.
+  std::vector<Answer> answer_rows(const std::vector<const Prompt*>& rows, int64_t common,
+                                  const Manner& manner);
+  Prompt expanded(const std::vector<int64_t>& ids) const;
+  at::Tensor embeddings(const Prompt& prompt, int64_t tokens);
+  void look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of);
   std::vector<Answer> generated(const GenerateInput& input, size_t rows) const;
 
   const Decoder& decoder_;
   const Llava* llava_;
   const Tokenizer& tokenizer_;
   AnswererOptions options_;
-  std::optional<Scheme> scheme_;
   std::vector<std::string> picture_keys_;  // what images_ shows
   std::vector<LlavaImage> images_;
-  struct Beginning {
-    std::vector<int64_t> ids;
-    at::Tensor coordinates;  // under the scheme
-    KvCache keys;
-  };
-  std::optional<Beginning> beginning_;  // of questions on images_
+  std::vector<at::Tensor> image_embeddings_;  // of images_, once they were asked for
+  KeptPrefix prefix_;                         // of questions on images_
 };
 
 }  // namespace ropescope::eval

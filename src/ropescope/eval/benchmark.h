@@ -51,6 +51,8 @@ class Tally {
   /// Fractions unless the benchmark prints otherwise (MME: points). Throws InputError if items that belong
   /// together are missing.
   virtual Json aggregates() const = 0;
+  /// What a result file keeps beside the aggregates, which have the references' names only; null for nothing.
+  virtual Json details() const { return nullptr; }
 };
 
 /// What the items of a benchmark are independent pieces of, for intervals and comparisons. The figure is the

@@ -69,6 +69,9 @@ struct KvCache {
   /// autograd the buffers grow by doubling; with it everything is concatenated.
   void append(int64_t layer, const at::Tensor& k_BKTD, const at::Tensor& v_BKTD);
 
+  /// Only the rows `index` (int64, on any device) of every layer are kept.
+  void keep_rows(const at::Tensor& index);
+
  private:
   std::vector<at::Tensor> key_buffers_, value_buffers_;
 };

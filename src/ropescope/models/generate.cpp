@@ -1,7 +1,7 @@
 #include "ropescope/models/generate.h"
 
 #include <algorithm>
-#include <optional>
+#include <numeric>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argmax.h>
@@ -10,6 +10,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
 
@@ -31,6 +32,15 @@ struct Sequence {
     if (encoding != nullptr) return;
     const at::Tensor last = position_ids.narrow(2, position_ids.size(2) - 1, 1);
     position_ids = at::cat({position_ids, last.add(1)}, 2);
+  }
+
+  void keep_rows(const at::Tensor& rows) {
+    const int64_t before = ids.size(0);
+    ids = ids.index_select(0, rows);
+    if (mask.defined()) mask = mask.index_select(0, rows);
+    if (position_ids.defined() && position_ids.size(1) == before)
+      position_ids = position_ids.index_select(1, rows);
+    if (embeds.defined()) embeds = embeds.index_select(0, rows.to(embeds.device()));
   }
 };
 
@@ -85,7 +95,7 @@ at::Tensor embed_all(const Decoder& decoder, const Sequence& sequence) {
 }
 
 // Logits [B, V] after the last token, of the whole text or of what the cache has not seen.
-at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache* cache) {
+at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache* cache, const Taps& taps) {
   const int64_t past = cache == nullptr ? 0 : cache->length();
   const int64_t fresh = sequence.ids.size(1) - past;
   ForwardInput step;
@@ -105,7 +115,7 @@ at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kLast;
   options.final_hidden = false;
-  const at::Tensor logits = forward(decoder, step, options).logits.select(1, 0);
+  const at::Tensor logits = forward(decoder, step, options, taps).logits.select(1, 0);
   if (!at::isfinite(logits).all().item<bool>()) {
     throw NumericsError("generation: the logits after token {} are not finite; try --dtype float32",
                         sequence.ids.size(1));
@@ -134,27 +144,51 @@ Generation generate(const Decoder& decoder, const GenerateInput& input, const Ge
   }
   Generation generation;
   generation.lengths.assign(static_cast<size_t>(batch), 0);
-  std::vector<std::optional<int64_t>> ended(static_cast<size_t>(batch));
+  std::vector<std::vector<int64_t>> said(static_cast<size_t>(batch));
+  std::vector<int64_t> asked(static_cast<size_t>(batch));  // the rows of the coming pass
+  std::iota(asked.begin(), asked.end(), 0);
+  std::vector<bool> ended(static_cast<size_t>(batch), false);
   for (int64_t step = 0; step < options.max_new_tokens; ++step) {
-    const at::Tensor logits = last_logits(decoder, sequence, keep_keys ? &cache : nullptr);
+    const bool tapped = step == 0 && input.prompt_taps != nullptr;
+    const at::Tensor logits =
+        last_logits(decoder, sequence, keep_keys ? &cache : nullptr, tapped ? *input.prompt_taps : Taps());
     const at::Tensor next = (options.choose ? options.choose(logits) : at::argmax(logits, -1))
                                 .to(at::kCPU, at::kLong)
                                 .contiguous();
     auto* ids = next.mutable_data_ptr<int64_t>();
-    bool open = false;
-    for (size_t row = 0; row < ended.size(); ++row) {
+    std::vector<int64_t> open;  // places among the rows asked
+    for (size_t place = 0; place < asked.size(); ++place) {
+      const auto row = static_cast<size_t>(asked[place]);
       if (ended[row]) {
-        ids[row] = *ended[row];
+        ids[place] = said[row].back();
         continue;
       }
-      ++generation.lengths[row];
-      if (!options.ignore_end && std::count(ends.begin(), ends.end(), ids[row]) > 0) ended[row] = ids[row];
-      open = open || !ended[row];
+      said[row].push_back(ids[place]);
+      ended[row] = !options.ignore_end && std::count(ends.begin(), ends.end(), ids[place]) > 0;
+      if (!ended[row]) open.push_back(static_cast<int64_t>(place));
     }
+    if (open.empty()) break;
     sequence.append(next);
-    if (!open) break;
+    // Rows that have ended cost no further passes. (A chooser knows rows by their places.)
+    if (options.choose || 4 * open.size() > 3 * asked.size()) continue;
+    const at::Tensor rows = at::tensor(open, at::kLong);
+    sequence.keep_rows(rows);
+    cache.keep_rows(rows);
+    std::vector<int64_t> left;
+    for (const int64_t place : open) left.push_back(asked[static_cast<size_t>(place)]);
+    asked = std::move(left);
   }
-  generation.ids = sequence.ids.narrow(1, prompt, sequence.ids.size(1) - prompt).contiguous();
+  size_t longest = 0;
+  for (size_t row = 0; row < said.size(); ++row) {
+    generation.lengths[row] = static_cast<int64_t>(said[row].size());
+    longest = std::max(longest, said[row].size());
+  }
+  std::vector<int64_t> table;
+  for (std::vector<int64_t>& row : said) {
+    row.resize(longest, row.empty() ? 0 : row.back());
+    table.insert(table.end(), row.begin(), row.end());
+  }
+  generation.ids = at::tensor(table, at::kLong).view({batch, static_cast<int64_t>(longest)});
   return generation;
 }
 

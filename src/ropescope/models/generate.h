@@ -25,6 +25,8 @@ struct GenerateInput {
   /// Keys and values of the prompt's first tokens, from an earlier pass over them under the same positions;
   /// they are not computed again. [B, K, S, D], views that are expanded over B among them; not changed.
   const KvCache* prefix = nullptr;
+  /// Shown the pass that ends with the prompt's last token; its tokens are those behind the prefix.
+  const Taps* prompt_taps = nullptr;
 };
 
 struct GenerateOptions {

@@ -38,4 +38,21 @@ void KvCache::append(int64_t layer, const at::Tensor& k, const at::Tensor& v) {
   append_to(values[index], value_buffers_[index], v);
 }
 
+void KvCache::keep_rows(const at::Tensor& index) {
+  const auto keep = [&](std::vector<at::Tensor>& views, std::vector<at::Tensor>& buffers) {
+    for (size_t layer = 0; layer < views.size(); ++layer) {
+      at::Tensor& view = views[layer];
+      const int64_t tokens = view.size(2);
+      const bool buffered =
+          layer < buffers.size() && buffers[layer].defined() && view.is_alias_of(buffers[layer]);
+      const at::Tensor whole = buffered ? buffers[layer] : view;
+      const at::Tensor kept = whole.index_select(0, index.to(whole.device()));
+      if (buffered) buffers[layer] = kept;
+      view = kept.narrow(2, 0, tokens);
+    }
+  };
+  keep(keys, key_buffers_);
+  keep(values, value_buffers_);
+}
+
 }  // namespace ropescope

@@ -227,6 +227,11 @@ Segment image_segment(const AnyresGeometry& geometry) {
 
 at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
                             const std::vector<LlavaImage>& images) {
+  return merge_embeddings(llava, prompt, image_embeddings(llava, images));
+}
+
+at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
+                            const std::vector<at::Tensor>& seen) {
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
   const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
   // Text first, all at once; an image's run is then replaced by its embeddings.
@@ -241,7 +246,6 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
     const HeldWeights held(llava.decoder.access, table);
     text = at::embedding(table, text_ids.to(table.device()));
   }
-  const std::vector<at::Tensor> seen = image_embeddings(llava, images);
   std::vector<at::Tensor> parts;
   const auto total = static_cast<int64_t>(prompt.image_of.size());
   for (int64_t first = 0; first < total;) {

@@ -83,5 +83,8 @@ ImagePrompt expand_images(const at::Tensor& input_ids, const at::Tensor& attenti
 /// Embeddings of text tokens and images, [B, T, C]; zero at tokens added as padding. Differentiable.
 at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
                             const std::vector<LlavaImage>& images);
+/// The same with the embeddings of the images themselves.
+at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
+                            const std::vector<at::Tensor>& embeddings);
 
 }  // namespace ropescope

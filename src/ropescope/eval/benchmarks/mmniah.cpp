@@ -170,6 +170,19 @@ class MmniahTally : public Tally {
     return object;
   }
 
+  /// {"cell_count_depth_by_length", "depth_from", "length_from"}; null without placed needles.
+  Json details() const override {
+    if (!placed_) return nullptr;
+    Json counts = Json::array(), depths = Json::array();
+    for (size_t depth = 0; depth < kDepths; ++depth) {
+      Json row = Json::array();
+      for (const Mean& cell : cells_[depth]) row.push_back(cell.count());
+      counts.push_back(row);
+      depths.push_back(static_cast<double>(depth) / kDepths);
+    }
+    return {{"cell_count_depth_by_length", counts}, {"depth_from", depths}, {"length_from", kLengths}};
+  }
+
  private:
   static constexpr size_t kDepths = 5;
   static constexpr std::array<double, 11> kLengths = {1000,  2000,  4000,  8000,  12000, 16000,

@@ -1,0 +1,52 @@
+// A run of ropescope evaluate: its folder, its questions and the ways to ask them, shared among processes.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ropescope/eval/answerer.h"
+#include "ropescope/eval/samples.h"
+#include "ropescope/train/launch.h"
+
+namespace ropescope::app {
+
+/// One way to ask every question, and its name among the samples.
+struct Way {
+  eval::Condition condition;
+  eval::Manner manner;
+};
+
+struct EvaluateRun {
+  Launch launch;
+  std::filesystem::path folder;
+  const eval::Benchmark& benchmark;
+  eval::Rules rules;
+  std::unique_ptr<eval::Records> records;
+  eval::Plan plan = {};
+  bool pictures = true;
+  std::vector<Way> ways = {};
+  bool named_ways = false;  ///< the run compares ways, and its samples name theirs
+
+  int64_t samples() const { return plan.questions * static_cast<int64_t>(ways.size()); }
+};
+
+/// Begins a run, or finds the run to go on with. Throws UsageError if it is another one. Of several processes
+/// the first begins it and the others wait for that.
+void settle_run(const std::filesystem::path& folder, const Json& settings, bool resume, bool force,
+                const Launch& launch);
+
+/// Asks this process's share of what is not answered yet; returns how many samples were made.
+int64_t ask(EvaluateRun& run, eval::Answerer& answerer);
+
+/// Waits until all processes have answered their share. (One that ends early takes the others with it: that
+/// is the launcher's part.)
+void wait_for_others(const EvaluateRun& run);
+
+/// Records that made no question, with their reasons.
+Json rejected_records(const EvaluateRun& run);
+
+void write_text_file(const std::filesystem::path& path, const std::string& text);
+
+}  // namespace ropescope::app

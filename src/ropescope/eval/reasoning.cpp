@@ -1,0 +1,33 @@
+#include "ropescope/eval/reasoning.h"
+
+#include <array>
+#include <string_view>
+
+#include "ropescope/eval/python_text.h"
+
+namespace ropescope::eval {
+
+std::string without_reasoning(const std::string& output) {
+  struct Marks {
+    std::string_view begin, end;
+  };
+  constexpr std::array<Marks, 2> kMarks = {Marks{"<think>", "</think>"}, Marks{"<analysis>", "</analysis>"}};
+  std::string text = output;
+  for (const auto& [begin, end] : kMarks) {
+    while (true) {
+      const size_t first = text.find(begin);
+      const size_t last = first == std::string::npos ? first : text.find(end, first);
+      if (last == std::string::npos) break;
+      text.erase(first, last + end.size() - first);
+    }
+  }
+  return text.size() == output.size() ? text : to_utf8(strip(from_utf8(text)));
+}
+
+Reading read_answer(const Benchmark& benchmark, const Json& doc, const std::string& output,
+                    const Rules& rules) {
+  if (rules.profile != Profile::kCurrent) return benchmark.read(doc, output, rules);
+  return benchmark.read(doc, without_reasoning(output), rules);
+}
+
+}  // namespace ropescope::eval

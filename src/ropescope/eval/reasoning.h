@@ -1,0 +1,19 @@
+// Blocks of reasoning in an answer, which the harness takes out before it scores (lmms-eval 0.7.2; not that
+// of May 2025).
+#pragma once
+
+#include <string>
+
+#include "ropescope/eval/benchmark.h"
+
+namespace ropescope::eval {
+
+/// The output without `<think>…</think>` and `<analysis>…</analysis>`, stripped; as it is where it has no
+/// such block. An opening mark without its end stays, and so does an end without its beginning.
+std::string without_reasoning(const std::string& output);
+
+/// What the benchmark reads from an output, without reasoning under the profile `current`.
+Reading read_answer(const Benchmark& benchmark, const Json& doc, const std::string& output,
+                    const Rules& rules);
+
+}  // namespace ropescope::eval
