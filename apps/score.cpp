@@ -11,7 +11,7 @@
 #include "ropescope/eval/benchmark.h"
 #include "ropescope/eval/mmbench_file.h"
 #include "ropescope/eval/reasoning.h"
-#include "ropescope/text/utf8.h"
+#include "ropescope/eval/records.h"
 
 #include "command.h"
 #include "evaluation_flags.h"
@@ -38,7 +38,7 @@ void print_line(const Json& object) {
 
 Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval::Tally& tally,
                 const std::string& line, const std::string& where) {
-  const Json object = parse_json(is_valid_utf8(line) ? line : replace_broken_utf8(line), where);
+  const Json object = eval::parse_record(line, where);
   if (!object.is_object() || !object.contains("doc") || !object["doc"].is_object()) {
     throw InputError("expected an object with \"doc\" and \"output\"");
   }

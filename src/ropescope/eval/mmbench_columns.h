@@ -1,12 +1,18 @@
 // The columns of a VLMEvalKit file.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace ropescope::eval {
+
+/// ASCII letters lowered, as header names are compared.
+std::string ascii_lower(std::string text);
+/// The integer that is the whole of `text`.
+std::optional<int64_t> parse_row_index(const std::string& text);
 
 /// Column numbers by header name, whose case does not count.
 class MmbenchColumns {

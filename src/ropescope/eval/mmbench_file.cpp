@@ -1,7 +1,6 @@
 #include "ropescope/eval/mmbench_file.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <unordered_map>
 
@@ -24,13 +23,6 @@ namespace {
 
 /// A cell of at most so many characters is the index of another row.
 constexpr size_t kLongestReference = 64;
-
-std::optional<int64_t> parse_index(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = code == std::errc() && end == text.data() + text.size() && !text.empty();
-  return whole ? std::optional<int64_t>(value) : std::nullopt;
-}
 
 Json cell_or_null(const std::string& cell) {
   return cell.empty() ? Json(nullptr) : Json(replace_broken_utf8(cell));
@@ -98,7 +90,7 @@ class Checker {
   /// The first reason against the record; empty if there is none so far.
   std::string examine(const std::vector<std::string>& record, Candidate& candidate) {
     if (record.size() != columns_.count()) return "field_count";
-    const auto index = parse_index(columns_.cell(record, "index"));
+    const auto index = parse_row_index(columns_.cell(record, "index"));
     if (!index) return "bad_index";
     if (!row_seen_.emplace(*index, true).second) return "duplicate_index";
     const std::string question = columns_.cell(record, "question");
@@ -128,7 +120,7 @@ class Checker {
     if (cell.empty()) return "missing_image";
     if (cell.size() <= kLongestReference) {
       candidate.is_reference = true;
-      candidate.reference = parse_index(cell);
+      candidate.reference = parse_row_index(cell);
       return {};
     }
     std::vector<std::string> encoded = {cell};

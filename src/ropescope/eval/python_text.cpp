@@ -85,8 +85,9 @@ Text upper(TextView text) { return from_icu(to_icu(text).toUpper(icu::Locale::ge
 
 Text capitalise(TextView text) {
   if (text.empty()) return {};
-  const icu::UnicodeString first =
-      to_icu(text.substr(0, 1)).toTitle(nullptr, icu::Locale::getRoot(), U_TITLECASE_NO_LOWERCASE);
+  const icu::UnicodeString first = to_icu(text.substr(0, 1))
+                                       .toTitle(nullptr, icu::Locale::getRoot(),
+                                                U_TITLECASE_NO_LOWERCASE | U_TITLECASE_NO_BREAK_ADJUSTMENT);
   // (lowered as a whole, because a final sigma depends on what stands before it)
   const Text lowered = lower(text);
   const size_t lowered_first = lower(text.substr(0, 1)).size();
@@ -154,8 +155,12 @@ bool read_digits(const std::string& text, size_t& at, std::string& plain) {
 }  // namespace
 
 std::optional<double> parse_float(TextView text) {
+  // (the separators 1C to 1F are white space for str.strip, but not here)
+  const auto blank = [](char32_t c) { return is_space(c) && !(c >= 0x1C && c <= 0x1F); };
+  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
   std::string ascii;
-  for (const char32_t c : strip(text)) {
+  for (const char32_t c : text) {
     const int32_t digit = is_digit(c) ? u_charDigitValue(static_cast<UChar32>(c)) : -1;
     if (digit >= 0) {
       ascii += static_cast<char>('0' + digit);

@@ -1,6 +1,7 @@
 #include "ropescope/eval/records.h"
 
-#include <charconv>
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <set>
 #include <unordered_map>
@@ -8,6 +9,8 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/eval/base64.h"
+#include "ropescope/eval/benchmark.h"
+#include "ropescope/eval/mmbench_columns.h"
 #include "ropescope/eval/python_text.h"
 #include "ropescope/eval/tsv.h"
 #include "ropescope/text/utf8.h"
@@ -18,9 +21,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kImageColumn = "image";
+constexpr const char *kImageColumn = "image", *kIndexColumn = "index";
 /// A cell of at most so many characters is the index of another row.
 constexpr size_t kLongestReference = 64;
+
+/// Header names whose case does not count become those that the benchmark's rules read.
+void use_known_names(std::vector<std::string>& header, const Benchmark& benchmark) {
+  std::vector<std::string> known = benchmark.columns;
+  known.emplace_back(kIndexColumn);
+  for (std::string& name : header) {
+    const auto same = [&](const std::string& column) { return ascii_lower(column) == ascii_lower(name); };
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto found = std::find_if(known.begin(), known.end(), same);
+    if (found != known.end()) name = *found;
+  }
+}
 
 class TsvRecords : public Records {
  public:
@@ -35,6 +50,7 @@ class TsvRecords : public Records {
       rejected_ = std::move(check.rejected);
     }
     if (!reader_.next(header_)) throw InputError("{}: the file has no header", name_);
+    use_known_names(header_, find_benchmark(benchmark));
     std::vector<std::string> fields;
     for (int64_t number = 1; reader_.next(fields); ++number) {
       if (refused.count(number) > 0) continue;
@@ -42,8 +58,8 @@ class TsvRecords : public Records {
         rejected_.push_back({number, "field_count"});
         continue;
       }
-      const std::string index = cell(fields, "index");
-      if (!index.empty()) row_of_index_.emplace(index, offsets_.size());
+      const std::string index = cell(fields, kIndexColumn);
+      if (!index.empty()) row_of_index_.emplace(row_name(index), offsets_.size());
       offsets_.push_back(reader_.record_offset());
       numbers_.push_back(number);
     }
@@ -59,7 +75,7 @@ class TsvRecords : public Records {
     Json doc = Json::object();
     for (size_t column = 0; column < header_.size(); ++column) {
       if (header_[column] == kImageColumn || fields[column].empty()) continue;  // (empty: a missing cell)
-      doc[header_[column]] = replace_broken_utf8(fields[column]);
+      doc.emplace(header_[column], replace_broken_utf8(fields[column]));        // (of two columns the first)
     }
     return doc;
   }
@@ -70,13 +86,14 @@ class TsvRecords : public Records {
     if (image.empty()) return {};
     size_t row_number = own;
     if (image.size() <= kLongestReference) {
-      const auto found = row_of_index_.find(image);
+      const auto found = row_of_index_.find(row_name(image));
       if (found == row_of_index_.end()) throw InputError("dangling_image_ref");
       row_number = found->second;
     }
     const std::string held = cell(row(row_number), kImageColumn);
+    if (held.size() <= kLongestReference) throw InputError("dangling_image_ref");
     size_t count = 1;
-    if (!held.empty() && held.front() == '[') {
+    if (held.front() == '[') {
       const auto list = parse_string_list(from_utf8(held));
       if (!list) throw InputError("bad_base64");
       count = list->size();
@@ -101,6 +118,12 @@ class TsvRecords : public Records {
   }
 
  private:
+  /// 7 and 007 name the same row.
+  static std::string row_name(const std::string& index) {
+    const auto number = parse_row_index(index);
+    return number ? std::to_string(*number) : index;
+  }
+
   std::string cell(const std::vector<std::string>& fields, const std::string& column) const {
     for (size_t i = 0; i < header_.size(); ++i) {
       if (header_[i] == column) return fields[i];
@@ -136,7 +159,7 @@ class JsonlRecords : public Records {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       ++number;
       try {
-        if (!parse(line).is_object()) throw InputError("expected an object");
+        if (!parse_record(line, name_).is_object()) throw InputError("expected an object");
         offsets_.push_back(offset);
         numbers_.push_back(number);
       } catch (const InputError& error) {
@@ -154,7 +177,7 @@ class JsonlRecords : public Records {
     stream_.seekg(static_cast<std::streamoff>(offsets_[static_cast<size_t>(i)]));
     std::string line;
     std::getline(stream_, line);
-    return parse(line);
+    return parse_record(line, name_);
   }
 
   std::vector<std::string> pictures(int64_t i) override {
@@ -181,10 +204,6 @@ class JsonlRecords : public Records {
   std::string picture(const std::string& key) override { return read_file(folder_ / key, uint64_t{1} << 30); }
 
  private:
-  Json parse(const std::string& line) const {
-    return parse_json(is_valid_utf8(line) ? line : replace_broken_utf8(line), name_);
-  }
-
   std::string name_;
   fs::path folder_;
   std::ifstream stream_;
@@ -192,7 +211,39 @@ class JsonlRecords : public Records {
   std::vector<int64_t> numbers_;
 };
 
+/// NaN, Infinity and -Infinity outside of strings become null.
+std::string without_non_finite(const std::string& json) {
+  static constexpr std::array<std::string_view, 3> kNames = {"-Infinity", "Infinity", "NaN"};
+  std::string plain;
+  bool quoted = false;
+  for (size_t at = 0; at < json.size();) {
+    const auto name = std::find_if(kNames.begin(), kNames.end(), [&](std::string_view one) {
+      return !quoted && json.compare(at, one.size(), one) == 0;
+    });
+    if (name != kNames.end()) {
+      plain += "null";
+      at += name->size();
+      continue;
+    }
+    if (json[at] == '"') quoted = !quoted;
+    if (quoted && json[at] == '\\' && at + 1 < json.size()) plain += json[at++];
+    plain += json[at++];
+  }
+  return plain;
+}
+
 }  // namespace
+
+Json parse_record(const std::string& line, const std::string& what) {
+  const std::string text = is_valid_utf8(line) ? line : replace_broken_utf8(line);
+  try {
+    return parse_json(text, what);
+  } catch (const InputError&) {
+    const std::string plain = without_non_finite(text);
+    if (plain == text) throw;
+    return parse_json(plain, what);
+  }
+}
 
 std::unique_ptr<Records> open_records(const fs::path& path, const std::string& benchmark) {
   if (!fs::is_regular_file(path)) throw InputError("{}: no such file", path.string());

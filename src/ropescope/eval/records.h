@@ -37,6 +37,10 @@ class Records {
   std::vector<RejectedRecord> rejected_;
 };
 
+/// One line of a .jsonl file. Broken UTF-8 is replaced, and what Python writes for a missing number (NaN,
+/// Infinity) is null. Throws InputError naming `what` for other text.
+Json parse_record(const std::string& line, const std::string& what);
+
 /// By the file's extension. For `benchmark` mmbench a .tsv is checked whole, pictures included. Throws
 /// InputError for other files, an unclosed quote, or missing columns.
 std::unique_ptr<Records> open_records(const std::filesystem::path& path, const std::string& benchmark);

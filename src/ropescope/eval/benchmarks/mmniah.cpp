@@ -36,8 +36,7 @@ Json prompt(const Json& doc, const Rules&) {
 
 double score_choice(TextView output, int64_t answer) {
   output = strip_any(output, U".");
-  const auto is_ascii_digit = [](char32_t c) { return c >= U'0' && c <= U'9'; };
-  if (!output.empty() && std::all_of(output.begin(), output.end(), is_ascii_digit)) {
+  if (!output.empty() && std::all_of(output.begin(), output.end(), is_digit)) {
     const auto index = parse_float(output);
     return index && *index == static_cast<double>(answer) ? 1 : 0;
   }
