@@ -12,14 +12,6 @@
 
 namespace ropescope::app {
 
-namespace {
-
-/// An image as the tower takes it and as a person sees it.
-struct SeenImage {
-  LlavaImage image;
-  AttendedPicture picture;
-};
-
 SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3) {
   SeenImage one{std::move(image), {}};
   one.picture.name = std::move(name);
@@ -29,6 +21,8 @@ SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3) {
   one.picture.height = one.image.geometry.size_wh[1];
   return one;
 }
+
+namespace {
 
 /// The images of the flags, one at a time.
 class ImageSource {
@@ -100,6 +94,8 @@ AttentionInput row_input(const ImagePrompt& prompt, const at::Tensor& embeds_BTC
   return input;
 }
 
+}  // namespace
+
 AttentionInput prompt_input(const Llava& llava, const at::Tensor& ids, const std::vector<SeenImage>& images) {
   std::vector<LlavaImage> tiles;
   std::vector<AnyresGeometry> geometries;
@@ -112,6 +108,8 @@ AttentionInput prompt_input(const Llava& llava, const at::Tensor& ids, const std
   const ImagePrompt prompt = expand_images(ids, {}, geometries, llava.config);
   return row_input(prompt, merge_embeddings(llava, prompt, tiles), 0, pictures);
 }
+
+namespace {
 
 /// All rows of a tokens file at once: the images are divided among them in order.
 AttentionInputs rows_with_images(const Arguments& arguments, const Llava& llava, const ImageSource& source) {

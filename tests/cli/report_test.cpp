@@ -49,6 +49,12 @@ TEST(ReportCommand, TwoSchemesBesideThePaper) {
     EXPECT_THAT(text, HasSubstr("test split"));
   }
   EXPECT_THAT(content_of(folder.path("report.md")), HasSubstr("| pope | vanilla | id-align |"));
+  EXPECT_THAT(content_of(folder.path("report.md")), HasSubstr("| paper | exact | POPE"));
+  const auto plot = run_ropescope("report --results '" + folder.path("vanilla") + "' --output '" +
+                                  folder.path("r.md") + "' --plot '" + folder.path("r.png") + "'");
+  ASSERT_EQ(plot.exit_code, 0) << plot.err;
+  EXPECT_EQ(content_of(folder.path("r.png")).substr(1, 3), "PNG");
+  EXPECT_THAT(content_of(folder.path("report.html")), HasSubstr("\"001:1\":\"data:image/svg+xml;base64,"));
   const std::string results =
       "report --results '" + folder.path("vanilla") + "' --output '" + folder.path("x");
   EXPECT_EQ(run_ropescope(results + ".pdf'").exit_code, 2);

@@ -8,7 +8,9 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/eval/evaluation.h"
+#include "ropescope/eval/report_figure.h"
+#include "ropescope/eval/report_tables.h"
+#include "ropescope/eval/samples.h"
 
 #include "tests/support/golden.h"
 
@@ -102,6 +104,21 @@ TEST(Report, TheWeightedUnitsAreTheFigure) {
   }
 }
 
+/// The same run with other entries in its summary.
+void change_summary(const std::string& folder, const Json& changes) {
+  Json summary = read_json_file(folder + "/summary.json");
+  summary.merge_patch(changes);
+  std::ofstream(folder + "/summary.json") << summary.dump();
+}
+
+const ReportRow& row_of(const Report& report, const std::string& model, const std::string& method,
+                        const std::string& column) {
+  for (const ReportRow& row : report.rows) {
+    if (row.model.rfind(model, 0) == 0 && row.method == method && row.column == column) return row;
+  }
+  throw std::runtime_error("no such row: " + column);
+}
+
 TEST(Report, PaperAndMeasured) {
   const TemporaryFolder folder;
   write_run(folder.path("a"), "ai2d", "vanilla", {"A", "B"});
@@ -127,16 +144,222 @@ TEST(Report, PaperAndMeasured) {
   EXPECT_THAT(report_markdown(report), HasSubstr("| AI2D | 65.74 |"));
   EXPECT_THAT(report_csv(report), HasSubstr("001:1,"));
   EXPECT_THROW(make_report({}, our_tables(), {"009:1"}, 0), UsageError);
+
+  const ReportRow& row = row_of(report, "Vicuna", "w/o ID-Align", "AI2D");
+  const double p = *row.measured / 100;
+  EXPECT_NEAR(*row.standard_error, 100 * std::sqrt(p * (1 - p) / 84), 1e-9);
+  EXPECT_EQ(row.profile, "paper");
+  EXPECT_EQ(row.policy, "exact");
+  EXPECT_THAT(row.split, HasSubstr("84 of 3088 rows"));
+  EXPECT_FALSE(row.whole_split);
+  EXPECT_THAT(row.why, HasSubstr("model tiny (paper: Vicuna-1.5-7B"));
+  EXPECT_THAT(row.why, HasSubstr("not the whole published split"));
+  EXPECT_THAT(row_of(report, "Vicuna", "w/o ID-Align", "Avg").why,
+              HasSubstr("mean of the 9 columns beside it; not measured: MMBench_dev"));
 }
 
-TEST(Report, ThePageHoldsItsItemsAndNoForeignMarkup) {
+TEST(Report, PublishedSplitsHaveTheSizesThatThePrintedFiguresFit) {
+  const Json counts = our_tables().at("derived_counts").at("others");
+  const std::map<std::string, std::string> names = {{"RealWorldQA", "realworldqa"},
+                                                    {"SEEDB2-Plus", "seedbench_2_plus"},
+                                                    {"AI2D", "ai2d"},
+                                                    {"SQA_img", "scienceqa_img"},
+                                                    {"POPE", "pope"}};
+  for (const auto& [column, name] : names) {
+    EXPECT_EQ(published_questions(find_benchmark(name)), counts.at(column).get<int64_t>()) << name;
+  }
+  EXPECT_EQ(published_questions(find_benchmark("mmbench")), 4329);
+  EXPECT_EQ(published_questions(find_benchmark("vqav2")), 214354);
+  EXPECT_EQ(published_questions(find_benchmark("mmniah")), std::nullopt);
+}
+
+TEST(Report, AnAverageNeedsEveryColumnOnItsWholeSplit) {
   const TemporaryFolder folder;
-  write_run(folder.path("a"), "pope", "vanilla", {"</script><script>alert(1)</script>"});
-  const std::string page = report_html(make_report({read_run(folder.path("a"), 1000)}, our_tables(), {}, 0));
-  EXPECT_EQ(page.find("<script>alert"), std::string::npos);
-  EXPECT_THAT(page, HasSubstr("alert(1)"));
-  EXPECT_EQ(page.find("src="), std::string::npos);
-  EXPECT_EQ(page.find("href="), std::string::npos);
+  std::vector<ResultRun> runs;
+  const std::vector<std::string> names = {"mmbench", "mmstar", "realworldqa", "seedbench_2_plus", "pope",
+                                          "mme",     "ai2d",   "vqav2",       "scienceqa_img"};
+  for (const std::string& name : names) {
+    write_run(folder.path(name), name, "id-align", {});
+    change_summary(folder.path(name), {{"items", *published_questions(find_benchmark(name))}});
+    runs.push_back(read_run(folder.path(name), 0));
+  }
+  const Report whole = make_report(runs, our_tables(), {"001:1", "001:3"}, 0);
+  double sum = 0;
+  for (const ResultRun& run : runs) sum += figure_of(run, 0)->percent;
+  const ReportRow& average = row_of(whole, "Vicuna", "w/ ID-Align", "Avg");
+  ASSERT_TRUE(average.measured) << average.why;
+  EXPECT_NEAR(*average.measured, sum / 9, 1e-9);
+  EXPECT_TRUE(row_of(whole, "Vicuna", "w/ ID-Align", "AI2D").whole_split);
+  EXPECT_FALSE(row_of(whole, "Vicuna", "w/ ID-Align", "AI2D").standard_error);
+  // The Qwen figures of MMBench are of other questions, and so are their averages.
+  const ReportRow& qwen = row_of(whole, "Qwen2.5-7B", "w/ ID-Align", "MMBench_dev");
+  EXPECT_FALSE(qwen.measured);
+  EXPECT_THAT(qwen.why, HasSubstr("cannot be measured: the figure fits 1784 questions"));
+  EXPECT_THAT(qwen.why, HasSubstr("run mmbench measures"));
+  EXPECT_FALSE(row_of(whole, "Qwen2.5-7B", "w/ ID-Align", "Avg").measured);
+  EXPECT_THAT(row_of(whole, "Qwen2.5-0.5B", "ID-Align", "avg").why,
+              HasSubstr("mean of the 10 columns beside it; cannot be measured: MMB"));
+
+  change_summary(folder.path("ai2d"), {{"whole_file", false}, {"limit", 3000}, {"items", 3000}});
+  runs[6] = read_run(folder.path("ai2d"), 0);
+  const Report part = make_report(runs, our_tables(), {"001:1"}, 0);
+  EXPECT_FALSE(row_of(part, "Vicuna", "w/ ID-Align", "Avg").measured);
+  EXPECT_THAT(row_of(part, "Vicuna", "w/ ID-Align", "Avg").why, HasSubstr("not on the whole split: AI2D"));
+  EXPECT_THAT(row_of(part, "Vicuna", "w/ ID-Align", "AI2D").why, HasSubstr("the first 3000 records only"));
+}
+
+TEST(Report, AbilitiesAndPartsHaveTheirOwnCountsAndIntervals) {
+  const TemporaryFolder folder;
+  write_run(folder.path("mmbench"), "mmbench", "vanilla", {});
+  write_run(folder.path("mme"), "mme", "id-align", {});
+  const ResultRun mmbench = read_run(folder.path("mmbench"), 0), mme = read_run(folder.path("mme"), 0);
+  const Report report = make_report({mmbench, mme}, our_tables(), {"001:2", "001:3"}, 0);
+  int64_t units = 0;
+  for (const char* ability : {"CP", "FP-S", "FP-C", "AR", "RR", "LR"}) {
+    const ReportRow& row = row_of(report, "Vicuna", "w/o ID-Align", ability);
+    double right = 0, count = 0;
+    for (const auto& [key, unit] : mmbench.units) {
+      if (unit.part != ability) continue;
+      right += unit.value;
+      count += 1;
+    }
+    ASSERT_TRUE(row.measured) << ability;
+    EXPECT_NEAR(*row.measured, 100 * right / count, 1e-9) << ability;
+    EXPECT_EQ(row.units, static_cast<int64_t>(count));
+    EXPECT_NEAR(row.interval->low, 100 * wilson_interval(right, count).low, 1e-9);
+    units += row.units;
+  }
+  EXPECT_EQ(units, static_cast<int64_t>(mmbench.units.size()));
+  for (const auto& [column, part, weight] :
+       {std::tuple("MME-P", "perception", 1.0 / 20), std::tuple("MME-C", "cognition", 1.0 / 8)}) {
+    const ReportRow& row = row_of(report, "Qwen2.5-0.5B", "ID-Align", column);
+    std::map<std::string, Stratum> strata;
+    for (const auto& [key, unit] : mme.units) {
+      if (unit.part == part) strata[unit.stratum].values.push_back(unit.value);
+    }
+    double figure = 0;
+    for (const auto& [name, stratum] : strata) figure += weight * stratified_mean({stratum});
+    EXPECT_NEAR(*row.measured, figure, 1e-9) << column;
+    EXPECT_LE(row.interval->low, figure) << column;
+    EXPECT_GE(row.interval->high, figure) << column;
+  }
+}
+
+TEST(Report, SaysWhatIsOddAboutThePrintedFigures) {
+  const Report report =
+      make_report({}, our_tables(), {"001:1", "001:2", "002:2", "002:4", "003:figure 3"}, 0);
+  const auto why = [&](const char* model, const char* method, const char* column) {
+    return row_of(report, model, method, column).why;
+  };
+  EXPECT_THAT(why("Vicuna", "w/ ID-Align", "RealWorldQA"), HasSubstr("no k/765 gives 59.18"));
+  EXPECT_THAT(why("Qwen", "w/ ID-Align", "RR"), HasSubstr("164/211 = 77.725"));
+  EXPECT_THAT(why("Qwen", "w/o ID-Align", "CP"), HasSubstr("cannot be measured"));
+  EXPECT_THAT(why("MMStar", "MRoPE", "0K"), HasSubstr("error about 0.2"));
+  EXPECT_THAT(why("MMStar", "MRoPE", "1K"), HasSubstr("error up to 0.1"));
+  const std::string text = report_markdown(report);
+  EXPECT_THAT(text, HasSubstr("Paper 002, table 2: the Image means are over another set"));
+  EXPECT_THAT(text, HasSubstr("do not mix them"));
+  EXPECT_THAT(text, HasSubstr("(perception + cognition)/28"));
+  EXPECT_THAT(text, HasSubstr("marker centres of the published figure"));
+  // Columns as they are printed.
+  std::vector<std::string> columns;
+  for (const ReportRow& row : report.rows) {
+    if (row.table == "001:2" && row.method == "w/o ID-Align" && row.model.rfind("Qwen", 0) == 0) {
+      columns.push_back(row.column);
+    }
+  }
+  EXPECT_EQ(columns, (std::vector<std::string>{"CP", "FP-S", "FP-C", "AR", "RR", "LR"}));
+}
+
+TEST(Report, RunsOfOneNameAreToldApart) {
+  const TemporaryFolder folder;
+  write_run(folder.path("x/pope"), "pope", "vanilla", {"yes"});
+  write_run(folder.path("y/pope"), "pope", "vanilla", {"no"});
+  const auto runs = read_runs({folder.path("x/pope"), folder.path("y/pope")}, 0);
+  EXPECT_EQ(runs[0].name, "x/pope");
+  EXPECT_EQ(runs[1].name, "y/pope");
+  const Report report = make_report(runs, our_tables(), {}, 0);
+  EXPECT_THAT(row_of(report, "Vicuna", "w/o ID-Align", "POPE@ACC").why, HasSubstr("run y/pope measures"));
+}
+
+TEST(Report, KeepsTheFirstRecordsAndThoseAskedFor) {
+  const TemporaryFolder folder;
+  write_run(folder.path("a"), "pope", "vanilla", {"yes"});
+  std::vector<int64_t> records;
+  for (const Json& sample : read_run(folder.path("a"), 3, {2, 9}).samples)
+    records.push_back(sample["record"]);
+  EXPECT_EQ(records, (std::vector<int64_t>{1, 2, 3, 4, 9}));
+}
+
+TEST(Report, RunsOverLongContextsAreTheCurvesOfPaper003) {
+  const TemporaryFolder folder;
+  const Json golden = testing::golden_json("evaluation/pope.json");
+  const Benchmark& pope = find_benchmark("pope");
+  std::filesystem::create_directories(folder.path("a"));
+  {
+    Samples samples(folder.path("a/samples.jsonl"), false);
+    for (const char* scheme : {"mrope", "dipe"}) {
+      for (const int64_t tokens : {0, 1024}) {
+        const Condition condition{scheme, tokens};
+        for (size_t i = 0; i < golden.at("items").size(); ++i) {
+          const Json& item = golden.at("items")[i];
+          const bool answered = condition.scheme == "dipe" || tokens == 0 || i % 2 == 0;
+          const Answer answer{answered ? item.at("doc").at("answer").get<std::string>() : "", 1};
+          samples.append(make_sample(pope, {}, static_cast<int64_t>(i) + 1, item.at("doc"),
+                                     {static_cast<int64_t>(i), item.at("prompt"), {}, 0}, answer,
+                                     &condition));
+        }
+      }
+    }
+  }
+  std::ofstream(folder.path("a/summary.json")) << Json{
+      {"benchmark", "pope"},
+      {"model", "tiny"},
+      {"data_sha256", "x"},
+      {"text_lengths", {0, 1024}}}.dump();
+  const auto runs = read_runs({folder.path("a")}, 5);
+  ASSERT_EQ(runs.size(), 4u);
+  for (const ResultRun& run : runs) EXPECT_EQ(run.samples.size(), 5u) << run.name;
+  const Report report = make_report(runs, our_tables(), {}, 0);
+  EXPECT_NEAR(*row_of(report, "POPE", "MRoPE", "0K").measured, 100, 1e-9);
+  EXPECT_NEAR(*row_of(report, "POPE", "MRoPE", "1K").measured, 50, 1.0);
+  EXPECT_NEAR(*row_of(report, "POPE", "MRoPE+DIPE", "1K").measured, 100, 1e-9);
+  EXPECT_FALSE(row_of(report, "POPE", "MRoPE", "2K").measured);
+  EXPECT_THAT(row_of(report, "POPE", "MRoPE", "1K").why, HasSubstr("VLMEvalKit"));
+  // Only questions asked at one distance are compared; a text in between is no run of table 3.
+  ASSERT_EQ(report.comparisons.size(), 2u);
+  for (const ReportRow& row : report.rows) {
+    if (row.table == "001:3" && row.method == "MRoPE" && row.column == "POPE") {
+      EXPECT_NEAR(*row.measured, 100, 1e-9);
+    }
+  }
+  EXPECT_THROW(read_run(folder.path("a"), 0), InputError);
+}
+
+TEST(ReportFigure, HasABarForEveryFigureAndAnIntervalForEveryMeasuredOne) {
+  const TemporaryFolder folder;
+  write_run(folder.path("a"), "mmbench", "vanilla", {});
+  write_run(folder.path("b"), "mmbench", "id-align", {"A"});
+  const Report report =
+      make_report({read_run(folder.path("a"), 0), read_run(folder.path("b"), 0)}, our_tables(), {}, 0);
+  const auto figure = table_figure(report, "001:2");
+  ASSERT_TRUE(figure);
+  ASSERT_EQ(figure->panels.size(), 1u);  // of the Qwen model nothing can be measured
+  const Panel& panel = figure->panels[0];
+  std::vector<std::string> labels;
+  for (const Series& series : panel.series) labels.push_back(series.label);
+  EXPECT_EQ(labels, (std::vector<std::string>{"paper, w/o ID-Align", "measured, w/o ID-Align", "",
+                                              "paper, w/ ID-Align", "measured, w/ ID-Align", ""}));
+  EXPECT_EQ(panel.x.ticks.size(), 6u);
+  for (const Series& series : panel.series) EXPECT_EQ(series.x.size(), 18u) << series.label;
+  EXPECT_EQ(panel.series[0].y[0], 79.39);
+  const ReportRow& row = row_of(report, "Vicuna", "w/ ID-Align", "LR");
+  EXPECT_EQ(panel.series[4].y[15], *row.measured);
+  EXPECT_EQ(panel.series[5].y[16], row.interval->high);
+  draw_figure(*figure, folder.path("bars.svg"), false);
+  EXPECT_GT(std::filesystem::file_size(folder.path("bars.svg")), 1000u);
+  EXPECT_FALSE(table_figure(report, "001:3"));
+  EXPECT_THROW(report_figure(make_report({}, our_tables(), {"001:1"}, 0)), InputError);
 }
 
 }  // namespace

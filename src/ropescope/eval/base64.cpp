@@ -1,5 +1,6 @@
 #include "ropescope/eval/base64.h"
 
+#include <algorithm>
 #include <climits>
 
 #include <openssl/evp.h>
@@ -35,6 +36,20 @@ std::optional<std::string> decode_base64(std::string_view text) {
   if (length < 0) return std::nullopt;
   bytes.resize(static_cast<size_t>(length) - padding);
   return bytes;
+}
+
+std::string encode_base64(std::string_view bytes) {
+  constexpr size_t kPiece = 3 << 20;  // EVP counts in int
+  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
+  size_t written = 0;
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    const size_t length = std::min(kPiece, bytes.size() - at);
+    written += static_cast<size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data() + written),
+                                                   reinterpret_cast<const unsigned char*>(bytes.data() + at),
+                                                   static_cast<int>(length)));
+  }
+  text.resize(written);
+  return text;
 }
 
 }  // namespace ropescope::eval

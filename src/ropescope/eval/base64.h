@@ -10,4 +10,7 @@ namespace ropescope::eval {
 /// padding, or an incomplete last group.
 std::optional<std::string> decode_base64(std::string_view text);
 
+/// The standard alphabet with padding, on one line.
+std::string encode_base64(std::string_view bytes);
+
 }  // namespace ropescope::eval

@@ -66,6 +66,8 @@ struct UnitRule {
   double (*value)(const std::vector<double>& scores) = nullptr;  ///< of a unit's items; absent: the one score
   /// Weight of a stratum among `strata`; absent: equal weights that sum to 1.
   double (*weight)(const std::string& stratum, size_t strata) = nullptr;
+  /// The part of the benchmark that a table prints on its own and a counting item belongs to; absent: none.
+  std::string (*part)(const Json& doc) = nullptr;
 };
 
 struct Benchmark {

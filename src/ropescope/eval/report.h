@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,18 +14,26 @@
 
 namespace ropescope::eval {
 
-/// One folder that `evaluate` wrote.
+/// One folder that `evaluate` wrote; of a run over long contexts, one scheme at one length.
 struct ResultRun {
   std::string name;  ///< of the folder
   Json summary;
   const Benchmark* benchmark = nullptr;
-  std::string scheme;  ///< "model's own" where the run named none
+  std::string scheme;             ///< "model's own" where the run named none
+  int64_t distractor_tokens = 0;  ///< of text between pictures and question
   UnitScores units;
   std::vector<Json> samples;  ///< as many as asked for, in the order of the records
 };
 
-/// Throws InputError if the folder holds no finished run.
-ResultRun read_run(const std::filesystem::path& folder, int64_t most_samples);
+/// Keeps the `most_samples` lowest records, and those of `wanted`. Throws InputError if the folder holds no
+/// finished run that asks in one way.
+ResultRun read_run(const std::filesystem::path& folder, int64_t most_samples,
+                   const std::set<int64_t>& wanted = {});
+
+/// The runs of all folders; a run over long contexts becomes one for each scheme and length. Folders of the
+/// same name get the folder above in front of theirs.
+std::vector<ResultRun> read_runs(const std::vector<std::filesystem::path>& folders, int64_t most_samples,
+                                 const std::set<int64_t>& wanted = {});
 
 /// The run's figure in percent with its interval: Wilson's where the units are right or wrong, else by
 /// bootstrap.
@@ -40,8 +49,13 @@ struct ReportRow {
   std::string table, model, method, column;
   std::optional<double> paper, measured;
   std::optional<Interval> interval;  ///< percent
-  int64_t units = 0;
-  std::string run, why;
+  /// Percent points, sqrt(p (1 - p) / n), where fewer questions than the published split's were asked.
+  std::optional<double> standard_error;
+  int64_t units = 0;                 ///< n: questions, groups or pictures that count on their own
+  std::string run, profile, policy;  ///< of the measured figure
+  std::string split;                 ///< what was asked of the published split
+  bool whole_split = false;
+  std::string why;
 };
 
 /// Two runs of one benchmark on the same data.
@@ -63,7 +77,10 @@ Report make_report(std::vector<ResultRun> runs, const Json& paper, const std::ve
 
 std::string report_markdown(const Report& report);
 std::string report_csv(const Report& report);
-/// One page without other files; every kept sample can be looked up.
-std::string report_html(const Report& report);
+
+/// What reports write of missing numbers, of numbers, and of intervals.
+std::string number_text(const std::optional<double>& value);
+std::string difference_text(const std::optional<double>& paper, const std::optional<double>& measured);
+std::string interval_text(const std::optional<Interval>& interval);
 
 }  // namespace ropescope::eval

@@ -4,33 +4,45 @@
 
 namespace ropescope::eval {
 
-namespace {
+std::string number_text(const std::optional<double>& value) {
+  return value ? fmt::format("{:.2f}", *value) : "–";
+}
 
-std::string number(const std::optional<double>& value) { return value ? fmt::format("{:.2f}", *value) : "–"; }
-
-std::string signed_number(const std::optional<double>& a, const std::optional<double>& b) {
-  return a && b ? fmt::format("{:+.2f}", *b - *a) : "–";
+std::string difference_text(const std::optional<double>& paper, const std::optional<double>& measured) {
+  return paper && measured ? fmt::format("{:+.2f}", *measured - *paper) : "–";
 }
 
 std::string interval_text(const std::optional<Interval>& interval) {
   return interval ? fmt::format("{:.2f} – {:.2f}", interval->low, interval->high) : "–";
 }
 
+namespace {
+
 std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
 }
 
-/// Cells of Markdown tables hold no bars and no line ends.
-std::string cell(std::string text) {
-  for (char& c : text) {
-    if (c == '\n' || c == '\r') c = ' ';
-    if (c == '|') c = '/';
+/// Cells of Markdown tables hold no bars, no line ends and no markup of their own.
+std::string cell(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n' || c == '\r') {
+      out += ' ';
+    } else if (c == '|') {
+      out += '/';
+    } else if (c == '<') {
+      out += "&lt;";
+    } else {
+      out += c;
+    }
   }
-  return text;
+  return out;
 }
+
+std::string or_dash(const std::string& text) { return text.empty() ? "–" : cell(text); }
 
 std::string setting(const ResultRun& run, const char* key) {
   const Json value = run.summary.value(key, Json());
@@ -49,7 +61,7 @@ std::string report_markdown(const Report& report) {
     out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.name),
                        run.benchmark->name, cell(setting(run, "model")), cell(run.scheme),
                        setting(run, "profile"), setting(run, "policy"), setting(run, "items"),
-                       setting(run, "failed"), figure ? number(figure->percent) : "–",
+                       setting(run, "failed"), figure ? number_text(figure->percent) : "–",
                        figure ? interval_text(figure->interval) : "–");
   }
   std::string table;
@@ -58,13 +70,18 @@ std::string report_markdown(const Report& report) {
       table = row.table;
       out += fmt::format("\n## Paper {}, table {}\n\n", table.substr(0, table.find(':')),
                          table.substr(table.find(':') + 1));
-      out += "| model | method | column | paper | measured | difference | 95 % interval | n | why |\n";
-      out += "| --- | --- | --- | ---: | ---: | ---: | --- | ---: | --- |\n";
+      out +=
+          "| model | method | column | paper | measured | difference | 95 % interval | standard error | n | "
+          "profile "
+          "| policy | split used | why |\n";
+      out += "| --- | --- | --- | ---: | ---: | ---: | --- | ---: | ---: | --- | --- | --- | --- |\n";
     }
-    out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(row.model), cell(row.method),
-                       cell(row.column), number(row.paper), number(row.measured),
-                       signed_number(row.paper, row.measured), interval_text(row.interval),
-                       row.measured ? std::to_string(row.units) : "–", cell(row.why));
+    out +=
+        fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(row.model),
+                    cell(row.method), cell(row.column), number_text(row.paper), number_text(row.measured),
+                    difference_text(row.paper, row.measured), interval_text(row.interval),
+                    number_text(row.standard_error), row.measured ? std::to_string(row.units) : "–",
+                    or_dash(row.profile), or_dash(row.policy), or_dash(row.split), cell(row.why));
   }
   if (!report.comparisons.empty()) {
     out += "\n## Runs on the same questions\n\n";
@@ -86,22 +103,31 @@ std::string report_markdown(const Report& report) {
 }
 
 std::string report_csv(const Report& report) {
-  std::string out = "table,model,method,column,paper,measured,difference,low,high,n,run,why\n";
+  std::string out =
+      "table,model,method,column,paper,measured,difference,low,high,standard_error,n,run,profile,policy,"
+      "split,"
+      "whole_split,why\n";
   const auto plain = [](const std::optional<double>& value) {
     return value ? fmt::format("{}", *value) : "";
   };
   for (const ReportRow& row : report.rows) {
     const auto difference =
         row.paper && row.measured ? std::optional<double>(*row.measured - *row.paper) : std::nullopt;
-    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\n", row.table, csv_field(row.model),
-                       csv_field(row.method), csv_field(row.column), plain(row.paper), plain(row.measured),
-                       plain(difference), row.interval ? fmt::format("{}", row.interval->low) : "",
-                       row.interval ? fmt::format("{}", row.interval->high) : "",
-                       row.measured ? std::to_string(row.units) : "", csv_field(row.run), csv_field(row.why));
+    out +=
+        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", row.table, csv_field(row.model),
+                    csv_field(row.method), csv_field(row.column), plain(row.paper), plain(row.measured),
+                    plain(difference), row.interval ? fmt::format("{}", row.interval->low) : "",
+                    row.interval ? fmt::format("{}", row.interval->high) : "", plain(row.standard_error),
+                    row.measured ? std::to_string(row.units) : "", csv_field(row.run), row.profile,
+                    row.policy, csv_field(row.split),
+                    !row.measured     ? ""
+                    : row.whole_split ? "yes"
+                                      : "no",
+                    csv_field(row.why));
   }
   for (const Comparison& pair : report.comparisons) {
     out += fmt::format(
-        "comparison,{},{},{},,,{},{},{},{},,{}\n", csv_field(pair.a), csv_field(pair.b), pair.benchmark,
+        "comparison,{},{},{},,,{},{},{},,{},,,,,,{}\n", csv_field(pair.a), csv_field(pair.b), pair.benchmark,
         pair.difference, pair.interval.low, pair.interval.high, pair.units,
         pair.p ? fmt::format("only a {}; only b {}; McNemar p {}", *pair.only_a, *pair.only_b, *pair.p) : "");
   }

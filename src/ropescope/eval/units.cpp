@@ -10,6 +10,7 @@ void UnitCollector::add(int64_t record, const Json& doc, double score) {
   const Unit unit = rule.unit != nullptr ? rule.unit(doc, item) : Unit{"", item};
   Collected& collected = units_[unit.key];
   collected.stratum = unit.stratum;
+  if (unit.counts && rule.part != nullptr) collected.part = rule.part(doc);
   collected.scores.push_back(score);
   collected.counts = collected.counts || unit.counts;
 }
@@ -19,23 +20,32 @@ UnitScores UnitCollector::scores() const {
   for (const auto& [key, unit] : units_) {
     if (!unit.counts) continue;
     auto* const value = benchmark_.units.value;
-    scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front()};
+    scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front(), unit.part};
   }
   return scores;
 }
 
 namespace {
 
-std::vector<Stratum> strata_of(const Benchmark& benchmark, const UnitScores& units) {
+template <typename WeightOf>  // (name, number of strata) -> weight
+std::vector<Stratum> weighted_strata(const UnitScores& units, WeightOf&& weight_of) {
   std::map<std::string, Stratum> by_name;
   for (const auto& [key, unit] : units) by_name[unit.stratum].values.push_back(unit.value);
   std::vector<Stratum> strata;
   for (auto& [name, stratum] : by_name) {
-    stratum.weight = benchmark.units.weight != nullptr ? benchmark.units.weight(name, by_name.size())
-                                                       : 1.0 / static_cast<double>(by_name.size());
+    stratum.weight = weight_of(name, by_name.size());
     strata.push_back(std::move(stratum));
   }
   return strata;
+}
+
+double equal_weight(size_t strata) { return 1.0 / static_cast<double>(strata); }
+
+std::vector<Stratum> strata_of(const Benchmark& benchmark, const UnitScores& units) {
+  auto* const weight = benchmark.units.weight;
+  return weighted_strata(units, [&](const std::string& name, size_t strata) {
+    return weight != nullptr ? weight(name, strata) : equal_weight(strata);
+  });
 }
 
 bool is_binary(const UnitScores& units) {
@@ -48,14 +58,27 @@ Interval scaled(Interval interval, double scale) { return {interval.low * scale,
 }  // namespace
 
 Interval figure_interval(const Benchmark& benchmark, const UnitScores& units, uint64_t seed) {
-  const auto strata = strata_of(benchmark, units);
-  const double scale = benchmark.headline_scale;
-  if (strata.size() != 1 || benchmark.units.weight != nullptr || !is_binary(units)) {
+  if (benchmark.units.weight == nullptr) return units_interval(units, {}, benchmark.headline_scale, seed);
+  return scaled(bootstrap_interval(strata_of(benchmark, units), seed), benchmark.headline_scale);
+}
+
+Interval units_interval(const UnitScores& units, std::optional<double> weight, double scale, uint64_t seed) {
+  const auto strata = weighted_strata(
+      units, [&](const std::string&, size_t count) { return weight.value_or(equal_weight(count)); });
+  if (strata.size() != 1 || weight || !is_binary(units)) {
     return scaled(bootstrap_interval(strata, seed), scale);
   }
   double right = 0;
   for (const double value : strata[0].values) right += value;
   return scaled(wilson_interval(right, static_cast<double>(units.size())), scale);
+}
+
+UnitScores units_of_part(const UnitScores& units, const std::string& part) {
+  UnitScores chosen;
+  for (const auto& [key, unit] : units) {
+    if (unit.part == part) chosen.emplace(key, unit);
+  }
+  return chosen;
 }
 
 PairedDifference paired_difference(const Benchmark& benchmark, const UnitScores& a, const UnitScores& b,

@@ -17,6 +17,7 @@ namespace ropescope::eval {
 struct UnitScore {
   std::string stratum;
   double value = 0;
+  std::string part{};  ///< UnitRule::part of the counting item
 };
 using UnitScores = std::map<std::string, UnitScore>;  ///< by the unit's key
 
@@ -30,7 +31,7 @@ class UnitCollector {
 
  private:
   struct Collected {
-    std::string stratum;
+    std::string stratum, part;
     std::vector<double> scores;
     bool counts = false;
   };
@@ -41,6 +42,13 @@ class UnitCollector {
 /// 95 % interval of a benchmark's figure, in percent: Wilson's where the units are right or wrong and weigh
 /// alike, else by bootstrap within the strata that the figure averages over.
 Interval figure_interval(const Benchmark& benchmark, const UnitScores& units, uint64_t seed);
+
+/// The same of any figure `scale` x sum of `weight` x the stratum's mean; no weight: they weigh alike and sum
+/// to 1.
+Interval units_interval(const UnitScores& units, std::optional<double> weight, double scale, uint64_t seed);
+
+/// Those of one part of the benchmark.
+UnitScores units_of_part(const UnitScores& units, const std::string& part);
 
 /// `b` minus `a` over the units that both have.
 struct PairedDifference {

@@ -49,14 +49,18 @@ std::string short_name(const std::string& l2_category) {
   return found == names.end() ? l2_category : found->second;
 }
 
+std::string l2_column(const Json& doc) {
+  return to_utf8(doc_cell(doc, doc.contains("l2-category") ? "l2-category" : "L2-category").value_or(U""));
+}
+/// "CP", "FP-S" and so on.
+std::string ability(const Json& doc) { return short_name(l2_column(doc)); }
+
 class MmbenchTally : public Tally {
  public:
   void add(const Json& doc, const Reading& reading) override {
     const int64_t index = doc_integer(doc, "index");
     if (index < 0) throw InputError("doc: \"index\": expected 0 or more, found {}", index);
-    const auto name = [&](const char* column) { return to_utf8(doc_cell(doc, column).value_or(U"")); };
-    groups_.add(index, reading.score == 1, name("category"),
-                name(doc.contains("l2-category") ? "l2-category" : "L2-category"));
+    groups_.add(index, reading.score == 1, to_utf8(doc_cell(doc, "category").value_or(U"")), l2_column(doc));
   }
 
   Json aggregates() const override {
@@ -106,7 +110,7 @@ Benchmark mmbench() {
       prompt,
       read,
       tally,
-      {unit, all_right, nullptr}};
+      {unit, all_right, nullptr, ability}};
 }
 
 }  // namespace ropescope::eval

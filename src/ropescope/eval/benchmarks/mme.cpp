@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <iterator>
+#include <string>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 
@@ -81,6 +85,12 @@ double picture_points(const std::vector<double>& scores) {
   return points(mean.value());
 }
 double weight(const std::string&, size_t) { return 1.0 / 28; }
+std::string part(const Json& doc) {
+  const std::string category = doc_key(doc, "category");
+  const bool cognition =
+      std::find(std::begin(kCognition), std::end(kCognition), category) != std::end(kCognition);
+  return cognition ? "cognition" : "perception";
+}
 
 }  // namespace
 
@@ -95,7 +105,7 @@ Benchmark mme() {
           prompt,
           read,
           tally,
-          {unit, picture_points, weight}};
+          {unit, picture_points, weight, part}};
 }
 
 }  // namespace ropescope::eval
