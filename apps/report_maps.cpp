@@ -109,38 +109,30 @@ class AskedModel {
     load.with_lm_head = false;
     loaded_.emplace(model, config.decoder, config, load);
     tokenizer_ = load_tokenizer(model);
-    preprocess_ = read_preprocess_settings(model);
-    chat_ = parse_chat_template(json_string_or(run.summary, "template", "none", run.name));
+    options_.preprocess = read_preprocess_settings(model);
+    options_.chat = parse_chat_template(json_string_or(run.summary, "template", "none", run.name));
     const Json system = run.summary.value("system", Json());
-    if (system.is_string()) system_ = system.get<std::string>();
+    if (system.is_string()) options_.system = system.get<std::string>();
   }
 
   const Decoder& decoder() const { return loaded_->decoder(); }
 
   /// The run's question as the model gets it.
   AttentionInput input(const std::string& prompt, const std::vector<at::Tensor>& pictures) const {
-    std::string text = eval::with_image_marks(prompt, pictures.size());
-    if (chat_ != ChatTemplate::kPlain && chat_ != ChatTemplate::kNone) {
-      ChatOptions chat;
-      chat.open = true;
-      chat.system = system_;
-      text = chat_prompt(chat_, {{/*human=*/true, text}}, chat);
-    }
     std::vector<SeenImage> images;
     for (const at::Tensor& rgb : pictures) {
-      PreprocessedImage prepared = preprocess_image(rgb, preprocess_);
+      PreprocessedImage prepared = preprocess_image(rgb, *options_.preprocess);
       images.push_back(seen({prepared.pixel_values, *prepared.geometry}, "", {}));
     }
-    const at::Tensor ids = at::tensor(encode_with_images(*tokenizer_, text), at::kLong);
+    const at::Tensor ids =
+        at::tensor(eval::question_ids(*tokenizer_, options_, prompt, pictures.size()), at::kLong);
     return prompt_input(loaded_->llava(), ids.unsqueeze(0), images);
   }
 
  private:
   std::optional<LoadedModel> loaded_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  PreprocessSettings preprocess_;
-  ChatTemplate chat_ = ChatTemplate::kNone;
-  std::optional<std::string> system_;
+  eval::AnswererOptions options_;
 };
 
 const Json* sample_of(const ResultRun& run, int64_t record) {

@@ -21,6 +21,18 @@ std::string with_image_marks(std::string text, size_t pictures) {
   return marks + "\n" + text;
 }
 
+std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
+                                  const std::string& question, size_t pictures) {
+  std::string text = with_image_marks(question, pictures);
+  if (options.chat != ChatTemplate::kPlain && options.chat != ChatTemplate::kNone) {
+    ChatOptions chat;
+    chat.open = true;
+    chat.system = options.system;
+    text = chat_prompt(options.chat, {{true, text}}, chat);
+  }
+  return pictures == 0 ? tokenizer.encode(text, EncodeOptions{}) : encode_with_images(tokenizer, text);
+}
+
 Answerer::Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer,
                    AnswererOptions options)
     : decoder_(decoder),
@@ -30,15 +42,8 @@ Answerer::Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& 
       prefix_(decoder) {}
 
 std::vector<int64_t> Answerer::encode(const Question& question, const std::string& distractor) const {
-  std::string text = with_image_marks(with_distractor(distractor, question.prompt), question.pictures.size());
-  if (options_.chat != ChatTemplate::kPlain && options_.chat != ChatTemplate::kNone) {
-    ChatOptions chat;
-    chat.open = true;
-    chat.system = options_.system;
-    text = chat_prompt(options_.chat, {{true, text}}, chat);
-  }
-  return question.pictures.empty() ? tokenizer_.encode(text, EncodeOptions{})
-                                   : encode_with_images(tokenizer_, text);
+  return question_ids(tokenizer_, options_, with_distractor(distractor, question.prompt),
+                      question.pictures.size());
 }
 
 int64_t Answerer::count_tokens(const std::string& prompt) const {

@@ -37,6 +37,11 @@ struct Manner {
 /// by blanks, and a newline stand in front.
 std::string with_image_marks(std::string text, size_t pictures);
 
+/// A question as a model gets it: image marks, conversation template up to where the answer begins, token
+/// ids; kImageId for a picture.
+std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
+                                  const std::string& text, size_t pictures);
+
 class Answerer {
  public:
   /// `llava` is null for a model without eyes. The objects must outlive this one.
