@@ -69,7 +69,9 @@ DistanceAxis axis_of(const std::vector<Curve>& curves) {
   if (all.size() > 12) return axis;
   axis.axis.ticks.clear();
   for (size_t i = 0; i < all.size(); ++i) {
-    axis.axis.ticks.emplace_back(axis.position[i], fmt::format("{:.0f}", all[i]));
+    const bool binary = all[i] >= 1024 && std::fmod(all[i], 1024.0) == 0;
+    axis.axis.ticks.emplace_back(axis.position[i],
+                                 binary ? fmt::format("{:g}K", all[i] / 1024) : fmt::format("{:g}", all[i]));
   }
   return axis;
 }

@@ -5,11 +5,13 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/long_context.h"
+#include "ropescope/eval/padded_rows.h"
 #include "ropescope/vision/image.h"
 
 namespace ropescope::eval {
@@ -143,24 +145,28 @@ Layout text_layout(int64_t tokens) {
 
 std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>>& prompts,
                                           const Manner& manner) const {
-  std::vector<Answer> answers(prompts.size());
-  if (!manner.scheme) {
-    size_t longest = 0;
-    for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
-    const auto rows = static_cast<int64_t>(prompts.size()), tokens = static_cast<int64_t>(longest);
-    GenerateInput input;
-    at::Tensor ids = at::zeros({rows, tokens}, at::kLong), mask = at::zeros({rows, tokens}, at::kLong);
-    for (int64_t row = 0; row < rows; ++row) {
-      const auto& prompt = prompts[static_cast<size_t>(row)];
-      const auto length = static_cast<int64_t>(prompt.size());
-      ids[row].narrow(0, tokens - length, length).copy_(at::tensor(prompt, at::kLong));
-      mask[row].narrow(0, tokens - length, length).fill_(1);
+  std::vector<const std::vector<int64_t>*> ids;
+  std::vector<at::Tensor> positions;
+  for (const auto& prompt : prompts) {
+    ids.push_back(&prompt);
+    const auto tokens = static_cast<int64_t>(prompt.size());
+    if (!manner.scheme) {
+      positions.push_back(counted_positions(tokens));
+      continue;
     }
-    input.input_ids = ids;
-    if (!mask.ne(0).all().item<bool>()) input.attention_mask = mask;
+    const SequenceEncoding encoding(*manner.scheme, text_layout(tokens), encoded_model(decoder_.config));
+    if (const auto plain = plain_positions(encoding, decoder_.config)) positions.push_back(*plain);
+  }
+  if (positions.size() == prompts.size()) {
+    const PaddedRows rows = pad_rows(ids, positions, 0);
+    GenerateInput input;
+    input.input_ids = rows.input_ids;
+    input.attention_mask = rows.attention_mask;
+    input.position_ids = rows.position_ids;
     return generated(input, prompts.size());
   }
-  // Under a scheme rows share one encoding, so only rows of one length go together.
+  // Under such a scheme rows share one encoding, so only rows of one length go together.
+  std::vector<Answer> answers(prompts.size());
   for (const auto& [length, rows] : rows_by_length(prompts)) {
     const SequenceEncoding encoding(*manner.scheme, text_layout(static_cast<int64_t>(length)),
                                     encoded_model(decoder_.config));
@@ -176,7 +182,7 @@ std::vector<Answer> Answerer::answer_text(const std::vector<std::vector<int64_t>
 namespace {
 
 /// Keys of so many tokens lie in memory at once, unless a single row has more.
-constexpr int64_t kMostKeys = 16384;
+constexpr size_t kMostKeys = 16384;
 
 KvCache for_rows(const KvCache& one_row, int64_t rows) {
   KvCache cache;
@@ -196,6 +202,22 @@ int64_t common_tokens(const std::vector<std::vector<int64_t>>& rows) {
         one.begin());
   }
   return static_cast<int64_t>(common);
+}
+
+/// Rows that go through the decoder together, the longest first: of one length, unless they can be padded.
+std::vector<std::vector<size_t>> rows_together(const std::vector<std::vector<int64_t>>& ids, bool padded) {
+  std::vector<std::vector<size_t>> groups;
+  const auto by_length = rows_by_length(ids);
+  for (auto rows = by_length.rbegin(); rows != by_length.rend(); ++rows) {
+    bool open = padded && !groups.empty();
+    for (const size_t row : rows->second) {
+      const auto longest = open ? ids[groups.back().front()].size() : rows->first;
+      if (!open || (groups.back().size() + 1) * longest > kMostKeys) groups.emplace_back();
+      groups.back().push_back(row);
+      open = true;
+    }
+  }
+  return groups;
 }
 
 /// Adds up how the last token of each row of a pass attends to the visual keys.
@@ -273,40 +295,68 @@ std::vector<Answer> Answerer::answer_alike(const std::vector<std::vector<int64_t
   std::vector<Answer> answers(prompts.size());
   for (const auto& [beginning, alike] : by_beginning) {
     std::vector<std::vector<int64_t>> ids;
-    for (const size_t row : alike) ids.push_back(rows[row].ids);
+    bool padded = positions_known(rows[alike.front()], manner);
+    for (const size_t row : alike) {
+      ids.push_back(rows[row].ids);
+      padded = padded && rows[row].first < static_cast<int64_t>(ids.back().size());
+    }
     const int64_t common = common_tokens(ids);
-    for (const auto& [length, group] : rows_by_length(ids)) {
-      const auto most = static_cast<size_t>(std::max<int64_t>(1, kMostKeys / static_cast<int64_t>(length)));
-      for (size_t begin = 0; begin < group.size(); begin += most) {
-        std::vector<const Prompt*> together;
-        for (size_t i = begin; i < std::min(begin + most, group.size()); ++i) {
-          together.push_back(&rows[alike[group[i]]]);
-        }
-        const std::vector<Answer> part = answer_rows(together, common, manner);
-        for (size_t i = 0; i < part.size(); ++i) answers[alike[group[begin + i]]] = part[i];
-      }
+    for (const std::vector<size_t>& group : rows_together(ids, padded)) {
+      std::vector<const Prompt*> together;
+      for (const size_t row : group) together.push_back(&rows[alike[row]]);
+      const std::vector<Answer> part = answer_rows(together, common, manner);
+      for (size_t i = 0; i < part.size(); ++i) answers[alike[group[i]]] = part[i];
     }
   }
   return answers;
 }
 
+std::optional<SequenceEncoding> Answerer::encoding_of(const Prompt& prompt, const Manner& manner) const {
+  if (!manner.scheme) return std::nullopt;
+  return SequenceEncoding(*manner.scheme, prompt.layout, encoded_model(decoder_.config));
+}
+
+bool Answerer::positions_known(const Prompt& prompt, const Manner& manner) const {
+  if (decoder_.config.rope.type == RopeType::kDynamic) return false;
+  const auto encoding = encoding_of(prompt, manner);
+  return !encoding || plain_positions(*encoding, decoder_.config).has_value();
+}
+
 std::vector<Answer> Answerer::answer_rows(const std::vector<const Prompt*>& rows, int64_t common,
                                           const Manner& manner) {
-  const Prompt& prompt = *rows.front();
+  const Prompt& prompt = *rows.front();  // the longest
   const auto count = static_cast<int64_t>(rows.size()), tokens = static_cast<int64_t>(prompt.ids.size());
-  std::optional<SequenceEncoding> encoding;
-  if (manner.scheme) encoding.emplace(*manner.scheme, prompt.layout, encoded_model(decoder_.config));
+  const std::optional<SequenceEncoding> encoding = encoding_of(prompt, manner);
+  std::vector<const std::vector<int64_t>*> ids;
+  std::vector<at::Tensor> positions;
+  for (const Prompt* row : rows) {
+    ids.push_back(&row->ids);
+    const auto own = encoding_of(*row, manner);
+    const auto known = own ? plain_positions(*own, decoder_.config)
+                           : std::optional(counted_positions(static_cast<int64_t>(row->ids.size())));
+    positions.push_back(known.value_or(counted_positions(static_cast<int64_t>(row->ids.size()))));
+  }
+  const PaddedRows padded = pad_rows(ids, positions, common);
+  for (const at::Tensor& own : positions) {
+    if (!at::equal(own.narrow(1, 0, common), positions.front().narrow(1, 0, common))) {
+      throw InternalError("questions: the same beginning lies elsewhere in another prompt");
+    }
+  }
   GenerateInput input;
-  std::vector<at::Tensor> ids;
-  for (const Prompt* row : rows) ids.push_back(at::tensor(row->ids, at::kLong).unsqueeze(0));
-  input.input_ids = at::cat(ids);
-  if (encoding) input.encoding = &*encoding;
+  input.input_ids = padded.input_ids;
+  if (padded.attention_mask.defined()) {
+    input.attention_mask = padded.attention_mask;
+    input.position_ids = padded.position_ids;
+  } else if (encoding) {
+    input.encoding = &*encoding;
+  }
   KvCache shared;
   // A question that names its pictures itself may end with one; then nothing is left to ask behind it.
   const bool keep = decoder_.config.rope.type != RopeType::kDynamic && prompt.first < tokens;
   if (keep) {
     const KeptPrefix::Request request{prompt.ids, prompt.first, std::max(common, prompt.first),
-                                      input.encoding, [&] { return embeddings(prompt, prompt.first); }};
+                                      encoding ? &*encoding : nullptr,
+                                      [&] { return embeddings(prompt, prompt.first); }};
     if (request.common > 0) shared = for_rows(prefix_.keys(request), count);
     if (shared.length() > 0) input.prefix = &shared;
   } else if (!images_.empty()) {
@@ -320,7 +370,9 @@ std::vector<Answer> Answerer::answer_rows(const std::vector<const Prompt*>& rows
     input.prompt_taps = &share->taps();
   }
   std::vector<Answer> answers = generated(input, rows.size());
-  for (size_t row = 0; share && row < rows.size(); ++row) answers[row].attention = share->of_row(row, tokens);
+  for (size_t row = 0; share && row < rows.size(); ++row) {
+    answers[row].attention = share->of_row(row, static_cast<int64_t>(rows[row]->ids.size()));
+  }
   return answers;
 }
 

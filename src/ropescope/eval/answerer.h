@@ -75,7 +75,10 @@ class Answerer {
   std::vector<Answer> answer_text(const std::vector<std::vector<int64_t>>& prompts,
                                   const Manner& manner) const;
   std::vector<Answer> answer_alike(const std::vector<std::vector<int64_t>>& prompts, const Manner& manner);
-  /// Rows of one length.
+  std::optional<SequenceEncoding> encoding_of(const Prompt& prompt, const Manner& manner) const;
+  /// Whether rows of different lengths can share a pass.
+  bool positions_known(const Prompt& prompt, const Manner& manner) const;
+  /// The longest row first; all of one length unless positions_known().
   std::vector<Answer> answer_rows(const std::vector<const Prompt*>& rows, int64_t common,
                                   const Manner& manner);
   Prompt expanded(const std::vector<int64_t>& ids) const;
