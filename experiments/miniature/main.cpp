@@ -1,4 +1,5 @@
-// ropescope-miniature <prepare | text | train | table>: the steps of experiments/miniature/run.sh.
+// ropescope-miniature <prepare | text | train | table>: the steps of experiments/miniature/run.sh; draw:
+// pictures alone.
 #include <algorithm>
 #include <iostream>
 #include <system_error>
@@ -90,6 +91,16 @@ int prepare(const po::variables_map& values) {
                        {"colour_in_tile", report.colour_in_tile}};
   write_whole(report_file, result.dump(2) + "\n");
   std::cout << result.dump() << "\n";
+  return 0;
+}
+
+/// Pictures that no model was trained on: OUTPUT/{seen,unseen}.
+int draw(const po::variables_map& values) {
+  const fs::path output = get<std::string>(values, "output");
+  const auto count = get<int64_t>(values, "pictures");
+  const auto seed = get<uint64_t>(values, "seed");
+  draw_album(output / "seen", "questions seen", count, seen_shapes(), seed);
+  draw_album(output / "unseen", "questions unseen", count, unseen_shapes(), seed);
   return 0;
 }
 
@@ -219,10 +230,12 @@ po::options_description options() {
     return po::value<double>()->default_value(value, shown);
   };
   all.add_options()("help", "this text")  //
-      ("output", text_value(), "prepare: folder; train: .json; table: prefix of .md, .csv, .h5 and .png")(
+      ("output", text_value(),
+       "prepare, draw: folder; train: .json; table: prefix of .md, .csv, .h5 and .png")(
           "seed", po::value<uint64_t>()->default_value(0), "of pictures, weights and order")(
           "threads", po::value<int>()->default_value(1), "of LibTorch")  //
-      ("quiet", po::bool_switch(), "no progress")("pictures", count(2048), "prepare: to train on")(
+      ("quiet", po::bool_switch(), "no progress")("pictures", count(2048),
+                                                  "prepare: to train on; draw: of each kind")(
           "test-pictures", count(256), "prepare: to measure on, of each kind")(
           "width", count(96), "prepare: channels of the decoder")(
           "heads", count(3), "prepare: of the decoder")("layers", count(3), "prepare: of the decoder")(
@@ -248,7 +261,7 @@ int dispatch(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "--help";
   const po::options_description known = options();
   if (command == "--help") {
-    std::cout << "ropescope-miniature prepare | text | train | table [options]\n" << known;
+    std::cout << "ropescope-miniature prepare | text | train | table | draw [options]\n" << known;
     return argc > 1 ? 0 : 2;
   }
   po::variables_map values;
@@ -268,7 +281,8 @@ int dispatch(int argc, char** argv) {
   if (command == "text") return text(values);
   if (command == "train") return train(values);
   if (command == "table") return table(values);
-  throw UsageError("expected prepare, text, train or table, found \"{}\"", command);
+  if (command == "draw") return draw(values);
+  throw UsageError("expected prepare, text, train, table or draw, found \"{}\"", command);
 }
 
 }  // namespace
