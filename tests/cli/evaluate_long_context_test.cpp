@@ -178,6 +178,15 @@ TEST_F(EvaluateFar, NumbersCurvesAndTheirFigure) {
   ASSERT_EQ(plot.exit_code, 0) << plot.err;
   EXPECT_EQ(Json::parse(plot.out).at("kind"), "evaluation-fading");
   EXPECT_GT(std::filesystem::file_size(folder_.path("f.png")), 5000u);
+  const std::string folder = "'" + folder_.path("run") + "' ";
+  const auto two = run_ropescope("plot --json " + folder + folder + "--labels a,b --output '" +
+                                 folder_.path("two.svg") + "'");
+  ASSERT_EQ(two.exit_code, 0) << two.err;
+  std::ifstream svg(folder_.path("two.svg"));
+  const std::string drawn{std::istreambuf_iterator<char>(svg), {}};
+  for (const char* label : {"a, vanilla", "b, v2pe:delta=0.5", "uniform attention"}) {
+    EXPECT_THAT(drawn, HasSubstr(label));
+  }
 }
 
 TEST_F(EvaluateFar, AKilledRunGoesOnAndAsksNothingTwice) {
