@@ -111,10 +111,9 @@ TEST(Clipping, BringsTheGlobalNormToTheLimitOnlyFromAbove) {
   parameters[1].value.mutable_grad() = at::full({3, 3}, 1.0);
   const double norm = gradient_norm(parameters);
   EXPECT_NEAR(norm, 5.0, 1e-6);  // sqrt(4 * 4 + 9)
-  clip_gradients(parameters, norm, 10.0);
-  EXPECT_NEAR(gradient_norm(parameters), 5.0, 1e-6);
-  clip_gradients(parameters, norm, 1.0);
-  EXPECT_NEAR(gradient_norm(parameters), 1.0, 1e-5);
+  EXPECT_EQ(clip_factor(norm, 10.0), 1.0);
+  EXPECT_EQ(clip_factor(norm, 0.0), 1.0);  // never
+  EXPECT_NEAR(clip_factor(norm, 1.0), 0.2, 1e-6);
   drop_gradients(parameters);
   EXPECT_EQ(gradient_norm(parameters), 0.0);
 }

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/kernels/rms_norm.h"
 #include "ropescope/models/pass_attention.h"
@@ -21,6 +21,7 @@ namespace {
 using kernels::gated_linear;
 using kernels::linear;
 using kernels::linear_plus;
+using kernels::linears;
 using kernels::rms_norm;
 
 at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
@@ -42,7 +43,7 @@ at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
                      lowest < 0 ? lowest : highest);
   }
   const HeldWeights held(decoder.access, table);
-  return at::embedding(table, input.input_ids.to(table.device()));
+  return kernels::embedding(table, input.input_ids.to(table.device()));
 }
 
 // [B, T, heads * D] -> [B, heads, T, D], a view.
@@ -82,8 +83,17 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   const int64_t kv_heads = pass.config.num_key_value_heads;
   const bool shown = wants(pass.taps, layer), last = pass.options.stop_after_qk_of_layer == layer;
   const bool rows_only = pass.options.stop_after_rows_of_layer == layer;
-  at::Tensor q = split_heads(linear(x, weights.q, weights.q_bias), pass.config.num_attention_heads);
-  at::Tensor k = split_heads(linear(x, weights.k, weights.k_bias), kv_heads);
+  at::Tensor q, k, v;
+  if (last || rows_only) {
+    q = linear(x, weights.q, weights.q_bias);
+    k = linear(x, weights.k, weights.k_bias);
+  } else {
+    const auto qkv =
+        linears(x, {weights.q, weights.k, weights.v}, {weights.q_bias, weights.k_bias, weights.v_bias});
+    q = qkv[0], k = qkv[1], v = split_heads(qkv[2], kv_heads);
+  }
+  q = split_heads(q, pass.config.num_attention_heads);
+  k = split_heads(k, kv_heads);
   if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
   const bool shows_anchored = shown && pass.taps.q_anchored && !pass.encoding.anchored.empty();
   if (last && !(shown && pass.taps.qk_rotated) && !shows_anchored) return {};
@@ -94,7 +104,6 @@ at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t 
   k = apply_rotary(k, pass.encoding.table(layer));
   if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
   if (last) return {};
-  at::Tensor v = rows_only ? at::Tensor() : split_heads(linear(x, weights.v, weights.v_bias), kv_heads);
   if (pass.cache != nullptr) {
     pass.cache->append(layer, k, v);
     k = pass.cache->keys[static_cast<size_t>(layer)];

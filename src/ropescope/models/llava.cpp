@@ -5,10 +5,10 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/weights/llava_names.h"
@@ -244,7 +244,7 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
   at::Tensor text;
   {
     const HeldWeights held(llava.decoder.access, table);
-    text = at::embedding(table, text_ids.to(table.device()));
+    text = kernels::embedding(table, text_ids.to(table.device()));
   }
   std::vector<at::Tensor> parts;
   const auto total = static_cast<int64_t>(prompt.image_of.size());

@@ -1,8 +1,11 @@
 #include "ropescope/train/optimizer.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -13,6 +16,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/train/adamw_update.h"
 
 namespace ropescope {
 
@@ -99,11 +103,8 @@ int64_t bytes_of_gradients(const std::vector<Parameter>& parameters) {
   return static_cast<int64_t>(bytes);
 }
 
-void clip_gradients(const std::vector<Parameter>& parameters, double norm, double limit) {
-  const double factor = limit / (norm + 1e-6);
-  if (limit <= 0.0 || factor >= 1.0) return;
-  const at::NoGradGuard no_grad;
-  at::_foreach_mul_(gradients(parameters), factor);
+double clip_factor(double norm, double limit) {
+  return limit <= 0.0 ? 1.0 : std::min(1.0, limit / (norm + 1e-6));
 }
 
 void drop_gradients(const std::vector<Parameter>& parameters) {
@@ -136,37 +137,68 @@ AdamW::AdamW(std::vector<Parameter> parameters, std::vector<ParameterGroup> grou
   }
 }
 
-void AdamW::step(const std::vector<double>& learning_rates) {
+struct AdamW::Batch {
+  std::vector<at::Tensor> values, gradients, means, squares, steps;
+};
+
+void AdamW::update_on_cpu(size_t parameter, double rate, double factor) {
+  constexpr int64_t kGrain = 1 << 15;  // numbers that are worth a thread
+  const double steps = steps_[parameter].item<float>();
+  const double decay =
+      decayed(parameter) ? groups_[static_cast<size_t>(group_of_[parameter])].weight_decay : 0;
+  AdamWUpdate by;
+  by.beta2 = static_cast<float>(settings_.beta2);
+  by.rest1 = static_cast<float>(1.0 - settings_.beta1);
+  by.rest2 = static_cast<float>(1.0 - settings_.beta2);
+  by.epsilon = static_cast<float>(settings_.epsilon);
+  by.gradient_factor = static_cast<float>(factor);
+  by.kept = static_cast<float>(1.0 - rate * decay);
+  by.rate = static_cast<float>(rate / (1.0 - std::pow(settings_.beta1, steps)));
+  by.root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(settings_.beta2, steps)));
+  const at::Tensor gradient = parameters_[parameter].value.grad().contiguous();
+  auto* weights = parameters_[parameter].value.mutable_data_ptr<float>();
+  const auto* gradients = gradient.const_data_ptr<float>();
+  auto* means = means_[parameter].mutable_data_ptr<float>();
+  auto* squares = squares_[parameter].mutable_data_ptr<float>();
+  at::parallel_for(0, gradient.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    update(by, weights + begin, gradients + begin, means + begin, squares + begin, end - begin);
+  });
+}
+
+void AdamW::update_on_device(const Batch& batch, double rate, double decay, double factor) const {
+  if (batch.values.empty()) return;
+  if (factor != 1.0) at::_foreach_mul_(batch.gradients, factor);
+  at::_fused_adamw_(batch.values, batch.gradients, batch.means, batch.squares, /*max_exp_avg_sqs=*/{},
+                    batch.steps, rate, settings_.beta1, settings_.beta2, decay, settings_.epsilon,
+                    /*amsgrad=*/false, /*maximize=*/false);
+}
+
+void AdamW::step(const std::vector<double>& learning_rates, double factor) {
   if (learning_rates.size() != groups_.size()) {
     throw InternalError("AdamW: expected {} learning rates, found {}", groups_.size(), learning_rates.size());
   }
   const at::NoGradGuard no_grad;
-  struct Batch {
-    std::vector<at::Tensor> values, gradients, means, squares, steps;
-  };
+  std::vector<std::array<Batch, 2>> batches(groups_.size());  // of a group: not decayed, decayed
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const at::Tensor& value = parameters_[i].value;
+    if (!value.grad().defined()) continue;
+    steps_[i].add_(1);
+    const auto group = static_cast<size_t>(group_of_[i]);
+    if (value.numel() == 0) continue;  // a piece that lies with other ranks
+    if (value.device().is_cpu() && value.scalar_type() == at::kFloat && value.is_contiguous()) {
+      update_on_cpu(i, learning_rates[group], factor);
+      continue;
+    }
+    Batch& batch = batches[group][decayed(i) ? 1 : 0];
+    batch.values.push_back(value);
+    batch.gradients.push_back(value.grad());
+    batch.means.push_back(means_[i]);
+    batch.squares.push_back(squares_[i]);
+    batch.steps.push_back(steps_[i]);
+  }
   for (size_t group = 0; group < groups_.size(); ++group) {
-    std::array<Batch, 2> batches;  // not decayed, decayed
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      if (group_of_[i] != static_cast<int64_t>(group) || !parameters_[i].value.grad().defined()) continue;
-      if (parameters_[i].value.numel() == 0) {  // a piece that lies with other ranks
-        steps_[i].add_(1);
-        continue;
-      }
-      Batch& batch = batches[decayed(i) ? 1 : 0];
-      batch.values.push_back(parameters_[i].value);
-      batch.gradients.push_back(parameters_[i].value.grad());
-      batch.means.push_back(means_[i]);
-      batch.squares.push_back(squares_[i]);
-      batch.steps.push_back(steps_[i].add_(1));
-    }
-    for (size_t with_decay = 0; with_decay < 2; ++with_decay) {
-      const Batch& batch = batches[with_decay];
-      if (batch.values.empty()) continue;
-      at::_fused_adamw_(batch.values, batch.gradients, batch.means, batch.squares, /*max_exp_avg_sqs=*/{},
-                        batch.steps, learning_rates[group], settings_.beta1, settings_.beta2,
-                        with_decay == 1 ? groups_[group].weight_decay : 0.0, settings_.epsilon,
-                        /*amsgrad=*/false, /*maximize=*/false);
-    }
+    update_on_device(batches[group][0], learning_rates[group], 0.0, factor);
+    update_on_device(batches[group][1], learning_rates[group], groups_[group].weight_decay, factor);
   }
 }
 

@@ -1,6 +1,7 @@
 // AdamW over named parameters in groups.
 //   p -= lr decay p;  m, v moving averages of g, g^2;  p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
-// Source: Loshchilov & Hutter 2019 (arXiv 1711.05101); LibTorch's fused kernel.
+// Source: Loshchilov & Hutter 2019 (arXiv 1711.05101); LibTorch's fused kernel
+// on devices, adamw_update.h on CPUs.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +47,9 @@ std::vector<Parameter> make_trainable(const std::vector<TensorSlot>& slots,
 /// Square root of the sum of squares over all gradients, float32; parameters without a gradient count
 /// nothing.
 double gradient_norm(const std::vector<Parameter>& parameters);
-/// Multiplies gradients by limit / (norm + 1e-6) where that is below 1. `limit` <= 0: never.
-void clip_gradients(const std::vector<Parameter>& parameters, double norm, double limit);
+/// What clipping multiplies gradients by: limit / (norm + 1e-6) where that is below 1, else 1. `limit` <=
+/// 0: 1.
+double clip_factor(double norm, double limit);
 void drop_gradients(const std::vector<Parameter>& parameters);
 int64_t bytes_of_gradients(const std::vector<Parameter>& parameters);
 
@@ -61,9 +63,9 @@ class AdamW {
   /// a group and for settings out of range.
   AdamW(std::vector<Parameter> parameters, std::vector<ParameterGroup> groups, const Settings& settings);
 
-  /// One update with a learning rate for each group, from the gradients that are there. Parameters without a
-  /// gradient stay as they are.
-  void step(const std::vector<double>& learning_rates);
+  /// One update with a learning rate for each group, from the gradients that are there, times `factor`.
+  /// Parameters without a gradient stay as they are. Gradients are of no use afterwards.
+  void step(const std::vector<double>& learning_rates, double factor = 1.0);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const std::vector<ParameterGroup>& groups() const { return groups_; }
@@ -84,6 +86,10 @@ class AdamW {
   std::vector<Parameter> parameters_;
   std::vector<ParameterGroup> groups_;
   Settings settings_;
+  struct Batch;
+  void update_on_cpu(size_t parameter, double rate, double factor);
+  void update_on_device(const Batch& batch, double rate, double decay, double factor) const;
+
   std::vector<int64_t> group_of_;
   std::vector<at::Tensor> means_, squares_, steps_;
 };

@@ -1,6 +1,7 @@
 #include "ropescope/train/trainer.h"
 
 #include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -8,6 +9,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/kernels/in_place_gradients.h"
 
 namespace ropescope {
 
@@ -45,6 +47,9 @@ Trainer::Totals Trainer::count(const std::vector<Micro>& micro) const {
 }
 
 double Trainer::backward(const Micro& micro, double scale) {
+  // (With several ranks gradients are watched, to be sent when they are complete.)
+  std::optional<kernels::InPlaceGradients> in_place;
+  if (sharding_ == nullptr) in_place.emplace();
   const at::Tensor loss = micro.loss(scale);
   const double value = loss.item<double>();
   if (!std::isfinite(value)) {
@@ -118,12 +123,11 @@ StepReport Trainer::step(const std::vector<Micro>& micro) {
         "step {}: the gradient norm is {}; rows of the step: {}. Weights are those of step {}", steps_ + 1,
         report.gradient_norm, list_names(names), steps_);
   }
-  clip_gradients(optimizer_.parameters(), report.gradient_norm, settings_.clip_norm);
   std::vector<double> rates;
   for (const ParameterGroup& group : optimizer_.groups()) {
     rates.push_back(settings_.schedule.rate(steps_, group.learning_rate, group.floor));
   }
-  optimizer_.step(rates);
+  optimizer_.step(rates, clip_factor(report.gradient_norm, settings_.clip_norm));
   if (sharding_ != nullptr) sharding_->after_update();
   drop_all_gradients();
   report.learning_rate = rates.back();

@@ -1,9 +1,14 @@
 #include "ropescope/train/vocabulary_loss.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
@@ -12,6 +17,8 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
+#include "ropescope/models/kernels/in_place_gradients.h"
+#include "ropescope/models/kernels/row_loops.h"
 
 namespace ropescope {
 
@@ -20,53 +27,105 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kChunkBytes = int64_t{16} << 20;
+// Every chunk goes over the whole weight and its gradient, so that few large ones are faster.
+constexpr int64_t kChunkBytes = int64_t{64} << 20;
+
+// -log softmax(logits)[y], summed over the rows; `logits` [n, V] become the slope of that sum times `scale`.
+double take_slope(at::Tensor& logits, const at::Tensor& y, double scale) {
+  if (logits.device().is_cpu() && logits.is_contiguous()) {
+    const int64_t rows = logits.size(0), width = logits.size(1);
+    std::vector<double> losses(static_cast<size_t>(rows));
+    auto* values = logits.mutable_data_ptr<float>();
+    const auto* targets = y.const_data_ptr<int64_t>();
+    at::parallel_for(0, rows, std::max<int64_t>(1, 16384 / width), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        losses[static_cast<size_t>(i)] =
+            kernels::softmax_slope(values + i * width, width, targets[i], static_cast<float>(scale));
+      }
+    });
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+  }
+  const at::Tensor normaliser = at::logsumexp(logits, {1}, /*keepdim=*/true), column = y.unsqueeze(1);
+  const double sum = (normaliser - logits.gather(1, column)).sum(at::kDouble).item<double>();
+  logits.sub_(normaliser).exp_();
+  logits.scatter_add_(1, column, at::full(column.sizes(), -1.0, logits.options()));
+  logits.mul_(scale);
+  return sum;
+}
+
+// to (+)= slope^T x, in float32
+void add_weight_gradient(at::Tensor to, const at::Tensor& slope, const at::Tensor& x, bool is_first) {
+  if (slope.scalar_type() != at::kFloat) {
+    const at::Tensor part = at::mm(slope.t(), x);
+    is_first ? to.copy_(part) : to.add_(part);
+  } else if (is_first) {
+    at::mm_out(to, slope.t(), x);
+  } else {
+    to.addmm_(slope.t(), x);
+  }
+}
 
 class VocabularyLoss : public torch::autograd::Function<VocabularyLoss> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight,
                             const at::Tensor& targets, double scale, int64_t chunk, bool wants_hidden,
                             bool wants_weight) {
-    const int64_t rows = hidden.size(0);
+    const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
+    const bool in_place = wants_weight && rows > 0 && kernels::InPlaceGradients::serves(weight);
+    const bool adds = in_place && weight.grad().defined();
     at::Tensor hidden_grad, weight_grad;
     if (wants_hidden) hidden_grad = at::empty_like(hidden);
-    if (wants_weight) weight_grad = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
-    at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
+    if (adds) {
+      weight_grad = weight.grad();
+    } else if (wants_weight) {
+      const auto options = weight.options().dtype(at::kFloat).requires_grad(false);
+      weight_grad = rows > 0 ? at::empty(weight.sizes(), options) : at::zeros(weight.sizes(), options);
+    }
+    const at::Tensor products =
+        at::empty({std::min(chunk, rows), vocabulary}, hidden.options().requires_grad(false));
+    double sum = 0.0;
     for (int64_t first = 0; first < rows; first += chunk) {
       const int64_t count = std::min(chunk, rows - first);
       const at::Tensor x = hidden.narrow(0, first, count);
-      const at::Tensor y = targets.narrow(0, first, count).unsqueeze(1);
-      at::Tensor logits = at::mm(x, weight.t()).to(at::kFloat);
-      const at::Tensor normaliser = at::logsumexp(logits, {1}, /*keepdim=*/true);
-      sum += (normaliser - logits.gather(1, y)).sum(at::kDouble);
+      at::Tensor product = products.narrow(0, 0, count);
+      at::mm_out(product, x, weight.t());
+      at::Tensor logits = product.to(at::kFloat);
+      sum += take_slope(logits, targets.narrow(0, first, count), scale);
       if (!wants_hidden && !wants_weight) continue;
-      // From here on `logits` is d loss / d logits: probabilities, less one at the target.
-      logits.sub_(normaliser).exp_();
-      logits.scatter_add_(1, y, at::zeros(y.sizes(), logits.options()).sub_(1.0));
-      const at::Tensor slope = logits.mul_(scale).to(weight.scalar_type());
-      if (wants_hidden) hidden_grad.narrow(0, first, count).copy_(at::mm(slope, weight));
-      if (!wants_weight) continue;
-      if (weight.scalar_type() == at::kFloat) {
-        weight_grad.addmm_(slope.t(), x);
-      } else {
-        weight_grad.add_(at::mm(slope.t(), x));
+      const at::Tensor slope = logits.to(weight.scalar_type());
+      if (wants_hidden) {
+        at::Tensor part = hidden_grad.narrow(0, first, count);
+        at::mm_out(part, slope, weight);
       }
+      if (wants_weight) add_weight_gradient(weight_grad, slope, x, first == 0 && !adds);
     }
-    if (wants_weight && weight_grad.scalar_type() != weight.scalar_type()) {
+    if (in_place) {
+      weight.mutable_grad() = weight_grad;
+      weight_grad.reset();
+    } else if (wants_weight && weight_grad.scalar_type() != weight.scalar_type()) {
       weight_grad = weight_grad.to(weight.scalar_type());
     }
-    context->save_for_backward({hidden_grad, weight_grad});
-    return (sum * scale).to(at::kFloat);
+    // (As plain data: autograd copies a gradient that somebody else still holds.)
+    context->saved_data["hidden"] = hidden_grad;
+    context->saved_data["weight"] = weight_grad;
+    context->saved_data["in_place"] = in_place;
+    return at::full({}, sum * scale, hidden.options().dtype(at::kFloat).requires_grad(false));
   }
 
   static variable_list backward(AutogradContext* context, variable_list outer) {
-    const variable_list saved = context->get_saved_variables();
     const bool as_it_is = outer[0].item<double>() == 1.0;
-    const auto scaled = [&](const at::Tensor& gradient) {
-      if (!gradient.defined() || as_it_is) return gradient;
-      return gradient * outer[0].to(gradient.scalar_type());
+    if (!as_it_is && context->saved_data["in_place"].toBool()) {
+      throw InternalError("vocabulary_loss: a gradient that was added in place cannot be scaled");
+    }
+    const auto take = [&](const char* name) {
+      const auto found = context->saved_data.find(name);
+      if (found == context->saved_data.end()) throw InternalError("vocabulary_loss: differentiated twice");
+      at::Tensor gradient = found->second.toTensor();
+      context->saved_data.erase(found);
+      return !gradient.defined() || as_it_is ? gradient : gradient * outer[0].to(gradient.scalar_type());
     };
-    return {scaled(saved[0]), scaled(saved[1]), {}, {}, {}, {}, {}};
+    const at::Tensor hidden = take("hidden"), weight = take("weight");
+    return {hidden, weight, {}, {}, {}, {}, {}};
   }
 };
 

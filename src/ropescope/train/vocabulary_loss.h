@@ -15,8 +15,9 @@ inline constexpr int64_t kIgnoredLabel = -100;
 
 /// Scalar float32, the sum over targets that are not kIgnoredLabel, times `scale`. hidden [N, C], weight
 /// [V, C] (both float32 or bfloat16; sums in float32), targets int64 [N]. Differentiable once in hidden and
-/// weight. `chunk` rows at a time; 0: as many as keep a chunk's logits at about 16 MiB.
-/// Throws InputError for a target outside the vocabulary.
+/// weight. `chunk` rows at a time; 0: as many as keep a chunk's logits at about 64 MiB. Under
+/// InPlaceGradients the weight's gradient is added to it in the forward pass. Throws InputError for a target
+/// outside the vocabulary.
 at::Tensor vocabulary_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                            double scale = 1.0, int64_t chunk = 0);
 

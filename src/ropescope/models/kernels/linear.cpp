@@ -11,6 +11,8 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/silu.h>
 
+#include "ropescope/models/kernels/trained_linear.h"
+
 namespace ropescope::kernels {
 
 namespace {
@@ -74,13 +76,22 @@ struct OneDnn {
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (trains_on_cpu(x, weight)) return trained_linear(at::Tensor(), x, weight, bias);
   return at::linear(x, weight, optional(bias));
+}
+
+std::array<at::Tensor, 3> linears(const at::Tensor& x, const std::array<at::Tensor, 3>& weights,
+                                  const std::array<at::Tensor, 3>& biases) {
+  if (trains_on_cpu(x, weights[0])) return trained_linears(x, weights, biases);
+  return {linear(x, weights[0], biases[0]), linear(x, weights[1], biases[1]),
+          linear(x, weights[2], biases[2])};
 }
 
 at::Tensor linear_plus(const at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias) {
   const OneDnn& onednn = OneDnn::instance();
   if (onednn.serves(x, weight)) return onednn.with_other(x, residual, weight, bias, "add");
+  if (trains_on_cpu(x, weight)) return trained_linear(residual, x, weight, bias);
   at::Tensor product = at::linear(x, weight, optional(bias));
   return at::GradMode::is_enabled() ? residual.add(product) : product.add_(residual);
 }
@@ -92,6 +103,7 @@ at::Tensor gated_linear(const at::Tensor& x, const at::Tensor& gate, const at::T
     const at::Tensor opened = onednn.with_activation(x, gate, gate_bias, "swish");
     return onednn.with_other(x, opened, up, up_bias, "mul");
   }
+  if (trains_on_cpu(x, gate)) return trained_gated_linear(x, gate, gate_bias, up, up_bias);
   at::Tensor opened = at::linear(x, gate, optional(gate_bias));
   const at::Tensor value = at::linear(x, up, optional(up_bias));
   return at::GradMode::is_enabled() ? at::silu(opened).mul(value) : at::silu_(opened).mul_(value);
