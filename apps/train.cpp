@@ -105,7 +105,8 @@ int take_part(const Arguments& arguments, const CommonSettings& common, TrainSub
   }
   if (group != nullptr) check_same_step(*group, trainer.steps_done());
   const TrainingRunResult result = training_run.run();
-  const Json memory = arguments.flag("memory-report") ? report_memory(subject, trainer, arguments) : Json();
+  const Json memory =
+      arguments.flag("memory-report") ? report_memory(subject, trainer, arguments, common) : Json();
   if (leads) print_result(result, trainer, output, memory, common.json);
   return result.interrupted ? 130 : 0;
 }
@@ -133,7 +134,8 @@ int run(const Arguments& given) {
   if (dry) {
     const Trainer planned(AdamW(subject.parameters(), flags.groups, flags.adam), training);
     if (leads)
-      print_plan(subject, sampler, planned, arguments, plan_memory(subject, arguments, launch), common.json);
+      print_plan(subject, sampler, planned, arguments, planned_memory(subject, arguments, common, launch),
+                 common.json);
     return 0;
   }
   const SignalGuard signals;  // from here on a signal ends a step, not the program
@@ -143,8 +145,8 @@ int run(const Arguments& given) {
     return take_part(arguments, common, subject, sampler, trainer);
   }
   try {
-    const auto sharding =
-        std::make_shared<Sharding>(*group, shard, subject.parameters(), subject.model().slots());
+    const auto sharding = std::make_shared<Sharding>(*group, shard, subject.parameters(),
+                                                     subject.model().slots(), common.dtype);
     subject.model().set_weight_access(sharding);
     Trainer trainer(AdamW(sharding->pieces(), flags.groups, flags.adam), training, *sharding);
     return take_part(arguments, common, subject, sampler, trainer);

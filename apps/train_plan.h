@@ -10,7 +10,7 @@
 
 namespace ropescope::app {
 
-/// Rows, steps, trained parameters, operations and (with --tflops) time, and `memory` as plan_memory gives
+/// Rows, steps, trained parameters, operations and (with --tflops) time, and `memory` as planned_memory gives
 /// it. Operations: two a weight and token forward; two more backward for the activations, two for each
 /// trained weight's gradient, and two where layers are computed again. Attention itself and embeddings are
 /// not counted; images count as if they filled their largest grid, so that the whole is at most what is

@@ -14,6 +14,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/train/memory_plan.h"
 
 namespace ropescope::app {
 
@@ -76,33 +77,36 @@ Json memory_json(const ShardMemory& memory) {
           {"gathered_at_most_bytes", memory.gathered_at_most}};
 }
 
-ShardMemory predict(TrainSubject& subject, ShardMode mode, int64_t ranks) {
-  std::vector<std::string> trained;
-  for (const Parameter& parameter : subject.parameters()) trained.push_back(parameter.name);
-  return predict_shard_memory(subject.model().slots(), trained, mode, ranks);
+Json plan_json(const MemoryPlan& plan) {
+  Json json = memory_json(plan.held);
+  json["activations_bytes_at_most"] = plan.activations;
+  json["loading_bytes"] = plan.loading;
+  json["step_bytes"] = plan.step;
+  json["peak_resident_bytes"] = plan.peak;
+  return json;
 }
 
 ShardMode mode_of(const Arguments& arguments) {
   return parse_shard_mode(arguments.get<std::string>("shard"));
 }
 
-// LibTorch's code, its threads and what it allocates once.
-constexpr int64_t kProgramBytes = int64_t{200} << 20;
-
-// A micro-batch of the longest rows: what each layer keeps, or its input alone where layers are computed
-// twice, and what the widest part of a layer needs at once with its gradients.
-int64_t activation_bytes(TrainSubject& subject, const Arguments& arguments) {
-  int64_t hidden = 0, inner = 0, layers = 0;
-  for (const TensorSlot& slot : subject.model().slots()) {
-    if (slot.name.find("mlp.gate_proj.weight") == std::string::npos) continue;
-    inner = slot.shape[0];
-    hidden = slot.shape[1];
-    ++layers;
-  }
-  const int64_t tokens = arguments.get<int64_t>("batch-size") * arguments.get<int64_t>("max-length");
-  const int64_t at_once = 2 * hidden + std::max(3 * inner, 6 * hidden);
-  const int64_t kept = arguments.flag("checkpoint-layers") ? hidden : at_once;
-  return 4 * tokens * (layers * kept + 2 * at_once);
+MemoryPlan plan_of(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+                   int64_t ranks) {
+  const RowTotals totals = subject.model().totals();
+  const auto rows = arguments.get<int64_t>("batch-size"),
+             accumulation = arguments.get<int64_t>("accumulation");
+  PlannedRun run;
+  run.mode = ranks == 1 ? ShardMode::kNone : mode_of(arguments);
+  run.world = ranks;
+  run.compute = common.dtype;
+  run.on_cpu = common.device.is_cpu();
+  run.recomputes = arguments.flag("checkpoint-layers");
+  run.micro_batches = (accumulation + ranks - 1) / ranks;
+  run.tokens = rows * totals.longest;
+  if (totals.images > 0) run.image_tokens = rows * (totals.image_tokens + totals.images - 1) / totals.images;
+  std::vector<std::string> trained;
+  for (const Parameter& parameter : subject.parameters()) trained.push_back(parameter.name);
+  return plan_memory(subject.model().slots(), trained, run);
 }
 
 }  // namespace
@@ -117,7 +121,8 @@ void check_same_step(const ProcessGroup& group, int64_t step) {
   }
 }
 
-Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments) {
+Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments,
+                   const CommonSettings& common) {
   Sharding* sharding = trainer.sharding();
   ShardMemory measured;
   if (sharding != nullptr) {
@@ -131,7 +136,7 @@ Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arg
   }
   const int64_t world = sharding == nullptr ? 1 : sharding->group().world();
   const Json own = {{"rank", sharding == nullptr ? 0 : sharding->group().rank()},
-                    {"predicted", memory_json(predict(subject, mode_of(arguments), world))},
+                    {"predicted", plan_json(plan_of(subject, arguments, common, world))},
                     {"measured", memory_json(measured)},
                     {"peak_resident_bytes", peak_memory_bytes()}};
   Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
@@ -145,16 +150,13 @@ Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arg
   return report;
 }
 
-Json plan_memory(TrainSubject& subject, const Arguments& arguments, const Launch& launch) {
+Json planned_memory(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+                    const Launch& launch) {
   const auto asked = arguments.get<int64_t>("ranks");
   if (asked < 0) throw UsageError("--ranks: expected at least 0, found {}", asked);
   const int64_t ranks = asked > 0 ? asked : launch.world;
   Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
-  const ShardMemory memory = predict(subject, mode_of(arguments), ranks);
-  Json predicted = memory_json(memory);
-  predicted["activations_bytes_at_most"] = activation_bytes(subject, arguments);
-  predicted["peak_resident_bytes"] = memory.parameters + memory.gradients + memory.optimizer +
-                                     memory.passing + activation_bytes(subject, arguments) + kProgramBytes;
+  const Json predicted = plan_json(plan_of(subject, arguments, common, ranks));
   for (int64_t rank = 0; rank < ranks; ++rank) {
     report["ranks"].push_back({{"rank", rank}, {"predicted", predicted}});
   }
@@ -175,8 +177,8 @@ std::string memory_table(const Json& report) {
           fmt::format("{:>4} {:<12} {:>11.1f} {:>11.1f} {:>11.1f} {:>11.1f}", rank.at("rank").get<int64_t>(),
                       kind, mib(memory.at("parameters_bytes")), mib(memory.at("gradients_bytes")),
                       mib(memory.at("optimizer_bytes")), mib(memory.at("gathered_at_most_bytes")));
-      if (std::string(kind) == "measured")
-        text += fmt::format(" {:>11.1f}", mib(rank.at("peak_resident_bytes")));
+      const Json& whole = std::string(kind) == "measured" ? rank : memory;
+      text += fmt::format(" {:>11.1f}", mib(whole.at("peak_resident_bytes")));
       text += "\n";
     }
   }

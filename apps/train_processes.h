@@ -30,9 +30,11 @@ std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const Argumen
 void check_same_step(const ProcessGroup& group, int64_t step);
 
 /// --memory-report: what every rank holds, beside what follows from names and sizes. All ranks call it.
-Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments);
+Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments,
+                   const CommonSettings& common);
 /// The prediction alone, for --ranks processes.
-Json plan_memory(TrainSubject& subject, const Arguments& arguments, const Launch& launch);
+Json planned_memory(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+                    const Launch& launch);
 std::string memory_table(const Json& report);
 
 }  // namespace ropescope::app

@@ -2,18 +2,21 @@
 
 #include <vector>
 
-#include "ropescope/core/errors.h"
 #include "ropescope/models/tensor_slots.h"
 
 namespace ropescope {
 
 namespace {
 
-void convert(const std::vector<TensorSlot>& slots, const Decoder& decoder, at::ScalarType type) {
-  if (decoder.access != nullptr) {
-    throw UsageError("--dtype: expected float32 where parameters are sharded, found another type");
+/// False where nothing was to be done.
+bool convert(const std::vector<TensorSlot>& slots, at::ScalarType type) {
+  bool changed = false;
+  for (const TensorSlot& slot : slots) {
+    if (slot.target->scalar_type() == type) continue;  // (as well: parts that are brought in this type)
+    *slot.target = slot.target->to(type);
+    changed = true;
   }
-  for (const TensorSlot& slot : slots) *slot.target = slot.target->to(type);
+  return changed;
 }
 
 void tie(Decoder& decoder) {
@@ -23,18 +26,14 @@ void tie(Decoder& decoder) {
 }  // namespace
 
 Decoder in_type(const Decoder& decoder, at::ScalarType type) {
-  if (decoder.weights.embed_tokens.scalar_type() == type) return decoder;
   Decoder working = decoder;
-  convert(decoder_slots(working.config, /*with_lm_head=*/true, working.weights), decoder, type);
-  tie(working);
+  if (convert(decoder_slots(working.config, /*with_lm_head=*/true, working.weights), type)) tie(working);
   return working;
 }
 
 Llava in_type(const Llava& llava, at::ScalarType type) {
-  if (llava.decoder.weights.embed_tokens.scalar_type() == type) return llava;
   Llava working = llava;
-  convert(llava_slots(working), llava.decoder, type);
-  tie(working.decoder);
+  if (convert(llava_slots(working), type)) tie(working.decoder);
   return working;
 }
 

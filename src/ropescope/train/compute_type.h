@@ -10,9 +10,9 @@
 
 namespace ropescope {
 
-/// The model with every weight in `type`, differentiable in the model's own weights; the model itself where it
-/// has that type already. A tied output matrix stays tied. Throws UsageError for a model whose weights are
-/// not all in memory.
+/// The model with every weight in `type`, differentiable in the model's own weights; weights that have that
+/// type already stay themselves (Sharding brings parts in the type that it was made for). A tied output
+/// matrix stays tied.
 Decoder in_type(const Decoder& decoder, at::ScalarType type);
 Llava in_type(const Llava& llava, at::ScalarType type);
 

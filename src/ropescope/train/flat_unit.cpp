@@ -36,7 +36,7 @@ at::Tensor window(const at::Tensor& whole, int64_t offset, at::IntArrayRef shape
 }  // namespace
 
 FlatUnit::FlatUnit(std::string name, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                   bool trained, Storage storage, int64_t rank, int64_t world)
+                   bool trained, Storage storage, int64_t rank, int64_t world, at::ScalarType used)
     : name_(std::move(name)), trained_(trained), storage_(storage), rank_(rank) {
   if (tensors.empty()) throw InternalError("FlatUnit: expected at least one tensor");
   const at::NoGradGuard no_grad;
@@ -60,10 +60,15 @@ FlatUnit::FlatUnit(std::string name, const std::vector<std::pair<std::string, at
     own.set_data(place);
   }
   slice_ = full_.narrow(0, rank_ * slice_size_, slice_size_);
-  if (storage_ == Storage::kSlice) {
-    slice_ = slice_.clone();
-    free();
-  }
+  if (storage_ != Storage::kSlice) return;
+  slice_ = slice_.clone();
+  if (used != full_.scalar_type()) use(used);
+  free();
+}
+
+void FlatUnit::use(at::ScalarType type) {
+  full_ = at::empty({size_}, options_.dtype(type));
+  for (Entry& entry : entries_) entry.tensor.set_data(window(full_, entry.offset, entry.tensor.sizes()));
 }
 
 void FlatUnit::allocate() {

@@ -23,23 +23,23 @@ class FlatUnit {
   enum class Storage {
     kTensors,  ///< in storage of their own: the unit has gradients only
     kWhole,    ///< all of them on every rank
-    kSlice,    ///< this rank's slice; all of them only while they are used
+    kSlice,    ///< this rank's slice; all of them only while they are used, perhaps in another type
   };
 
   /// Takes over the storage of `tensors` (all of one type and device) as `storage` says: handles to them stay
-  /// good, but under kSlice they hold numbers only between gather and release.
+  /// good, but under kSlice they hold numbers only between gather and release, and are of the type `used`.
   FlatUnit(std::string name, const std::vector<std::pair<std::string, at::Tensor>>& tensors, bool trained,
-           Storage storage, int64_t rank, int64_t world);
+           Storage storage, int64_t rank, int64_t world, at::ScalarType used);
 
   const std::string& name() const { return name_; }
   const std::vector<Entry>& entries() const { return entries_; }
   bool trained() const { return trained_; }
   Storage storage() const { return storage_; }
-  int64_t size() const { return size_; }              ///< of all ranks' slices
-  int64_t slice_size() const { return slice_size_; }  ///< n
-  at::TensorOptions options() const { return options_; }
+  int64_t size() const { return size_; }                  ///< of all ranks' slices
+  int64_t slice_size() const { return slice_size_; }      ///< n
+  at::TensorOptions options() const { return options_; }  ///< of what is kept: slices, sums of gradients
 
-  /// kWhole, or kSlice between allocate() and free().
+  /// kWhole, or kSlice between allocate() and free(). [size] in the type that is used.
   const at::Tensor& full() const { return full_; }
   const at::Tensor& slice() const { return slice_; }
   void allocate();  ///< room for all numbers; they are not there yet
@@ -57,6 +57,8 @@ class FlatUnit {
   Range range(size_t entry) const;
 
  private:
+  void use(at::ScalarType type);
+
   std::string name_;
   std::vector<Entry> entries_;
   bool trained_;

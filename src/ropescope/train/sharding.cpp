@@ -55,9 +55,9 @@ class Sharding::Arrival : public torch::autograd::PostAccumulateGradHook {
 };
 
 Sharding::Sharding(ProcessGroup& group, ShardMode mode, const std::vector<Parameter>& trained,
-                   const std::vector<TensorSlot>& slots)
+                   const std::vector<TensorSlot>& slots, at::ScalarType compute)
     : group_(group), mode_(mode) {
-  add_units(trained, slots);
+  add_units(trained, slots, compute);
   for (const Parameter& parameter : trained) {
     const Place place = places_.at(parameter.name);
     const FlatUnit& flat = units_[place.unit]->flat;
@@ -81,7 +81,8 @@ Sharding::~Sharding() {
   }
 }
 
-void Sharding::add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots) {
+void Sharding::add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots,
+                         at::ScalarType compute) {
   std::unordered_map<std::string, at::Tensor> leaves;
   for (const Parameter& parameter : trained) leaves[parameter.name] = parameter.value;
   // By part, trained or not, and type, in the order of the slots.
@@ -98,6 +99,8 @@ void Sharding::add_units(const std::vector<Parameter>& trained, const std::vecto
     const std::string part = part_of(slot.name);
     if (!learns && (mode_ != ShardMode::kParameters || part.empty())) {
       other_bytes_ += static_cast<int64_t>(slot.target->nbytes());
+      // A few small tensors must not keep the file of all others in memory.
+      if (mode_ == ShardMode::kParameters) *slot.target = slot.target->clone();
       continue;
     }
     const at::Tensor& tensor = learns ? leaf->second : *slot.target;
@@ -112,8 +115,9 @@ void Sharding::add_units(const std::vector<Parameter>& trained, const std::vecto
     if (mode_ == ShardMode::kNone) storage = FlatUnit::Storage::kTensors;
     if (mode_ == ShardMode::kParameters && !plan.part.empty()) storage = FlatUnit::Storage::kSlice;
     const size_t index = units_.size();
-    units_.push_back(std::make_unique<Unit>(Unit{
-        .flat = FlatUnit(plan.part, plan.tensors, plan.trained, storage, group_.rank(), group_.world())}));
+    units_.push_back(
+        std::make_unique<Unit>(Unit{.flat = FlatUnit(plan.part, plan.tensors, plan.trained, storage,
+                                                     group_.rank(), group_.world(), compute)}));
     const FlatUnit& flat = units_.back()->flat;
     for (size_t entry = 0; entry < flat.entries().size(); ++entry) {
       places_[flat.entries()[entry].name] = {index, entry};
@@ -309,13 +313,11 @@ void Sharding::perform(int64_t action, bool mine) {
 }
 
 void Sharding::gather(Unit& unit, bool mine) {
-  settle(0);    // what was summed up before must not lie beside the next part
-  if (!mine) {  // others need this rank's slice
-    group_.all_gather(at::empty({unit.flat.size()}, unit.flat.options()), unit.flat.slice())();
-    return;
-  }
-  unit.flat.allocate();
-  group_.all_gather(unit.flat.full(), unit.flat.slice())();
+  settle(0);  // what was summed up before must not lie beside the next part
+  if (mine) unit.flat.allocate();
+  const at::Tensor &full = unit.flat.full(), slice = unit.flat.slice().to(full.scalar_type());
+  // (Others may need this rank's slice when it needs nothing.)
+  group_.all_gather(mine ? full : at::empty({unit.flat.size()}, slice.options()), slice)();
 }
 
 void Sharding::reduce(size_t index, bool mine) {

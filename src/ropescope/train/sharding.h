@@ -1,12 +1,10 @@
 // Training one model in several processes, each with its own rows: gradients are summed over the ranks and,
 // as asked, what every rank would hold is cut into slices (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054).
-//   N ranks, P trained numbers     weights    gradients    AdamW's averages   exchanged in a step
-//   none                           4 P        4 P          8 P                all-reduce of gradients
-//   optimizer    (ZeRO-1)          4 P        4 P          8 P / N            and all-gather of weights
-//   gradients    (ZeRO-2)          4 P        4 P / N      8 P / N            reduce-scatter a micro-batch,
-//   all-gather parameters   (ZeRO-3)          4 P / N    4 P / N      8 P / N            two all-gathers and
-//   a reduce-scatter a
-//                                                                             micro-batch
+//   N ranks, P trained numbers   weights   gradients   AdamW      exchanged in a step
+//   none                         4 P       4 P         8 P        all-reduce of gradients
+//   optimizer    (ZeRO-1)        4 P       4 P         8 P / N    and all-gather of weights
+//   gradients    (ZeRO-2)        4 P       4 P / N     8 P / N    reduce-scatter a micro-batch, all-gather
+//   parameters   (ZeRO-3)        4 P / N   4 P / N     8 P / N    reduce-scatter, two all-gathers
 // (bytes a rank, float32, between passes). Under `parameters` a part of the model (a layer, an embedding
 // table) is whole only while it is used. Ranks need not do the same: one that has fewer rows, or rows without
 // images, helps the others along until they are done.
@@ -40,20 +38,16 @@ struct ShardMemory {
   int64_t gradients = 0;         ///< kept from the first backward pass to the update
   int64_t optimizer = 0;         ///< AdamW's two averages
   int64_t gathered_at_most = 0;  ///< the largest part that is whole while it is used
-  /// Predicted: what comes on top in the backward pass of the largest part (its weights, their gradients as
-  /// autograd makes them, and in a row).
-  int64_t passing = 0;
 };
-/// From names and sizes alone.
-ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,
-                                 const std::vector<std::string>& trained, ShardMode mode, int64_t world);
 
 class Sharding : public WeightAccess {
  public:
   /// `trained`: leaves of the model; `slots`: all its tensors, these included. Takes over their storage.
-  /// Every rank gives the same. `group` must live as long.
+  /// Every rank gives the same. `group` must live as long. Under `parameters` the slices, the sums of
+  /// gradients and what the optimizer updates stay float32, and parts are gathered and used in the type
+  /// `compute`.
   Sharding(ProcessGroup& group, ShardMode mode, const std::vector<Parameter>& trained,
-           const std::vector<TensorSlot>& slots);
+           const std::vector<TensorSlot>& slots, at::ScalarType compute = at::kFloat);
   ~Sharding() override;
 
   ProcessGroup& group() const { return group_; }
@@ -84,6 +78,7 @@ class Sharding : public WeightAccess {
   void end_whole();  ///< gives back what was put together last
   /// Whether a tensor is only there while it is used: it is loaded by load_weight.
   bool keeps_slice_of(const std::string& name) const;
+  at::ScalarType kept_type(const TensorSlot& slot) const;  ///< of the whole tensor
   void load_weight(const TensorSlot& slot, const at::Tensor& whole);
   /// What of a whole state belongs to this rank's optimizer.
   std::map<std::string, at::Tensor> own_state(const std::map<std::string, at::Tensor>& whole) const;
@@ -108,7 +103,8 @@ class Sharding : public WeightAccess {
   };
   class Arrival;
 
-  void add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots);
+  void add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots,
+                 at::ScalarType compute);
   void arrived(Place place, const at::Tensor& weight);
   void launch_ready();
   void join(int64_t wish);

@@ -17,12 +17,6 @@ int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
 }
 
-// The model's sizes in bytes, as ShardMode cuts them.
-struct Sizes {
-  int64_t kept = 0, sharded = 0, trained = 0;
-  std::map<std::string, int64_t> parts;
-};
-
 }  // namespace
 
 ShardMode parse_shard_mode(const std::string& name) {
@@ -48,34 +42,6 @@ std::string shard_mode_name(ShardMode mode) {
       return "parameters";
   }
   throw InternalError("shard_mode_name: no such mode");
-}
-
-ShardMemory predict_shard_memory(const std::vector<TensorSlot>& slots,
-                                 const std::vector<std::string>& trained, ShardMode mode, int64_t world) {
-  Sizes sizes;
-  for (const TensorSlot& slot : slots) {
-    int64_t numbers = 1;
-    for (const int64_t side : slot.shape) numbers *= side;
-    const int64_t bytes =
-        numbers * (slot.target->defined() ? static_cast<int64_t>(slot.target->element_size()) : 4);
-    const std::string part = part_of(slot.name);
-    const bool cut = mode == ShardMode::kParameters && !part.empty();
-    (cut ? sizes.sharded : sizes.kept) += bytes;
-    sizes.parts[part] += bytes;
-    if (std::find(trained.begin(), trained.end(), slot.name) != trained.end()) sizes.trained += bytes;
-  }
-  ShardMemory memory;
-  memory.parameters = sizes.kept + sizes.sharded / world;
-  const bool cuts_gradients = mode == ShardMode::kGradients || mode == ShardMode::kParameters;
-  memory.gradients = sizes.trained / (cuts_gradients ? world : 1);
-  memory.optimizer = 2 * sizes.trained / (mode == ShardMode::kNone ? 1 : world);
-  int64_t largest = 0;
-  for (const auto& [part, bytes] : sizes.parts) {
-    if (!part.empty()) largest = std::max(largest, bytes);
-  }
-  if (mode == ShardMode::kParameters) memory.gathered_at_most = largest;
-  memory.passing = largest * (mode == ShardMode::kParameters ? 3 : cuts_gradients ? 2 : 1);
-  return memory;
 }
 
 ShardMemory Sharding::measure(const AdamW& optimizer) const {
@@ -113,6 +79,11 @@ at::Tensor Sharding::whole_entry(Place place, const std::string& kind, const Mak
 bool Sharding::keeps_slice_of(const std::string& name) const {
   const auto place = places_.find(name);
   return place != places_.end() && units_[place->second.unit]->flat.storage() == FlatUnit::Storage::kSlice;
+}
+
+at::ScalarType Sharding::kept_type(const TensorSlot& slot) const {
+  if (!keeps_slice_of(slot.name)) return slot.target->scalar_type();
+  return units_[places_.at(slot.name).unit]->flat.slice().scalar_type();
 }
 
 at::Tensor Sharding::whole_weight(const TensorSlot& slot) {

@@ -32,7 +32,9 @@ class Sequence {
 
   std::map<std::string, at::Tensor> planned_weights() const {
     std::map<std::string, at::Tensor> plan;
-    for (const TensorSlot& slot : slots_) plan[slot.name] = planned(slot.shape, slot.target->scalar_type());
+    for (const TensorSlot& slot : slots_) {
+      plan[slot.name] = planned(slot.shape, trainer_.sharding()->kept_type(slot));
+    }
     return plan;
   }
   std::map<std::string, at::Tensor> planned_states() const {

@@ -1,5 +1,6 @@
 #include "ropescope/train/trained_decoder.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -21,7 +22,10 @@ std::vector<int64_t> TrainedDecoder::lengths() const {
 
 RowTotals TrainedDecoder::totals() const {
   RowTotals totals;
-  for (const TextRow& row : rows_) totals.add(row.text.labels);
+  for (const TextRow& row : rows_) {
+    totals.add(row.text.labels);
+    totals.longest = std::max(totals.longest, static_cast<int64_t>(row.text.ids.size()));
+  }
   return totals;
 }
 

@@ -70,10 +70,14 @@ RowTotals TrainedLlava::totals() const {
   }
   RowTotals totals;
   for (const ConversationRow& row : rows_) {
+    const auto images = static_cast<int64_t>(row.images.size());
+    const int64_t longest = static_cast<int64_t>(row.text.ids.size()) + images * (largest - 1);
     totals.add(row.text.labels);
-    totals.images += static_cast<int64_t>(row.images.size());
-    totals.image_tokens += largest * static_cast<int64_t>(row.images.size());
-    totals.tokens -= static_cast<int64_t>(row.images.size());
+    totals.images += images;
+    totals.image_tokens += largest * images;
+    totals.tokens -= images;
+    const bool is_cut = settings_.max_length > 0 && longest > settings_.max_length;
+    totals.longest = std::max(totals.longest, is_cut ? settings_.max_length : longest);
   }
   return totals;
 }
@@ -113,7 +117,9 @@ std::map<std::string, at::Tensor> unused_tower_weights(const Checkpoint& checkpo
   std::map<std::string, at::Tensor> unused;
   const auto tower = llava_part(checkpoint, LlavaPart::kTower);
   for (const TensorInfo& info : tower->tensors()) {
-    if (used.count(prefix + info.name) == 0) unused[prefix + info.name] = tower->take(info.name, at::kFloat);
+    // (Copied: a view would keep the whole file in memory.)
+    if (used.count(prefix + info.name) > 0) continue;
+    unused[prefix + info.name] = tower->take(info.name, at::kFloat).clone();
   }
   return unused;
 }
