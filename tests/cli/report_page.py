@@ -1,6 +1,6 @@
 """Uses a report's page as a reader does, in a headless Chromium, and checks what it shows against the page's own data.
 
-usage: report_page.py [--screenshot FILE.png [--record N] [--size WxH] [--scroll]] PAGE.html...
+usage: report_page.py [--screenshot FILE.png [--record N] [--size WxH] [--heading TEXT]] PAGE.html...
 
 Exit code 77, with the reason, where Chromium, its driver or selenium are missing (Debian: chromium chromium-driver
 python3-selenium).
@@ -33,7 +33,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--screenshot")
 parser.add_argument("--record")
 parser.add_argument("--size", default="1200x900")
-parser.add_argument("--scroll", action="store_true", help="show the item at the top of the picture")
+parser.add_argument("--heading", help="section at the top of the picture")
 parser.add_argument("pages", nargs="+")
 arguments = parser.parse_args()
 
@@ -221,8 +221,10 @@ try:
         if arguments.record:
             driver.get("about:blank")
             driver.get(page.address + "#" + arguments.record)
-        if arguments.scroll:
-            driver.execute_script("document.getElementById('filter').closest('.bar').previousElementSibling.scrollIntoView()")
+        if arguments.heading:
+            driver.execute_script(
+                "[...document.querySelectorAll('h2')].find(x => x.textContent === arguments[0]).scrollIntoView()",
+                arguments.heading)
         time.sleep(0.5)
         driver.save_screenshot(arguments.screenshot)
 finally:

@@ -138,6 +138,25 @@ TEST(ReportPage, DataIsNeverMarkupAndNothingElseIsLoaded) {
   EXPECT_EQ(item.at("answers").at(0).at("output"), kNasty);
 }
 
+TEST(ReportPage, ExpectedAnswersAreReadable) {
+  const Case data({"gray_37x53.png"});
+  Report report = data.report();
+  const auto gold = [&](const Json& doc) {
+    report.runs[0].samples[0]["doc"] = doc;
+    const std::string page = report_html(report, make_page(report, {})), begin = "\"gold\":\"";
+    const size_t from = page.find(begin) + begin.size();
+    return parse_json("\"" + page.substr(from, page.find('"', from) - from) + "\"", "page")
+        .get<std::string>();
+  };
+  EXPECT_EQ(
+      gold({{"answers", {{{"answer", "two"}, {"answer_id", 1}}, {{"answer", "2"}}, {{"answer", "two"}}}}}),
+      "two ×2, 2");
+  EXPECT_EQ(gold({{"answers", {"red", "blue"}}}), "red, blue");
+  EXPECT_EQ(gold({{"answer", "1"}, {"options", {"dog", "cat"}}}), "1 (cat)");
+  EXPECT_EQ(gold({{"answer", 7}, {"choices", {"dog", "cat"}}}), "7");
+  EXPECT_EQ(gold({{"bbox", {1, 2, 3, 4}}}), "[1,2,3,4]");
+}
+
 TEST(ReportPage, CellsLieOverTheirPartOfThePicture) {
   const at::Tensor grey = at::full({150, 300, 3}, 100, at::kByte);
   const at::Tensor drawn = cells_over(grey, 1, 3, {0.0, NAN, 0.02}, 0.01);

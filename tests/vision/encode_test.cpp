@@ -45,8 +45,8 @@ TEST(Encode, TheShorterIsTaken) {
   const at::Tensor plain = at::full({50, 50, 3}, 7, at::kByte);
   EXPECT_EQ(decoded(encode_shorter(plain, 80, type)).format, "PNG");
   EXPECT_EQ(type, "image/png");
-  at::Tensor noise = at::arange(120 * 120 * 3, at::kLong).mul(2654435761).div(65536, "floor");
-  noise = noise.remainder(256).to(at::kByte).view({120, 120, 3});
+  const at::Tensor waves = at::arange(120 * 120 * 3, at::kDouble).mul(12.9898).sin().mul(43758.5453);
+  const at::Tensor noise = waves.sub(waves.floor()).mul(256).floor().to(at::kByte).view({120, 120, 3});
   EXPECT_EQ(decoded(encode_shorter(noise, 50, type)).format, "JPEG");
   EXPECT_EQ(type, "image/jpeg");
 }

@@ -19,7 +19,7 @@ input,select,button{font:inherit;padding:.15em .4em}
 input.word{width:16em}input.record{width:6em}
 .item{border:1px solid #d5d9de;border-radius:6px;padding:1em;display:grid;gap:1em 1.5em;grid-template-columns:minmax(0,22em) minmax(0,1fr)}
 .item.blind{grid-template-columns:minmax(0,1fr)}
-.pictures img{display:block;width:100%;margin-bottom:.4em;background:#eee}
+.pictures img{display:block;width:100%;height:auto;margin-bottom:.4em;background:#eee}
 .answers{display:grid;gap:1em;grid-template-columns:repeat(auto-fit,minmax(15em,1fr));margin-top:1em}
 .answer{border-radius:6px;padding:.7em .9em;border-left:5px solid}
 .right{background:#e9f5ec;border-color:#1a7f37}.wrong{background:#fcefee;border-color:#c0392b}.none{background:#f3f4f6;border-color:#9aa1a9}
@@ -27,7 +27,7 @@ input.word{width:16em}input.record{width:6em}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0;font:13.5px/1.45 ui-monospace,monospace}
 small{color:#57606a;display:block}
 .maps{display:flex;flex-wrap:wrap;gap:.8em;margin-top:.7em}
-.maps figure{margin:0;flex:1 1 10em;max-width:17em}.maps img{width:100%;display:block}
+.maps figure{margin:0;flex:1 1 10em;max-width:17em}.maps img{width:100%;height:auto;display:block}
 .maps figcaption{font-size:12.5px;color:#424a53}
 img.coarse{image-rendering:pixelated}
 @media(max-width:50em){.item{grid-template-columns:minmax(0,1fr)}}
@@ -70,6 +70,8 @@ function picture(parent, place, alt) {
   if (pictures === null) pictures = JSON.parse(document.getElementById("pictures").textContent);
   const [uri, width, height] = pictures[place], img = document.createElement("img");
   img.alt = alt;
+  img.width = width;  // its place is kept before it is decoded
+  img.height = height;
   img.addEventListener("load", () => { if (img.naturalWidth < 250) img.className = "coarse"; });
   img.src = uri;
   parent.appendChild(img);
