@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/eval/evaluation.h"
 
 #include "tests/support/golden.h"
 
@@ -79,6 +80,23 @@ TEST(JsonlRecords, BrokenLinesAreCountedAndTheOthersRead) {
   ASSERT_EQ(records->rejected().size(), 2u);
   EXPECT_EQ(records->rejected()[0].record, 2);
   EXPECT_EQ(records->rejected()[1].record, 3);
+}
+
+TEST(Plan, ARecordThatNoFigureCanCountIsRejectedBeforeItIsAsked) {
+  const testing::TemporaryFolder folder;
+  const std::string file =
+      written(folder, "f.jsonl",
+              "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
+              "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
+              "\"category\": \"c\"}\n");
+  const auto records = open_records(file, "mmstar");
+  PlanOptions options;
+  options.count_tokens = [](const std::string& prompt) { return static_cast<int64_t>(prompt.size()); };
+  const Plan plan = plan_questions(*records, find_benchmark("mmstar"), {}, options);
+  EXPECT_EQ(plan.questions, 1);
+  ASSERT_EQ(plan.rejected.size(), 2u);
+  EXPECT_NE(plan.rejected[0].error.find("l2_category"), std::string::npos) << plan.rejected[0].error;
+  EXPECT_NE(plan.rejected[1].error.find("answer"), std::string::npos) << plan.rejected[1].error;
 }
 
 TEST(OpenRecords, OtherFilesAreRefused) {

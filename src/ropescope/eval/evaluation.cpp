@@ -52,7 +52,9 @@ Plan plan_questions(Records& records, const Benchmark& benchmark, const Rules& r
       if (options.pictures_first && question.prompt.find(kImageText) != std::string::npos) {
         throw InputError("the question names its pictures itself: no text can stand between them and it");
       }
-      benchmark.read(records.doc(item), "", rules);  // (a record without its answer is found now)
+      // A record without its answer, or without what its score is counted under, is found now.
+      const Json doc = records.doc(item);
+      benchmark.tally(rules)->add(doc, benchmark.read(doc, "", rules));
       const int64_t length = options.count_tokens(question.prompt);
       ++plan.questions;
       if (question.pictures.empty()) {
