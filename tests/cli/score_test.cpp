@@ -1,8 +1,11 @@
 // Every golden file through the command line.
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include <gtest/gtest.h>
+
+#include "ropescope/eval/benchmark.h"
 
 #include "tests/eval/golden_items.h"
 #include "tests/eval/golden_tables.h"
@@ -127,6 +130,77 @@ TEST(ScoreCommandLine, ABrokenRecordCostsItselfOnly) {
   EXPECT_NE(lines[2].at("error").get<std::string>().find("answer"), std::string::npos);
   EXPECT_EQ(lines[3].at("rejected"), 2);
   EXPECT_EQ(lines[3].at("aggregates").at("all").at("accuracy"), 1);
+}
+
+/// Lines of `score --json` for any records; the exit code must be one of `codes`.
+std::vector<Json> scored_or_refused(const std::string& benchmark, const std::string& lines,
+                                    const std::set<int>& codes) {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path("items.jsonl")) << lines;
+  const CommandResult result =
+      run_ropescope("score --json --benchmark " + benchmark + " --items " + folder.path("items.jsonl"));
+  EXPECT_TRUE(codes.count(result.exit_code)) << benchmark << " " << result.exit_code << result.err;
+  return lines_of(result.out);
+}
+
+TEST(ScoreCommandLine, ColumnsOfAnyTypeAreScoredOrRefused) {
+  const std::vector<Json> values = {nullptr,
+                                    -3,
+                                    2.5,
+                                    true,
+                                    "",
+                                    "text",
+                                    Json::array(),
+                                    Json::array({1, nullptr}),
+                                    Json::object(),
+                                    Json{{"answer", 1}}};
+  for (const Benchmark& benchmark : benchmarks()) {
+    const Json golden = testing::golden_json("evaluation/" + benchmark.name + ".json");
+    const Json item = golden.at("items")[0], doc = golden_doc(item);
+    std::string lines;
+    size_t count = 0;
+    for (const auto& [column, original] : doc.items()) {
+      for (const Json& value : values) {
+        Json changed = doc;
+        changed[column] = value;
+        lines += Json{{"doc", changed}, {"output", item.at("output")}}.dump() + "\n";
+        ++count;
+      }
+      Json without = doc;
+      without.erase(column);
+      lines += Json{{"doc", without}, {"output", item.at("output")}}.dump() + "\n";
+      ++count;
+    }
+    // (MME: pictures that lost a question have no aggregates)
+    const auto results = scored_or_refused(benchmark.name, lines, {3});
+    EXPECT_GE(results.size(), count) << benchmark.name;
+    for (size_t i = 0; i < count; ++i) {
+      EXPECT_NE(results[i].contains("score"), results[i].contains("error")) << results[i].dump();
+    }
+  }
+}
+
+TEST(ScoreCommandLine, LinesThatAreNoItems) {
+  const std::string good = R"({"doc":{"question":"?","answer":"yes","category":NaN},"output":"yes"})";
+  const auto results = scored_or_refused("pope",
+                                         good + "\r\n\n" + R"([1])" + "\n" + R"({"doc":[],"output":"yes"})" +
+                                             "\n" + R"({"doc":{"question":"?","answer":"yes"},"output":3})" +
+                                             "\n" + R"({"doc":{"question":"?","answer":"yes"}})" +
+                                             "\n\"\xff\"\n" + good.substr(0, 30),
+                                         {3});
+  ASSERT_EQ(results.size(), 8u);
+  EXPECT_EQ(results[0].at("score"), 1);
+  for (size_t i = 1; i < 7; ++i) EXPECT_TRUE(results[i].contains("error")) << results[i].dump();
+  EXPECT_EQ(results[7].at("rejected"), 6);
+  EXPECT_EQ(results[7].at("aggregates").at("all").at("accuracy"), 1);
+}
+
+TEST(ScoreCommandLine, AnEmptyFileHasAggregatesOfNothing) {
+  for (const Benchmark& benchmark : benchmarks()) {
+    const auto results = scored_or_refused(benchmark.name, "", {0});
+    ASSERT_EQ(results.size(), 1u) << benchmark.name;
+    EXPECT_TRUE(results[0].at("aggregates").is_object());
+  }
 }
 
 TEST(ScoreCommandLine, MistypedNames) {
