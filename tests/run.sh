@@ -3,5 +3,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/cmake/bootstrap.sh" --notebooks
+# One test starts its processes with torchrun, which comes with the full torch wheel (bench/setup-venv.sh installs it).
+torchrun=$root/bench/.venv-hf/bin/torchrun
+[ -z "${ROPESCOPE_TORCHRUN:-}" ] && [ -x "$torchrun" ] && export ROPESCOPE_TORCHRUN=$torchrun
 cd "$root/build"
 exec ctest --output-on-failure -j "$(nproc)" "$@"

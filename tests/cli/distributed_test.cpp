@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -159,6 +160,29 @@ TEST_F(Distributed, EveryShardingWritesTheCheckpointOfOneProcess) {
   EXPECT_EQ(inspected.exit_code, 0) << inspected.err;
 }
 
+// Slices, sums and updates stay float32, and so does the checkpoint, which one process goes on from.
+TEST_F(Distributed, Bfloat16PassesOverShardedParametersKeepFloat32) {
+  const std::vector<std::string> more = {"--dtype", "bfloat16", "--max-steps", "6", "--save-every", "3"};
+  std::vector<std::string> sharded = more;
+  sharded.insert(sharded.end(), {"--shard", "parameters"});
+  const auto alone = [&](const std::string& output, const std::vector<std::string>& flags) {
+    const CommandResult result = run_ropescope(line(output, flags).substr(ropescope_path().size() + 1));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+  };
+  alone("one", more);
+  expect_run(2, "two", sharded);
+  expect_same("one", "two", 6);
+  for (const TensorInfo& info : open_checkpoint(checkpoint("two", 6) + "/model.safetensors")->tensors()) {
+    EXPECT_EQ(info.dtype, "F32") << info.name;
+  }
+  fs::create_directories(folder_.path("on") + "/checkpoints");
+  fs::copy(checkpoint("two", 3), checkpoint("on", 3), fs::copy_options::recursive);
+  std::vector<std::string> resumed = more;
+  resumed.insert(resumed.end(), {"--resume", "auto"});
+  alone("on", resumed);
+  expect_same("one", "on", 6);
+}
+
 TEST_F(Distributed, GoesOnWithAnotherNumberOfRanks) {
   expect_run(2, "two", {"--max-steps", "20", "--save-every", "10", "--shard", "parameters"});
   for (const int ranks : {1, 4}) {
@@ -255,8 +279,12 @@ TEST_F(Distributed, MpirunStartsIt) {
 }
 
 TEST_F(Distributed, TorchrunStartsIt) {
-  const std::string torchrun = find_program("torchrun");
-  if (torchrun.empty()) GTEST_SKIP() << "no torchrun (it needs the full torch wheel)";
+  const char* given = std::getenv("ROPESCOPE_TORCHRUN");
+  const std::string torchrun = given != nullptr ? given : find_program("torchrun");
+  if (torchrun.empty()) {
+    GTEST_SKIP()
+        << "no torchrun in PATH, and ROPESCOPE_TORCHRUN names none (it comes with the full torch wheel)";
+  }
   expect_launched(torchrun + " --nproc-per-node 2 --no-python",
                   line("torchrun", {"--max-steps", "5", "--shard", "parameters"}),
                   line("one", {"--max-steps", "5"}).substr(ropescope_path().size() + 1));

@@ -1,4 +1,5 @@
 // ropescope train, as a user runs it.
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -9,6 +10,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/ranks.h"
 #include "tests/support/training_runs.h"
 
 namespace ropescope {
@@ -97,6 +99,48 @@ TEST_F(TrainCommand, AnotherConfigurationIsRefusedUnlessAllowed) {
   EXPECT_NE(refused.err.find("weight-decay: 0.0, now 0.5"), std::string::npos) << refused.err;
   EXPECT_EQ(run("run", "--max-steps 10 --resume auto --allow-change").exit_code, 0);
   EXPECT_EQ(run("run", "--max-steps 5 --force").exit_code, 0);
+}
+
+TEST_F(TrainCommand, OtherDataIsRefusedUnlessAllowed) {
+  ASSERT_EQ(run("run", "--max-steps 5").exit_code, 0);
+  std::ofstream(folder_.path("texts.jsonl"), std::ios::app) << R"({"id": 99, "text": "One more."})"
+                                                            << "\n";
+  const CommandResult refused = run("run", "--max-steps 5 --resume auto");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("sha256"), std::string::npos) << refused.err;
+  EXPECT_EQ(run("run", "--max-steps 5 --resume auto --allow-change").exit_code, 0);
+}
+
+TEST_F(TrainCommand, AFullDiskEndsWithFourAndLeavesTheCheckpointBefore) {
+  ASSERT_EQ(run("run", "--max-steps 5").exit_code, 0);
+  const std::string before = bytes("run/checkpoints/step-5/model.safetensors");
+  // No file may grow beyond 100 KiB.
+  const CommandResult full =
+      run_ropescope("--version >/dev/null; trap '' XFSZ; ulimit -f 100; " + ropescope_path() + " " +
+                    flags("run", "--max-steps 10 --resume auto --allow-change"));
+  EXPECT_EQ(full.exit_code, 4) << full.err;
+  EXPECT_NE(full.err.find("model.safetensors: cannot be written"), std::string::npos) << full.err;
+  EXPECT_EQ(bytes("run/checkpoints/step-5/model.safetensors"), before);
+  const CommandResult after = run("run", "--max-steps 10 --resume auto --allow-change");
+  EXPECT_EQ(after.exit_code, 0) << after.err;
+  EXPECT_NE(after.err.find("after step 5"), std::string::npos) << after.err;
+}
+
+TEST_F(TrainCommand, CurvesAreWholeAtAnyMoment) {
+  run_ropescope(flags("run", "--max-steps 120 --save-every 1 --keep-last 1 --quiet >/dev/null 2>&1 &"));
+  const fs::path curves = folder_.path("run/curves.h5");
+  int64_t points = 0;
+  int different = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (points < 120) {
+    ASSERT_LT(std::chrono::steady_clock::now(), end) << points;
+    if (!fs::exists(curves)) continue;
+    const int64_t now = ResultReader(curves).read("/train/loss").numel();
+    ASSERT_GE(now, points);
+    different += now > points ? 1 : 0;
+    points = now;
+  }
+  EXPECT_GT(different, 3);
 }
 
 TEST_F(TrainCommand, ANonFiniteLossEndsWithFiveAndKeepsTheState) {
