@@ -12,7 +12,7 @@ namespace ropescope {
 namespace {
 
 // LibTorch's code and tables, the tokenizer, threads.
-constexpr int64_t kProgramBytes = int64_t{330} << 20;
+constexpr int64_t kProgramBytes = int64_t{300} << 20;
 constexpr int64_t kMaster = sizeof(float);
 constexpr int64_t kLossChunk = int64_t{64} << 20;
 
@@ -109,6 +109,8 @@ class Step {
     const Widths& w = model_.decoder;
     const int64_t layer = run_.recomputes ? w.hidden : kept_by_layer(w);
     int64_t bytes = width_ * run_.tokens * (w.layers * layer + w.hidden);
+    // What the projector keeps: its first product, the activation's output and the result.
+    bytes += width_ * run_.image_tokens * 3 * w.hidden;
     if (model_.tower_learns) {
       bytes += width_ * run_.image_tokens * model_.tower.layers * kept_by_tower_layer(model_.tower);
     }
@@ -155,6 +157,8 @@ class Step {
     if (part.name.empty() || part.trained == 0) return 0;
     const Widths& w = model_.decoder;
     const int64_t gathered = gathers_ ? width_ * part.numbers : 0, flat = kMaster * part.trained;
+    // Gloo gathers into rows of its own first.
+    const int64_t fetching = gathers_ && run_.on_cpu ? gathered + gathered / run_.world : 0;
     const int64_t slice = flat / run_.world;
     int64_t inside = 0;
     if (part.is_layer && !part.of_tower) {
@@ -167,7 +171,7 @@ class Step {
     // (Gloo sums whole rows), and gives a slice.
     const int64_t arriving = width_ * (run_.recomputes ? part.trained : part.largest) + flat;
     const int64_t exchanged = flat + (run_.on_cpu ? flat : 0) + slice;
-    return gathered + std::max({inside, arriving, exchanged});
+    return gathered + std::max({fetching, inside, arriving, exchanged});
   }
 
   const Model& model_;
