@@ -37,7 +37,7 @@ parser.add_argument("--heading", help="section at the top of the picture")
 parser.add_argument("pages", nargs="+")
 arguments = parser.parse_args()
 
-SLOWEST = 1.0  # seconds for a filter or a step
+SLOWEST = 3.0  # seconds for a filter or a step
 
 
 def browser():
