@@ -48,8 +48,8 @@ if [ -z "$model" ] || [ ! -e "$model" ]; then
   echo "--model: ${model:-none given} is missing" >&2
   missing=$((missing + 1))
 fi
-[ -z "$dry" ] || exit $((missing > 0))
 [ "$missing" = 0 ] || exit 3
+[ -z "$dry" ] || exit 0
 
 prepare
 runs=()
