@@ -12,6 +12,7 @@
 #include "ropescope/analysis/figures_attention.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/text/generated_text.h"
 
 #include "attention_input.h"
 #include "attention_report.h"
@@ -151,7 +152,7 @@ int run(const Arguments& arguments) {
   };
   study.decode = [&](const std::vector<int64_t>& ids) {
     const bool tokens_only = arguments.has("tokens") && !study.queries.word;
-    return tokens_only ? std::string() : the_tokenizer().decode(ids, false);
+    return tokens_only ? std::string() : decode_generated(the_tokenizer(), ids, false);
   };
   if (!study.text_lengths.empty()) {
     study.distractor =

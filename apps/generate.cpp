@@ -14,6 +14,7 @@
 #include "ropescope/core/log.h"
 #include "ropescope/models/sampling.h"
 #include "ropescope/text/chat_template.h"
+#include "ropescope/text/generated_text.h"
 
 #include "chat_input.h"
 #include "image_input.h"
@@ -62,8 +63,6 @@ class Stream {
       return;
     }
     ids_.push_back(id);
-    // Embeddings often have more rows than the tokenizer has tokens.
-    if (id < tokenizer_.vocab_size()) known_.push_back(id);
     show(/*last=*/false);
   }
   void finish() { show(/*last=*/true); }
@@ -74,7 +73,7 @@ class Stream {
 
  private:
   void show(bool last) {
-    text_ = tokenizer_.decode(known_, /*skip_special=*/true);
+    text_ = decode_generated(tokenizer_, ids_, /*skip_special=*/true);
     if (silent_) return;
     size_t whole = text_.size();
     // A character whose bytes come from several tokens decodes to U+FFFD until the last of them is there.
@@ -92,7 +91,7 @@ class Stream {
   }
 
   const Tokenizer& tokenizer_;
-  std::vector<int64_t> ends_, ids_, known_;
+  std::vector<int64_t> ends_, ids_;
   std::string text_;
   size_t shown_ = 0;
   bool silent_, ended_ = false;

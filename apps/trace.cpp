@@ -12,7 +12,7 @@
 #include "ropescope/core/log.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/models/generate.h"
-#include "ropescope/text/tokenizer.h"
+#include "ropescope/text/generated_text.h"
 
 #include "image_input.h"
 #include "loaded_model.h"
@@ -171,13 +171,10 @@ int64_t tokens_to_generate(const Arguments& arguments) {
 std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tensor& ids) {
   std::vector<std::string> rows;
   for (int64_t row = 0; tokenizer != nullptr && ids.defined() && row < ids.size(0); ++row) {
-    std::vector<int64_t> known;
-    for (int64_t i = 0; i < ids.size(1); ++i) {
-      // Embeddings often have more rows than the tokenizer has tokens.
-      const auto id = ids[row][i].item<int64_t>();
-      if (id < tokenizer->vocab_size()) known.push_back(id);
-    }
-    rows.push_back(tokenizer->decode(known, false));
+    const at::Tensor own = ids[row].to(at::kCPU, at::kLong).contiguous();
+    rows.push_back(decode_generated(*tokenizer,
+                                    {own.const_data_ptr<int64_t>(), static_cast<size_t>(own.numel())},
+                                    /*skip_special=*/false));
   }
   return rows;
 }

@@ -12,6 +12,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/long_context.h"
 #include "ropescope/eval/padded_rows.h"
+#include "ropescope/text/generated_text.h"
 #include "ropescope/vision/image.h"
 
 namespace ropescope::eval {
@@ -105,13 +106,12 @@ std::vector<Answer> Answerer::generated(const GenerateInput& input, size_t rows)
   for (size_t row = 0; row < rows; ++row) {
     const int64_t length = generation.lengths[row];
     const at::Tensor ids = generation.ids[static_cast<int64_t>(row)].contiguous();
-    std::vector<int64_t> known;
+    std::vector<int64_t> said;
     for (int64_t i = 0; i < length; ++i) {
       const int64_t id = ids.const_data_ptr<int64_t>()[i];
-      // Embeddings often have more rows than the tokenizer has tokens.
-      if (id < tokenizer_.vocab_size() && std::count(ends.begin(), ends.end(), id) == 0) known.push_back(id);
+      if (std::count(ends.begin(), ends.end(), id) == 0) said.push_back(id);
     }
-    answers.push_back({tokenizer_.decode(known, /*skip_special=*/true), length});
+    answers.push_back({decode_generated(tokenizer_, said, /*skip_special=*/true), length});
   }
   return answers;
 }
