@@ -21,8 +21,9 @@ std::vector<po::options_description> options() {
   po::options_description figure("Figure", 110, 55);
   figure.add_options()  //
       ("input", po::value<std::vector<std::string>>(),
-       "result file, or the folder of evaluate or of a training run; may stand without the flag's name; several "
-       "of training, or of evaluate over text lengths")                                              //
+       "result file, or the folder of evaluate or of a training run; may stand without the flag's name; "
+       "several "
+       "of training, or of evaluate over text lengths")                 //
       ("output", po::value<std::string>(), "figure.png, .svg or .pdf")  //
       ("kind", po::value<std::string>()->default_value(""),
        "kind of figure; the file's first unless given")                                                  //

@@ -1,7 +1,7 @@
 // The fuzz targets of tests/fuzz on their seeds and on a few thousand mutations, with every test run.
-#include <gtest/gtest.h>
-
 #include "tests/fuzz/replay.h"
+
+#include <gtest/gtest.h>
 
 namespace ropescope::testing {
 namespace {
