@@ -68,3 +68,6 @@ table_of() {
   [ ! -s "$table.new" ] || mv "$table.new" "$table"
   rm -f "$table.new"
 }
+
+# at_once: runs the lines of standard input, $jobs at a time, and stops at the first that fails.
+at_once() { tr '\n' '\0' | xargs -0 -r -P "$jobs" -I{} sh -c '{} || exit 255'; }

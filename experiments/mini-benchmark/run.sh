@@ -34,9 +34,6 @@ python=python3
 export OMP_NUM_THREADS=1
 schemes=(vanilla id-align)
 
-# at_once: runs the lines of standard input, $jobs at a time, and stops at the first that fails.
-at_once() { tr '\n' '\0' | xargs -0 -r -P "$jobs" -I{} sh -c '{} || exit 255'; }
-
 if [ ! -d "$miniature/models/id-align" ] || [ ! -d "$miniature/models/vanilla" ]; then
   experiments/miniature/run.sh --seeds 0 --schemes 'vanilla;id-align' --thetas '' --jobs "$jobs" --output "$miniature"
 fi

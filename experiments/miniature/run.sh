@@ -36,9 +36,6 @@ ropescope=${ROPESCOPE:-$root/build/ropescope}
 mkdir -p "$output/runs"
 export OMP_NUM_THREADS=1
 
-# at_once: runs the lines of standard input, $jobs at a time, and stops at the first that fails.
-at_once() { tr '\n' '\0' | xargs -0 -r -P "$jobs" -I{} sh -c '{} || exit 255'; }
-
 train_line() {  # <seed> <theta> <scheme> <weight of the cells' colours> [further flags]
   local name="$3,theta=$2,cells=$4,seed=$1"
   printf "'%s' train --quiet --from '%s' --seed %s --theta %s --scheme '%s' --correspondence %s --steps %s --output '%s'%s\n" \
