@@ -32,7 +32,7 @@ namespace {
 
 constexpr int64_t kNoWord = kIgnoredLabel;
 constexpr int64_t kWarmupSteps = 25;
-constexpr double kClip = 1.0;
+constexpr double kLessonClip = 1.0;
 
 // Of the text lessons: pairs of the shortest, and losses at which they grow and end.
 constexpr int64_t kFewestPairs = 2;
@@ -76,9 +76,10 @@ at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
   return at::tensor(indices, at::kLong);
 }
 
-Trainer make_trainer(std::vector<Parameter> parameters, const LessonSettings& settings, ScheduleKind kind) {
+Trainer make_lesson_trainer(std::vector<Parameter> parameters, const LessonSettings& settings,
+                            ScheduleKind kind) {
   TrainerSettings trainer;
-  trainer.clip_norm = kClip;
+  trainer.clip_norm = kLessonClip;
   trainer.schedule = {kind, settings.steps, kWarmupSteps};
   ParameterGroup group;
   group.learning_rate = settings.learning_rate;
@@ -171,7 +172,7 @@ TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
   return {at::tensor(ids, at::kLong).view({rows, -1}), at::tensor(targets, at::kLong).view({rows, -1})};
 }
 
-at::Tensor hidden_of(const Llava& llava, const at::Tensor& ids) {
+at::Tensor hidden_of_text(const Llava& llava, const at::Tensor& ids) {
   const RotaryTable rotary = plain_rotary_table(llava.decoder.config, ids.size(1));
   ForwardInput input;
   input.input_ids = ids;
@@ -186,9 +187,9 @@ at::Tensor hidden_of(const Llava& llava, const at::Tensor& ids) {
 TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others,
                         const LessonSettings& settings) {
   const Tiles tiles = all_tiles(pictures);
-  Trainer trainer =
-      make_trainer(make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}),
-                   settings, ScheduleKind::kCosine);
+  Trainer trainer = make_lesson_trainer(
+      make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings,
+      ScheduleKind::kCosine);
   Rng rng = make_rng(settings.seed, {0x746f776572});
   for (int64_t step = 0; step < settings.steps; ++step) {
     const at::Tensor chosen = random_indices(settings.batch, tiles.pixels.size(0), rng);
@@ -212,7 +213,7 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
 }
 
 double teach_text(Llava& llava, const LessonSettings& settings) {
-  Trainer trainer = make_trainer(
+  Trainer trainer = make_lesson_trainer(
       make_trainable(llava, {"model.language_model.layers.*", "model.language_model.norm*", "lm_head*"}, {}),
       settings, ScheduleKind::kConstant);
   Rng rng = make_rng(settings.seed, {0x74657874});
@@ -228,7 +229,8 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
     micro.targets = targets.ne(kNoWord).sum().item<int64_t>();
     micro.names = {"pairs"};
     micro.loss = [&](double scale) {
-      return vocabulary_loss(hidden_of(llava, lesson.ids), llava.decoder.weights.lm_head, targets, scale);
+      return vocabulary_loss(hidden_of_text(llava, lesson.ids), llava.decoder.weights.lm_head, targets,
+                             scale);
     };
     const StepReport report = trainer.step({micro});
     recent += 0.1 * (report.loss - recent);
@@ -244,7 +246,7 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
   const TextLesson lesson = text_lesson(8 * settings.batch, kCells, rng);
   const at::Tensor asked = lesson.targets.flatten().ge(kFirstGlyphId).nonzero().flatten();
   const at::Tensor logits =
-      hidden_of(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
+      hidden_of_text(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
   return logits.argmax(1)
       .eq(lesson.targets.flatten().index_select(0, asked))
       .to(at::kDouble)

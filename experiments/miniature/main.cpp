@@ -1,10 +1,11 @@
 // ropescope-miniature <prepare | text | train | table>: the steps of experiments/miniature/run.sh; draw:
 // pictures alone.
 #include <algorithm>
+#include <functional>
 #include <iostream>
+#include <memory>
 #include <system_error>
 
-#include <boost/program_options.hpp>
 #include <fmt/format.h>
 
 #include "ropescope/core/device.h"
@@ -14,6 +15,7 @@
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "album.h"
+#include "apps/flags.h"
 #include "lessons.h"
 #include "model.h"
 #include "table.h"
@@ -24,12 +26,14 @@ namespace ropescope::miniature {
 namespace {
 
 namespace fs = std::filesystem;
-namespace po = boost::program_options;
+using app::Flags;
 
-template <typename T>
-T get(const po::variables_map& values, const char* name) {
-  if (values.count(name) == 0) throw UsageError("--{} is required; see --help", name);
-  return values[name].as<T>();
+void bind_seed(Flags& flags, uint64_t& seed) { flags.add("seed", seed, "of pictures, weights and order"); }
+void bind_from(Flags& flags, std::string& from) {
+  flags.add("from", from, "the folder that prepare filled").required();
+}
+void bind_theta(Flags& flags, double& theta, const std::string& help) {
+  flags.add("theta", theta, help).shown_default("1e4");
 }
 
 /// Written beside its place and renamed, so that a run that was cut off left nothing.
@@ -49,22 +53,35 @@ Json read_if_there(const fs::path& file) {
 
 fs::path start_folder(const fs::path& from, double theta) { return from / fmt::format("start-{:g}", theta); }
 
-/// Pictures, the tower that has learned to see them, and what it sees:
-/// FROM/{pictures,eyes,features.safetensors}.
-int prepare(const po::variables_map& values) {
-  const fs::path output = get<std::string>(values, "output");
-  const auto seed = get<uint64_t>(values, "seed");
-  LessonSettings lesson;
-  lesson.steps = get<int64_t>(values, "tower-steps");
-  lesson.batch = get<int64_t>(values, "tower-batch");
-  lesson.learning_rate = get<double>(values, "tower-rate");
-  lesson.seed = seed;
+struct PrepareFlags {
+  std::string output;
+  int64_t pictures = 2048, test_pictures = 256;
   ModelSize size;
-  size.width = get<int64_t>(values, "width");
-  size.heads = get<int64_t>(values, "heads");
-  size.layers = get<int64_t>(values, "layers");
+  LessonSettings lesson = {.steps = 500, .batch = 128, .learning_rate = 3e-3};
+
+  void bind(Flags& flags) {
+    flags.add("output", output, "folder").required();
+    flags.add("pictures", pictures, "to train on");
+    flags.add("test-pictures", test_pictures, "to measure on, of each kind");
+    flags.add("width", size.width, "channels of the decoder");
+    flags.add("heads", size.heads, "of the decoder");
+    flags.add("layers", size.layers, "of the decoder");
+    flags.add("tower-steps", lesson.steps, "steps of the tower");
+    flags.add("tower-batch", lesson.batch, "tiles a step");
+    flags.add("tower-rate", lesson.learning_rate, "learning rate of the tower");
+    bind_seed(flags, lesson.seed);
+  }
+};
+
+/// Pictures, the tower that has learned to see them, and what it sees:
+/// OUTPUT/{pictures,eyes,features.safetensors}.
+int prepare(const PrepareFlags& flags) {
+  const fs::path output = flags.output;
+  const LessonSettings& lesson = flags.lesson;
+  const uint64_t seed = lesson.seed;
+  ModelSize size = flags.size;
   size.inner = 2 * size.width;
-  const auto train = get<int64_t>(values, "pictures"), test = get<int64_t>(values, "test-pictures");
+  const int64_t train = flags.pictures, test = flags.test_pictures;
   const Json settings = {{"seed", seed},          {"pictures", train},     {"test_pictures", test},
                          {"width", size.width},   {"heads", size.heads},   {"layers", size.layers},
                          {"steps", lesson.steps}, {"batch", lesson.batch}, {"rate", lesson.learning_rate}};
@@ -94,25 +111,46 @@ int prepare(const po::variables_map& values) {
   return 0;
 }
 
+struct DrawFlags {
+  std::string output;
+  int64_t pictures = 2048;
+  uint64_t seed = 0;
+
+  void bind(Flags& flags) {
+    flags.add("output", output, "folder").required();
+    flags.add("pictures", pictures, "of each kind");
+    bind_seed(flags, seed);
+  }
+};
+
 /// Pictures that no model was trained on: OUTPUT/{seen,unseen}.
-int draw(const po::variables_map& values) {
-  const fs::path output = get<std::string>(values, "output");
-  const auto count = get<int64_t>(values, "pictures");
-  const auto seed = get<uint64_t>(values, "seed");
-  draw_album(output / "seen", "questions seen", count, seen_shapes(), seed);
-  draw_album(output / "unseen", "questions unseen", count, unseen_shapes(), seed);
+int draw(const DrawFlags& flags) {
+  const fs::path output = flags.output;
+  draw_album(output / "seen", "questions seen", flags.pictures, seen_shapes(), flags.seed);
+  draw_album(output / "unseen", "questions unseen", flags.pictures, unseen_shapes(), flags.seed);
   return 0;
 }
 
+struct TextFlags {
+  std::string from;
+  double theta = 1e4;
+  LessonSettings lesson = {.steps = 1000, .batch = 32, .learning_rate = 3e-3};
+
+  void bind(Flags& flags) {
+    bind_from(flags, from);
+    bind_theta(flags, theta, "base of the rotation");
+    flags.add("text-steps", lesson.steps, "at most so many steps");
+    flags.add("text-batch", lesson.batch, "rows a step");
+    flags.add("text-rate", lesson.learning_rate, "learning rate");
+    bind_seed(flags, lesson.seed);
+  }
+};
+
 /// A decoder that knows retrieval, under one theta: FROM/start-<theta>.
-int text(const po::variables_map& values) {
-  const fs::path from = get<std::string>(values, "from");
-  const auto theta = get<double>(values, "theta");
-  LessonSettings lesson;
-  lesson.steps = get<int64_t>(values, "text-steps");
-  lesson.batch = get<int64_t>(values, "text-batch");
-  lesson.learning_rate = get<double>(values, "text-rate");
-  lesson.seed = get<uint64_t>(values, "seed");
+int text(const TextFlags& flags) {
+  const fs::path from = flags.from;
+  const double theta = flags.theta;
+  const LessonSettings& lesson = flags.lesson;
   const Json settings = {{"eyes", read_if_there(from / "prepared.json")},
                          {"theta", theta},
                          {"steps", lesson.steps},
@@ -137,30 +175,40 @@ Json to_json(const Measures& measures) {
   return {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
 }
 
-/// One scheme, one theta, one seed.
-int train(const po::variables_map& values) {
-  const fs::path from = get<std::string>(values, "from"), output = get<std::string>(values, "output");
-  const auto theta = get<double>(values, "theta");
-  VisualSettings settings;
-  settings.scheme = get<std::string>(values, "scheme");
-  settings.steps = get<int64_t>(values, "steps");
-  settings.batch = get<int64_t>(values, "batch");
-  settings.questions = get<int64_t>(values, "questions");
-  settings.learning_rate = get<double>(values, "rate");
-  settings.correspondence = get<double>(values, "correspondence");
-  settings.measure_every = get<int64_t>(values, "measure-every");
-  settings.measure_pictures = get<int64_t>(values, "measure-pictures");
-  settings.seed = get<uint64_t>(values, "seed");
-  if (settings.questions < 1 || settings.questions > kCells) {
-    throw UsageError("--questions: expected 1 to {}, found {}", kCells, settings.questions);
+struct TrainFlags {
+  std::string from, output, save;
+  double theta = 1e4;
+  VisualSettings visual = {.scheme = "", .batch = 16};
+
+  void bind(Flags& flags) {
+    bind_from(flags, from);
+    flags.add("output", output, ".json").required();
+    flags.add("save", save, "folder for the trained model");
+    flags.add("scheme", visual.scheme, "position encoding").required().alias("schemes");
+    bind_theta(flags, theta, "base of the rotation");
+    flags.add("steps", visual.steps, "updates");
+    flags.add("batch", visual.batch, "pictures a step");
+    flags.add("questions", visual.questions, "of a picture").between(1, kCells);
+    flags.add("rate", visual.learning_rate, "peak learning rate");
+    flags.add("correspondence", visual.correspondence,
+              "weight of the cells' colours as targets; 0: answers only");
+    flags.add("measure-every", visual.measure_every, "steps");
+    flags.add("measure-pictures", visual.measure_pictures, "on the way");
+    bind_seed(flags, visual.seed);
   }
+};
+
+/// One scheme, one theta, one seed.
+int train(const TrainFlags& flags) {
+  const fs::path from = flags.from, output = flags.output;
+  const double theta = flags.theta;
+  const VisualSettings& settings = flags.visual;
   const Json start = read_if_there(start_folder(from, theta).string() + ".json");
   const Json now = to_json(settings);
   const Json before = read_if_there(output);
-  const std::string save = values.count("save") > 0 ? get<std::string>(values, "save") : "";
   if (before.is_object() && before.value("settings", Json()) == now &&
       before.value("start", Json()) == start &&
-      (save.empty() || fs::exists(fs::path(save) / "config.json"))) {
+      (flags.save.empty() || fs::exists(fs::path(flags.save) / "config.json"))) {
     return 0;
   }
   Llava llava = load_model(start_folder(from, theta));
@@ -168,7 +216,7 @@ int train(const po::variables_map& values) {
   const VisualResult result =
       teach_pictures(llava, load_album(features, "train"), load_album(features, "seen"),
                      load_album(features, "unseen"), settings);
-  if (!save.empty()) save_model(llava, save);
+  if (!flags.save.empty()) save_model(llava, flags.save);
   Json curve = Json::array();
   for (const CurvePoint& point : result.curve) {
     curve.push_back({{"step", point.step},
@@ -185,17 +233,27 @@ int train(const po::variables_map& values) {
   write_whole(output, json.dump(1) + "\n");
   const CurvePoint& last = result.curve.back();
   std::cout << fmt::format(
-      "{} theta {:g} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, "
-      "{:.0f} s\n",
+      "{} theta {:g} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s\n",
       settings.scheme, theta, settings.seed, last.seen.correspondence.share(),
       last.unseen.correspondence.share(), last.seen.answers.share(), last.unseen.answers.share(),
       result.seconds);
   return 0;
 }
 
-int table(const po::variables_map& values) {
-  const fs::path results = get<std::string>(values, "results");
-  const auto prefix = get<std::string>(values, "output");
+struct TableFlags {
+  std::string results, output;
+  double theta = 1e4;
+
+  void bind(Flags& flags) {
+    flags.add("results", results, "folder of train's .json").required();
+    flags.add("output", output, "prefix of .md, .csv, .h5 and .png").required();
+    bind_theta(flags, theta, "of the curves");
+  }
+};
+
+int table(const TableFlags& flags) {
+  const fs::path results = flags.results;
+  const std::string& prefix = flags.output;
   std::vector<fs::path> files;
   std::error_code code;
   for (const fs::directory_entry& entry : fs::directory_iterator(results, code)) {
@@ -217,72 +275,90 @@ int table(const po::variables_map& values) {
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_rows(prefix + ".h5", rows, provenance);
-  draw_rows(prefix + ".png", rows, get<double>(values, "theta"));
+  draw_rows(prefix + ".png", rows, flags.theta);
   std::cout << markdown;
   return 0;
 }
 
-po::options_description options() {
-  po::options_description all("Options", 110, 60);
-  const auto text_value = [] { return po::value<std::string>(); };
-  const auto count = [](int64_t value) { return po::value<int64_t>()->default_value(value); };
-  const auto number = [](double value, const char* shown) {
-    return po::value<double>()->default_value(value, shown);
+struct Command {
+  std::string name, summary;
+  /// Binds the command's flags; what it returns runs the command with what they were filled with.
+  std::function<std::function<int()>(Flags&)> bind;
+};
+
+template <typename Fields>
+Command make_command(std::string name, std::string summary, int (*run)(const Fields&)) {
+  return {std::move(name), std::move(summary), [run](Flags& flags) {
+            auto fields = std::make_shared<Fields>();
+            fields->bind(flags);
+            return [fields, run] { return run(*fields); };
+          }};
+}
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {
+      make_command("prepare", "pictures, the tower that sees them, and what it sees", prepare),
+      make_command("text", "a decoder that knows retrieval, under one theta", text),
+      make_command("train", "one scheme, one theta, one seed", train),
+      make_command("table", "what the runs say together", table),
+      make_command("draw", "pictures alone, seen and unseen", draw),
   };
-  all.add_options()("help", "this text")  //
-      ("output", text_value(),
-       "prepare, draw: folder; train: .json; table: prefix of .md, .csv, .h5 and .png")(
-          "seed", po::value<uint64_t>()->default_value(0), "of pictures, weights and order")(
-          "threads", po::value<int>()->default_value(1), "of LibTorch")  //
-      ("quiet", po::bool_switch(), "no progress")("pictures", count(2048),
-                                                  "prepare: to train on; draw: of each kind")(
-          "test-pictures", count(256), "prepare: to measure on, of each kind")(
-          "width", count(96), "prepare: channels of the decoder")(
-          "heads", count(3), "prepare: of the decoder")("layers", count(3), "prepare: of the decoder")(
-          "tower-steps", count(500), "prepare: steps of the tower")(
-          "tower-batch", count(128), "prepare: tiles a step")("tower-rate", number(3e-3, "3e-3"), "prepare")(
-          "from", text_value(), "text, train: the folder that prepare filled")(
-          "theta", number(1e4, "1e4"), "text, train: base of the rotation; table: of the curves")(
-          "text-steps", count(1000), "text: at most so many steps")(
-          "text-batch", count(32), "text: rows a step")("text-rate", number(3e-3, "3e-3"), "text")(
-          "scheme", po::value<std::string>(), "train: position encoding")(
-          "steps", count(400), "train: steps")("batch", count(16), "train: pictures a step")(
-          "questions", count(8), "train: of a picture")("rate", number(2e-3, "2e-3"),
-                                                        "train: peak learning rate")(
-          "correspondence", number(1.0, "1"),
-          "train: weight of the cells' colours as targets; 0: answers only")(
-          "measure-every", count(25), "train: steps")("measure-pictures", count(64), "train: on the way")(
-          "save", text_value(), "train: folder for the trained model")("results", text_value(),
-                                                                       "table: folder of train's .json");
   return all;
 }
 
+struct CommonFlags {
+  int64_t threads = 1;
+  bool quiet = false, help = false;
+
+  void bind(Flags& flags) {
+    flags.group("All of them");
+    flags.add("threads", threads, "of LibTorch").at_least(0);
+    flags.add("quiet", quiet, "no progress");
+    flags.add("help", help, "this text");
+  }
+};
+
+std::function<int()> bind_command(const Command& command, Flags& flags) {
+  flags.group(fmt::format("{}: {}", command.name, command.summary));
+  return command.bind(flags);
+}
+
+void print_help() {
+  std::cout << "ropescope-miniature prepare | text | train | table | draw [flags]\n";
+  for (const Command& command : commands()) {
+    Flags flags;
+    bind_command(command, flags);
+    std::cout << flags.help();
+  }
+  Flags flags;
+  CommonFlags common;
+  common.bind(flags);
+  std::cout << flags.help();
+}
+
 int dispatch(int argc, char** argv) {
-  const std::string command = argc > 1 ? argv[1] : "--help";
-  const po::options_description known = options();
-  if (command == "--help") {
-    std::cout << "ropescope-miniature prepare | text | train | table | draw [options]\n" << known;
+  const std::string name = argc > 1 ? argv[1] : "--help";
+  if (name == "--help") {
+    print_help();
     return argc > 1 ? 0 : 2;
   }
-  po::variables_map values;
-  try {
-    po::store(po::command_line_parser(argc - 1, argv + 1)
-                  .options(known)
-                  .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
-                  .run(),
-              values);
-    po::notify(values);
-  } catch (const po::error& error) {
-    throw UsageError("{}; --help lists the flags", error.what());
+  const auto command = std::find_if(commands().begin(), commands().end(),
+                                    [&](const Command& known) { return known.name == name; });
+  if (command == commands().end()) {
+    throw UsageError("expected prepare, text, train, table or draw, found \"{}\"", name);
   }
-  set_threads(values["threads"].as<int>());
-  set_quiet(values["quiet"].as<bool>());
-  if (command == "prepare") return prepare(values);
-  if (command == "text") return text(values);
-  if (command == "train") return train(values);
-  if (command == "table") return table(values);
-  if (command == "draw") return draw(values);
-  throw UsageError("expected prepare, text, train, table or draw, found \"{}\"", command);
+  Flags flags;
+  const std::function<int()> run = bind_command(*command, flags);
+  CommonFlags common;
+  common.bind(flags);
+  flags.parse(argc - 1, argv + 1, /*config=*/"", /*skip_checks=*/"help");
+  if (common.help) {
+    std::cout << flags.help();
+    return 0;
+  }
+  set_threads(static_cast<int>(common.threads));
+  set_quiet(common.quiet);
+  return run();
 }
 
 }  // namespace

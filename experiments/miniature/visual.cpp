@@ -8,6 +8,7 @@
 #include <boost/random/uniform_int_distribution.hpp>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/full.h>
@@ -28,7 +29,7 @@ namespace ropescope::miniature {
 
 namespace {
 
-constexpr double kWarmup = 0.05, kClip = 1.0, kFloor = 0.1;
+constexpr double kWarmup = 0.05, kVisualClip = 1.0, kFloor = 0.1;
 
 /// What rows of one shape share: positions, and which tokens are what.
 class Room {
@@ -96,7 +97,7 @@ Batch make_batch(const Group& group, const at::Tensor& chosen, int64_t questions
 }
 
 /// After the last norm, [B, T, C].
-at::Tensor hidden_of(const Llava& llava, const Room& room, const Batch& batch) {
+at::Tensor hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
   const int64_t rows = batch.features.size(0);
   const at::Tensor picture = at::where(room.newline, llava.image_newline, project(llava, batch.features));
@@ -146,7 +147,7 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
     for (int64_t first = 0; first < wanted; first += kAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
       const Batch batch = make_batch(group, chosen, questions, rng);
-      const at::Tensor hidden = hidden_of(llava, room, batch);
+      const at::Tensor hidden = hidden_of_pictures(llava, room, batch);
       const at::Tensor answers = hidden.index_select(1, room.asked).matmul(head.t()).argmax(2);
       count(answers, batch.answers, measures.answers);
       const at::Tensor colours = hidden.index_select(1, room.in_cells)
@@ -207,9 +208,9 @@ class Deck {
   std::vector<Draw> draws_;
 };
 
-Trainer make_trainer(Llava& llava, const VisualSettings& settings) {
+Trainer make_visual_trainer(Llava& llava, const VisualSettings& settings) {
   TrainerSettings trainer;
-  trainer.clip_norm = kClip;
+  trainer.clip_norm = kVisualClip;
   trainer.schedule = {ScheduleKind::kCosine, settings.steps, warmup_steps(settings.steps, kWarmup)};
   ParameterGroup group;
   group.learning_rate = settings.learning_rate;
@@ -242,7 +243,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
                             const VisualSettings& settings) {
   using Clock = std::chrono::steady_clock;
   const Scheme scheme(settings.scheme);
-  Trainer trainer = make_trainer(llava, settings);
+  Trainer trainer = make_visual_trainer(llava, settings);
   Rooms rooms(llava, scheme, settings.questions);
   Deck deck(train, settings.batch, settings.seed);
   Rng rng = make_rng(settings.seed, {0x61736b});
@@ -273,7 +274,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
     micro.targets = 1;  // the loss below is a sum of means already
     micro.names = {draw.group->shape.name()};
     micro.loss = [&](double scale) {
-      const at::Tensor hidden = hidden_of(llava, room, batch);
+      const at::Tensor hidden = hidden_of_pictures(llava, room, batch);
       const auto mean_loss = [&](const at::Tensor& places, const at::Tensor& words, double weight) {
         return vocabulary_loss(hidden.index_select(1, places).flatten(0, 1), head, words.flatten(),
                                scale * weight / static_cast<double>(words.numel()));

@@ -1,13 +1,13 @@
 #include "ropescope/analysis/attention_queries.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 #include <set>
 #include <sstream>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/core/numbers.h"
 
 namespace ropescope {
 
@@ -15,29 +15,18 @@ namespace {
 
 constexpr int64_t kMostIndices = int64_t{1} << 20;
 
-bool whole_number(const char* begin, const char* end, int64_t& value) {
-  const auto [stop, code] = std::from_chars(begin, end, value);
-  return begin != end && code == std::errc() && stop == end && value >= 0;
-}
-
 void add_indices(const std::string& part, std::vector<int64_t>& index) {
-  const char* begin = part.data();
-  const char* end = begin + part.size();
   const size_t dash = part.find('-');
-  int64_t first = 0, last = 0;
-  const bool range = dash != std::string::npos;
-  bool fits = whole_number(begin, range ? begin + dash : end, first);
-  last = first;
-  if (fits && range)
-    fits = whole_number(begin + dash + 1, end, last) && last >= first && last - first < kMostIndices;
-  if (!fits) {
+  const auto first = parse_whole_number(part.substr(0, dash));
+  const auto last = dash == std::string::npos ? first : parse_whole_number(part.substr(dash + 1));
+  if (!first || !last || *last < *first || *last - *first >= kMostIndices) {
     const std::vector<std::string> known = {"last", "text", "generated", "high"};
     const std::string near = nearest_name(part, known);
     throw UsageError(
         "--queries: expected last, text, generated, high or token indices like 5,10-12, found \"{}\"{}", part,
         near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
   }
-  for (int64_t token = first; token <= last; ++token) index.push_back(token);
+  for (int64_t token = *first; token <= *last; ++token) index.push_back(token);
 }
 
 std::vector<int64_t> run_of(int64_t first, int64_t count) {

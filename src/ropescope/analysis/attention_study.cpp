@@ -254,7 +254,7 @@ AttentionNumber number_of(const std::string& name, std::vector<double> by_input)
   return {name, mean_interval(by_input), std::move(by_input)};
 }
 
-void check(const AttentionInput& input, const AttentionStudyOptions& options) {
+void check_input(const AttentionInput& input, const AttentionStudyOptions& options) {
   if (input.layout.tokens() != input.tokens()) {
     throw InternalError("attention: a layout of {} tokens for {} ids", input.layout.tokens(), input.tokens());
   }
@@ -306,7 +306,7 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
   Measurement measurement(decoder, options, layers, heads);
   for (int64_t i = 0; i < inputs.count; ++i) {
     const AttentionInput input = inputs.make(i);
-    check(input, options);
+    check_input(input, options);
     write_input(input, options, i, writer);
     result.inputs.push_back(input.name);
     result.untrained_features = result.untrained_features || input.untrained_features;

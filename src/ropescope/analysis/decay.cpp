@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -14,14 +13,13 @@
 #include "ropescope/analysis/decay_coefficients.h"
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/parallel.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
 namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Frequencies of every channel pair under one theta, and what the rotation multiplies logits by.
 struct Rotation {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include <ATen/ops/_unique2.h>
@@ -17,6 +16,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/analysis/statistics.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/rope/decay_theory.h"
 
@@ -24,7 +24,6 @@ namespace ropescope {
 
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr const char* kPairsInterval =
     "95%, cluster-robust over texts (ratio estimator, G/(G-1), Student t with G-1 degrees of freedom)";
 constexpr const char* kMomentsInterval =

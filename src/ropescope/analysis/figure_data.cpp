@@ -36,6 +36,14 @@ at::Tensor read_shaped(const ResultReader& result, const std::string& dataset,
   return values;
 }
 
+std::vector<std::string> read_schemes(const ResultReader& result, const std::string& dataset) {
+  std::vector<std::string> schemes = result.read_strings(dataset);
+  if (schemes.empty()) {
+    throw InputError("{}: {}: expected schemes, found none", result.path().string(), dataset);
+  }
+  return schemes;
+}
+
 std::vector<double> to_vector(const at::Tensor& values) {
   const at::Tensor flat = values.to(at::kDouble).contiguous();
   const double* data = flat.const_data_ptr<double>();

@@ -1,6 +1,7 @@
 // From datasets to what figures draw: checked tensors, distance axes, maps with logarithmic columns.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@ at::Tensor read_axes(const ResultReader& result, const std::string& dataset, int
 /// The same; throws InputError unless its shape is `shape`.
 at::Tensor read_shaped(const ResultReader& result, const std::string& dataset,
                        const std::vector<int64_t>& shape);
+
+/// Names of schemes. Throws InputError if there are none.
+std::vector<std::string> read_schemes(const ResultReader& result, const std::string& dataset);
 
 std::vector<double> to_vector(const at::Tensor& values);
 
@@ -51,6 +55,12 @@ std::vector<int64_t> log_spread_indices(const std::vector<double>& positions, in
 /// UsageError naming `flag` for a value that is not there.
 std::vector<int64_t> select_values(const std::vector<double>& wanted, const at::Tensor& available,
                                    int64_t count, const std::string& flag);
+
+/// Panels of one figure where each theta has its own.
+inline constexpr int64_t kMostThetaPanels = 4;
+
+/// Cells of a raster made from tokens' rows and columns: more come from a damaged file.
+inline constexpr int64_t kMostCells = int64_t{1} << 24;
 
 /// "θ = 10⁴".
 std::string theta_label(double theta);

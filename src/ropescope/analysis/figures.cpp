@@ -21,8 +21,6 @@ namespace ropescope {
 
 namespace {
 
-constexpr int64_t kMostPanels = 4;
-
 /// The paper's Fig. 5: one panel a theta, one curve a mean; the closed form as circles at a few distances,
 /// since the two lines would hide one another.
 Figure simulation_curves(const ResultReader& result, const FigureSelection& selection) {
@@ -46,7 +44,7 @@ Figure simulation_curves(const ResultReader& result, const FigureSelection& sele
                  : "Gaussian queries and keys";
   const std::vector<int64_t> shown = spread_indices(mean.size(0), 6);
   const std::vector<int64_t> marked = log_spread_indices(distance.position, 20);
-  for (const int64_t t : select_values(selection.theta, theta, kMostPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, theta, kMostThetaPanels, "theta")) {
     Panel panel;
     panel.title = theta_label(theta[t].item<double>());
     panel.x = distance.axis;
@@ -154,7 +152,7 @@ bool has_all(const ResultReader& result) {
 
 constexpr char kDecayMean[] = "/decay/mean", kDecayByLayer[] = "/decay/by_layer",
                kDecayByHead[] = "/decay/by_head", kDecayBound[] = "/decay/abel_bound",
-               kDecayBands[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
+               kDecayByBand[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
                kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
@@ -191,7 +189,7 @@ const std::vector<FigureKind>& figure_kinds() {
       {"by-head", "head x distance", has_all<kDecayByHead>, decay_by_head},
       {"theta", "theta x distance", has_all<kDecayMean>, decay_by_theta},
       {"bound", "mean inner product under its Abel bound", has_all<kDecayMean, kDecayBound>, decay_bound},
-      {"bands", "share of each band of frequencies in the curve", has_all<kDecayBands>, decay_bands},
+      {"bands", "share of each band of frequencies in the curve", has_all<kDecayByBand>, decay_bands},
       {"simulation", "Gaussian simulation against the closed form", has_all<kSimulation>, simulation_curves},
       {"profile", "logit of real pairs at their real distance", has_all<kProfile>, profile_curves},
       {"profile-by-layer", "the same, layer x distance", has_all<kProfile>, profile_by_layer},

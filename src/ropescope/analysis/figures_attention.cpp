@@ -18,19 +18,10 @@ namespace ropescope {
 namespace {
 
 constexpr char kRoot[] = "/attention", kInput[] = "/attention/inputs/0";
-constexpr int64_t kMostCells = int64_t{1} << 24;
 /// Maps of one scheme that are legible on a page.
 constexpr size_t kMostMaps = 12;
 /// A few tokens that take most of the attention would leave all others dark: the colour bar ends here.
 constexpr double kTopShare = 0.995;
-
-std::vector<std::string> schemes_of(const ResultReader& result) {
-  std::vector<std::string> schemes = result.read_strings("/attention/table/scheme");
-  if (schemes.empty()) {
-    throw InputError("{}: /attention/table/scheme: expected schemes, found none", result.path().string());
-  }
-  return schemes;
-}
 
 std::vector<int64_t> integers(const ResultReader& result, const std::string& dataset) {
   const at::Tensor values = read_axes(result, dataset, 1).to(at::kLong);
@@ -288,7 +279,7 @@ bool attention_maps_apply(const ResultReader& result) {
 }
 
 Figure attention_maps(const ResultReader& result, const FigureSelection& selection) {
-  const std::vector<std::string> schemes = schemes_of(result);
+  const std::vector<std::string> schemes = read_schemes(result, "/attention/table/scheme");
   const std::string set = selection.queries.empty() ? first_set(result, schemes.front()) : selection.queries;
   for (const std::string& scheme : schemes) {
     if (!result.has(scheme_group(kRoot, scheme) + "/sets/" + set)) {
@@ -346,7 +337,7 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
 }
 
 Figure attention_layers(const ResultReader& result, const FigureSelection&) {
-  const std::vector<std::string> schemes = schemes_of(result);
+  const std::vector<std::string> schemes = read_schemes(result, "/attention/table/scheme");
   const auto inputs = static_cast<int64_t>(result.read_strings("/attention/inputs/name").size());
   struct Shown {
     const char* measure;
@@ -387,7 +378,7 @@ Figure attention_layers(const ResultReader& result, const FigureSelection&) {
 }
 
 Figure attention_fading(const ResultReader& result, const FigureSelection&) {
-  Panel panel = fading_panel(result, kRoot, schemes_of(result));
+  Panel panel = fading_panel(result, kRoot, read_schemes(result, "/attention/table/scheme"));
   panel.y.label = "share of attention on visual tokens";
   Figure figure;
   figure.title = "Visual fading: attention on the image as text grows between image and question";

@@ -13,7 +13,6 @@ namespace ropescope {
 namespace {
 
 constexpr int64_t kMostCurves = 12;
-constexpr int64_t kMostPanels = 4;
 constexpr const char* kInnerProduct = "mean inner product q·k (not divided by √d)";
 
 struct DecayAxes {
@@ -114,7 +113,7 @@ Figure decay_by_layer(const ResultReader& result, const FigureSelection& selecti
   read_shaped(result, "/decay/by_layer", {axes.thetas(), values.size(1), axes.distances()});
   const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
     const at::Tensor rows = values[t].index_select(0, at::tensor(layers, at::kLong));
     Panel panel = map_panel(rows, axes, t, selection);
     panel.y.label = "layer";
@@ -131,7 +130,7 @@ Figure decay_by_head(const ResultReader& result, const FigureSelection& selectio
   read_shaped(result, "/decay/by_head", {axes.thetas(), values.size(1), heads, axes.distances()});
   const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
     const at::Tensor rows =
         values[t].index_select(0, at::tensor(layers, at::kLong)).reshape({-1, axes.distances()});
     Panel panel = map_panel(rows, axes, t, selection);
@@ -202,7 +201,7 @@ Figure decay_bands(const ResultReader& result, const FigureSelection& selection)
   read_shaped(result, "/decay/band_contribution", {axes.thetas(), bands, axes.distances()});
   const DistanceAxis distance(axes.distance, selection.max_distance);
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
     Panel panel;
     panel.title = theta_label(axes.theta_at(t));
     panel.x = distance.axis;

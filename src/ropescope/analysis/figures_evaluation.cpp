@@ -30,27 +30,24 @@ struct Values {
 };
 
 /// One scheme of one run.
-struct Curve {
+struct ContextCurve {
   std::string label;
   std::vector<double> lengths;
   Values percent, share;
   std::vector<double> uniform;
 };
 
-std::vector<Curve> read_curves(const ResultReader& result, const std::string& run) {
+std::vector<ContextCurve> read_curves(const ResultReader& result, const std::string& run) {
   const std::string root = "/long_context";
   const at::Tensor lengths = read_axes(result, root + "/text_lengths", 1);
-  const std::vector<std::string> schemes = result.read_strings(root + "/scheme");
-  if (schemes.empty()) {
-    throw InputError("{}: {}/scheme: expected schemes, found none", result.path().string(), root);
-  }
-  std::vector<Curve> curves;
+  const std::vector<std::string> schemes = read_schemes(result, root + "/scheme");
+  std::vector<ContextCurve> curves;
   for (const std::string& scheme : schemes) {
     const std::string group = scheme_group(root, scheme);
     const auto column = [&](const std::string& name) {
       return to_vector(read_shaped(result, group + "/" + name, {lengths.size(0)}));
     };
-    Curve curve{scheme, to_vector(lengths), {}, {}, column("fading/uniform_share")};
+    ContextCurve curve{scheme, to_vector(lengths), {}, {}, column("fading/uniform_share")};
     if (!run.empty()) curve.label = schemes.size() == 1 ? run : run + ", " + scheme;
     curve.percent = {column("figure/percent"), column("figure/ci95_low"), column("figure/ci95_high")};
     curve.share = {column("fading/visual_share"), column("fading/ci95_low"), column("fading/ci95_high")};
@@ -60,9 +57,9 @@ std::vector<Curve> read_curves(const ResultReader& result, const std::string& ru
 }
 
 /// All lengths of all curves; a tick each where they are few.
-DistanceAxis axis_of(const std::vector<Curve>& curves) {
+DistanceAxis axis_of(const std::vector<ContextCurve>& curves) {
   std::set<double> lengths;
-  for (const Curve& curve : curves) lengths.insert(curve.lengths.begin(), curve.lengths.end());
+  for (const ContextCurve& curve : curves) lengths.insert(curve.lengths.begin(), curve.lengths.end());
   const std::vector<double> all(lengths.begin(), lengths.end());
   DistanceAxis axis(at::tensor(all, at::kDouble), std::nullopt);
   axis.axis.label = "tokens of text between picture and question";
@@ -85,8 +82,8 @@ std::vector<double> places(const DistanceAxis& axis, const std::vector<double>& 
   return places;
 }
 
-Panel panel_of(const std::vector<Curve>& curves, const DistanceAxis& axis, const Values Curve::*values,
-               const std::string& label) {
+Panel context_panel(const std::vector<ContextCurve>& curves, const DistanceAxis& axis,
+                    const Values ContextCurve::*values, const std::string& label) {
   Panel panel;
   panel.x = axis.axis;
   panel.y.label = label;
@@ -118,7 +115,7 @@ std::string thousands(double tokens) {
 }  // namespace
 
 Figure fading_figure(const std::vector<FadingRunFile>& runs) {
-  std::vector<Curve> curves;
+  std::vector<ContextCurve> curves;
   std::string benchmark, model;
   for (const FadingRunFile& run : runs) {
     const ResultReader result(run.file);
@@ -129,15 +126,15 @@ Figure fading_figure(const std::vector<FadingRunFile>& runs) {
     }
     benchmark = own;
     model = text_attribute(result, "/evaluation", "model", "the model");
-    for (Curve& curve : read_curves(result, run.label)) curves.push_back(std::move(curve));
+    for (ContextCurve& curve : read_curves(result, run.label)) curves.push_back(std::move(curve));
   }
   if (curves.empty()) throw UsageError("expected at least one run");
   const DistanceAxis axis = axis_of(curves);
   Figure figure;
-  figure.panels = {panel_of(curves, axis, &Curve::percent, benchmark + ", %")};
-  Panel share = panel_of(curves, axis, &Curve::share, "share of attention on visual tokens");
+  figure.panels = {context_panel(curves, axis, &ContextCurve::percent, benchmark + ", %")};
+  Panel share = context_panel(curves, axis, &ContextCurve::share, "share of attention on visual tokens");
   if (any_finite(share)) {
-    const Curve& first = curves.front();
+    const ContextCurve& first = curves.front();
     share.series.push_back(
         {"uniform attention", places(axis, first.lengths), first.uniform, {}, {}, "#888888", true, false});
     figure.panels.push_back(std::move(share));

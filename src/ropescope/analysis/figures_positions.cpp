@@ -14,7 +14,7 @@ namespace ropescope {
 
 namespace {
 
-constexpr size_t kMostPanels = 36, kMostTiles = 48;
+constexpr size_t kMostPositionPanels = 36, kMostTiles = 48;
 constexpr int64_t kMostFrames = 6;
 constexpr int64_t kCornerCells = 3, kMostCornerTokens = 9;
 /// Tiles are divided among panels at this height, and drawn as high as they then fit.
@@ -142,7 +142,7 @@ std::string shown_part(const Layout& layout, size_t tiles) {
 }
 
 /// Rows of tiles that fit a page; a newline column stays with its picture.
-std::vector<Mosaic> rows_of(std::vector<Mosaic::Tile> tiles, double page_width_cm) {
+std::vector<Mosaic> tile_rows(std::vector<Mosaic::Tile> tiles, double page_width_cm) {
   std::vector<Mosaic> rows(1);
   for (size_t i = 0; i < tiles.size(); ++i) {
     Mosaic with = rows.back();
@@ -173,7 +173,7 @@ Figure position_figure(const std::vector<PlacedLayout>& placed) {
       std::string title = one.name;
       if (ids.size(0) > 1) title += fmt::format(", axis {}", kAxes[static_cast<size_t>(axis)]);
       title += shown_part(one.layout, tiles.size());
-      for (Mosaic& row : rows_of(std::move(tiles), figure.width_cm)) {
+      for (Mosaic& row : tile_rows(std::move(tiles), figure.width_cm)) {
         row.label = "id";
         row.low = low;
         row.high = high;
@@ -184,9 +184,9 @@ Figure position_figure(const std::vector<PlacedLayout>& placed) {
       }
     }
   }
-  if (figure.panels.size() > kMostPanels) {
+  if (figure.panels.size() > kMostPositionPanels) {
     throw UsageError("figure: expected at most {} rows of pictures, found {}; draw fewer schemes",
-                     kMostPanels, figure.panels.size());
+                     kMostPositionPanels, figure.panels.size());
   }
   figure.title = "Where every token sits";
   figure.panel_height_cm = 3.95;

@@ -13,16 +13,7 @@ namespace ropescope {
 
 namespace {
 
-constexpr int64_t kMostCells = int64_t{1} << 24;
-
 std::string group_of(const std::string& scheme) { return scheme_group("/prior", scheme); }
-
-std::vector<std::string> schemes_of(const ResultReader& result) {
-  std::vector<std::string> schemes = result.read_strings("/prior/table/scheme");
-  if (schemes.empty())
-    throw InputError("{}: /prior/table/scheme: expected schemes, found none", result.path().string());
-  return schemes;
-}
 
 /// Which token stands where in the first rasters.
 struct RasterCells {
@@ -147,7 +138,7 @@ Figure prior_maps(const ResultReader& result, const FigureSelection&) {
   if (rasters.empty()) {
     throw InputError("{}: /prior/layout: expected visual tokens to draw, found none", result.path().string());
   }
-  const std::vector<std::string> schemes = schemes_of(result);
+  const std::vector<std::string> schemes = read_schemes(result, "/prior/table/scheme");
   Figure figure;
   for (const std::string& scheme : schemes) {
     const auto logits = to_vector(read_shaped(result, group_of(scheme) + "/logits", {layout.tokens()}));
@@ -225,7 +216,7 @@ Panel fading_panel(const ResultReader& result, const std::string& root,
 }
 
 Figure prior_fading(const ResultReader& result, const FigureSelection&) {
-  Panel panel = fading_panel(result, "/prior", schemes_of(result));
+  Panel panel = fading_panel(result, "/prior", read_schemes(result, "/prior/table/scheme"));
   panel.x.label = "text tokens between image and query";
   panel.y.label = "expected share of attention on visual tokens";
   mark_context(result, DistanceAxis(read_axes(result, "/prior/text_lengths", 1), std::nullopt), panel);

@@ -15,12 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Curve {
+struct TrainingCurve {
   std::string label;
   std::vector<double> step, loss, gradient_norm;
 };
 
-Curve read_curve(const ResultReader& result, const std::string& label) {
+TrainingCurve read_curve(const ResultReader& result, const std::string& label) {
   const at::Tensor step = read_axes(result, "/train/step", 1);
   const auto column = [&](const char* name) {
     return to_vector(read_shaped(result, name, step.sizes().vec()));
@@ -28,8 +28,8 @@ Curve read_curve(const ResultReader& result, const std::string& label) {
   return {label, to_vector(step), column("/train/loss"), column("/train/grad_norm")};
 }
 
-Panel panel_of(const std::vector<Curve>& curves, std::vector<double> Curve::*column, const std::string& label,
-               int64_t window) {
+Panel training_panel(const std::vector<TrainingCurve>& curves, std::vector<double> TrainingCurve::*column,
+                     const std::string& label, int64_t window) {
   Panel panel;
   panel.x.label = "step";
   panel.y.label = label;
@@ -48,12 +48,13 @@ Panel panel_of(const std::vector<Curve>& curves, std::vector<double> Curve::*col
   return panel;
 }
 
-Figure figure_of(const std::vector<Curve>& curves, int64_t window) {
+Figure figure_of_curves(const std::vector<TrainingCurve>& curves, int64_t window) {
   Figure figure;
   figure.title = curves.size() == 1 ? fmt::format("Training {}", curves[0].label)
                                     : fmt::format("Training, mean of the last {} steps", window);
-  figure.panels = {panel_of(curves, &Curve::loss, "loss, nats a token", window),
-                   panel_of(curves, &Curve::gradient_norm, "gradient norm before clipping", window)};
+  figure.panels = {
+      training_panel(curves, &TrainingCurve::loss, "loss, nats a token", window),
+      training_panel(curves, &TrainingCurve::gradient_norm, "gradient norm before clipping", window)};
   figure.columns = 2;
   figure.panel_height_cm = 7.0;
   return figure;
@@ -86,7 +87,7 @@ fs::path training_file(const fs::path& given) {
 }
 
 Figure training_figure(const std::vector<TrainingRunFile>& runs, int64_t window) {
-  std::vector<Curve> curves;
+  std::vector<TrainingCurve> curves;
   std::set<std::string> labels;
   for (const TrainingRunFile& run : runs) {
     if (!labels.insert(run.label).second) {
@@ -95,12 +96,12 @@ Figure training_figure(const std::vector<TrainingRunFile>& runs, int64_t window)
     curves.push_back(read_curve(ResultReader(training_file(run.file)), run.label));
   }
   if (curves.empty()) throw UsageError("expected at least one run");
-  return figure_of(curves, window);
+  return figure_of_curves(curves, window);
 }
 
 Figure training_curves(const ResultReader& result, const FigureSelection&) {
   const fs::path folder = fs::absolute(result.path()).parent_path().filename();
-  return figure_of({read_curve(result, folder.string())}, kTrainingWindow);
+  return figure_of_curves({read_curve(result, folder.string())}, kTrainingWindow);
 }
 
 }  // namespace ropescope

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include <ATen/ops/full.h>
@@ -14,13 +13,12 @@
 #include "ropescope/analysis/prior_scheme.h"
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
 namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 RopeConfig chosen_rope(const Samples& samples, const PriorOptions& options) {
   if (options.rope) return *options.rope;
@@ -28,7 +26,7 @@ RopeConfig chosen_rope(const Samples& samples, const PriorOptions& options) {
   throw UsageError("--rope-theta is required: the samples do not say their model's rope_theta");
 }
 
-void check(const PriorOptions& options) {
+void check_options(const PriorOptions& options) {
   const auto& lengths = options.text_lengths;
   if (lengths.empty() || lengths.front() < 0 ||
       std::adjacent_find(lengths.begin(), lengths.end(), std::greater_equal<>()) != lengths.end()) {
@@ -101,7 +99,7 @@ const PriorNumber& SchemePrior::number(const std::string& name) const {
 
 PriorResult compute_prior(const Samples& samples, const Layout& layout,
                           const std::vector<std::string>& schemes, const PriorOptions& options) {
-  check(options);
+  check_options(options);
   if (schemes.empty()) throw UsageError("--schemes: expected at least one scheme, found none");
   PriorResult result;
   result.options = options;

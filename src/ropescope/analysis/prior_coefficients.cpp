@@ -15,7 +15,7 @@ namespace ropescope {
 namespace {
 
 /// Rows of A, B, r from means [n, D].
-at::Tensor rows_of(const at::Tensor& q, const at::Tensor& k, int64_t rotary_dim) {
+at::Tensor coefficient_rows_of_means(const at::Tensor& q, const at::Tensor& k, int64_t rotary_dim) {
   const int64_t rest = q.size(1) - rotary_dim;
   const auto [a, b] = decay_coefficients(q.narrow(1, 0, rotary_dim), k.narrow(1, 0, rotary_dim));
   const at::Tensor unrotated =
@@ -47,8 +47,8 @@ at::Tensor PriorCoefficients::rows_without_text(int64_t text) const {
   const auto mean = [&](const at::Tensor& all, const at::Tensor& of_texts) {
     return chosen_heads(mean_without_text(moments, all, of_texts, text), *this);
   };
-  return rows_of(mean(moments.mean_q, moments.text_mean_q), mean(moments.mean_k, moments.text_mean_k),
-                 rotary_dim);
+  return coefficient_rows_of_means(mean(moments.mean_q, moments.text_mean_q),
+                                   mean(moments.mean_k, moments.text_mean_k), rotary_dim);
 }
 
 PriorCoefficients prior_coefficients(const Samples& samples, int64_t rotary_dim,
@@ -79,8 +79,8 @@ PriorCoefficients prior_coefficients(const Samples& samples, int64_t rotary_dim,
   if (result.layer.empty()) {
     throw InputError("samples: /moments: none of the chosen layers and heads was measured");
   }
-  result.rows =
-      rows_of(chosen_heads(mean_q, result), chosen_heads(result.moments.mean_k, result), rotary_dim);
+  result.rows = coefficient_rows_of_means(chosen_heads(mean_q, result),
+                                          chosen_heads(result.moments.mean_k, result), rotary_dim);
   if (has_usable_text_moments(result.moments, measured)) result.texts = result.moments.text_count.size(0);
   return result;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <numeric>
 
 #include <ATen/ops/empty.h>
@@ -10,20 +9,11 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 
 namespace ropescope {
 
 namespace {
-
-/// A whole number >= 0 that fills `text`, or none.
-std::optional<int64_t> whole_number(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || code != std::errc() || end != text.data() + text.size() || value < 0) {
-    return std::nullopt;
-  }
-  return value;
-}
 
 bool is_visual_segment(const Segment& segment) {
   return segment.kind != Segment::Kind::kText && segment.tokens() > 0;
@@ -77,14 +67,15 @@ std::vector<int64_t> visible_keys(const Scheme& scheme, const Positions& positio
 PriorQuery parse_prior_query(const std::string& text) {
   PriorQuery query;
   if (text == "last") return query;
-  if (const auto index = whole_number(text)) {
+  if (const auto index = parse_whole_number(text)) {
     query.kind = PriorQuery::Kind::kIndex;
     query.index = *index;
     return query;
   }
   const size_t comma = text.find(',');
   if (text.rfind("high:", 0) == 0 && comma != std::string::npos) {
-    const auto row = whole_number(text.substr(5, comma - 5)), column = whole_number(text.substr(comma + 1));
+    const auto row = parse_whole_number(text.substr(5, comma - 5)),
+               column = parse_whole_number(text.substr(comma + 1));
     if (row && column) return {PriorQuery::Kind::kHighRes, 0, *row, *column};
   }
   throw UsageError("--query: expected a token index, last, or high:row,column, found \"{}\"", text);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -12,13 +11,13 @@
 
 #include "ropescope/analysis/prior_scores.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t kMostScores = int64_t{1} << 22;  // numbers in a score matrix: 32 MiB
 /// Scores that differ by less are one rank: equal displacements give equal scores, up to rounding.
 constexpr double kTie = 1e-9;

@@ -1,7 +1,6 @@
 #include "ropescope/analysis/statistics.h"
 
 #include <cmath>
-#include <limits>
 
 #include <boost/math/distributions/students_t.hpp>
 
@@ -9,15 +8,12 @@
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/linalg_qr.h>
 
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
-namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-}  // namespace
+namespace {}  // namespace
 
 double student_quantile(double level, int64_t dof) {
   if (dof < 1) return kNan;

@@ -41,12 +41,16 @@ Json parse_json(std::string_view text, const std::string& what, int max_depth) {
 
 Json read_json_file(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 
+const Json* json_find(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
 namespace {
 
 const Json* find(const Json& object, const char* key, const std::string& what) {
   if (!object.is_object()) throw InputError("{}: expected a JSON object", what);
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
+  return json_find(object, key);
 }
 
 const Json& require(const Json& object, const char* key, const std::string& what) {

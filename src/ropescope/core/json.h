@@ -17,6 +17,10 @@ Json parse_json(std::string_view text, const std::string& what, int max_depth = 
 
 Json read_json_file(const std::filesystem::path& path);
 
+/// The value of a key; nullptr where it is absent or null, or where `object` is no object.
+const Json* json_find(const Json& object, const char* key);
+inline bool json_has(const Json& object, const char* key) { return json_find(object, key) != nullptr; }
+
 /// Typed access whose InputError names `what`, the key, the expected type and what was found.
 int64_t json_integer(const Json& object, const char* key, const std::string& what);
 double json_number(const Json& object, const char* key, const std::string& what);

@@ -44,7 +44,7 @@ const Scores& find(const std::map<Condition, Scores>& scores, const std::string&
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 Json pair_of(const Interval& interval) { return {number(interval.low), number(interval.high)}; }
 
-Json json_of(const PairedDifference& paired) {
+Json json_of_paired(const PairedDifference& paired) {
   Json object = {{"points", paired.difference}, {"ci95", pair_of(paired.interval)}, {"units", paired.units}};
   if (paired.p) object["mcnemar_p"] = *paired.p;
   return object;
@@ -88,9 +88,9 @@ Json fading_json(const std::vector<FadingCurve>& curves) {
                         {"units", point.units},
                         {"percent", number(point.percent)},
                         {"ci95", pair_of(point.interval)},
-                        {"drop", json_of(point.drop)},
+                        {"drop", json_of_paired(point.drop)},
                         {"relative", number(point.relative)},
-                        {"against_first_scheme", json_of(point.against_first)},
+                        {"against_first_scheme", json_of_paired(point.against_first)},
                         {"visual_share", number(point.visual_share)},
                         {"visual_share_ci95", pair_of(point.share_interval)},
                         {"uniform_share", number(point.uniform_share)}});

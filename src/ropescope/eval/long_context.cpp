@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/sha256.h"
 #include "ropescope/eval/python_text.h"
 #include "ropescope/text/chat_template.h"
@@ -79,8 +79,7 @@ std::map<int64_t, Fading> fading(const std::map<int64_t, double>& accuracy_by_di
   if (start == accuracy_by_distance.end()) throw InputError("fading: expected a run at distance 0");
   std::map<int64_t, Fading> out;
   for (const auto& [distance, accuracy] : accuracy_by_distance) {
-    const double relative =
-        start->second == 0 ? std::numeric_limits<double>::quiet_NaN() : accuracy / start->second;
+    const double relative = start->second == 0 ? kNan : accuracy / start->second;
     out[distance] = {start->second - accuracy, relative};
   }
   return out;

@@ -1,6 +1,7 @@
 // The columns of a VLMEvalKit file.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +14,9 @@ namespace ropescope::eval {
 std::string ascii_lower(std::string text);
 /// The integer that is the whole of `text`.
 std::optional<int64_t> parse_row_index(const std::string& text);
+
+/// An image cell of at most so many characters is the index of another row.
+inline constexpr size_t kLongestReference = 64;
 
 /// Column numbers by header name, whose case does not count.
 class MmbenchColumns {

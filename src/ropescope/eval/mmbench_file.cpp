@@ -21,9 +21,6 @@ namespace ropescope::eval {
 
 namespace {
 
-/// A cell of at most so many characters is the index of another row.
-constexpr size_t kLongestReference = 64;
-
 Json cell_or_null(const std::string& cell) {
   return cell.empty() ? Json(nullptr) : Json(replace_broken_utf8(cell));
 }

@@ -17,7 +17,7 @@ double round_2(double value) {
   return std::strtod(digits.data(), nullptr);
 }
 
-std::vector<OpenAnswer> normal(TextView text) {
+std::vector<OpenAnswer> normal_forms(TextView text) {
   text = strip(text);
   const Text plain = replace_all(text, U",", U"");
   if (const auto number = parse_float(plain)) return {round_2(*number)};
@@ -76,7 +76,7 @@ std::vector<Text> numbers_in(const Text& text) {
 std::set<OpenAnswer> mmmu_open_answers(TextView output) {
   std::set<OpenAnswer> answers;
   const auto add = [&](TextView text) {
-    for (const OpenAnswer& answer : normal(text)) answers.insert(answer);
+    for (const OpenAnswer& answer : normal_forms(text)) answers.insert(answer);
   };
   for (const Text& part : key_parts(output)) {
     add(part);
@@ -88,7 +88,7 @@ std::set<OpenAnswer> mmmu_open_answers(TextView output) {
 bool mmmu_open_right(const std::set<OpenAnswer>& answers, const std::vector<Text>& gold) {
   std::vector<OpenAnswer> right;
   for (const Text& text : gold) {
-    for (const OpenAnswer& answer : normal(text)) right.push_back(answer);
+    for (const OpenAnswer& answer : normal_forms(text)) right.push_back(answer);
   }
   for (const OpenAnswer& answer : answers) {
     for (const OpenAnswer& wanted : right) {

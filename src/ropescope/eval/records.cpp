@@ -22,8 +22,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char *kImageColumn = "image", *kIndexColumn = "index";
-/// A cell of at most so many characters is the index of another row.
-constexpr size_t kLongestReference = 64;
 
 /// Header names whose case does not count become those that the benchmark's rules read.
 void use_known_names(std::vector<std::string>& header, const Benchmark& benchmark) {

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 
 namespace ropescope::eval {
 
@@ -14,9 +14,9 @@ namespace {
 
 /// Of the printed bars; measured ones have the colours of curves.
 constexpr const char* kPaperGreys[] = {"#9a9a9a", "#5f5f5f", "#bdbdbd"};
-constexpr double kGroupWidth = 0.84;                                 ///< of a column, in columns
-constexpr double kBreak = std::numeric_limits<double>::quiet_NaN();  ///< of a curve
-constexpr double kBarGap = 0.1;                                      ///< between bars, in bars
+constexpr double kGroupWidth = 0.84;  ///< of a column, in columns
+constexpr double kBreak = kNan;       ///< of a curve
+constexpr double kBarGap = 0.1;       ///< between bars, in bars
 
 std::vector<std::string> distinct(const std::vector<const ReportRow*>& rows, std::string ReportRow::*member) {
   std::vector<std::string> values;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <set>
 
@@ -11,12 +10,12 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 
 namespace ropescope {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr size_t kShownText = 60;
 
 /// Where and how two flat lists differ most.

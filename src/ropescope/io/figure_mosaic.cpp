@@ -10,17 +10,18 @@ namespace ropescope {
 
 namespace {
 
-constexpr double kMarginCm = 0.3, kTitleCm = 0.55, kTextCm = 0.38;  // kTextCm: a line above or below a tile
+constexpr double kMosaicMarginCm = 0.3, kMosaicTitleCm = 0.55;
+constexpr double kTextCm = 0.38;  // a line above or below a tile
 constexpr double kGapCm = 0.3, kJoinedGapCm = 0.08;
 constexpr double kLeastTileCm = 0.3, kLeastJoinedCm = 0.14;
 constexpr double kBarCm = kColourBarGapCm + kColourBarWidthCm + kColourBarNumbersCm;
-constexpr double kCharacterCm = 0.125;
+constexpr double kTileCharacterCm = 0.125;
 constexpr double kTileFontPoints = 6.5, kNumberFontPoints = 5.0;
 
 double text_width(const std::string& text) {
   const auto letters = std::count_if(text.begin(), text.end(),
                                      [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-  return kCharacterCm * static_cast<double>(letters);
+  return kTileCharacterCm * static_cast<double>(letters);
 }
 
 double tile_width(const Mosaic::Tile& tile, double height) {
@@ -48,7 +49,7 @@ double fitting_height(const Mosaic& mosaic, double most_width, double most_heigh
   return std::max(low, 0.2);  // too many tiles overlap rather than vanish
 }
 
-void check(const Mosaic::Tile& tile) {
+void check_tile(const Mosaic::Tile& tile) {
   if (tile.rows < 1 || tile.columns < 1 ||
       tile.values.size() != static_cast<size_t>(tile.rows * tile.columns)) {
     throw InternalError("figure: the tile \"{}\" has the wrong number of values", tile.title);
@@ -61,7 +62,7 @@ void check(const Mosaic::Tile& tile) {
 /// gnuplot learns the size of a cell from its neighbour, so a single row or column is drawn as two halves.
 int64_t drawn(int64_t cells) { return std::max<int64_t>(cells, 2); }
 
-std::string data_block(const Mosaic::Tile& tile, const std::string& name) {
+std::string tile_block(const Mosaic::Tile& tile, const std::string& name) {
   std::string block = fmt::format("${} << EOD\n", name);
   for (int64_t r = 0; r < drawn(tile.rows); ++r) {
     for (int64_t c = 0; c < drawn(tile.columns); ++c) {
@@ -80,7 +81,7 @@ class Drawing {
 
   void add(const Mosaic::Tile& tile, const std::string& name, double left, double bottom, double width,
            double height) {
-    blocks_ += data_block(tile, name);
+    blocks_ += tile_block(tile, name);
     const double dx = width / static_cast<double>(drawn(tile.columns));
     const double dy = height / static_cast<double>(drawn(tile.rows));
     plots_ += fmt::format(
@@ -143,15 +144,15 @@ double mosaic_width(const Mosaic& mosaic, double height) {
   return width;
 }
 
-double mosaic_room(double page_width_cm) { return page_width_cm - 2 * kMarginCm - kBarCm; }
+double mosaic_room(double page_width_cm) { return page_width_cm - 2 * kMosaicMarginCm - kBarCm; }
 
 std::string mosaic_commands(const Panel& panel, const PageBox& box, double page_width_cm,
                             double page_height_cm, const std::string& name) {
   const Mosaic& mosaic = *panel.mosaic;
   if (mosaic.tiles.empty()) throw InternalError("figure: the mosaic of panel \"{}\" is empty", panel.title);
-  for (const Mosaic::Tile& tile : mosaic.tiles) check(tile);
-  const PageBox plot{box.left + kMarginCm, box.right - kMarginCm - kBarCm, box.bottom + 0.1,
-                     box.top - kTitleCm};
+  for (const Mosaic::Tile& tile : mosaic.tiles) check_tile(tile);
+  const PageBox plot{box.left + kMosaicMarginCm, box.right - kMosaicMarginCm - kBarCm, box.bottom + 0.1,
+                     box.top - kMosaicTitleCm};
   const double most_width = plot.right - plot.left, plot_height = plot.top - plot.bottom;
   const double most_height = plot_height - 2 * kTextCm;
   const double height = fitting_height(mosaic, most_width, most_height);

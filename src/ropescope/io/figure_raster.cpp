@@ -3,23 +3,23 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/io/gnuplot.h"
 
 namespace ropescope {
 
 namespace {
 
-constexpr double kMarginCm = 0.15, kTitleCm = 0.6;
+constexpr double kRasterMarginCm = 0.15, kRasterTitleCm = 0.6;
 /// Half a number of the colour bar stands below the raster.
-constexpr double kBottomCm = 0.3;
+constexpr double kRasterBottomCm = 0.3;
 
 struct ColourRange {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
+  double low = kInfinity;
+  double high = kNegativeInfinity;
 };
 
 ColourRange colour_range(const Raster& raster) {
@@ -50,7 +50,7 @@ double nice_step(double width, int count) {
   return 10 * power;
 }
 
-std::string data_block(const Raster& raster, const std::string& name) {
+std::string raster_block(const Raster& raster, const std::string& name) {
   std::string block = fmt::format("${} << EOD\n", name);
   for (int64_t r = 0; r < raster.rows; ++r) {
     for (int64_t c = 0; c < raster.columns; ++c) {
@@ -100,7 +100,7 @@ std::string photograph_block(const Raster& raster, const ColourRange& range, con
   return block + "EOD\n";
 }
 
-void check(const Panel& panel) {
+void check_raster(const Panel& panel) {
   const Raster& raster = *panel.raster;
   bool fits = raster.rows >= 1 && raster.columns >= 1 &&
               raster.values.size() == static_cast<size_t>(raster.rows * raster.columns);
@@ -162,19 +162,19 @@ double shared_bar_room(const Figure& figure, int columns) {
 std::string raster_commands(const Panel& panel, const PageBox& box, double bar_room, double page_width_cm,
                             double page_height_cm, const std::string& name) {
   const Raster& raster = *panel.raster;
-  check(panel);
+  check_raster(panel);
   const ColourRange range = colour_range(raster);
   // Cells (or the photograph's pixels) are squares: the raster takes what fits, in the middle of its place.
   const auto wide = static_cast<double>(raster.photograph ? raster.photograph->columns : raster.columns);
   const auto high = static_cast<double>(raster.photograph ? raster.photograph->rows : raster.rows);
-  const double most_width = box.right - box.left - 2 * kMarginCm - bar_room;
-  const double most_height = box.top - box.bottom - kTitleCm - kBottomCm;
+  const double most_width = box.right - box.left - 2 * kRasterMarginCm - bar_room;
+  const double most_height = box.top - box.bottom - kRasterTitleCm - kRasterBottomCm;
   const double cell = std::min(most_width / wide, most_height / high);
   const double width = cell * wide, height = cell * high;
-  const double left = box.left + kMarginCm + 0.5 * (most_width - width), right = left + width;
-  const double top = box.top - kTitleCm - 0.5 * (most_height - height), bottom = top - height;
+  const double left = box.left + kRasterMarginCm + 0.5 * (most_width - width), right = left + width;
+  const double top = box.top - kRasterTitleCm - 0.5 * (most_height - height), bottom = top - height;
 
-  std::string text = raster.photograph ? photograph_block(raster, range, name) : data_block(raster, name);
+  std::string text = raster.photograph ? photograph_block(raster, range, name) : raster_block(raster, name);
   text += margin_commands({left, right, bottom, top}, page_width_cm, page_height_cm);
   text += fmt::format(
       "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset grid\nunset "

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/io/figure_mosaic.h"
 #include "ropescope/io/figure_raster.h"
 #include "ropescope/io/gnuplot.h"
@@ -20,15 +20,15 @@ constexpr double kLineCm = 0.42;  // a line of text with its leading
 constexpr double kLeftCm = 1.75, kRightCm = 0.45, kTitleCm = 0.75, kTopCm = 0.25, kBottomCm = 1.2;
 constexpr double kColourBarCm = 2.1;  // right of a map: gap, bar, its numbers and label
 constexpr double kBarGapCm = 0.2, kBarWidthCm = 0.3;
-constexpr double kCharacterCm = 0.155;
+constexpr double kLegendCharacterCm = 0.155;
 constexpr double kPngDotsPerInch = 240;
 /// A curve longer than this is drawn as the envelope of its bins, which are finer than a printer's dots.
 constexpr size_t kMostPoints = 4000;
 constexpr size_t kBins = 1200;
 
 struct Range {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
+  double low = kInfinity;
+  double high = kNegativeInfinity;
   void add(double value, bool positive_only) {
     if (!std::isfinite(value) || (positive_only && value <= 0)) return;
     low = std::min(low, value);
@@ -43,7 +43,7 @@ size_t characters(const std::string& text) {
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-void check(const Panel& panel) {
+void check_curves_and_map(const Panel& panel) {
   for (const Series& series : panel.series) {
     const size_t length = series.x.size();
     const bool band = !series.low.empty() || !series.high.empty();
@@ -140,7 +140,7 @@ Series thinned(const Series& series, const Panel& panel) {
   return result;
 }
 
-std::string data_block(const std::string& name, const Series& series) {
+std::string curve_block(const std::string& name, const Series& series) {
   std::string block = fmt::format("${} << EOD\n", name);
   for (size_t i = 0; i < series.x.size(); ++i) {
     const bool band = !series.low.empty() && std::isfinite(series.low[i]) && std::isfinite(series.high[i]);
@@ -202,7 +202,7 @@ std::string curve_commands(const Panel& panel, const std::string& prefix) {
   for (size_t i = 0; i < panel.series.size(); ++i) {
     const std::string name = fmt::format("{}s{}", prefix, i);
     const Series series = thinned(panel.series[i], panel);
-    blocks += data_block(name, series);
+    blocks += curve_block(name, series);
     const bool band =
         std::any_of(series.low.begin(), series.low.end(), [](double x) { return std::isfinite(x); });
     if (band) {  // bands first, so that no band covers a curve
@@ -283,7 +283,7 @@ Legend make_legend(const Figure& figure) {
       longest = std::max(longest, characters(series.label));
     }
   }
-  const double entry_cm = 1.4 + kCharacterCm * static_cast<double>(longest);
+  const double entry_cm = 1.4 + kLegendCharacterCm * static_cast<double>(longest);
   const auto count = static_cast<int>(legend.entries.size());
   legend.columns = std::clamp(static_cast<int>(figure.width_cm / entry_cm), 1, std::max(count, 1));
   legend.rows = (count + legend.columns - 1) / legend.columns;
@@ -355,7 +355,7 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
   const double bar_room = shared_bar_room(figure, columns), width = (figure.width_cm - bar_room) / columns;
   for (int i = 0; i < panels; ++i) {
     const Panel& panel = figure.panels[static_cast<size_t>(i)];
-    check(panel);
+    check_curves_and_map(panel);
     if (panel.series.empty() && !panel.map && !panel.raster && !panel.mosaic)
       throw InternalError("figure: panel \"{}\" is empty", panel.title);
     const double left = width * (i % columns);

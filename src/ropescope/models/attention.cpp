@@ -15,13 +15,16 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/models/attention_rows.h"
 
 namespace ropescope {
 
-namespace {
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
+  return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);
+}
 
-constexpr double kNegativeInfinity = -std::numeric_limits<double>::infinity();
+namespace {
 
 // Written out. Fused backward passes rebuild the softmax from its logarithm, which does not exist for a row
 // of equally hidden keys.

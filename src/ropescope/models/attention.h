@@ -8,6 +8,9 @@
 
 namespace ropescope {
 
+/// [B, T, H*D] -> [B, H, T, D], a view.
+at::Tensor split_heads(const at::Tensor& x_BTC, int64_t heads);
+
 /// What a query that sees no key (padding on the left) takes from the attention. Real tokens are not
 /// affected.
 enum class BlindQuery {

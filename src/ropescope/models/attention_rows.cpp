@@ -1,13 +1,13 @@
 #include "ropescope/models/attention_rows.h"
 
 #include <cmath>
-#include <limits>
 
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 
 namespace ropescope {
 
@@ -30,9 +30,7 @@ at::Tensor score_rows(const at::Tensor& q, const at::Tensor& k, const std::vecto
 
 at::Tensor softmax_of_visible(const at::Tensor& scores, const at::Tensor& hidden) {
   // A row without keys is softmax of infinities: not a number, and by definition zero.
-  return scores.masked_fill(hidden, -std::numeric_limits<double>::infinity())
-      .softmax(-1)
-      .masked_fill(hidden, 0.0);
+  return scores.masked_fill(hidden, kNegativeInfinity).softmax(-1).masked_fill(hidden, 0.0);
 }
 
 }  // namespace ropescope

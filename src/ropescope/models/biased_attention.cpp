@@ -1,7 +1,6 @@
 #include "ropescope/models/biased_attention.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 #include <ATen/ops/arange.h>
@@ -11,13 +10,13 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/models/attention_rows.h"
 
 namespace ropescope {
 
 namespace {
 
-constexpr double kNegativeInfinity = -std::numeric_limits<double>::infinity();
 constexpr int64_t kQueriesOfBlock = 256;
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/attention.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/kernels/rms_norm.h"
@@ -24,7 +25,7 @@ using kernels::linear_plus;
 using kernels::linears;
 using kernels::rms_norm;
 
-at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
+at::Tensor embed_input(const Decoder& decoder, const ForwardInput& input) {
   const at::Tensor& table = decoder.weights.embed_tokens;
   if (input.inputs_embeds.defined()) {
     if (input.inputs_embeds.dim() != 3 || input.inputs_embeds.size(2) != table.size(1)) {
@@ -44,11 +45,6 @@ at::Tensor embed(const Decoder& decoder, const ForwardInput& input) {
   }
   const HeldWeights held(decoder.access, table);
   return kernels::embedding(table, input.input_ids.to(table.device()));
-}
-
-// [B, T, heads * D] -> [B, heads, T, D], a view.
-at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
-  return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);
 }
 
 bool wants(const Taps& taps, int64_t layer) { return !taps.wants_layer || taps.wants_layer(layer); }
@@ -213,7 +209,7 @@ ForwardOutput head(const Decoder& decoder, const ForwardOptions& options, const 
 ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
                       const Taps& taps) {
   check_options(decoder, input, options, taps);
-  at::Tensor hidden = embed(decoder, input);
+  at::Tensor hidden = embed_input(decoder, input);
   const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
   PassEncoding encoding;
   if (input.encoding == nullptr) encoding.rotary = {*input.rotary};

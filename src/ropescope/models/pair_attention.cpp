@@ -16,8 +16,8 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/attention_rows.h"
 #include "ropescope/models/kernels/flash_block.h"

@@ -4,10 +4,8 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
-#include <torch/csrc/autograd/saved_variable.h>
+
+#include "ropescope/core/autograd.h"
 
 namespace ropescope {
 

@@ -17,6 +17,7 @@
 #include <ATen/ops/softmax.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/models/attention.h"
 #include "ropescope/models/attention_rows.h"
 #include "ropescope/models/kernels/linear.h"
 
@@ -26,19 +27,14 @@ namespace {
 
 using kernels::linear_plus;
 
-at::Tensor linear(const at::Tensor& x, const Affine& map) { return kernels::linear(x, map.weight, map.bias); }
+at::Tensor affine(const at::Tensor& x, const Affine& map) { return kernels::linear(x, map.weight, map.bias); }
 
 at::Tensor layer_norm(const at::Tensor& x, const Affine& norm, double eps) {
   return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, eps);
 }
 
-// [B, T, C] -> [B, H, T, D], a view.
-at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
-  return x.unflatten(-1, {heads, x.size(-1) / heads}).transpose(1, 2);
-}
-
 // Every query sees every key. [B, H, T, D] -> [B, T, C].
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+at::Tensor attend_to_all(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2);
 }
 
@@ -48,7 +44,7 @@ at::Tensor attention_rows(const at::Tensor& q, const at::Tensor& k) {
   return score_rows(q, k, queries).softmax(-1);
 }
 
-at::Tensor embed(const VisionTower& tower, const at::Tensor& pixel_values) {
+at::Tensor embed_patches(const VisionTower& tower, const at::Tensor& pixel_values) {
   const VisionConfig& config = tower.config;
   const VisionWeights& weights = tower.weights;
   const int64_t side = config.image_size;
@@ -71,18 +67,19 @@ at::Tensor embed(const VisionTower& tower, const at::Tensor& pixel_values) {
   return config.class_token() ? layer_norm(x, weights.pre_norm, config.layer_norm_eps) : x;
 }
 
-at::Tensor run_layer(const VisionTower& tower, int64_t index, const at::Tensor& x, const VisionTaps& taps) {
+at::Tensor run_tower_layer(const VisionTower& tower, int64_t index, const at::Tensor& x,
+                           const VisionTaps& taps) {
   const VisionLayerWeights& weights = tower.weights.layers[static_cast<size_t>(index)];
   const double eps = tower.config.layer_norm_eps;
   const int64_t heads = tower.config.num_attention_heads;
   const at::Tensor normed = layer_norm(x, weights.norm1, eps);
-  const at::Tensor q = split_heads(linear(normed, weights.q), heads);
-  const at::Tensor k = split_heads(linear(normed, weights.k), heads);
-  const at::Tensor v = split_heads(linear(normed, weights.v), heads);
+  const at::Tensor q = split_heads(affine(normed, weights.q), heads);
+  const at::Tensor k = split_heads(affine(normed, weights.k), heads);
+  const at::Tensor v = split_heads(affine(normed, weights.v), heads);
   if (taps.attention) taps.attention(index, attention_rows(q, k));
-  const at::Tensor hidden = linear_plus(x, attend(q, k, v), weights.out.weight, weights.out.bias);
+  const at::Tensor hidden = linear_plus(x, attend_to_all(q, k, v), weights.out.weight, weights.out.bias);
   const at::Tensor inner =
-      activate(linear(layer_norm(hidden, weights.norm2, eps), weights.fc1), tower.config.activation);
+      activate(affine(layer_norm(hidden, weights.norm2, eps), weights.fc1), tower.config.activation);
   return linear_plus(hidden, inner, weights.fc2.weight, weights.fc2.bias);
 }
 
@@ -94,13 +91,13 @@ void run_layers(const VisionTower& tower, const at::Tensor& pixel_values, int64_
     throw InternalError("vision tower: layer {} was asked of a tower loaded with {}", depth,
                         tower.weights.layers.size());
   }
-  at::Tensor hidden = embed(tower, pixel_values);
+  at::Tensor hidden = embed_patches(tower, pixel_values);
   for (int64_t l = 0;; ++l) {
     if (taps.hidden) taps.hidden(l, hidden);
     keep(l, hidden);
     if (l == depth) return;
     hidden = with_weights(tower.access, tower.weights.layers[static_cast<size_t>(l)].q.weight, hidden,
-                          [&](const at::Tensor& x) { return run_layer(tower, l, x, taps); });
+                          [&](const at::Tensor& x) { return run_tower_layer(tower, l, x, taps); });
   }
 }
 
@@ -111,11 +108,11 @@ at::Tensor pool(const VisionTower& tower, const at::Tensor& tokens) {
   const auto project = [&](const at::Tensor& x, int64_t part) {
     const Affine map{head.in_proj.weight.narrow(0, part * size, size),
                      head.in_proj.bias.narrow(0, part * size, size)};
-    return split_heads(linear(x, map), heads);
+    return split_heads(affine(x, map), heads);
   };
-  const at::Tensor mixed = attend(project(probe, 0), project(tokens, 1), project(tokens, 2));
-  const at::Tensor y = linear(mixed, head.out_proj);
-  const at::Tensor inner = activate(linear(layer_norm(y, head.norm, tower.config.layer_norm_eps), head.fc1),
+  const at::Tensor mixed = attend_to_all(project(probe, 0), project(tokens, 1), project(tokens, 2));
+  const at::Tensor y = affine(mixed, head.out_proj);
+  const at::Tensor inner = activate(affine(layer_norm(y, head.norm, tower.config.layer_norm_eps), head.fc1),
                                     tower.config.activation);
   return linear_plus(y, inner, head.fc2.weight, head.fc2.bias).select(1, 0);
 }

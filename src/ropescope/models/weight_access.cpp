@@ -4,8 +4,7 @@
 #include <string>
 #include <utility>
 
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
+#include "ropescope/core/autograd.h"
 
 namespace ropescope {
 

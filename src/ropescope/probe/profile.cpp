@@ -1,7 +1,6 @@
 #include "ropescope/probe/profile.h"
 
 #include <algorithm>
-#include <limits>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/fft_fft.h>
@@ -12,6 +11,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/parallel.h"
 #include "ropescope/core/tensor_operators.h"
 
@@ -156,7 +156,6 @@ void ProfileAccumulator::add_sums(int64_t layer, const std::vector<int64_t>& hea
 }
 
 ProfileSet ProfileAccumulator::result() const {
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   ProfileSet profile;
   profile.distance = at::arange(count_.size(0), at::kLong);
   profile.count = count_.to(at::kLong);

@@ -1,7 +1,6 @@
 #include "ropescope/probe/sampler.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -15,6 +14,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/probe/moments.h"
 #include "ropescope/probe/profile.h"
@@ -248,7 +248,6 @@ void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) 
 }
 
 MomentSet Sampling::moment_set() const {
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   std::vector<int64_t> key_head_of;
   for (int64_t head = 0; head < config_.num_attention_heads; ++head) key_head_of.push_back(head / group_);
   const at::Tensor spread = index_tensor(key_head_of);

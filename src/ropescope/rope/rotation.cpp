@@ -10,8 +10,8 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/sin.h>
 #include <c10/core/InferenceMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/kernels/rotate.h"
 

@@ -12,7 +12,7 @@ namespace ropescope {
 
 namespace {
 
-struct EncodeScratch {
+struct ByteLevelScratch {
   WordCache cache;
   MergeScratch merges;
   PreTokenizerScratch pre_tokenizer;
@@ -37,8 +37,8 @@ class ByteLevelTokenizer final : public Tokenizer {
  private:
   void check_added_tokens(const std::vector<AddedToken>& added);
   const AddedToken* find_added(int64_t id) const;
-  void encode_words(std::string_view text, EncodeScratch& scratch) const;
-  void encode_plain(std::string_view text, bool specials_as_text, EncodeScratch& scratch) const;
+  void encode_words(std::string_view text, ByteLevelScratch& scratch) const;
+  void encode_plain(std::string_view text, bool specials_as_text, ByteLevelScratch& scratch) const;
 
   BpeModel model_;
   std::string what_;
@@ -51,7 +51,7 @@ class ByteLevelTokenizer final : public Tokenizer {
   std::vector<bool> is_added_;  ///< by id: most lookups need no more
   SpecialIds special_;
   int64_t size_ = 0;
-  mutable ScratchPool<EncodeScratch> pool_;
+  mutable ScratchPool<ByteLevelScratch> pool_;
 };
 
 ByteLevelTokenizer::ByteLevelTokenizer(ByteLevelFiles files)
@@ -115,7 +115,7 @@ const AddedToken* ByteLevelTokenizer::find_added(int64_t id) const {
   return &added_.at(id);
 }
 
-void ByteLevelTokenizer::encode_words(std::string_view text, EncodeScratch& scratch) const {
+void ByteLevelTokenizer::encode_words(std::string_view text, ByteLevelScratch& scratch) const {
   pre_tokenizer_.split(text, scratch.pre_tokenizer, [&](std::string_view word) {
     const bool cacheable = word.size() <= WordCache::kLongestWord;
     if (cacheable && scratch.cache.find(word, scratch.ids)) return;
@@ -127,7 +127,7 @@ void ByteLevelTokenizer::encode_words(std::string_view text, EncodeScratch& scra
 
 /// Text between added tokens of the raw kind.
 void ByteLevelTokenizer::encode_plain(std::string_view text, bool specials_as_text,
-                                      EncodeScratch& scratch) const {
+                                      ByteLevelScratch& scratch) const {
   const std::string_view normal = normalize(text, normal_forms_, scratch.normal_text);
   if (normal_matcher_.empty()) {
     encode_words(normal, scratch);
@@ -141,7 +141,7 @@ std::vector<int64_t> ByteLevelTokenizer::encode(std::string_view text, const Enc
   std::string repaired;
   text = readable_text(text, repaired);
   auto loan = pool_.borrow();
-  EncodeScratch& scratch = *loan;
+  ByteLevelScratch& scratch = *loan;
   scratch.ids.clear();
   raw_matcher_.encode(
       text, options.specials_as_text, scratch.parts, scratch.ids,

@@ -17,7 +17,7 @@ namespace ropescope {
 namespace {
 
 constexpr std::string_view kSpacePiece = "\xE2\x96\x81";  // U+2581
-struct EncodeScratch {
+struct SentencePieceScratch {
   WordCache cache;
   std::vector<int32_t> ids;
   MergeScratch merges;
@@ -58,8 +58,8 @@ class SentencePieceTokenizer final : public Tokenizer {
  private:
   void collect_special_tokens(const std::vector<AddedToken>& added);
   void load(sentencepiece::SentencePieceProcessor& processor, const SentencePieceModel& model) const;
-  void encode_part(std::string_view text, bool prefix, EncodeScratch& scratch) const;
-  void encode_word(std::string_view word, EncodeScratch& scratch) const;
+  void encode_part(std::string_view text, bool prefix, SentencePieceScratch& scratch) const;
+  void encode_word(std::string_view word, SentencePieceScratch& scratch) const;
   size_t word_length(std::string_view text) const;
 
   std::string what_;
@@ -75,7 +75,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   AddedTokenMatcher matcher_;
   SpecialIds special_;
   int64_t size_ = 0;
-  mutable ScratchPool<EncodeScratch> pool_;
+  mutable ScratchPool<SentencePieceScratch> pool_;
 };
 
 SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceFiles files)
@@ -147,7 +147,7 @@ void SentencePieceTokenizer::collect_special_tokens(const std::vector<AddedToken
   matcher_ = AddedTokenMatcher(all);
 }
 
-void SentencePieceTokenizer::encode_word(std::string_view word, EncodeScratch& scratch) const {
+void SentencePieceTokenizer::encode_word(std::string_view word, SentencePieceScratch& scratch) const {
   const bool cacheable = word.size() <= WordCache::kLongestWord;
   if (cacheable && scratch.cache.find(word, scratch.ids)) return;
   const size_t before = scratch.ids.size();
@@ -170,7 +170,8 @@ size_t SentencePieceTokenizer::word_length(std::string_view text) const {
 }
 
 /// Text between special tokens (not empty). `prefix`: put a space before it, if the model does that at all.
-void SentencePieceTokenizer::encode_part(std::string_view text, bool prefix, EncodeScratch& scratch) const {
+void SentencePieceTokenizer::encode_part(std::string_view text, bool prefix,
+                                         SentencePieceScratch& scratch) const {
   if (!fast_) {
     const auto& processor = prefix ? with_prefix_ : without_prefix_;
     const auto status = processor.Encode(text, &scratch.library_ids);
@@ -198,7 +199,7 @@ std::vector<int64_t> SentencePieceTokenizer::encode(std::string_view text,
   std::string repaired;
   text = readable_text(text, repaired);
   auto loan = pool_.borrow();
-  EncodeScratch& scratch = *loan;
+  SentencePieceScratch& scratch = *loan;
   scratch.ids.clear();
   matcher_.encode(
       text, options.specials_as_text, scratch.parts, scratch.ids,

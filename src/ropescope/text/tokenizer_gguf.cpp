@@ -95,8 +95,8 @@ std::optional<int64_t> optional_id(const GgufMetadata& metadata, const std::stri
 
 /// Start and end tokens, into either kind of description.
 template <typename Files>
-void read_roles(const GgufMetadata& metadata, size_t count, bool add_bos, const std::string& what,
-                Files& out) {
+void read_start_and_end(const GgufMetadata& metadata, size_t count, bool add_bos, const std::string& what,
+                        Files& out) {
   out.special.bos = optional_id(metadata, "tokenizer.ggml.bos_token_id", count, what);
   out.special.eos = optional_id(metadata, "tokenizer.ggml.eos_token_id", count, what);
   if (gguf_bool_or(metadata, "tokenizer.ggml.add_bos_token", add_bos, what) && out.special.bos) {
@@ -144,11 +144,11 @@ ByteLevelFiles read_byte_level_files(const GgufMetadata& metadata, const std::st
     }
   }
   out.pre_tokenizer.add_prefix_space = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", false, what);
-  read_roles(metadata, tokens.size(), family.add_bos, what, out);
+  read_start_and_end(metadata, tokens.size(), family.add_bos, what, out);
   return out;
 }
 
-/// Puts the start and end tokens around a text, as read_roles says.
+/// Puts the start and end tokens around a text, as read_start_and_end says.
 Json post_processor(const ByteLevelFiles& files) {
   Json single = Json::array(), tokens = Json::object();
   const auto add = [&](const std::vector<int64_t>& ids) {
@@ -225,7 +225,7 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
     model.byte_fallback = model.byte_fallback || types[id] == TokenType::kByte;
     if (types[id] == TokenType::kUnknown) model.unknown_piece = tokens[id];
   }
-  read_roles(metadata, tokens.size(), true, what, out);
+  read_start_and_end(metadata, tokens.size(), true, what, out);
   if (out.special.bos) model.bos_piece = tokens[*out.special.bos];
   if (out.special.eos) model.eos_piece = tokens[*out.special.eos];
   return make_sentencepiece_tokenizer(std::move(out));

@@ -13,24 +13,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const Json* member(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 const Json& list_member(const Json& object, const char* key, const std::string& what) {
-  const Json* list = member(object, key);
+  const Json* list = json_find(object, key);
   if (list == nullptr || !list->is_array()) throw InputError("{}: \"{}\": expected a list", what, key);
   return *list;
 }
 
 bool mentions_byte_level(const Json* part) {
   if (part == nullptr) return false;
-  const Json* type = member(*part, "type");
+  const Json* type = json_find(*part, "type");
   if (type != nullptr && *type == "ByteLevel") return true;
   for (const char* key : {"pretokenizers", "decoders"}) {
-    const Json* list = member(*part, key);
+    const Json* list = json_find(*part, key);
     if (list == nullptr || !list->is_array()) continue;
     if (std::any_of(list->begin(), list->end(),
                     [](const Json& inner) { return mentions_byte_level(&inner); })) {
@@ -85,9 +79,9 @@ SplitStep make_step(const std::string& pattern, SplitBehavior behavior, bool inv
 }
 
 SplitStep read_split(const Json& part, const std::string& what) {
-  const Json* pattern = member(part, "pattern");
+  const Json* pattern = json_find(part, "pattern");
   if (pattern == nullptr) throw InputError("{}: a Split has no pattern", what);
-  const bool literal = member(*pattern, "String") != nullptr;
+  const bool literal = json_find(*pattern, "String") != nullptr;
   const std::string text =
       literal ? quote_pattern(json_string(*pattern, "String", what)) : json_string(*pattern, "Regex", what);
   const SplitBehavior behavior = parse_behavior(json_string(part, "behavior", what), what);
@@ -128,7 +122,7 @@ void read_pre_tokenizer(const Json& part, const std::string& what, PreTokenizer&
 
 void read_model(const Json& file, ByteLevelFiles& out) {
   const std::string& what = out.bpe.what;
-  const Json* model = member(file, "model");
+  const Json* model = json_find(file, "model");
   if (model == nullptr) throw InputError("{}: \"model\" is missing", what);
   const std::string type = json_string_or(*model, "type", "BPE", what);
   if (type != "BPE") throw InputError("{}: model type: expected BPE, found \"{}\"", what, type);
@@ -142,8 +136,9 @@ void read_model(const Json& file, ByteLevelFiles& out) {
   }
   out.bpe.ignore_merges = json_bool_or(*model, "ignore_merges", false, what);
   out.bpe.fuse_unknown = json_bool_or(*model, "fuse_unk", false, what);
-  if (member(*model, "unk_token") != nullptr) out.bpe.unknown_token = json_string(*model, "unk_token", what);
-  const Json* vocabulary = member(*model, "vocab");
+  if (json_find(*model, "unk_token") != nullptr)
+    out.bpe.unknown_token = json_string(*model, "unk_token", what);
+  const Json* vocabulary = json_find(*model, "vocab");
   if (vocabulary == nullptr || !vocabulary->is_object())
     throw InputError("{}: \"vocab\": expected an object", what);
   out.bpe.vocabulary.reserve(vocabulary->size());
@@ -196,15 +191,15 @@ bool read_template(const Json& part, ByteLevelFiles& out) {
   }
   bool after_text = false;
   for (const Json& item : list_member(part, "single", what)) {
-    if (member(item, "Sequence") != nullptr) {
+    if (json_find(item, "Sequence") != nullptr) {
       after_text = true;
       continue;
     }
-    const Json* special = member(item, "SpecialToken");
+    const Json* special = json_find(item, "SpecialToken");
     if (special == nullptr) throw InputError("{}: template: expected Sequence or SpecialToken", what);
     const std::string name = json_string(*special, "id", what);
-    const Json* tokens = member(part, "special_tokens");
-    const Json* token = tokens == nullptr ? nullptr : member(*tokens, name.c_str());
+    const Json* tokens = json_find(part, "special_tokens");
+    const Json* token = tokens == nullptr ? nullptr : json_find(*tokens, name.c_str());
     if (token == nullptr) throw InputError("{}: template: special token \"{}\" is not defined", what, name);
     for (const Json& id : list_member(*token, "ids", what)) {
       if (!id.is_number_integer()) throw InputError("{}: template: \"{}\": expected integer ids", what, name);
@@ -217,7 +212,8 @@ bool read_template(const Json& part, ByteLevelFiles& out) {
 }  // namespace
 
 bool is_byte_level_json(const Json& file) {
-  return mentions_byte_level(member(file, "pre_tokenizer")) || mentions_byte_level(member(file, "decoder"));
+  return mentions_byte_level(json_find(file, "pre_tokenizer")) ||
+         mentions_byte_level(json_find(file, "decoder"));
 }
 
 std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const fs::path& path) {
@@ -233,12 +229,12 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const fs::path&
         what);
   }
   read_model(file, out);
-  if (const Json* part = member(file, "normalizer")) read_normalizer(*part, what, out.normal_forms);
+  if (const Json* part = json_find(file, "normalizer")) read_normalizer(*part, what, out.normal_forms);
   bool bytes_done = false;
-  if (const Json* part = member(file, "pre_tokenizer"))
+  if (const Json* part = json_find(file, "pre_tokenizer"))
     read_pre_tokenizer(*part, what, out.pre_tokenizer, bytes_done);
   if (!bytes_done) throw InputError("{}: expected ByteLevel as the last pre-tokenizer", what);
-  if (member(file, "added_tokens") != nullptr) {
+  if (json_find(file, "added_tokens") != nullptr) {
     for (const Json& entry : list_member(file, "added_tokens", what)) {
       out.added.push_back(parse_added_token(entry, json_integer(entry, "id", what), what + ": added_tokens"));
     }
@@ -252,7 +248,7 @@ std::unique_ptr<Tokenizer> read_tokenizer_json(const Json& file, const fs::path&
   });
   out.special.bos = added_token_id(out.added, config.bos_token);
   out.special.eos = added_token_id(out.added, config.eos_token);
-  const Json* post = member(file, "post_processor");
+  const Json* post = json_find(file, "post_processor");
   if (post == nullptr || !read_template(*post, out)) {
     if (config.add_bos_token.value_or(false) && out.special.bos)
       out.special.start.push_back(*out.special.bos);

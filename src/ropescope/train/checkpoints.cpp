@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kFormatVersion = 1;
 constexpr const char* kFormat = "ropescope-training";
 const std::string kPrefix = "step-";
 const std::string kUnfinished = ".unfinished-";
@@ -161,7 +161,7 @@ fs::path Checkpoints::save(const SavedRun& run, int64_t keep_last) {
     }
     Json state = run.state;
     state["format"] = kFormat;
-    state["format_version"] = kVersion;
+    state["format_version"] = kFormatVersion;
     state["step"] = run.step;
     state["ropescope_version"] = version();
     state["libtorch_version"] = libtorch_version();
@@ -215,8 +215,8 @@ SavedRun read_checkpoint(const fs::path& folder) {
   if (!run.state.is_object() || json_string_or(run.state, "format", "", what) != kFormat) {
     throw InputError("{}: expected the state of a training run (format {})", what, kFormat);
   }
-  if (json_integer(run.state, "format_version", what) != kVersion) {
-    throw InputError("{}: expected format_version {}, found {}", what, kVersion,
+  if (json_integer(run.state, "format_version", what) != kFormatVersion) {
+    throw InputError("{}: expected format_version {}, found {}", what, kFormatVersion,
                      json_integer(run.state, "format_version", what));
   }
   run.step = json_integer(run.state, "step", what);

@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Separates these numbers from other uses of the run's seed.
-constexpr uint64_t kStream = 0xF4E5;
+constexpr uint64_t kWeightStream = 0xF4E5;
 // Folder of the tower's files inside a checkpoint, and so its name.
 const std::string kTowerName = "vision_tower";
 
@@ -103,7 +103,7 @@ FreshLlava make_fresh_llava(const fs::path& decoder, const fs::path& tower, uint
   llava.tower = load_vision_tower(*tower_file, llava.config.tower, tower_options);
   llava.tower_files = tower_file->files();
   const int64_t in = llava.config.feature_size(), out = llava.config.decoder.hidden_size;
-  Rng rng = make_rng(seed, {kStream});
+  Rng rng = make_rng(seed, {kWeightStream});
   llava.projector.activation = llava.config.projector_activation;
   llava.projector.linear_1 = random_affine(out, in, rng, options);
   llava.projector.linear_2 = random_affine(out, out, rng, options);

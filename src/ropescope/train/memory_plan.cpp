@@ -5,6 +5,7 @@
 
 #include <c10/core/ScalarType.h>
 
+#include "ropescope/core/strings.h"
 #include "ropescope/train/flat_unit.h"
 
 namespace ropescope {
@@ -15,8 +16,6 @@ namespace {
 constexpr int64_t kProgramBytes = int64_t{300} << 20;
 constexpr int64_t kMaster = sizeof(float);
 constexpr int64_t kLossChunk = int64_t{64} << 20;
-
-bool contains(const std::string& name, const char* text) { return name.find(text) != std::string::npos; }
 
 // A part of the model, in numbers.
 struct Part {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ropescope/core/json.h"
+#include "ropescope/train/collectives.h"
 
 namespace ropescope {
 

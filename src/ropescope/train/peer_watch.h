@@ -12,7 +12,11 @@
 #include <thread>
 #include <vector>
 
-#include <torch/csrc/distributed/c10d/Store.hpp>
+#include <c10/util/intrusive_ptr.h>
+
+namespace c10d {
+class Store;
+}  // namespace c10d
 
 namespace ropescope {
 

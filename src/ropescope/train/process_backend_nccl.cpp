@@ -1,5 +1,6 @@
 // Compiled with USE_C10D_NCCL where CUDA's and NCCL's headers are there (src/ropescope/CMakeLists.txt).
 #include "ropescope/core/errors.h"
+#include "ropescope/train/collectives.h"
 #include "ropescope/train/process_backends.h"
 
 #ifdef USE_C10D_NCCL

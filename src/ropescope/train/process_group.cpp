@@ -12,10 +12,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/train/collectives.h"
 #include "ropescope/train/peer_watch.h"
 #include "ropescope/train/process_backends.h"
 

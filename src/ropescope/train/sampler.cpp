@@ -22,10 +22,10 @@ const std::array<std::pair<const char*, SamplerKind>, 3> kNames = {
      {"group_by_modality_length", SamplerKind::kGroupByModalityLength}}};
 
 // Separates the sampler's stream from other uses of the run's seed.
-constexpr uint64_t kStream = 0x5A3B1E5;
+constexpr uint64_t kSamplerStream = 0x5A3B1E5;
 
 Permutation seeded_permutation(uint64_t seed, int64_t epoch) {
-  return [rng = make_rng(seed, {kStream, static_cast<uint64_t>(epoch)})](int64_t count) mutable {
+  return [rng = make_rng(seed, {kSamplerStream, static_cast<uint64_t>(epoch)})](int64_t count) mutable {
     std::vector<int64_t> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), int64_t{0});
     // (std::shuffle differs between standard libraries)
@@ -77,7 +77,7 @@ std::vector<std::vector<int64_t>> megabatches(std::span<const int64_t> lengths, 
 }
 
 /// Rows of one modality, and their lengths made positive.
-struct Modality {
+struct RowsOfModality {
   std::vector<int64_t> rows, lengths;
 
   std::vector<std::vector<int64_t>> megabatches_of_rows(int64_t batch, int64_t ranks,
@@ -116,10 +116,10 @@ std::vector<int64_t> group_by_modality_length(std::span<const int64_t> lengths, 
     throw UsageError("group_by_modality_length: expected a batch and ranks of at least 1, found {} and {}",
                      batch, ranks);
   }
-  Modality images, texts;
+  RowsOfModality images, texts;
   for (size_t row = 0; row < lengths.size(); ++row) {
     if (lengths[row] == 0) throw InputError("group_by_modality_length: row {} has length 0", row);
-    Modality& modality = lengths[row] > 0 ? images : texts;
+    RowsOfModality& modality = lengths[row] > 0 ? images : texts;
     modality.rows.push_back(static_cast<int64_t>(row));
     modality.lengths.push_back(std::abs(lengths[row]));
   }

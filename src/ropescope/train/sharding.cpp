@@ -8,9 +8,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/function_hook.h>
-#include <torch/csrc/autograd/variable.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 
 namespace ropescope {

@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Of the file's form; part of its key.
-constexpr int64_t kVersion = 1;
+constexpr int64_t kCacheVersion = 1;
 
 template <typename T>
 at::Tensor tensor_of(const std::vector<T>& values, at::ScalarType type) {
@@ -88,7 +88,7 @@ std::string key_of(const fs::path& data, const fs::path& model, const Conversati
     sha.add(&size, sizeof size);
     sha.add(text.data(), text.size());
   };
-  add(fmt::format("{} {} {} {} {} {}", kVersion, chat_template_name(options.conversation.chat),
+  add(fmt::format("{} {} {} {} {} {}", kCacheVersion, chat_template_name(options.conversation.chat),
                   static_cast<int>(options.conversation.rule), options.conversation.max_length,
                   options.move ? static_cast<int>(*options.move) : -1, options.images));
   add(data.extension().string());

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include <ATen/ops/tensor.h>
-#include <torch/csrc/autograd/autograd.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 

@@ -13,8 +13,8 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/models/kernels/in_place_gradients.h"

@@ -23,19 +23,21 @@ at::Tensor checked(const at::Tensor& rgb_HW3) {
 }
 
 /// libjpeg reports an error by a call that must not return: it jumps back to `escape`.
-struct ErrorManager {
+struct WriteErrorManager {
   jpeg_error_mgr base;  // first, so that libjpeg's pointer to it is a pointer to this
   jmp_buf escape;
 };
 
-[[noreturn]] void leave(j_common_ptr info) { longjmp(reinterpret_cast<ErrorManager*>(info->err)->escape, 1); }
+[[noreturn]] void leave_writer(j_common_ptr info) {
+  longjmp(reinterpret_cast<WriteErrorManager*>(info->err)->escape, 1);
+}
 
 class JpegWriter {
  public:
   JpegWriter() {
     std::memset(&info_, 0, sizeof info_);
     info_.err = jpeg_std_error(&errors_.base);
-    errors_.base.error_exit = leave;
+    errors_.base.error_exit = leave_writer;
   }
   ~JpegWriter() {
     jpeg_destroy_compress(&info_);
@@ -68,7 +70,7 @@ class JpegWriter {
 
  private:
   jpeg_compress_struct info_;
-  ErrorManager errors_;
+  WriteErrorManager errors_;
   unsigned char* buffer_ = nullptr;
   unsigned long size_ = 0;
 };

@@ -6,6 +6,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/vision/preprocess.h"
 #include "ropescope/weights/llava_config.h"
 
@@ -56,18 +57,10 @@ PreprocessSettings tower_settings(Tower tower, int64_t size) {
   return settings;
 }
 
-const Json* find(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 std::string text_of(const Json& object, const char* key) {
-  const Json* value = find(object, key);
+  const Json* value = json_find(object, key);
   return value != nullptr && value->is_string() ? value->get<std::string>() : "";
 }
-
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 /// {"height": h, "width": w}, or n for n x n.
 std::array<int64_t, 2> parse_size(const Json& size, const std::string& what) {
@@ -96,11 +89,11 @@ void apply_processor(const Json& processor, const std::string& what, PreprocessS
   if (!json_bool_or(processor, "do_resize", true, what)) {
     throw InputError("{}: \"do_resize\": expected true: the vision tower takes one size only", what);
   }
-  if (const Json* size = find(processor, "size")) {
-    if (find(*size, "longest_edge") != nullptr) {
+  if (const Json* size = json_find(processor, "size")) {
+    if (json_find(*size, "longest_edge") != nullptr) {
       throw InputError("{}: \"size\": \"longest_edge\" is not supported", what);
     }
-    if (find(*size, "shortest_edge") != nullptr) {
+    if (json_find(*size, "shortest_edge") != nullptr) {
       settings.resize = PreprocessSettings::Resize::kShortestEdge;
       settings.resize_height = settings.resize_width = json_integer(*size, "shortest_edge", what);
     } else {
@@ -112,7 +105,7 @@ void apply_processor(const Json& processor, const std::string& what, PreprocessS
     }
   }
   const bool crop = json_bool_or(processor, "do_center_crop", settings.crop_hw.has_value(), what);
-  const Json* crop_size = find(processor, "crop_size");
+  const Json* crop_size = json_find(processor, "crop_size");
   if (!crop) {
     settings.crop_hw.reset();
   } else if (crop_size != nullptr) {
@@ -128,9 +121,10 @@ void apply_processor(const Json& processor, const std::string& what, PreprocessS
   settings.filter = resample == kBicubic ? ResampleFilter::kBicubic : ResampleFilter::kBilinear;
   settings.rescale_factor = json_number_or(processor, "rescale_factor", settings.rescale_factor, what);
   if (!json_bool_or(processor, "do_rescale", true, what)) settings.rescale_factor = 1.0;
-  if (const Json* mean = find(processor, "image_mean"))
+  if (const Json* mean = json_find(processor, "image_mean"))
     settings.mean = parse_channels(*mean, "image_mean", what);
-  if (const Json* std = find(processor, "image_std")) settings.std = parse_channels(*std, "image_std", what);
+  if (const Json* std = json_find(processor, "image_std"))
+    settings.std = parse_channels(*std, "image_std", what);
   if (!json_bool_or(processor, "do_normalize", true, what)) {
     settings.mean.fill(0.0);
     settings.std.fill(1.0);
@@ -170,7 +164,7 @@ PreprocessSettings parse_preprocess_settings(const Json& config, const Json& pro
                                              std::optional<PinpointRule> rule, const std::string& what) {
   const std::string config_name = what + "/config.json", processor_name = what + "/preprocessor_config.json";
   const std::string tower_name = text_of(config, "mm_vision_tower");
-  const Json* nested = find(config, "vision_config");
+  const Json* nested = json_find(config, "vision_config");
   static const Json nothing = Json::object();
   const Json& vision = nested != nullptr    ? *nested
                        : tower.is_object()  ? tower
@@ -205,8 +199,8 @@ PreprocessSettings parse_preprocess_settings(const Json& config, const Json& pro
     options.tile_size = settings.output_hw()[0];
     options.patch_size = patch;
     options.rule = rule.value_or(original ? PinpointRule::kOriginal : PinpointRule::kHf);
-    const Json* list = find(config, "image_grid_pinpoints");
-    if (list == nullptr) list = find(processor, "image_grid_pinpoints");
+    const Json* list = json_find(config, "image_grid_pinpoints");
+    if (list == nullptr) list = json_find(processor, "image_grid_pinpoints");
     options.pinpoints = list != nullptr ? parse_pinpoints(*list, config_name + ": \"image_grid_pinpoints\"")
                                         : default_pinpoints(options.tile_size);
     settings.anyres = options;
@@ -262,7 +256,7 @@ PreprocessSettings read_preprocess_settings(const fs::path& folder, std::optiona
   Json processor = read_if_there(folder / "preprocessor_config.json");
   if (processor.is_null()) {
     const Json all = read_if_there(folder / "processor_config.json");
-    if (const Json* nested = find(all, "image_processor")) processor = *nested;
+    if (const Json* nested = json_find(all, "image_processor")) processor = *nested;
   }
   for (const Json* json : {&config, static_cast<const Json*>(&processor)}) {
     if (!json->is_null() && !json->is_object()) {
@@ -279,7 +273,7 @@ PreprocessSettings read_preprocess_settings(const fs::path& folder, std::optiona
       tower = read_if_there(*place / "config.json");
       if (processor.is_null()) processor = read_if_there(*place / "preprocessor_config.json");
     }
-    if (const Json* nested = find(tower, "vision_config")) tower = Json(*nested);
+    if (const Json* nested = json_find(tower, "vision_config")) tower = Json(*nested);
   }
   return parse_preprocess_settings(config, processor, tower, rule, folder.string());
 }

@@ -15,6 +15,7 @@
 #include "ropescope/weights/pytorch_file.h"
 #include "ropescope/weights/safetensors.h"
 #include "ropescope/weights/shard_index.h"
+#include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
 
@@ -41,12 +42,8 @@ constexpr std::array<const char*, 7> kOtherFiles = {
 
 enum class Form { kSafetensors, kPytorch, kGguf, kIndex, kUnknown };
 
-std::string_view beginning(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 4)};
-}
-
 Form form_of(std::span<const std::byte> bytes) {
-  const std::string_view text = beginning(bytes);
+  const std::string_view text = first_bytes(bytes, 4);
   if (text == "GGUF") return Form::kGguf;
   if (looks_like_pytorch(bytes)) return Form::kPytorch;
   if (looks_like_safetensors(bytes)) return Form::kSafetensors;

@@ -9,6 +9,7 @@
 #include "ropescope/weights/gguf.h"
 #include "ropescope/weights/gguf_config.h"
 #include "ropescope/weights/llava_config.h"
+#include "ropescope/weights/size_count.h"
 
 namespace ropescope {
 
@@ -18,11 +19,6 @@ namespace {
 
 /// Sizes stay below this, so that the product of any two fits in int64.
 constexpr int64_t kLargestSize = INT32_MAX;
-
-bool has(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && !found->is_null();
-}
 
 /// What the class of a checkpoint's config assumes where a key is absent.
 struct Defaults {
@@ -41,8 +37,8 @@ const std::array<Defaults, 3> kDefaults = {{
 }};
 
 void refuse_vision_language(const Json& config, const std::string& type, const std::string& what) {
-  const bool nested = has(config, "text_config") || has(config, "vision_config");
-  const bool original = has(config, "mm_vision_tower");
+  const bool nested = json_has(config, "text_config") || json_has(config, "vision_config");
+  const bool original = json_has(config, "mm_vision_tower");
   if (nested || original || type.find("llava") != std::string::npos) {
     throw UnsupportedModel(
         "{}: a vision-language checkpoint (model_type \"{}\"); expected a Llama or Qwen2 decoder. Try: the "
@@ -82,7 +78,7 @@ void refuse_sliding_window(const Json& config, const DecoderConfig& decoder, con
   const int64_t window = json_integer_or(config, "sliding_window", 4096, what);
   if (window >= decoder.max_position_embeddings) return;
   const int64_t first = mistral ? 0 : json_integer_or(config, "max_window_layers", 28, what);
-  if (first >= decoder.num_hidden_layers && !has(config, "layer_types")) return;
+  if (first >= decoder.num_hidden_layers && !json_has(config, "layer_types")) return;
   throw UnsupportedModel(
       "{}: layers from {} on attend within a sliding window of {} tokens, which is not supported. Try: a "
       "checkpoint without it, or \"sliding_window\": null to let them see all tokens.",
@@ -108,15 +104,15 @@ RopeConfig read_rope(const Json& config, int64_t max_position_embeddings, const 
   base.theta = json_number_or(config, "rope_theta", base.theta, what);
   base.partial_rotary_factor = json_number_or(config, "partial_rotary_factor", 1.0, what);
   Json scaling;
-  if (has(config, "rope_parameters")) scaling = config["rope_parameters"];
-  if (has(config, "rope_scaling") && !config["rope_scaling"].empty()) scaling = config["rope_scaling"];
+  if (json_has(config, "rope_parameters")) scaling = config["rope_parameters"];
+  if (json_has(config, "rope_scaling") && !config["rope_scaling"].empty()) scaling = config["rope_scaling"];
   if (scaling.is_object()) {
     // As transformers has it: the top-level length wins, and yarn may leave the factor to the two lengths.
     constexpr const char* kLength = "original_max_position_embeddings";
-    if (has(config, kLength)) scaling[kLength] = config[kLength];
+    if (json_has(config, kLength)) scaling[kLength] = config[kLength];
     const std::string type =
-        json_string_or(scaling, has(scaling, "rope_type") ? "rope_type" : "type", "", what);
-    if (type == "yarn" && !has(scaling, "factor") && has(scaling, kLength)) {
+        json_string_or(scaling, json_has(scaling, "rope_type") ? "rope_type" : "type", "", what);
+    if (type == "yarn" && !json_has(scaling, "factor") && json_has(scaling, kLength)) {
       const int64_t length = json_integer(scaling, kLength, what);
       scaling["factor"] = static_cast<double>(max_position_embeddings) / static_cast<double>(length);
     }
@@ -130,12 +126,6 @@ RopeConfig read_rope(const Json& config, int64_t max_position_embeddings, const 
                      rope.partial_rotary_factor);
   }
   return rope;
-}
-
-void check_size(int64_t value, const char* name, int64_t largest, const std::string& what) {
-  if (value < 1 || value > largest) {
-    throw InputError("{}: {}: expected a number from 1 to {}, found {}", what, name, largest, value);
-  }
 }
 
 /// Ids outside the vocabulary (-1 for "none") never come out of a decoder.
@@ -191,7 +181,7 @@ DecoderConfig parse_decoder_config(const Json& config, const std::string& what) 
   if (!config.is_object()) throw InputError("{}: expected a JSON object", what);
   const Defaults& defaults = defaults_of(config, what);
   const bool qwen2 = defaults.model_type == "qwen2";
-  if (has(config, "quantization_config")) {
+  if (json_has(config, "quantization_config")) {
     throw UnsupportedModel(
         "{}: \"quantization_config\": weights quantised for another runtime cannot be read. Try: "
         "the original checkpoint or a GGUF file.",
@@ -209,7 +199,7 @@ DecoderConfig parse_decoder_config(const Json& config, const std::string& what) 
                                         : defaults.num_key_value_heads.value_or(decoder.num_attention_heads);
   decoder.num_key_value_heads = json_integer_or(config, "num_key_value_heads", kv_default, what);
   check_size(decoder.num_attention_heads, "num_attention_heads", kLargestSize, what);
-  if (has(config, "head_dim")) {
+  if (json_has(config, "head_dim")) {
     decoder.head_dim = json_integer(config, "head_dim", what);
   } else if (decoder.hidden_size % decoder.num_attention_heads == 0) {
     decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;

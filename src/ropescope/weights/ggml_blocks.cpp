@@ -235,7 +235,7 @@ constexpr GgmlTypeTraits unreadable(const char* name, int64_t numbers, int64_t b
   return {name, numbers, bytes, nullptr, std::nullopt};
 }
 
-constexpr std::array<NumberedType, 32> kTypes = {{
+constexpr std::array<NumberedType, 32> kGgmlTypes = {{
     {0, plain("F32", 4, decode_plain<float>, at::kFloat)},
     {1, plain("F16", 2, decode_f16, at::kHalf)},
     {2, quantised<32, 18, block_q4_0>("Q4_0")},
@@ -273,7 +273,7 @@ constexpr std::array<NumberedType, 32> kTypes = {{
 }  // namespace
 
 const GgmlTypeTraits* ggml_type_traits(uint32_t type) {
-  for (const NumberedType& entry : kTypes) {
+  for (const NumberedType& entry : kGgmlTypes) {
     if (entry.number == type && entry.traits.name != nullptr) return &entry.traits;
   }
   return nullptr;

@@ -16,7 +16,7 @@ namespace ropescope {
 namespace {
 
 constexpr uint64_t kDefaultAlignment = 32;
-constexpr uint32_t kMaxDimensions = 4;
+constexpr uint32_t kMaxGgufDimensions = 4;
 constexpr int kMaxArrayDepth = 4;
 
 enum class ValueType : uint32_t {
@@ -271,9 +271,9 @@ GgufTensor read_tensor_entry(Reader& reader) {
     reader.fail("a tensor's name is empty or has a zero byte");
   }
   const auto dimensions = reader.number<uint32_t>("a tensor's dimensions");
-  if (dimensions > kMaxDimensions) {
+  if (dimensions > kMaxGgufDimensions) {
     reader.fail(fmt::format("tensor \"{}\": expected at most {} dimensions, found {}", tensor.name,
-                            kMaxDimensions, dimensions));
+                            kMaxGgufDimensions, dimensions));
   }
   std::vector<uint64_t> ne(dimensions);
   for (uint64_t& extent : ne) extent = reader.number<uint64_t>("a tensor's dimensions");

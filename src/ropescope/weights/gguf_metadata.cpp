@@ -19,7 +19,7 @@ const GgufValue& require(const GgufMetadata& metadata, const std::string& key, c
   return *value;
 }
 
-const char* kind_of(const GgufValue& value) {
+const char* value_kind(const GgufValue& value) {
   constexpr const char* kKinds[] = {"an unsigned integer", "an integer", "a number",
                                     "true or false",       "a string",   "an array"};
   return kKinds[value.index()];
@@ -27,7 +27,7 @@ const char* kind_of(const GgufValue& value) {
 
 [[noreturn]] void wrong_type(const std::string& key, const char* expected, const GgufValue& found,
                              const std::string& what) {
-  throw InputError("{}: metadata \"{}\": expected {}, found {}", what, key, expected, kind_of(found));
+  throw InputError("{}: metadata \"{}\": expected {}, found {}", what, key, expected, value_kind(found));
 }
 
 int64_t to_integer(uint64_t value, const std::string& key, const std::string& what) {

@@ -2,21 +2,16 @@
 
 #include <algorithm>
 
+#include "ropescope/core/strings.h"
+
 namespace ropescope {
 
 namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
-
-bool has(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && !found->is_null();
-}
-
 std::string text_of(const Json& object, const char* key) {
-  return has(object, key) && object[key].is_string() ? object[key].get<std::string>() : "";
+  return json_has(object, key) && object[key].is_string() ? object[key].get<std::string>() : "";
 }
 
 /// What the config classes of transformers assume where a nested text_config says nothing.
@@ -40,14 +35,14 @@ Json class_defaults(const std::string& model_type) {
 }
 
 Json nested_text_config(const Json& config, const std::string& what) {
-  Json text = has(config, "text_config") ? config["text_config"] : Json::object();
+  Json text = json_has(config, "text_config") ? config["text_config"] : Json::object();
   if (!text.is_object()) throw InputError("{}: text_config: expected a JSON object", what);
-  if (text_of(text, "model_type").empty() && !has(text, "architectures")) text["model_type"] = "llama";
+  if (text_of(text, "model_type").empty() && !json_has(text, "architectures")) text["model_type"] = "llama";
   const Json defaults = class_defaults(text_of(text, "model_type"));
   for (const auto& [key, value] : defaults.items()) {
-    if (!has(text, key.c_str())) text[key] = value;
+    if (!json_has(text, key.c_str())) text[key] = value;
   }
-  if (!has(text, "tie_word_embeddings") && has(config, "tie_word_embeddings")) {
+  if (!json_has(text, "tie_word_embeddings") && json_has(config, "tie_word_embeddings")) {
     text["tie_word_embeddings"] = config["tie_word_embeddings"];
   }
   return text;
@@ -56,8 +51,9 @@ Json nested_text_config(const Json& config, const std::string& what) {
 /// The decoder's keys lie at the top; its type is told by the model's.
 Json original_text_config(const Json& config) {
   Json text = config;
-  const std::string names = text_of(config, "model_type") + " " +
-                            (has(config, "architectures") ? config["architectures"].dump() : std::string());
+  const std::string names =
+      text_of(config, "model_type") + " " +
+      (json_has(config, "architectures") ? config["architectures"].dump() : std::string());
   for (const char* key : {"mm_vision_tower", "vision_config", "architectures"}) text.erase(key);
   const bool qwen = contains(names, "qwen") || contains(names, "Qwen");
   const bool mistral = contains(names, "mistral") || contains(names, "Mistral");
@@ -65,11 +61,12 @@ Json original_text_config(const Json& config) {
   return text;
 }
 
-bool is_original(const Json& config) { return has(config, "mm_vision_tower"); }
+bool is_original(const Json& config) { return json_has(config, "mm_vision_tower"); }
 
 std::vector<int64_t> layers_of(const Json& config, const char* key, int64_t fallback,
                                const std::string& what) {
-  if (!has(config, key) || !config[key].is_array()) return {json_integer_or(config, key, fallback, what)};
+  if (!json_has(config, key) || !config[key].is_array())
+    return {json_integer_or(config, key, fallback, what)};
   constexpr size_t kMostLayers = 64;
   std::vector<int64_t> layers;
   for (const Json& layer : config[key]) layers.push_back(json_integer(Json{{key, layer}}, key, what));
@@ -84,8 +81,8 @@ void read_hf(const Json& config, LlavaConfig& llava, const std::string& what) {
     throw UnsupportedModel("{}: model_type: expected llava_next (LLaVA-NeXT), found \"{}\"", what, type);
   }
   // Without a vision_config, transformers assumes the tower of LLaVA 1.5.
-  llava.tower = has(config, "vision_config") ? parse_vision_config(config, what)
-                                             : *known_vision_tower("clip-vit-large-patch14-336");
+  llava.tower = json_has(config, "vision_config") ? parse_vision_config(config, what)
+                                                  : *known_vision_tower("clip-vit-large-patch14-336");
   const std::string strategy = json_string_or(config, "vision_feature_select_strategy", "default", what);
   if (strategy != (llava.tower.class_token() ? "default" : "full")) {
     throw UnsupportedModel(
@@ -97,7 +94,7 @@ void read_hf(const Json& config, LlavaConfig& llava, const std::string& what) {
   llava.projector_activation = parse_activation(json_string_or(config, "projector_hidden_act", "gelu", what),
                                                 what + ": projector_hidden_act");
   llava.projector_bias = json_bool_or(config, "multimodal_projector_bias", true, what);
-  const char* key = has(config, "image_token_id") ? "image_token_id" : "image_token_index";
+  const char* key = json_has(config, "image_token_id") ? "image_token_id" : "image_token_index";
   llava.image_token_id = json_integer_or(config, key, 32000, what);
 }
 
@@ -128,7 +125,7 @@ void read_original(const Json& config, const Json& tower, LlavaConfig& llava, co
     throw UnsupportedModel("{}: mm_use_im_start_end: expected false, found true", what);
   }
   llava.feature_layers = layers_of(config, "mm_vision_select_layer", -2, what);
-  if (has(config, "image_token_index"))
+  if (json_has(config, "image_token_index"))
     llava.image_token_id = json_integer(config, "image_token_index", what);
 }
 

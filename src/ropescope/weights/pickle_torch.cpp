@@ -32,7 +32,7 @@ struct NamedType {
   std::string_view dtype;
   const char* stored;
 };
-constexpr std::array<NamedType, 20> kTypes = {{
+constexpr std::array<NamedType, 20> kTorchTypes = {{
     {"FloatStorage", "float32", "F32"},
     {"HalfStorage", "float16", "F16"},
     {"BFloat16Storage", "bfloat16", "BF16"},
@@ -67,7 +67,6 @@ const T& argument(const PickleTuple& arguments, size_t index, const char* call, 
 }
 
 // What a call copies must be short: a pickle can repeat a call on the same long value at little cost.
-constexpr size_t kMaxDimensions = 64;
 constexpr size_t kMaxKeyBytes = 64;
 
 const PickleTuple& check_short(const PickleTuple& tuple, const std::string& what) {
@@ -112,7 +111,7 @@ std::optional<PickleGlobal> admitted_global(std::string_view module, std::string
     if (global.module == module && global.name == name) return PickleGlobal{global.kind};
   }
   if (name.empty() || (module != "torch" && module != "torch.cuda")) return std::nullopt;
-  for (const NamedType& type : kTypes) {
+  for (const NamedType& type : kTorchTypes) {
     if (name == type.storage) return PickleGlobal{Kind::kStorage, find_stored_type(type.stored)};
     if (name == type.dtype && module == "torch")
       return PickleGlobal{Kind::kDtype, find_stored_type(type.stored)};

@@ -226,18 +226,14 @@ std::vector<StoredTensor> parse_legacy(const FileBytes& file) {
   return tensors_of(pickle, storages, file);
 }
 
-std::string_view beginning(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 32)};
-}
-
 bool is_legacy(Bytes bytes) {
-  const std::string_view text = beginning(bytes);
+  const std::string_view text = first_bytes(bytes, 32);
   return text.starts_with('\x80') && text.find(kLegacyMagic) != std::string_view::npos;
 }
 
 }  // namespace
 
-bool looks_like_pytorch(Bytes bytes) { return beginning(bytes).starts_with("PK") || is_legacy(bytes); }
+bool looks_like_pytorch(Bytes bytes) { return first_bytes(bytes, 2) == "PK" || is_legacy(bytes); }
 
 std::vector<StoredTensor> parse_pytorch(const FileBytes& file) {
   return is_legacy(file.bytes) ? parse_legacy(file) : parse_archive(file);

@@ -8,14 +8,9 @@ namespace ropescope {
 
 namespace {
 
-bool has(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && !found->is_null();
-}
-
 /// A number inside (0, inf), or nothing if the key is absent or null.
 std::optional<double> positive_number(const Json& object, const char* key, const std::string& what) {
-  if (!has(object, key)) return std::nullopt;
+  if (!json_has(object, key)) return std::nullopt;
   const double value = json_number(object, key, what);
   if (!std::isfinite(value) || value <= 0) {
     throw InputError("{}: \"{}\": expected a finite number above 0, found {}", what, key, value);
@@ -34,9 +29,9 @@ std::optional<double> number_unless_zero(const Json& object, const char* key, co
 }
 
 RopeType type_of(const Json& scaling, const std::string& what) {
-  const char* key = has(scaling, "rope_type") ? "rope_type" : "type";
-  if (!has(scaling, key)) {
-    if (has(scaling, "factor")) {
+  const char* key = json_has(scaling, "rope_type") ? "rope_type" : "type";
+  if (!json_has(scaling, key)) {
+    if (json_has(scaling, "factor")) {
       throw InputError("{}: \"factor\" is given but \"rope_type\" is missing", what);
     }
     return RopeType::kDefault;
@@ -58,7 +53,7 @@ void refuse_layer_types(const Json& scaling, const std::string& what) {
           key);
     }
   }
-  if (has(scaling, "mrope_section")) {
+  if (json_has(scaling, "mrope_section")) {
     throw UnsupportedModel(
         "{}: \"mrope_section\": multi-axis rotary settings belong to vision-language models, "
         "which are not read here",
@@ -85,7 +80,7 @@ RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::s
     throw InputError("{}: \"partial_rotary_factor\": expected at most 1, found {}", what,
                      rope.partial_rotary_factor);
   }
-  if (has(scaling, "original_max_position_embeddings")) {
+  if (json_has(scaling, "original_max_position_embeddings")) {
     const int64_t length = json_integer(scaling, "original_max_position_embeddings", what);
     if (length < 1) {
       throw InputError("{}: \"original_max_position_embeddings\": expected at least 1, found {}", what,
@@ -94,7 +89,7 @@ RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::s
     rope.original_max_position_embeddings = length;
   }
   const bool needs_factor = rope.type != RopeType::kDefault && rope.type != RopeType::kProportional;
-  if (needs_factor && !has(scaling, "factor")) {
+  if (needs_factor && !json_has(scaling, "factor")) {
     throw InputError("{}: the rope type \"{}\" needs \"factor\"", what, rope_type_name(rope.type));
   }
   if (rope.type == RopeType::kDefault) return rope;  // whatever else is there has no effect

@@ -15,8 +15,6 @@ namespace {
 constexpr uint64_t kLengthBytes = 8;
 // The reference reader's limit.
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-// LibTorch's own limit on dimensions.
-constexpr size_t kMaxDimensions = 64;
 // {name: {"shape": [...]}} is as deep as a header gets.
 constexpr int kMaxHeaderDepth = 4;
 

@@ -1,4 +1,4 @@
-// Counts of numbers that a model holds, made of sizes from untrusted files.
+// Sizes from untrusted files, and counts of the numbers that a model of such sizes holds.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,13 @@
 #include "ropescope/core/errors.h"
 
 namespace ropescope {
+
+/// Throws InputError unless 1 <= value <= largest.
+inline void check_size(int64_t value, const char* name, int64_t largest, const std::string& what) {
+  if (value < 1 || value > largest) {
+    throw InputError("{}: {}: expected a number from 1 to {}, found {}", what, name, largest, value);
+  }
+}
 
 /// Sums and products that notice an overflow (InputError naming `what`).
 class SizeCount {

@@ -3,6 +3,7 @@
 // reading outside the map.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ropescope/weights/checkpoint.h"
@@ -26,6 +28,14 @@ struct FileBytes {
 
 /// Maps `path`. Throws InputError.
 FileBytes map_file(const std::filesystem::path& path);
+
+/// The first `count` bytes as text; fewer where there are no more.
+inline std::string_view first_bytes(std::span<const std::byte> bytes, size_t count) {
+  return {reinterpret_cast<const char*>(bytes.data()), std::min(bytes.size(), count)};
+}
+
+/// Most dimensions of a tensor: LibTorch's own limit.
+inline constexpr size_t kMaxDimensions = 64;
 
 /// A stored element type.
 struct StoredType {

@@ -4,13 +4,12 @@
 #include <cmath>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/weights/size_count.h"
 
 namespace ropescope {
 
 namespace {
-
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 const Json* nested_object(const Json& config, const char* key) {
   const auto found = config.find(key);
@@ -22,16 +21,10 @@ std::string model_type_of(const Json& config) {
   return found != config.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-std::optional<VisionKind> kind_of(const std::string& model_type) {
+std::optional<VisionKind> vision_kind_of(const std::string& model_type) {
   if (model_type == "clip" || model_type == "clip_vision_model") return VisionKind::kClip;
   if (model_type == "siglip" || model_type == "siglip_vision_model") return VisionKind::kSiglip;
   return std::nullopt;
-}
-
-void check_size(int64_t value, const char* name, int64_t largest, const std::string& what) {
-  if (value < 1 || value > largest) {
-    throw InputError("{}: {}: expected a number from 1 to {}, found {}", what, name, largest, value);
-  }
 }
 
 void check_vision_config(const VisionConfig& config, const std::string& what) {
@@ -80,7 +73,7 @@ std::string activation_name(Activation activation) {
 std::string vision_kind_name(VisionKind kind) { return kind == VisionKind::kClip ? "CLIP" : "SigLIP"; }
 
 bool is_vision_tower_config(const Json& config) {
-  return config.is_object() && kind_of(model_type_of(config)).has_value();
+  return config.is_object() && vision_kind_of(model_type_of(config)).has_value();
 }
 
 VisionConfig parse_vision_config(const Json& config, const std::string& what) {
@@ -89,12 +82,12 @@ VisionConfig parse_vision_config(const Json& config, const std::string& what) {
     Json inner = *nested;
     // Old files leave the type to the outer model.
     if (model_type_of(inner).empty()) {
-      const auto outer = kind_of(model_type_of(config));
+      const auto outer = vision_kind_of(model_type_of(config));
       inner["model_type"] = outer == VisionKind::kSiglip ? "siglip_vision_model" : "clip_vision_model";
     }
     return parse_vision_config(inner, what + ": vision_config");
   }
-  const std::optional<VisionKind> kind = kind_of(model_type_of(config));
+  const std::optional<VisionKind> kind = vision_kind_of(model_type_of(config));
   if (!kind) {
     throw InputError("{}: model_type: expected clip_vision_model or siglip_vision_model, found \"{}\"", what,
                      model_type_of(config));

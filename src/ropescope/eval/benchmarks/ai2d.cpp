@@ -2,6 +2,7 @@
 
 namespace ropescope::eval {
 
+namespace ai2d_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -26,8 +27,10 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 }
 
 }  // namespace
+}  // namespace ai2d_rules
 
 Benchmark ai2d() {
+  using namespace ai2d_rules;
   return exact_match_benchmark("ai2d", "Diagrams of school science, multiple choice.",
                                "AI2D, test split: 3088 questions", {"question", "options", "answer", "image"},
                                prompt, read);

@@ -4,6 +4,7 @@
 
 namespace ropescope::eval {
 
+namespace chartqa_rules {
 namespace {
 
 constexpr double kTolerance = 0.05;
@@ -52,8 +53,10 @@ class ChartqaTally : public Tally {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<ChartqaTally>(); }
 
 }  // namespace
+}  // namespace chartqa_rules
 
 Benchmark chartqa() {
+  using namespace chartqa_rules;
   return {"chartqa",
           "Charts; numbers may be off by 5 %.",
           "ChartQA, test split: 2500 questions",

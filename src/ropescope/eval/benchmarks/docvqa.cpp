@@ -3,6 +3,7 @@
 
 namespace ropescope::eval {
 
+namespace docvqa_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -16,8 +17,10 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MeanTally>("anls"); }
 
 }  // namespace
+}  // namespace docvqa_rules
 
 Benchmark docvqa() {
+  using namespace docvqa_rules;
   return {
       "docvqa",
       "Scanned documents; answers are compared by edit distance (ANLS). InfographicVQA has the same form.",

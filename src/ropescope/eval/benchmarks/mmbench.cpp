@@ -6,6 +6,7 @@
 
 namespace ropescope::eval {
 
+namespace mmbench_rules {
 namespace {
 
 constexpr const char* kOptionColumns[] = {"A", "B", "C", "D", "E"};
@@ -97,8 +98,10 @@ double all_right(const std::vector<double>& scores) {
 }
 
 }  // namespace
+}  // namespace mmbench_rules
 
 Benchmark mmbench() {
+  using namespace mmbench_rules;
   return {
       "mmbench",
       "Perception and reasoning, multiple choice; a question counts if every rotation of it is right.",

@@ -7,6 +7,7 @@
 
 namespace ropescope::eval {
 
+namespace mme_rules {
 namespace {
 
 constexpr const char* kPerception[] = {"existence", "count", "position", "color",   "posters",
@@ -93,8 +94,10 @@ std::string part(const Json& doc) {
 }
 
 }  // namespace
+}  // namespace mme_rules
 
 Benchmark mme() {
+  using namespace mme_rules;
   return {"mme",
           "Perception and cognition, two yes-no questions a picture, points.",
           "MME: 2374 questions",

@@ -6,6 +6,7 @@
 
 namespace ropescope::eval {
 
+namespace mmmu_mc_rules {
 namespace {
 
 bool is_open(const Json& doc) {
@@ -78,8 +79,10 @@ class MmmuTally : public Tally {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmmuTally>(); }
 
 }  // namespace
+}  // namespace mmmu_mc_rules
 
 Benchmark mmmu_mc() {
+  using namespace mmmu_mc_rules;
   return {"mmmu_mc",
           "College questions of thirty subjects, multiple choice (open ones by the official rule).",
           "MMMU, validation split (mmmu_val): 900 questions",

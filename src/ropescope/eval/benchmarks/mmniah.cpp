@@ -8,6 +8,7 @@
 
 namespace ropescope::eval {
 
+namespace mmniah_rules {
 namespace {
 
 const Json& meta_of(const Json& doc, const char* key) {
@@ -208,8 +209,10 @@ class MmniahTally : public Tally {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmniahTally>(); }
 
 }  // namespace
+}  // namespace mmniah_rules
 
 Benchmark mmniah() {
+  using namespace mmniah_rules;
   return {"mmniah",
           "Needles in long documents of text and pictures; a map of context length and depth.",
           "MM-NIAH, validation split",

@@ -2,6 +2,7 @@
 
 namespace ropescope::eval {
 
+namespace mmstar_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -57,8 +58,10 @@ std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmstarTally
 Unit unit(const Json& doc, const std::string& item) { return {doc_key(doc, "l2_category"), item}; }
 
 }  // namespace
+}  // namespace mmstar_rules
 
 Benchmark mmstar() {
+  using namespace mmstar_rules;
   return {"mmstar",
           "Questions that cannot be answered without the picture, multiple choice.",
           "MMStar: 1500 questions",

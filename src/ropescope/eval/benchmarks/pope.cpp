@@ -2,6 +2,7 @@
 
 namespace ropescope::eval {
 
+namespace pope_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -68,8 +69,10 @@ class PopeTally : public Tally {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<PopeTally>(); }
 
 }  // namespace
+}  // namespace pope_rules
 
 Benchmark pope() {
+  using namespace pope_rules;
   return {"pope",
           "Is there such an object in the picture? yes or no.",
           "POPE, splits adversarial, popular and random: 9000 questions",

@@ -4,6 +4,7 @@
 
 namespace ropescope::eval {
 
+namespace realworldqa_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) { return to_utf8(strip(doc_text(doc, "question"))); }
@@ -76,8 +77,10 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }
 
 }  // namespace
+}  // namespace realworldqa_rules
 
 Benchmark realworldqa() {
+  using namespace realworldqa_rules;
   return exact_match_benchmark("realworldqa",
                                "Photographs from vehicles and daily life; letters, words or numbers.",
                                "RealWorldQA: 765 questions", {"question", "answer", "image"}, prompt, read);

@@ -6,6 +6,7 @@
 
 namespace ropescope::eval {
 
+namespace refcoco_rec_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -72,8 +73,10 @@ std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<RefcocoTall
 double half_covered(const std::vector<double>& scores) { return scores.front() >= 0.5 ? 1 : 0; }
 
 }  // namespace
+}  // namespace refcoco_rec_rules
 
 Benchmark refcoco_rec() {
+  using namespace refcoco_rec_rules;
   return {"refcoco_rec",
           "The box of an expression (RefCOCO, RefCOCO+, RefCOCOg).",
           "RefCOCO, validation split (refcoco_bbox_rec_val): 8811 questions",

@@ -1,4 +1,5 @@
-// The registry's own side: a benchmark's file defines a Benchmark and registry.cpp lists it.
+// The registry's own side: a benchmark's file defines a Benchmark and registry.cpp lists it. Each file has a
+// `prompt`, a `read` and often a `tally`, in a namespace <benchmark>_rules of its own.
 #pragma once
 
 #include "ropescope/eval/benchmark.h"

@@ -2,6 +2,7 @@
 
 namespace ropescope::eval {
 
+namespace scienceqa_img_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -25,8 +26,10 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }
 
 }  // namespace
+}  // namespace scienceqa_img_rules
 
 Benchmark scienceqa_img() {
+  using namespace scienceqa_img_rules;
   return exact_match_benchmark("scienceqa_img", "School science with a picture, multiple choice.",
                                "ScienceQA, questions of the test split that have a picture: 2017",
                                {"question", "choices", "answer", "hint", "image"}, prompt, read);

@@ -2,6 +2,7 @@
 
 namespace ropescope::eval {
 
+namespace seedbench_2_plus_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -43,8 +44,10 @@ class SeedbenchTally : public Tally {
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<SeedbenchTally>(); }
 
 }  // namespace
+}  // namespace seedbench_2_plus_rules
 
 Benchmark seedbench_2_plus() {
+  using namespace seedbench_2_plus_rules;
   return {"seedbench_2_plus",
           "Charts, maps and web pages full of text, multiple choice.",
           "SEED-Bench-2-Plus: 2277 questions",

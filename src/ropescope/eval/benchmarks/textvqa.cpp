@@ -3,6 +3,7 @@
 
 namespace ropescope::eval {
 
+namespace textvqa_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules& rules) {
@@ -21,8 +22,10 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 }
 
 }  // namespace
+}  // namespace textvqa_rules
 
 Benchmark textvqa() {
+  using namespace textvqa_rules;
   return exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
                                "TextVQA, validation split (textvqa_val): 5000 questions",
                                {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);

@@ -5,6 +5,7 @@
 
 namespace ropescope::eval {
 
+namespace vqav2_rules {
 namespace {
 
 Json prompt(const Json& doc, const Rules&) {
@@ -33,8 +34,10 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 }
 
 }  // namespace
+}  // namespace vqav2_rules
 
 Benchmark vqav2() {
+  using namespace vqav2_rules;
   return exact_match_benchmark("vqav2", "Open questions about photographs, ten annotators each.",
                                "VQAv2, validation split (vqav2_val): 214354 questions",
                                {"question_id", "question", "answers", "image"}, prompt, read);

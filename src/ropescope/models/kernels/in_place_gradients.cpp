@@ -4,8 +4,8 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
 #include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/variable.h>
+
+#include "ropescope/core/autograd.h"
 
 namespace ropescope::kernels {
 

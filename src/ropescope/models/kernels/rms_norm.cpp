@@ -11,8 +11,8 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/square.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/models/kernels/row_loops.h"
 
 namespace ropescope::kernels {
@@ -22,11 +22,11 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-int64_t rows_of(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(-1)); }
+int64_t count_rows(const at::Tensor& x) { return x.numel() / std::max<int64_t>(1, x.size(-1)); }
 
 // y as x, scale [rows]
 std::pair<at::Tensor, at::Tensor> normalised(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const int64_t width = x.size(-1), rows = rows_of(x);
+  const int64_t width = x.size(-1), rows = count_rows(x);
   const at::Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options());
   const auto* in = x.const_data_ptr<float>();
   const auto* w = weight.const_data_ptr<float>();
@@ -52,7 +52,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1];
     const at::Tensor dy = outer[0].contiguous();
-    const int64_t width = x.size(-1), rows = rows_of(x);
+    const int64_t width = x.size(-1), rows = count_rows(x);
     // Rows are dealt to a fixed number of sums, whatever the number of threads: the same gradient on all.
     constexpr int64_t kParts = 16;
     const int64_t part = (rows + kParts - 1) / kParts;

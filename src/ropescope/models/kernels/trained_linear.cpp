@@ -9,8 +9,8 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/row_loops.h"
 
@@ -23,7 +23,7 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kGrain = 8192;  // numbers that are worth a thread
 
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 std::vector<int64_t> shape_with(const at::Tensor& x, int64_t width) {
   std::vector<int64_t> shape = x.sizes().vec();
@@ -65,18 +65,18 @@ class Linear : public torch::autograd::Function<Linear> {
                             const at::Tensor& weight, const Maybe& bias) {
     context->save_for_backward({x, weight, taken(bias)});
     context->saved_data["residual"] = residual.has_value();
-    at::Tensor y = product(rows_of(x), weight, taken(bias)).view(shape_with(x, weight.size(0)));
+    at::Tensor y = product(as_rows(x), weight, taken(bias)).view(shape_with(x, weight.size(0)));
     return residual ? y.add_(*residual) : y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list outer) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1];
-    const at::Tensor dy = rows_of(outer[0]);
+    const at::Tensor dy = as_rows(outer[0]);
     at::Tensor dx;
     if (x.requires_grad()) dx = at::mm(dy, weight).view(x.sizes());
     const bool has_residual = context->saved_data["residual"].toBool();
-    return {has_residual ? outer[0] : at::Tensor(), dx, gradient_of_weight(weight, dy, rows_of(x)),
+    return {has_residual ? outer[0] : at::Tensor(), dx, gradient_of_weight(weight, dy, as_rows(x)),
             gradient_of_bias(saved[2], dy)};
   }
 };
@@ -87,7 +87,7 @@ class Linears : public torch::autograd::Function<Linears> {
                                const at::Tensor& w1, const at::Tensor& w2, const Maybe& b0, const Maybe& b1,
                                const Maybe& b2) {
     context->save_for_backward({x, w0, w1, w2, taken(b0), taken(b1), taken(b2)});
-    const at::Tensor rows = rows_of(x);
+    const at::Tensor rows = as_rows(x);
     variable_list outputs;
     const std::array<std::pair<const at::Tensor*, const Maybe*>, 3> maps = {
         {{&w0, &b0}, {&w1, &b1}, {&w2, &b2}}};
@@ -100,11 +100,11 @@ class Linears : public torch::autograd::Function<Linears> {
   static variable_list backward(AutogradContext* context, variable_list outer) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
-    const at::Tensor rows = rows_of(x);
+    const at::Tensor rows = as_rows(x);
     variable_list gradients(7);
     at::Tensor dx;
     for (size_t i = 0; i < 3; ++i) {
-      const at::Tensor dy = rows_of(outer[i]);
+      const at::Tensor dy = as_rows(outer[i]);
       if (x.requires_grad()) add_input_gradient(dx, dy, saved[1 + i]);
       gradients[1 + i] = gradient_of_weight(saved[1 + i], dy, rows);
       gradients[4 + i] = gradient_of_bias(saved[4 + i], dy);
@@ -118,7 +118,7 @@ class GatedLinear : public torch::autograd::Function<GatedLinear> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gate,
                             const at::Tensor& up, const Maybe& gate_bias, const Maybe& up_bias) {
-    const at::Tensor rows = rows_of(x), b0 = taken(gate_bias), b1 = taken(up_bias);
+    const at::Tensor rows = as_rows(x), b0 = taken(gate_bias), b1 = taken(up_bias);
     const at::Tensor g = product(rows, gate, b0), u = product(rows, up, b1);
     context->save_for_backward({x, gate, up, b0, b1, g, u});
     at::Tensor out = at::empty_like(g);
@@ -134,7 +134,7 @@ class GatedLinear : public torch::autograd::Function<GatedLinear> {
   static variable_list backward(AutogradContext* context, variable_list outer) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &gate = saved[1], &up = saved[2];
-    const at::Tensor dout = rows_of(outer[0]).contiguous(), rows = rows_of(x);
+    const at::Tensor dout = as_rows(outer[0]).contiguous(), rows = as_rows(x);
     at::Tensor dg = at::empty_like(dout), du = at::empty_like(dout);
     const auto* gates = saved[5].const_data_ptr<float>();
     const auto* ups = saved[6].const_data_ptr<float>();

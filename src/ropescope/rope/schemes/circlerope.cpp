@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
 #include "ropescope/rope/schemes/registry.h"
 #include "ropescope/rope/schemes/spatial_design.h"
 
@@ -87,7 +88,7 @@ class CircleDesign : public SpatialDesign {
   // Coordinates of frame 0 before the base is added.
   void place_frame(const Grid& grid, const CoordinateRows& rows) const {
     const Grid one{1, grid.h, grid.w};
-    double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
+    double lowest = kInfinity, highest = -lowest;
     // The grid's own angles wait where t will be written.
     for_each_cell(one, [&](int64_t token, int64_t, int64_t y, int64_t x) {
       if (!circle_) return;

@@ -24,8 +24,8 @@ class ResetDesign : public SpatialDesign {
   }
 };
 
-std::shared_ptr<const PositionDesign> make(const Parameters& parameters,
-                                           std::shared_ptr<const PositionDesign>) {
+std::shared_ptr<const PositionDesign> make_reset_design(const Parameters& parameters,
+                                                        std::shared_ptr<const PositionDesign>) {
   return std::make_shared<ResetDesign>(parameters, 1.0);
 }
 
@@ -37,7 +37,7 @@ extern const SchemeDefinition kIlrope = {
     "IL-RoPE (Mogao), arXiv 2505.05472",
     spatial_parameters("1"),
     interleaved_allocation,
-    make,
+    make_reset_design,
     "",
     {}};
 
@@ -47,7 +47,7 @@ extern const SchemeDefinition kOmnirope = {
     "Omni-RoPE (OmniGen2), arXiv 2506.18871",
     spatial_parameters("1"),
     chunked_allocation,
-    make,
+    make_reset_design,
     "",
     {}};
 

@@ -61,8 +61,8 @@ class StepDesign : public ShortStepDesign {
   double delta_;
 };
 
-std::shared_ptr<const PositionDesign> make(const Parameters& parameters,
-                                           std::shared_ptr<const PositionDesign>) {
+std::shared_ptr<const PositionDesign> make_v2pe(const Parameters& parameters,
+                                                std::shared_ptr<const PositionDesign>) {
   if (parameters.has("delta")) {
     if (parameters.has("visual_stride")) {
       throw UsageError("scheme v2pe: expected one of delta and visual_stride, found both");
@@ -81,7 +81,7 @@ extern const SchemeDefinition kV2pe = {
     {{"visual_stride", "16", "ids that one picture spans (block form)"},
      {"delta", "", "step of one visual token (paper form); excludes visual_stride"}},
     single_allocation,
-    make,
+    make_v2pe,
     "",
     {}};
 
