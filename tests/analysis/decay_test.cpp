@@ -26,7 +26,7 @@ namespace {
 
 using testing::all_close;
 
-constexpr int64_t kHeadDim = 8;
+constexpr int64_t kPairDim = 8;
 
 /// Rotates x by `angle_steps` positions: the definition, in float64.
 at::Tensor rotate(const at::Tensor& x, double position, double theta) {
@@ -41,12 +41,12 @@ at::Tensor rotate(const at::Tensor& x, double position, double theta) {
 Samples random_pairs(int64_t count, int64_t texts, int64_t layers, int64_t heads) {
   Samples samples;
   PairSet& pairs = samples.pairs;
-  pairs.q = at::randn({count, kHeadDim}, at::kDouble) + 0.5;
-  pairs.k = at::randn({count, kHeadDim}, at::kDouble) + 0.5;
+  pairs.q = at::randn({count, kPairDim}, at::kDouble) + 0.5;
+  pairs.k = at::randn({count, kPairDim}, at::kDouble) + 0.5;
   pairs.text = at::randint(texts, {count}, at::kLong);
   pairs.layer = at::randint(layers, {count}, at::kLong);
   pairs.head = at::randint(heads, {count}, at::kLong);
-  samples.model.head_dim = kHeadDim;
+  samples.model.head_dim = kPairDim;
   samples.model.num_layers = layers;
   samples.model.num_heads = heads;
   samples.model.max_position_embeddings = 64;
@@ -131,14 +131,14 @@ TEST(Decay, IntervalsCoverTheTruthWhenPairsOfATextDependOnEachOther) {
   int covered = 0;
   int naive_covered = 0;
   const DecayOptions options = options_of({100.0}, at::tensor({5}, at::kLong));
-  const at::Tensor mean_q = at::arange(kHeadDim, at::kDouble) * 0.1;
-  const at::Tensor k = at::ones({kTexts * kEach, kHeadDim}, at::kDouble);
+  const at::Tensor mean_q = at::arange(kPairDim, at::kDouble) * 0.1;
+  const at::Tensor k = at::ones({kTexts * kEach, kPairDim}, at::kDouble);
   const double truth = (rotate(mean_q, 5.0, 100.0) * k[0]).sum().item<double>();
   for (int trial = 0; trial < kTrials; ++trial) {
     Samples samples = random_pairs(kTexts * kEach, 1, 1, 1);
     samples.pairs.text = at::arange(kTexts, at::kLong).repeat_interleave(kEach);
-    const at::Tensor of_text = at::randn({kTexts, kHeadDim}, at::kDouble).repeat_interleave(kEach, 0);
-    samples.pairs.q = mean_q + of_text + at::randn({kTexts * kEach, kHeadDim}, at::kDouble);
+    const at::Tensor of_text = at::randn({kTexts, kPairDim}, at::kDouble).repeat_interleave(kEach, 0);
+    samples.pairs.q = mean_q + of_text + at::randn({kTexts * kEach, kPairDim}, at::kDouble);
     samples.pairs.k = k;
     const at::Tensor kept = (at::randint(100, {kTexts * kEach}, at::kLong) < 60).nonzero().squeeze(1);
     for (at::Tensor* x : {&samples.pairs.q, &samples.pairs.k, &samples.pairs.text, &samples.pairs.layer,
@@ -227,9 +227,9 @@ TEST(DecayOfMoments, EqualsTheMeanAndSpreadOverAllPairsOfTokens) {
   at::manual_seed(16);
   std::vector<at::Tensor> q, k;
   for (const int64_t tokens : {7, 12, 9}) {
-    const at::Tensor mix = at::randn({kHeadDim, kHeadDim}, at::kDouble);
-    q.push_back(at::randn({tokens, kHeadDim}, at::kDouble).matmul(mix) + 1.0);
-    k.push_back(at::randn({tokens, kHeadDim}, at::kDouble).matmul(mix) - 2.0);
+    const at::Tensor mix = at::randn({kPairDim, kPairDim}, at::kDouble);
+    q.push_back(at::randn({tokens, kPairDim}, at::kDouble).matmul(mix) + 1.0);
+    k.push_back(at::randn({tokens, kPairDim}, at::kDouble).matmul(mix) - 2.0);
   }
   Samples samples = random_pairs(1, 1, 1, 1);
   samples.moments = moments_of(q, k);
@@ -264,8 +264,8 @@ TEST(DecayOfMoments, EqualsTheMeanAndSpreadOverAllPairsOfTokens) {
 TEST(DecayOfMoments, MeansAloneAreEnough) {
   Samples samples = random_pairs(1, 1, 1, 1);
   MomentSet set;
-  set.mean_q = at::ones({2, 3, kHeadDim}, at::kDouble);
-  set.mean_k = at::ones({2, 3, kHeadDim}, at::kDouble) * 2.0;
+  set.mean_q = at::ones({2, 3, kPairDim}, at::kDouble);
+  set.mean_k = at::ones({2, 3, kPairDim}, at::kDouble) * 2.0;
   set.mean_q[1][2].fill_(std::numeric_limits<double>::quiet_NaN());
   set.count = at::tensor({1, 1, 1, 1, 1, 0}, at::kLong).view({2, 3});
   samples.moments = set;
@@ -274,8 +274,8 @@ TEST(DecayOfMoments, MeansAloneAreEnough) {
   DecayOptions options = options_of({1e4}, at::tensor({0}, at::kLong));
   options.source = SampleSource::kMoments;
   const DecayResult result = compute_decay({samples}, options);
-  EXPECT_NEAR(result.mean.item<double>(), 2.0 * kHeadDim, 1e-12);
-  EXPECT_NEAR(result.by_layer[0][1][0].item<double>(), 2.0 * kHeadDim, 1e-6);
+  EXPECT_NEAR(result.mean.item<double>(), 2.0 * kPairDim, 1e-12);
+  EXPECT_NEAR(result.by_layer[0][1][0].item<double>(), 2.0 * kPairDim, 1e-6);
   EXPECT_TRUE(std::isnan(result.by_head[0][1][2][0].item<double>()));
   EXPECT_FALSE(result.std.defined());
   EXPECT_TRUE(result.ci95_low.isnan().all().item<bool>());

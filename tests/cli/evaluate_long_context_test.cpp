@@ -4,13 +4,14 @@
 #include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ropescope/core/file.h"
 #include "ropescope/io/result_file.h"
 
+#include "tests/cli/evaluate_runs.h"
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_llava.h"
@@ -23,25 +24,15 @@ using ::testing::HasSubstr;
 
 using Key = std::tuple<int64_t, std::string, int64_t>;  // record, scheme, tokens
 
-std::map<Key, Json> samples_in(const std::string& folder) {
-  std::ifstream stream(folder + "/samples.jsonl");
+std::map<Key, Json> samples_by_key(const std::string& folder) {
   std::map<Key, Json> samples;
-  for (std::string line; std::getline(stream, line);) {
-    const Json sample = Json::parse(line);
+  for (const Json& sample : samples_in(folder)) {
     const Key key = {sample.at("record"), sample.at("scheme").is_null() ? "" : sample.at("scheme"),
                      sample.at("distractor_tokens")};
-    EXPECT_TRUE(samples.emplace(key, sample).second) << "asked twice: " << line.substr(0, 80);
+    EXPECT_TRUE(samples.emplace(key, sample).second) << "asked twice: " << sample.dump().substr(0, 80);
   }
   return samples;
 }
-
-Json summary_in(const std::string& folder) {
-  std::ifstream stream(folder + "/summary.json");
-  return Json::parse(stream);
-}
-
-const std::vector<std::string> kQuestions = {"Is it red?", "Is it blue?",
-                                             "Is there a dog, or a cat, in the picture?"};
 
 class EvaluateFar : public ::testing::Test {
  protected:
@@ -52,8 +43,7 @@ class EvaluateFar : public ::testing::Test {
     std::ofstream(folder_.path("essays/1.txt")) << "The time has come to talk of many things.\n";
     std::ofstream items(folder_.path("items.jsonl"));
     for (const char* image : {"gray_37x53.png", "exif_48x33.jpg"}) {
-      std::filesystem::copy_file(golden_path(std::string("vision/preprocess/synthetic/") + image),
-                                 folder_.path(image));
+      std::filesystem::copy_file(synthetic_image(image), folder_.path(image));
       for (const std::string& question : kQuestions) {
         items << Json{{"question", question}, {"answer", "yes"}, {"image", image}}.dump() << "\n";
       }
@@ -103,7 +93,7 @@ TEST_F(EvaluateFar, EveryPromptIsAnsweredAsAloneAndItsAttentionIsThatOfAttention
   const auto run = evaluate("run");
   ASSERT_EQ(run.exit_code, 0) << run.err;
   EXPECT_THAT(run.out, HasSubstr("id-align"));
-  const auto samples = samples_in(folder_.path("run"));
+  const auto samples = samples_by_key(folder_.path("run"));
   EXPECT_EQ(samples.size(), 7u * 3 * 4);
   for (const std::string scheme : {"vanilla", "id-align", "dipe"}) {
     for (const auto& [record, tokens] :
@@ -146,7 +136,7 @@ TEST_F(EvaluateFar, NumbersCurvesAndTheirFigure) {
   EXPECT_EQ(summary, Json::parse(run.out));
   EXPECT_EQ(summary.at("distractor"), "essays");
   EXPECT_EQ(summary.at("distractor_sha256").get<std::string>().size(), 64u);
-  const auto samples = samples_in(folder_.path("run"));
+  const auto samples = samples_by_key(folder_.path("run"));
   const ResultReader result(folder_.path("run/result.h5"));
   EXPECT_EQ(result.read("/long_context/text_lengths").numel(), 4);
   for (const Json& curve : summary.at("fading")) {
@@ -182,8 +172,7 @@ TEST_F(EvaluateFar, NumbersCurvesAndTheirFigure) {
   const auto two = run_ropescope("plot --json " + folder + folder + "--labels a,b --output '" +
                                  folder_.path("two.svg") + "'");
   ASSERT_EQ(two.exit_code, 0) << two.err;
-  std::ifstream svg(folder_.path("two.svg"));
-  const std::string drawn{std::istreambuf_iterator<char>(svg), {}};
+  const std::string drawn = read_file(folder_.path("two.svg"));
   for (const char* label : {"a, vanilla", "b, v2pe:delta=0.5", "uniform attention"}) {
     EXPECT_THAT(drawn, HasSubstr(label));
   }
@@ -194,14 +183,14 @@ TEST_F(EvaluateFar, AKilledRunGoesOnAndAsksNothingTwice) {
   const std::string file = folder_.path("killed") + "/samples.jsonl";
   evaluate("killed", " >/dev/null 2>&1 & P=$!; while [ ! -f '" + file + "' ] || [ $(wc -l <'" + file +
                          "') -lt 20 ]; do sleep 0.005; done; kill -9 $P; wait $P; true");
-  const size_t before = samples_in(folder_.path("killed")).size();
+  const size_t before = samples_by_key(folder_.path("killed")).size();
   ASSERT_GE(before, 20u);
   ASSERT_LT(before, 84u) << "the run was over before it could be killed";
   const auto resumed = evaluate("killed", "--resume --json");
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_EQ(Json::parse(resumed.out).at("asked_now"), 84 - before);
-  const auto all = samples_in(folder_.path("killed"));  // (a key that comes twice fails there)
-  for (const auto& [key, sample] : samples_in(folder_.path("whole"))) {
+  const auto all = samples_by_key(folder_.path("killed"));  // (a key that comes twice fails there)
+  for (const auto& [key, sample] : samples_by_key(folder_.path("whole"))) {
     EXPECT_EQ(all.at(key).at("output"), sample.at("output"));
   }
   EXPECT_EQ(summary_in(folder_.path("killed")).at("fading")[2]["points"][3]["percent"],
@@ -217,7 +206,7 @@ TEST_F(EvaluateFar, TwoProcessesAskAsOne) {
     const RankResult result = processes.wait(rank, 120);
     ASSERT_EQ(result.exit_code, 0) << result.text;
   }
-  const auto one = samples_in(folder_.path("one")), two = samples_in(folder_.path("two"));
+  const auto one = samples_by_key(folder_.path("one")), two = samples_by_key(folder_.path("two"));
   ASSERT_EQ(two.size(), one.size());
   for (const auto& [key, sample] : one) {
     EXPECT_EQ(two.at(key), sample);  // texts, scores and shares

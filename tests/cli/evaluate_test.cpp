@@ -3,13 +3,13 @@
 #include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ropescope/io/result_file.h"
 
+#include "tests/cli/evaluate_runs.h"
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
 #include "tests/support/tiny_llava.h"
@@ -19,13 +19,6 @@ namespace {
 
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
-
-std::vector<Json> samples_in(const std::string& folder) {
-  std::ifstream stream(folder + "/samples.jsonl");
-  std::vector<Json> samples;
-  for (std::string line; std::getline(stream, line);) samples.push_back(Json::parse(line));
-  return samples;
-}
 
 std::map<int64_t, std::string> outputs_in(const std::string& folder) {
   std::map<int64_t, std::string> outputs;
@@ -38,8 +31,7 @@ class EvaluateLlava : public ::testing::Test {
   void SetUp() override {
     write_tiny_llava(folder_.path(""));
     for (const char* name : {"gray_37x53.png", "exif_48x33.jpg"}) {
-      std::filesystem::copy_file(golden_path(std::string("vision/preprocess/synthetic/") + name),
-                                 folder_.path(name));
+      std::filesystem::copy_file(synthetic_image(name), folder_.path(name));
     }
   }
 
@@ -54,16 +46,10 @@ class EvaluateLlava : public ::testing::Test {
            more;
   }
 
-  Json summary(const std::string& output) const {
-    std::ifstream stream(folder_.path(output) + "/summary.json");
-    return Json::parse(stream);
-  }
+  Json summary(const std::string& output) const { return summary_in(folder_.path(output)); }
 
   TemporaryFolder folder_;
 };
-
-const std::vector<std::string> kQuestions = {"Is it red?", "Is it blue?",
-                                             "Is there a dog, or a cat, in the picture?"};
 
 TEST_F(EvaluateLlava, QuestionsOnOnePictureShareItAndAreAnsweredAsAlone) {
   std::vector<Json> items;
@@ -125,10 +111,7 @@ TEST_F(EvaluateLlava, AKilledRunGoesOnAndAsksNothingTwice) {
   }
   // The samples are what `score` reads.
   const auto scored = run_ropescope("score --benchmark pope --json --items '" + file + "'");
-  std::istringstream lines(scored.out);
-  std::string last;
-  for (std::string line; std::getline(lines, line);) last = line;
-  EXPECT_EQ(Json::parse(last).at("aggregates"), summary("whole").at("aggregates"));
+  EXPECT_EQ(json_lines(scored.out).back().at("aggregates"), summary("whole").at("aggregates"));
 }
 
 TEST_F(EvaluateLlava, TwoProcessesAnswerAsOne) {

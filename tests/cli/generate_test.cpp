@@ -19,11 +19,11 @@ class GenerateLlava : public ::testing::Test {
   void SetUp() override { write_tiny_llava(folder_.path("")); }
   std::string flags() const {
     return " --model '" + folder_.path("") + "' --image '" + picture_ + "' --image '" +
-           golden_path("vision/preprocess/synthetic/gray_37x53.png") + "' ";
+           synthetic_image("gray_37x53.png") + "' ";
   }
 
   TemporaryFolder folder_;
-  std::string picture_ = golden_path("vision/preprocess/synthetic/rgba_64x41.png");
+  std::string picture_ = synthetic_image("rgba_64x41.png");
 };
 
 TEST_F(GenerateLlava, AnswersAsTraceContinues) {
@@ -58,7 +58,7 @@ TEST_F(GenerateLlava, TheUsualTemplateHasTheImagesInFront) {
 }
 
 TEST_F(GenerateLlava, OrientationAndTransparencyAreAsAsked) {
-  const std::string turned = golden_path("vision/preprocess/synthetic/exif_48x33.jpg");
+  const std::string turned = synthetic_image("exif_48x33.jpg");
   const auto tokens = [&](const std::string& image, const std::string& more) {
     const auto result = run_ropescope("generate --quiet --json --max-new-tokens 2 --prompt x --model '" +
                                       folder_.path("") + "' --image '" + image + "' " + more);

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -24,10 +23,7 @@ using testing::TemporaryFolder;
 std::vector<Json> objects(const std::string& arguments) {
   const auto run = run_ropescope("positions --json " + arguments);
   EXPECT_EQ(run.exit_code, 0) << run.err;
-  std::vector<Json> lines;
-  std::stringstream stream(run.out);
-  for (std::string line; std::getline(stream, line);) lines.push_back(parse_json(line, "stdout"));
-  return lines;
+  return testing::json_lines(run.out);
 }
 
 std::string refusal(const std::string& arguments, int exit_code) {

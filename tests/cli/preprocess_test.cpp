@@ -1,6 +1,5 @@
 // `ropescope preprocess` as a user runs it.
 #include <fstream>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,29 +8,21 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
 
 using testing::CommandResult;
 using ::testing::HasSubstr;
+using testing::json_lines;
 using testing::run_ropescope;
-
-std::string synthetic(const std::string& name) {
-  return testing::golden_path("vision/preprocess/synthetic/" + name);
-}
-
-std::vector<Json> lines_of(const CommandResult& run) {
-  std::vector<Json> objects;
-  std::stringstream stream(run.out);
-  for (std::string line; std::getline(stream, line);) objects.push_back(parse_json(line, "stdout"));
-  return objects;
-}
+using testing::synthetic_image;
 
 TEST(PreprocessCommand, SizesAlone) {
   const auto run = run_ropescope("preprocess --preset llava-next-siglip --sizes 640x427,1x20000 --json");
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  const std::vector<Json> found = lines_of(run);
+  const std::vector<Json> found = json_lines(run.out);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0]["size_wh"], Json({640, 427}));
   EXPECT_EQ(found[0]["best_wh"], Json({768, 768}));
@@ -47,7 +38,8 @@ TEST(PreprocessCommand, SizesAlone) {
 
 TEST(PreprocessCommand, PinpointsDecideTies) {
   const auto best = [](const std::string& flags) {
-    return lines_of(run_ropescope("preprocess --preset llava-next-clip --sizes 100x100 --json " + flags))
+    return json_lines(
+               run_ropescope("preprocess --preset llava-next-clip --sizes 100x100 --json " + flags).out)
         .at(0)["best_wh"];
   };
   EXPECT_EQ(best("--pinpoints hf"), Json({672, 336}));
@@ -58,11 +50,11 @@ TEST(PreprocessCommand, PinpointsDecideTies) {
 TEST(PreprocessCommand, WritesEveryImage) {
   testing::TemporaryFolder folder;
   const std::string output = folder.path("p.h5");
-  const auto run =
-      run_ropescope("preprocess --preset llava-next-clip --exif apply --json --image " +
-                    synthetic("exif_48x33.jpg") + "," + synthetic("rgba_64x41.png") + " --output " + output);
+  const auto run = run_ropescope("preprocess --preset llava-next-clip --exif apply --json --image " +
+                                 synthetic_image("exif_48x33.jpg") + "," + synthetic_image("rgba_64x41.png") +
+                                 " --output " + output);
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  const std::vector<Json> found = lines_of(run);
+  const std::vector<Json> found = json_lines(run.out);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0]["size_wh"], Json({33, 48}));
   const ResultReader file(output);
@@ -76,13 +68,13 @@ TEST(PreprocessCommand, WritesEveryImage) {
   EXPECT_THAT(file.read_strings("/provenance/inputs/name"), ::testing::Contains("exif_48x33.jpg"));
   // An existing file stays.
   const std::string again =
-      "preprocess --preset clip --image " + synthetic("dot_1x1.png") + " --output " + output;
+      "preprocess --preset clip --image " + synthetic_image("dot_1x1.png") + " --output " + output;
   EXPECT_EQ(run_ropescope(again).exit_code, 2);
   EXPECT_EQ(run_ropescope(again + " --force").exit_code, 0);
 }
 
 TEST(PreprocessCommand, TellsOfAnIgnoredOrientation) {
-  const auto run = run_ropescope("preprocess --preset clip --image " + synthetic("exif_48x33.jpg"));
+  const auto run = run_ropescope("preprocess --preset clip --image " + synthetic_image("exif_48x33.jpg"));
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_THAT(run.err, HasSubstr("--exif apply"));
 }
@@ -98,9 +90,10 @@ TEST(PreprocessCommand, ReadsAModelFolder) {
   const std::string model = folder.path("");
   const auto run = run_ropescope("preprocess --model " + model + " --sizes 30x30 --json");
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(lines_of(run).at(0)["best_wh"], Json({56, 112}));
-  EXPECT_EQ(lines_of(run).at(0)["tokens"], 16 + 16 + 4);
-  EXPECT_EQ(run_ropescope("preprocess --model " + synthetic("dot_1x1.png") + " --sizes 3x3").exit_code, 3);
+  EXPECT_EQ(json_lines(run.out).at(0)["best_wh"], Json({56, 112}));
+  EXPECT_EQ(json_lines(run.out).at(0)["tokens"], 16 + 16 + 4);
+  EXPECT_EQ(run_ropescope("preprocess --model " + synthetic_image("dot_1x1.png") + " --sizes 3x3").exit_code,
+            3);
 }
 
 TEST(PreprocessCommand, Errors) {
@@ -117,7 +110,7 @@ TEST(PreprocessCommand, Errors) {
   fails("--preset clip --sizes 3x3 --output x.h5", 2, "no pixels");
   fails("--preset clip --sizes 3x3 --pinpoints both", 2, "--pinpoints");
   fails("--preset clip --image no-such.png", 3, "no-such.png");
-  fails("--preset clip --alpha grey --image " + synthetic("dot_1x1.png"), 2, "--alpha");
+  fails("--preset clip --alpha grey --image " + synthetic_image("dot_1x1.png"), 2, "--alpha");
   fails("--preset clip --image " + testing::golden_path("vision/anyres.json"), 3,
         "expected a JPEG, PNG, WebP or TIFF");
 }

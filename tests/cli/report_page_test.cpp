@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -68,7 +69,7 @@ class Runs {
 bool browse(const std::string& page) {
   for (const char* python : {"python3", "/usr/bin/python3"}) {
     const std::string command =
-        std::string(python) + " '" + RS_SOURCE_DIR + "/tests/cli/report_page.py' '" + page + "'";
+        std::string(python) + " '" + source_path("tests/cli/report_page.py") + "' '" + page + "'";
     const int status = std::system(command.c_str());
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     if (code == 77 || code == 127) continue;

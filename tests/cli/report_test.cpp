@@ -1,9 +1,10 @@
 // `ropescope report` on runs of `ropescope evaluate`.
 #include <fstream>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "ropescope/core/file.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/tiny_llava.h"
@@ -13,13 +14,6 @@ namespace {
 
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
-
-std::string content_of(const std::string& path) {
-  std::ifstream stream(path);
-  std::stringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
 
 TEST(ReportCommand, TwoSchemesBesideThePaper) {
   const TemporaryFolder folder;
@@ -43,18 +37,18 @@ TEST(ReportCommand, TwoSchemesBesideThePaper) {
     const auto report = run_ropescope("report --results '" + folder.path("vanilla") + "' '" +
                                       folder.path("id-align") + "' --tables 001:1 --output '" + file + "'");
     ASSERT_EQ(report.exit_code, 0) << report.err;
-    const std::string text = content_of(file);
+    const std::string text = read_file(file);
     EXPECT_THAT(text, HasSubstr("POPE@ACC"));
     EXPECT_THAT(text, HasSubstr("87.97"));
     EXPECT_THAT(text, HasSubstr("test split"));
   }
-  EXPECT_THAT(content_of(folder.path("report.md")), HasSubstr("| pope | vanilla | id-align |"));
-  EXPECT_THAT(content_of(folder.path("report.md")), HasSubstr("| paper | exact | POPE"));
+  EXPECT_THAT(read_file(folder.path("report.md")), HasSubstr("| pope | vanilla | id-align |"));
+  EXPECT_THAT(read_file(folder.path("report.md")), HasSubstr("| paper | exact | POPE"));
   const auto plot = run_ropescope("report --results '" + folder.path("vanilla") + "' --output '" +
                                   folder.path("r.md") + "' --plot '" + folder.path("r.png") + "'");
   ASSERT_EQ(plot.exit_code, 0) << plot.err;
-  EXPECT_EQ(content_of(folder.path("r.png")).substr(1, 3), "PNG");
-  EXPECT_THAT(content_of(folder.path("report.html")), HasSubstr("\"001:1\":\"data:image/svg+xml;base64,"));
+  EXPECT_EQ(read_file(folder.path("r.png")).substr(1, 3), "PNG");
+  EXPECT_THAT(read_file(folder.path("report.html")), HasSubstr("\"001:1\":\"data:image/svg+xml;base64,"));
   const std::string results =
       "report --results '" + folder.path("vanilla") + "' --output '" + folder.path("x");
   EXPECT_EQ(run_ropescope(results + ".pdf'").exit_code, 2);

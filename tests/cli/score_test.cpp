@@ -1,7 +1,6 @@
 // Every golden file through the command line.
 #include <fstream>
 #include <set>
-#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -15,15 +14,9 @@ namespace {
 
 using testing::CommandResult;
 using testing::golden_path;
+using testing::json_lines;
 using testing::run_ropescope;
 using testing::TemporaryFolder;
-
-std::vector<Json> lines_of(const std::string& text) {
-  std::vector<Json> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
 
 class ScoreCommand : public ::testing::TestWithParam<GoldenRun> {};
 
@@ -40,7 +33,7 @@ TEST_P(ScoreCommand, EveryItemAndAggregate) {
       run_ropescope("score --benchmark " + run.benchmark + " --items " + folder.path("items.jsonl") +
                     " --profile " + run.profile + " --policy " + run.policy + " --json");
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  const std::vector<Json> lines = lines_of(result.out);
+  const std::vector<Json> lines = json_lines(result.out);
   ASSERT_EQ(lines.size(), golden.at("items").size() + 1);
   for (size_t i = 0; i + 1 < lines.size(); ++i) expect_item(lines[i], golden.at("items")[i], run);
   expect_close(lines.back().at("aggregates"), golden_aggregates(golden, run), "aggregates");
@@ -55,7 +48,7 @@ TEST(ScoreCommandLine, BenchmarkFiles) {
     const CommandResult result = run_ropescope("score --benchmark mmbench --data " +
                                                golden_path("evaluation/" + name) + " --check --json");
     EXPECT_EQ(result.exit_code, expected.contains("file_error") ? 3 : 0) << name << result.err;
-    expect_table(lines_of(result.out).at(0), expected, name);
+    expect_table(json_lines(result.out).at(0), expected, name);
   }
 }
 
@@ -68,7 +61,7 @@ std::vector<Json> scored(const std::string& flags, const std::vector<Json>& item
   const CommandResult result =
       run_ropescope("score " + flags + " --json --items " + folder.path("items.jsonl"));
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  return lines_of(result.out);
+  return json_lines(result.out);
 }
 
 TEST(ScoreCommandLine, LetterExtraction) {
@@ -123,7 +116,7 @@ TEST(ScoreCommandLine, ABrokenRecordCostsItselfOnly) {
   const CommandResult result =
       run_ropescope("score --benchmark pope --json --items " + folder.path("items.jsonl"));
   EXPECT_EQ(result.exit_code, 3);
-  const auto lines = lines_of(result.out);
+  const auto lines = json_lines(result.out);
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(lines[0].at("score"), 1);
   EXPECT_TRUE(lines[1].contains("error"));
@@ -140,7 +133,7 @@ std::vector<Json> scored_or_refused(const std::string& benchmark, const std::str
   const CommandResult result =
       run_ropescope("score --json --benchmark " + benchmark + " --items " + folder.path("items.jsonl"));
   EXPECT_TRUE(codes.count(result.exit_code)) << benchmark << " " << result.exit_code << result.err;
-  return lines_of(result.out);
+  return json_lines(result.out);
 }
 
 TEST(ScoreCommandLine, ColumnsOfAnyTypeAreScoredOrRefused) {

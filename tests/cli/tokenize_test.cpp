@@ -1,6 +1,5 @@
 // ropescope tokenize, run as a user runs it.
 #include <fstream>
-#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -11,15 +10,8 @@
 namespace ropescope::testing {
 namespace {
 
-const std::string kQwen = "'" + golden_path("language/qwen2-tiny/safetensors-bf16-tied") + "'";
-const std::string kLlama = "'" + golden_path("language/llama-tiny/safetensors-fp32") + "'";
-
-std::vector<Json> json_lines(const std::string& text) {
-  std::vector<Json> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
+const std::string kQwenModel = "'" + golden_path("language/qwen2-tiny/safetensors-bf16-tied") + "'";
+const std::string kLlamaModel = "'" + golden_path("language/llama-tiny/safetensors-fp32") + "'";
 
 TEST(TokenizeCommand, EveryGoldenStringThroughAFile) {
   const TemporaryFolder folder;
@@ -31,7 +23,7 @@ TEST(TokenizeCommand, EveryGoldenStringThroughAFile) {
   const Json golden = golden_json("language/tokenizers/qwen2_tiny_lm.json").at("encode");
   for (const std::string flags : {"", " --specials-as-text", " --skip-special"}) {
     SCOPED_TRACE(flags);
-    const CommandResult result = run_ropescope("tokenize --model " + kQwen + " --file " + path +
+    const CommandResult result = run_ropescope("tokenize --model " + kQwenModel + " --file " + path +
                                                " --json --no-special --decode" + flags);
     ASSERT_EQ(result.exit_code, 0) << result.err;
     const std::vector<Json> lines = json_lines(result.out);
@@ -48,7 +40,7 @@ TEST(TokenizeCommand, EveryGoldenStringThroughAFile) {
 }
 
 TEST(TokenizeCommand, StartTokenUnlessTold) {
-  const std::string line = "tokenize --model " + kLlama + " --json --text ' a'";
+  const std::string line = "tokenize --model " + kLlamaModel + " --json --text ' a'";
   EXPECT_EQ(run_ropescope(line).out, "{\"ids\":[1,319,265],\"text\":\" a\"}\n");
   EXPECT_EQ(run_ropescope(line + " --no-special").out, "{\"ids\":[319,265],\"text\":\" a\"}\n");
 }
@@ -59,7 +51,7 @@ TEST(TokenizeCommand, LinesOfIdsAreDecoded) {
   std::ofstream(path)
       << "{\"ids\": [39, 72, 351]}\r\n\n{\"text\": \"Hi\"}\n{\"ids\": []}\n{\"ids\": [172, 253]}\n";
   const CommandResult result =
-      run_ropescope("tokenize --model " + kQwen + " --json --skip-special --file " + path);
+      run_ropescope("tokenize --model " + kQwenModel + " --json --skip-special --file " + path);
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const std::vector<Json> lines = json_lines(result.out);
   ASSERT_EQ(lines.size(), 4u);
@@ -70,13 +62,14 @@ TEST(TokenizeCommand, LinesOfIdsAreDecoded) {
 }
 
 TEST(TokenizeCommand, TableForPeople) {
-  const CommandResult table = run_ropescope("tokenize --model " + kQwen + " --text 'Hi there'");
+  const CommandResult table = run_ropescope("tokenize --model " + kQwenModel + " --text 'Hi there'");
   EXPECT_EQ(table.exit_code, 0);
   EXPECT_NE(table.out.find("index        id  token\n"), std::string::npos) << table.out;
   EXPECT_NE(table.out.find("\xC4\xA0the\n"), std::string::npos) << table.out;
   EXPECT_NE(table.out.find("tokens, byte-level BPE (tokenizer.json)\n"), std::string::npos) << table.out;
-  EXPECT_EQ(run_ropescope("tokenize --model " + kQwen + " --decode --text 'Hi there'").out, "Hi there\n");
-  EXPECT_EQ(run_ropescope("tokenize --model " + kQwen + " --csv --text 'H\"'").out,
+  EXPECT_EQ(run_ropescope("tokenize --model " + kQwenModel + " --decode --text 'Hi there'").out,
+            "Hi there\n");
+  EXPECT_EQ(run_ropescope("tokenize --model " + kQwenModel + " --csv --text 'H\"'").out,
             "index,id,token\n0,39,\"H\"\n1,1,\"\"\"\"\n");
 }
 
@@ -84,13 +77,14 @@ TEST(TokenizeCommand, FaultsHaveTheirExitCodes) {
   const TemporaryFolder folder;
   const std::string path = folder.path("bad.jsonl");
   std::ofstream(path) << "{\"text\": \"ok\"}\n{\"ids\": [352]}\n";
-  const CommandResult outside = run_ropescope("tokenize --json --model " + kQwen + " --file " + path);
+  const CommandResult outside = run_ropescope("tokenize --json --model " + kQwenModel + " --file " + path);
   EXPECT_EQ(outside.exit_code, 3);
   EXPECT_NE(outside.err.find("352"), std::string::npos) << outside.err;
-  EXPECT_EQ(run_ropescope("tokenize --model " + kQwen).exit_code, 2);
+  EXPECT_EQ(run_ropescope("tokenize --model " + kQwenModel).exit_code, 2);
   EXPECT_EQ(run_ropescope("tokenize --text a").exit_code, 2);
   EXPECT_EQ(run_ropescope("tokenize --model " + folder.path("") + " --text a").exit_code, 3);
-  EXPECT_EQ(run_ropescope("tokenize --model " + kQwen + " --file " + folder.path("missing")).exit_code, 3);
+  EXPECT_EQ(run_ropescope("tokenize --model " + kQwenModel + " --file " + folder.path("missing")).exit_code,
+            3);
 }
 
 }  // namespace

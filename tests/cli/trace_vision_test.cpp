@@ -10,6 +10,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -172,7 +173,7 @@ TEST_F(TraceVision, TowersAlone) {
 }
 
 TEST_F(TraceVision, ImagesFromFiles) {
-  const std::string picture = golden_path("vision/preprocess/synthetic/rgba_64x41.png");
+  const std::string picture = synthetic_image("rgba_64x41.png");
   const auto ids = golden_tensors("vision/llava-next-tiny-clip-llama/expected.safetensors")
                        .at("one_image.input_ids_original");
   const std::string llava = model("llava-next-tiny-clip-llama") + tokens(ids);

@@ -5,16 +5,13 @@
 
 #include "ropescope/core/errors.h"
 
+#include "tests/support/refusal.h"
+
 namespace ropescope {
 namespace {
 
 std::string message_of(const std::string& text) {
-  try {
-    parse_json(text, "here");
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
+  return testing::refusal_of([&] { parse_json(text, "here"); });
 }
 
 TEST(Json, RefusesWhatIsNotJson) {
@@ -45,12 +42,8 @@ TEST(Json, TypedAccessNamesKeyExpectedAndFound) {
   EXPECT_TRUE(json_bool(object, "t", "f"));
   for (const char* key : {"half", "s", "big"})
     EXPECT_THROW(json_integer(object, key, "f"), InputError) << key;
-  try {
-    json_integer(object, "s", "config.json");
-    FAIL();
-  } catch (const InputError& error) {
-    EXPECT_STREQ(error.what(), "config.json: \"s\": expected an integer, found \"x\"");
-  }
+  EXPECT_EQ(testing::refusal_of([&] { json_integer(object, "s", "config.json"); }),
+            "config.json: \"s\": expected an integer, found \"x\"");
   EXPECT_THROW(json_integer(object, "absent", "f"), InputError);
   EXPECT_THROW(json_integer(Json::array(), "n", "f"), InputError);
 }

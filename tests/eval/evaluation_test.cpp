@@ -17,11 +17,6 @@ namespace {
 using testing::golden_path;
 using testing::TemporaryFolder;
 
-std::string written(const TemporaryFolder& folder, const std::string& name, const std::string& content) {
-  std::ofstream(folder.path(name), std::ios::binary) << content;
-  return folder.path(name);
-}
-
 std::string pope_line(const std::string& question, const std::string& image = "") {
   Json line = {{"question", question}, {"answer", "yes"}};
   if (!image.empty()) line["image"] = image;
@@ -39,11 +34,11 @@ PlanOptions by_characters(int64_t batch_tokens) {
 
 TEST(Plan, LongestFirstAndPicturesTogether) {
   const TemporaryFolder folder;
-  const auto records = open_records(
-      written(folder, "f.jsonl",
-              pope_line("aa") + pope_line("bbbb", "x.png") + pope_line("cccccc") +
-                  pope_line("dddd", "y.png") + "{}\n" + pope_line("eee") + pope_line("f", "x.png")),
-      "pope");
+  const auto records =
+      open_records(folder.write("f.jsonl", pope_line("aa") + pope_line("bbbb", "x.png") +
+                                               pope_line("cccccc") + pope_line("dddd", "y.png") + "{}\n" +
+                                               pope_line("eee") + pope_line("f", "x.png")),
+                   "pope");
   const Plan plan = plan_questions(*records, find_benchmark("pope"), {}, by_characters(12));
   EXPECT_EQ(plan.batches, (std::vector<Batch>{{2, 5}, {0}, {1, 6}, {3}}));
   EXPECT_EQ(plan.questions, 6);
@@ -57,7 +52,7 @@ TEST(Plan, LongestFirstAndPicturesTogether) {
 TEST(Samples, AnUnfinishedLineIsAskedAgain) {
   const TemporaryFolder folder;
   const Benchmark& pope = find_benchmark("pope");
-  const auto records = open_records(written(folder, "f.jsonl", pope_line("a") + pope_line("b")), "pope");
+  const auto records = open_records(folder.write("f.jsonl", pope_line("a") + pope_line("b")), "pope");
   const std::string file = folder.path("samples.jsonl");
   {
     Samples samples(file, false);

@@ -1,8 +1,6 @@
 // Benchmark files: tab separated records, pictures in base64, and what is wrong with them.
 #include "ropescope/eval/mmbench_file.h"
 
-#include <fstream>
-
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
@@ -34,14 +32,9 @@ TEST(MmbenchFile, EveryRecordOfTheGoldenFiles) {
   }
 }
 
-std::string written(const testing::TemporaryFolder& folder, const std::string& content) {
-  std::ofstream(folder.path("file.tsv"), std::ios::binary) << content;
-  return folder.path("file.tsv");
-}
-
 TEST(Tsv, QuotesCarriageReturnsAndTheLastLine) {
   const testing::TemporaryFolder folder;
-  TsvReader reader(written(folder, "a\tb\r\n\r\n\"x\t\"\"y\"\"\nz\"\tmid\"quote\n1\t"));
+  TsvReader reader(folder.write("file.tsv", "a\tb\r\n\r\n\"x\t\"\"y\"\"\nz\"\tmid\"quote\n1\t"));
   std::vector<std::string> record;
   ASSERT_TRUE(reader.next(record));
   EXPECT_EQ(record, (std::vector<std::string>{"a", "b"}));
@@ -59,7 +52,7 @@ TEST(Tsv, QuotesCarriageReturnsAndTheLastLine) {
 
 TEST(Tsv, AnOpenQuoteIsNoRecord) {
   const testing::TemporaryFolder folder;
-  TsvReader reader(written(folder, "a\n\"b"));
+  TsvReader reader(folder.write("file.tsv", "a\n\"b"));
   std::vector<std::string> record;
   EXPECT_TRUE(reader.next(record));
   EXPECT_FALSE(reader.next(record));
@@ -68,7 +61,7 @@ TEST(Tsv, AnOpenQuoteIsNoRecord) {
 
 TEST(MmbenchFile, AnEmptyFileLacksItsFirstColumn) {
   const testing::TemporaryFolder folder;
-  const MmbenchCheck check = check_mmbench_file(written(folder, ""));
+  const MmbenchCheck check = check_mmbench_file(folder.write("file.tsv", ""));
   EXPECT_EQ(check.file_error, "missing_column");
   EXPECT_EQ(check.missing_column, "index");
   EXPECT_THROW(check_mmbench_file(folder.path("absent.tsv")), InputError);

@@ -1,8 +1,6 @@
 // Records of data files, one at a time: names of columns, references between rows, lines of JSON.
 #include "ropescope/eval/records.h"
 
-#include <fstream>
-
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
@@ -17,18 +15,12 @@ namespace {
 constexpr const char* kPicture =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGMQUDAAAACkAGE0Zn1yAAAAAElFTkSuQmCC";
 
-std::string written(const testing::TemporaryFolder& folder, const std::string& name,
-                    const std::string& content) {
-  std::ofstream(folder.path(name), std::ios::binary) << content;
-  return folder.path(name);
-}
-
 TEST(TsvRecords, NamesOfColumnsInAnyCase) {
   const testing::TemporaryFolder folder;
   const std::string row = "\t\"Which,\nof these?\"\tred\tblue\t";
-  const std::string file = written(folder, "f.tsv",
-                                   "\xEF\xBB\xBFIndex\tQUESTION\ta\tb\tAnswer\tL2-Category\tIMAGE\r\n007" +
-                                       row + "B\tx\t" + kPicture + "\r\n8" + row + "A\ty\t7\r\n");
+  const std::string file =
+      folder.write("f.tsv", "\xEF\xBB\xBFIndex\tQUESTION\ta\tb\tAnswer\tL2-Category\tIMAGE\r\n007" + row +
+                                "B\tx\t" + kPicture + "\r\n8" + row + "A\ty\t7\r\n");
   const auto records = open_records(file, "mmbench");
   ASSERT_EQ(records->size(), 2);
   const Json expected = {{"index", "007"}, {"question", "Which,\nof these?"},
@@ -43,7 +35,7 @@ TEST(TsvRecords, NamesOfColumnsInAnyCase) {
 TEST(TsvRecords, ColumnsOfOtherBenchmarksKeepTheirNames) {
   const testing::TemporaryFolder folder;
   const std::string file =
-      written(folder, "f.tsv", "question\tChoice_A\tchoice_b\tQuestion_Image_Type\tNote\nq\tx\ty\tmap\tn\n");
+      folder.write("f.tsv", "question\tChoice_A\tchoice_b\tQuestion_Image_Type\tNote\nq\tx\ty\tmap\tn\n");
   const Json doc = open_records(file, "seedbench_2_plus")->doc(0);
   for (const char* column : {"choice_A", "choice_B", "question_image_type", "Note"}) {
     EXPECT_TRUE(doc.contains(column)) << doc.dump();
@@ -52,10 +44,9 @@ TEST(TsvRecords, ColumnsOfOtherBenchmarksKeepTheirNames) {
 
 TEST(TsvRecords, AReferenceLeadsToAPictureOrNowhere) {
   const testing::TemporaryFolder folder;
-  const std::string file =
-      written(folder, "f.tsv",
-              std::string("index\tquestion\tanswer\timage\n1\tq\tyes\t2\n2\tq\tyes\t3\n3\tq\tyes\t") +
-                  kPicture + "\n4\tq\tyes\t9\n5\tq\tyes\t\n");
+  const std::string file = folder.write(
+      "f.tsv", std::string("index\tquestion\tanswer\timage\n1\tq\tyes\t2\n2\tq\tyes\t3\n3\tq\tyes\t") +
+                   kPicture + "\n4\tq\tyes\t9\n5\tq\tyes\t\n");
   const auto records = open_records(file, "pope");
   ASSERT_EQ(records->size(), 5);
   EXPECT_EQ(records->pictures(1), records->pictures(2));
@@ -66,8 +57,8 @@ TEST(TsvRecords, AReferenceLeadsToAPictureOrNowhere) {
 
 TEST(JsonlRecords, BrokenLinesAreCountedAndTheOthersRead) {
   const testing::TemporaryFolder folder;
-  const std::string file = written(
-      folder, "f.jsonl",
+  const std::string file = folder.write(
+      "f.jsonl",
       "{\"question\": \"NaN \\\\\\\" -Infinity\", \"answer\": NaN, \"more\": [-Infinity, 1]}\n\n{\n[1]\n"
       "{\"image\": [\"a.png\", null], \"image_2\": \"b.png\"}\r\n{\"image\": 3}");
   const auto records = open_records(file, "pope");
@@ -85,10 +76,10 @@ TEST(JsonlRecords, BrokenLinesAreCountedAndTheOthersRead) {
 TEST(Plan, ARecordThatNoFigureCanCountIsRejectedBeforeItIsAsked) {
   const testing::TemporaryFolder folder;
   const std::string file =
-      written(folder, "f.jsonl",
-              "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
-              "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
-              "\"category\": \"c\"}\n");
+      folder.write("f.jsonl",
+                   "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
+                   "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
+                   "\"category\": \"c\"}\n");
   const auto records = open_records(file, "mmstar");
   PlanOptions options;
   options.count_tokens = [](const std::string& prompt) { return static_cast<int64_t>(prompt.size()); };
@@ -101,10 +92,10 @@ TEST(Plan, ARecordThatNoFigureCanCountIsRejectedBeforeItIsAsked) {
 
 TEST(OpenRecords, OtherFilesAreRefused) {
   const testing::TemporaryFolder folder;
-  EXPECT_THROW(open_records(written(folder, "f.csv", "a,b"), "pope"), InputError);
+  EXPECT_THROW(open_records(folder.write("f.csv", "a,b"), "pope"), InputError);
   EXPECT_THROW(open_records(folder.path("absent.jsonl"), "pope"), InputError);
-  EXPECT_THROW(open_records(written(folder, "empty.tsv", ""), "pope"), InputError);
-  EXPECT_THROW(open_records(written(folder, "open.tsv", "index\tquestion\n1\t\"a"), "pope"), InputError);
+  EXPECT_THROW(open_records(folder.write("empty.tsv", ""), "pope"), InputError);
+  EXPECT_THROW(open_records(folder.write("open.tsv", "index\tquestion\n1\t\"a"), "pope"), InputError);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ struct Case {
     std::ofstream(folder.path("run/summary.json")) << summary.dump();
   }
   Report report(int64_t most = 1000) const {
-    const Json paper = read_json_file(std::string(RS_SOURCE_DIR) + "/data/paper_tables.json");
+    const Json paper = read_json_file(testing::source_path("data/paper_tables.json"));
     return make_report({read_run(folder.path("run"), most)}, paper, {}, 0);
   }
   PageOptions options() const {

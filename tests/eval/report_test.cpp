@@ -20,7 +20,7 @@ namespace {
 using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 
-Json our_tables() { return read_json_file(std::string(RS_SOURCE_DIR) + "/data/paper_tables.json"); }
+Json our_tables() { return read_json_file(testing::source_path("data/paper_tables.json")); }
 
 TEST(PaperTables, AreTheGoldenOnes) {
   const Json golden = testing::golden_json("evaluation/paper_tables.json"), ours = our_tables();

@@ -5,9 +5,8 @@
 #include "tests/fuzz/fuzz_file.h"
 #include "tests/fuzz/fuzz_target.h"
 
+namespace ropescope {
 namespace {
-
-using namespace ropescope;
 
 /// True if the benchmark can do something with a record.
 bool ask(const eval::Benchmark& benchmark, const Json& doc, const std::string& output,
@@ -34,8 +33,10 @@ bool ask(const eval::Benchmark& benchmark, const Json& doc, const std::string& o
 }
 
 }  // namespace
+}  // namespace ropescope
 
 RS_FUZZ_TARGET(records, bytes) {
+  using namespace ropescope;
   const testing::FuzzFile file(bytes, ".jsonl");
   const auto records = eval::open_records(file.path(), "pope");
   constexpr int64_t kMostRecords = 8;  // for speed

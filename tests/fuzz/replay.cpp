@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <iterator>
 
 #include <boost/random/uniform_int_distribution.hpp>
 
+#include "ropescope/core/file.h"
 #include "ropescope/core/random.h"
 
 namespace ropescope::testing {
@@ -25,8 +24,7 @@ std::vector<Buffer> read_seeds(const std::filesystem::path& corpus) {
   std::sort(paths.begin(), paths.end());
   std::vector<Buffer> seeds;
   for (const auto& path : paths) {
-    std::ifstream stream(path, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    const std::string text = read_file(path);
     const auto bytes = std::as_bytes(std::span(text));
     seeds.emplace_back(bytes.begin(), bytes.end());
   }

@@ -3,13 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/paths.h"
+
 namespace ropescope::testing {
 namespace {
 
 class FuzzReplay : public ::testing::TestWithParam<FuzzTarget> {};
 
 TEST_P(FuzzReplay, OnlyErrorsOfOurOwn) {
-  const auto corpus = std::filesystem::path(RS_SOURCE_DIR) / "tests/fuzz/corpus" / GetParam().name;
+  const auto corpus = std::filesystem::path(source_path("tests/fuzz/corpus")) / GetParam().name;
   const ReplaySummary summary = replay(GetParam(), corpus, 3000, 500);
   EXPECT_GE(summary.seeds, 3);
   // A target that accepts nothing, or everything, tests nothing.

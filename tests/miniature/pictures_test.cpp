@@ -7,11 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
-#include "ropescope/core/file.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/vision/image.h"
 

@@ -79,7 +79,7 @@ TEST(Table, RefusesOtherFiles) {
 }
 
 int call(const std::string& arguments) {
-  return std::system((std::string(RS_MINIATURE) + " " + arguments + " --quiet >/dev/null 2>&1").c_str());
+  return std::system((testing::miniature_path() + " " + arguments + " --quiet >/dev/null 2>&1").c_str());
 }
 
 TEST(Miniature, WholeRunInSeconds) {

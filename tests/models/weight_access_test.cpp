@@ -6,6 +6,8 @@
 #include <ATen/Context.h>
 #include <ATen/ops/randn.h>
 
+#include "ropescope/core/autograd.h"
+
 #include "tests/support/finite_differences.h"
 
 namespace ropescope {

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <random>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -15,15 +14,21 @@
 #include <ATen/ops/argmax.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/weights/checkpoint.h"
 
 namespace ropescope::testing {
 
 namespace fs = std::filesystem;
 
-std::string golden_path(const std::string& relative) { return std::string(RS_GOLDEN_DIR) + "/" + relative; }
-
 Json golden_json(const std::string& relative) { return read_json_file(golden_path(relative)); }
+
+std::vector<Json> json_lines(const std::string& text) {
+  std::vector<Json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(parse_json(line, "a line of JSON"));
+  return lines;
+}
 
 std::map<std::string, at::Tensor> golden_tensors(const std::string& relative) {
   const auto checkpoint = open_checkpoint(golden_path(relative));
@@ -82,20 +87,20 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(folder_, ignored);
 }
 std::string TemporaryFolder::path(const std::string& name) const { return folder_ + "/" + name; }
+std::string TemporaryFolder::write(const std::string& name, const std::string& content) const {
+  fs::create_directories(fs::path(path(name)).parent_path());
+  std::ofstream(path(name), std::ios::binary) << content;
+  return path(name);
+}
 
 CommandResult run_ropescope(const std::string& arguments) {
   const TemporaryFolder folder;
   const std::string out = folder.path("out");
   const std::string err = folder.path("err");
-  const std::string line = fmt::format("'{}' {} >'{}' 2>'{}' </dev/null", RS_EXECUTABLE, arguments, out, err);
+  const std::string line =
+      fmt::format("'{}' {} >'{}' 2>'{}' </dev/null", ropescope_path(), arguments, out, err);
   const int status = std::system(line.c_str());
-  const auto slurp = [](const std::string& path) {
-    std::ifstream stream(path, std::ios::binary);
-    std::stringstream text;
-    text << stream.rdbuf();
-    return text.str();
-  };
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
 }
 
 void write_safetensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors) {

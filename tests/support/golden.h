@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -10,11 +11,13 @@
 
 #include "ropescope/core/json.h"
 
+#include "tests/support/paths.h"
+
 namespace ropescope::testing {
 
-/// Path below tests/golden/.
-std::string golden_path(const std::string& relative);
 Json golden_json(const std::string& relative);
+/// One value a line.
+std::vector<Json> json_lines(const std::string& text);
 /// All tensors of a safetensors file, in float32 (integers and bools in int64).
 std::map<std::string, at::Tensor> golden_tensors(const std::string& relative);
 
@@ -32,6 +35,8 @@ class TemporaryFolder {
   TemporaryFolder();
   ~TemporaryFolder();
   std::string path(const std::string& name) const;
+  /// Writes the file `name`, in new folders where it names them, and gives its path.
+  std::string write(const std::string& name, const std::string& content) const;
 
  private:
   std::string folder_;

@@ -4,8 +4,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include <arpa/inet.h>
@@ -14,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "ropescope/core/file.h"
 
 #include "tests/support/golden.h"
 
@@ -84,12 +84,7 @@ RankProcesses::~RankProcesses() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-std::string RankProcesses::text(int rank) const {
-  std::ifstream file(folder_ + "/" + std::to_string(rank));
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string RankProcesses::text(int rank) const { return read_file(folder_ + "/" + std::to_string(rank)); }
 
 RankResult RankProcesses::wait(int rank, double seconds) {
   pid_t& pid = pids_[static_cast<size_t>(rank)];
@@ -102,8 +97,6 @@ RankResult RankProcesses::wait(int rank, double seconds) {
   pid = 0;
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text(rank)};
 }
-
-std::string ropescope_path() { return RS_EXECUTABLE; }
 
 std::vector<RankResult> run_test_ranks(int ranks, const std::string& test,
                                        const std::map<std::string, std::string>& environment) {

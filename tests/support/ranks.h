@@ -35,9 +35,6 @@ class RankProcesses {
   std::vector<pid_t> pids_;
 };
 
-/// The ropescope executable, for a command's first word.
-std::string ropescope_path();
-
 /// This test program once a rank, for one of its (disabled) tests.
 std::vector<RankResult> run_test_ranks(int ranks, const std::string& test,
                                        const std::map<std::string, std::string>& environment);

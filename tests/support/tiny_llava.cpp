@@ -54,6 +54,8 @@ std::string make_tiny_llava(const TemporaryFolder& folder) {
 
 std::string synthetic_folder() { return golden_path("vision/preprocess/synthetic"); }
 
+std::string synthetic_image(const std::string& name) { return synthetic_folder() + "/" + name; }
+
 std::vector<std::string> synthetic_images() {
   return {"gray_37x53.png", "cmyk_40x31.jpg",    "rgba_64x41.png",         "exif_48x33.jpg",
           "la_33x21.png",   "palette_50x71.png", "palette_trns_45x30.png", "gray16_31x45.png"};

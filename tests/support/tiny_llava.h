@@ -18,6 +18,8 @@ std::string make_tiny_llava(const TemporaryFolder& folder);
 
 /// Where synthetic_images() lie.
 std::string synthetic_folder();
+/// The path of a file there.
+std::string synthetic_image(const std::string& name);
 /// Small pictures of many shapes.
 std::vector<std::string> synthetic_images();
 

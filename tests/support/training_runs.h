@@ -1,15 +1,27 @@
 // What the tests of `ropescope train` share: runs in a folder, and whether two of them ended the same.
 #pragma once
 
-#include <fstream>
-#include <iterator>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
+
+#include "ropescope/core/file.h"
 
 #include "tests/support/golden.h"
 
 namespace ropescope::testing {
+
+/// The same bytes in the files `names` of both folders.
+inline void expect_same_files(const std::filesystem::path& one, const std::filesystem::path& other,
+                              const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const std::string expected = read_file(one / name);
+    ASSERT_FALSE(expected.empty());
+    EXPECT_EQ(read_file(other / name), expected) << name;
+  }
+}
 
 class TrainingRuns : public ::testing::Test {
  protected:
@@ -19,17 +31,12 @@ class TrainingRuns : public ::testing::Test {
   CommandResult run(const std::string& output, const std::string& more) const {
     return run_ropescope(flags(output, more));
   }
-  std::string bytes(const std::string& file) const {
-    std::ifstream stream(folder_.path(file), std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
+  std::string bytes(const std::string& file) const { return read_file(folder_.path(file)); }
   /// Weights and optimizer of a step, bit for bit.
   void expect_same_end(const std::string& one, const std::string& other, int step) const {
-    for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-      const std::string place = "/checkpoints/step-" + std::to_string(step) + "/" + name;
-      ASSERT_FALSE(bytes(one + place).empty());
-      EXPECT_EQ(bytes(one + place), bytes(other + place)) << name;
-    }
+    const std::string place = "/checkpoints/step-" + std::to_string(step);
+    expect_same_files(folder_.path(one + place), folder_.path(other + place),
+                      {"model.safetensors", "optimizer.safetensors"});
   }
 
   TemporaryFolder folder_;

@@ -19,6 +19,7 @@
 #include "ropescope/text/utf8.h"
 
 #include "tests/support/golden.h"
+#include "tests/text/encodings.h"
 
 namespace ropescope::testing {
 namespace {
@@ -27,14 +28,12 @@ namespace fs = std::filesystem;
 
 using Type = SentencePiece::Type;
 
-constexpr EncodeOptions kAsText{false, true};
-
 SentencePieceModel tiny_model() {
   const std::string path = golden_path("language/tokenizers/sp-tiny.model");
   return parse_sentencepiece_model(read_file(path), path);
 }
 
-std::unique_ptr<Tokenizer> make(const SentencePieceModel& model) {
+std::unique_ptr<Tokenizer> make_sentencepiece(const SentencePieceModel& model) {
   SentencePieceFiles files;
   files.what = "test.model";
   files.model = model;
@@ -95,7 +94,7 @@ TEST(SentencePiece, OwnMergingEqualsTheLibrary) {
        {"language/tokenizers/sp-tiny.model", "language/llama-tiny/safetensors-fp32/tokenizer.model"}) {
     const std::string bytes = read_file(golden_path(file));
     ASSERT_TRUE(SentencePieceBpe::applies(parse_sentencepiece_model(bytes, file)));
-    const auto own = make(parse_sentencepiece_model(bytes, file));
+    const auto own = make_sentencepiece(parse_sentencepiece_model(bytes, file));
     sentencepiece::SentencePieceProcessor library;
     ASSERT_TRUE(library.LoadFromSerializedProto(bytes).ok());
     std::mt19937 random(7);
@@ -103,7 +102,7 @@ TEST(SentencePiece, OwnMergingEqualsTheLibrary) {
       const std::string text = random_text(random);
       std::vector<int> expected;
       ASSERT_TRUE(library.Encode(text, &expected).ok());
-      const std::vector<int64_t> ids = own->encode(text, kAsText);
+      const std::vector<int64_t> ids = own->encode(text, kSpecialsAsText);
       ASSERT_EQ(std::vector<int>(ids.begin(), ids.end()), expected) << text;
     }
   }
@@ -122,12 +121,12 @@ TEST(SentencePiece, PiecesAcrossSpacesForbidCuts) {
     return again;
   });
   EXPECT_FALSE(SentencePieceBpe(model).cuts_before_spaces());
-  const auto own = make(model);
+  const auto own = make_sentencepiece(model);
   sentencepiece::SentencePieceProcessor library;
   ASSERT_TRUE(library.LoadFromSerializedProto(serialize_sentencepiece_model(model)).ok());
   std::vector<int> expected;
   ASSERT_TRUE(library.Encode("banana the", &expected).ok());
-  const std::vector<int64_t> ids = own->encode("banana the", kAsText);
+  const std::vector<int64_t> ids = own->encode("banana the", kSpecialsAsText);
   EXPECT_EQ(std::vector<int>(ids.begin(), ids.end()), expected);
 }
 
@@ -152,12 +151,12 @@ TEST(SentencePiece, OtherModelsGoThroughTheLibrary) {
   EXPECT_FALSE(model.character_map.empty());
   sentencepiece::SentencePieceProcessor library;
   ASSERT_TRUE(library.Load(path).ok());
-  const auto own = make(model);
+  const auto own = make_sentencepiece(model);
   for (const std::string text :
        {"the cat", "  two  spaces ", "\xEF\xBC\xA1 unknown \xE4\xBB\x8A", "", "12 rats"}) {
     std::vector<int> expected;
     ASSERT_TRUE(library.Encode(text, &expected).ok());
-    const std::vector<int64_t> ids = own->encode(text, kAsText);
+    const std::vector<int64_t> ids = own->encode(text, kSpecialsAsText);
     EXPECT_EQ(std::vector<int>(ids.begin(), ids.end()), expected) << text;
     std::string decoded;
     ASSERT_TRUE(library.Decode(expected, &decoded).ok());
@@ -180,7 +179,8 @@ TEST(SentencePiece, DamagedCharacterMapsAreRefused) {
     try {
       check_sentencepiece_model(damaged, "test.model");
       // What passes must be harmless.
-      make(damaged)->encode("\xEF\xBC\xA1 text \xE4\xBB\x8A\xCC\x81 with \xE2\x84\xAB", kAsText);
+      make_sentencepiece(damaged)->encode("\xEF\xBC\xA1 text \xE4\xBB\x8A\xCC\x81 with \xE2\x84\xAB",
+                                          kSpecialsAsText);
     } catch (const InputError&) {
       ++refused;
     }
@@ -188,29 +188,21 @@ TEST(SentencePiece, DamagedCharacterMapsAreRefused) {
   EXPECT_GT(refused, 100);
 }
 
-void expect_refused(const std::function<void(SentencePieceModel&)>& damage, const std::string& part) {
-  SentencePieceModel model = tiny_model();
-  damage(model);
-  try {
-    make(model);
-    ADD_FAILURE() << "accepted; expected a refusal with: " << part;
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("test.model"));
-    EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
-  }
+void expect_model_refused(const std::function<void(SentencePieceModel&)>& damage, const std::string& part) {
+  expect_damage_refused(tiny_model(), damage, make_sentencepiece, "test.model", part);
 }
 
 TEST(SentencePiece, ContradictionsAreRefused) {
-  expect_refused([](auto& m) { m.pieces.clear(); }, "no pieces");
-  expect_refused([](auto& m) { m.pieces[400].text = m.pieces[500].text; }, "twice");
-  expect_refused([](auto& m) { m.pieces[400].text = ""; }, "empty");
-  expect_refused([](auto& m) { m.pieces[400].text = "\xFF"; }, "UTF-8");
-  expect_refused([](auto& m) { m.pieces[400].score = NAN; }, "score");
-  expect_refused([](auto& m) { m.pieces[0].type = Type::kNormal; }, "unknown piece");
-  expect_refused([](auto& m) { m.pieces[400].type = Type::kUnknown; }, "unknown piece");
-  expect_refused([](auto& m) { m.pieces[5].type = Type::kNormal; }, "256 byte pieces");
-  expect_refused([](auto& m) { m.pieces[400].type = Type::kByte; }, "byte piece");
-  expect_refused([](auto& m) { m.character_map = "x"; }, "character map");
+  expect_model_refused([](auto& m) { m.pieces.clear(); }, "no pieces");
+  expect_model_refused([](auto& m) { m.pieces[400].text = m.pieces[500].text; }, "twice");
+  expect_model_refused([](auto& m) { m.pieces[400].text = ""; }, "empty");
+  expect_model_refused([](auto& m) { m.pieces[400].text = "\xFF"; }, "UTF-8");
+  expect_model_refused([](auto& m) { m.pieces[400].score = NAN; }, "score");
+  expect_model_refused([](auto& m) { m.pieces[0].type = Type::kNormal; }, "unknown piece");
+  expect_model_refused([](auto& m) { m.pieces[400].type = Type::kUnknown; }, "unknown piece");
+  expect_model_refused([](auto& m) { m.pieces[5].type = Type::kNormal; }, "256 byte pieces");
+  expect_model_refused([](auto& m) { m.pieces[400].type = Type::kByte; }, "byte piece");
+  expect_model_refused([](auto& m) { m.character_map = "x"; }, "character map");
 }
 
 TEST(SentencePiece, BrokenFilesAreRefused) {

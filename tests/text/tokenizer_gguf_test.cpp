@@ -5,20 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ropescope/core/errors.h"
 #include "ropescope/text/byte_alphabet.h"
 #include "ropescope/text/tokenizer_readers.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
+#include "tests/text/encodings.h"
 
 namespace ropescope::testing {
 namespace {
 
-using Ids = std::vector<int64_t>;
 using Strings = std::vector<std::string>;
-
-constexpr EncodeOptions kPlain{false, false};
 
 template <typename T>
 GgufValue array_of(std::vector<T> values) {
@@ -43,8 +40,12 @@ GgufMetadata byte_level(const std::string& pre) {
   return metadata;
 }
 
+std::unique_ptr<Tokenizer> make_from_metadata(const GgufMetadata& metadata) {
+  return make_gguf_tokenizer(metadata, "test.gguf");
+}
+
 Ids encode(const GgufMetadata& metadata, const std::string& text, const EncodeOptions& options = kPlain) {
-  return make_gguf_tokenizer(metadata, "test.gguf")->encode(text, options);
+  return make_from_metadata(metadata)->encode(text, options);
 }
 
 TEST(TokenizerGguf, FamiliesCutDigitsInTheirOwnWay) {
@@ -81,33 +82,35 @@ TEST(TokenizerGguf, ControlTokensAreSpecialUserDefinedAreNot) {
   EXPECT_EQ(tokenizer->decode(Ids{259, 260}, true), "<u>");
 }
 
-void expect_refused(const std::function<void(GgufMetadata&)>& damage, const std::string& part) {
-  GgufMetadata metadata = byte_level("gpt-2");
-  damage(metadata);
-  try {
-    make_gguf_tokenizer(metadata, "test.gguf");
-    ADD_FAILURE() << "accepted; expected a refusal with: " << part;
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("test.gguf"));
-    EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
-  }
+void expect_metadata_refused(const std::function<void(GgufMetadata&)>& damage, const std::string& part) {
+  expect_damage_refused(byte_level("gpt-2"), damage, make_from_metadata, "test.gguf", part);
 }
 
 TEST(TokenizerGguf, DamageIsRefused) {
-  expect_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("bert"); }, "bert");
-  expect_refused([](auto& m) { m.erase("tokenizer.ggml.model"); }, "tokenizer.ggml.model");
-  expect_refused([](auto& m) { m["tokenizer.ggml.pre"] = std::string("mystery"); }, "mystery");
-  expect_refused([](auto& m) { m.erase("tokenizer.ggml.tokens"); }, "tokens");
-  expect_refused([](auto& m) { m["tokenizer.ggml.tokens"] = array_of(Strings{"a", "a"}); }, "token_type");
-  expect_refused([](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>{1}); },
-                 "expected 261");
-  expect_refused([](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>(261, 9)); },
-                 "found 9");
-  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"ab"}); }, "merge 0");
-  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"a b", "a b"}); }, "both");
-  expect_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"a z"}); }, "does not have");
-  expect_refused([](auto& m) { m["tokenizer.ggml.bos_token_id"] = uint64_t{1} << 60; }, "bos_token_id");
-  expect_refused(
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("bert"); }, "bert");
+  expect_metadata_refused([](auto& m) { m.erase("tokenizer.ggml.model"); }, "tokenizer.ggml.model");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.pre"] = std::string("mystery"); }, "mystery");
+  expect_metadata_refused([](auto& m) { m.erase("tokenizer.ggml.tokens"); }, "tokens");
+  expect_metadata_refused(
+      [](auto& m) {
+        m["tokenizer.ggml.tokens"] = array_of(Strings{"a", "a"});
+      },
+      "token_type");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>{1}); },
+                          "expected 261");
+  expect_metadata_refused(
+      [](auto& m) { m["tokenizer.ggml.token_type"] = array_of(std::vector<int64_t>(261, 9)); }, "found 9");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"ab"}); }, "merge 0");
+  expect_metadata_refused(
+      [](auto& m) {
+        m["tokenizer.ggml.merges"] = array_of(Strings{"a b", "a b"});
+      },
+      "both");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.merges"] = array_of(Strings{"a z"}); },
+                          "does not have");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.bos_token_id"] = uint64_t{1} << 60; },
+                          "bos_token_id");
+  expect_metadata_refused(
       [](auto& m) {
         m.erase("tokenizer.ggml.token_type");
         m["tokenizer.ggml.tokens"] = array_of(Strings{"a", "b", "a"});
@@ -115,7 +118,7 @@ TEST(TokenizerGguf, DamageIsRefused) {
         m.erase("tokenizer.ggml.bos_token_id");
       },
       "two ids");
-  expect_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("llama"); }, "scores");
+  expect_metadata_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("llama"); }, "scores");
 }
 
 TEST(GgufTokenizerFiles, MakeTheSameTokenizerFromAFolder) {

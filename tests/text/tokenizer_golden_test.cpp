@@ -11,16 +11,12 @@
 
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
+#include "tests/text/encodings.h"
 
 namespace ropescope::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-using Ids = std::vector<int64_t>;
-
-constexpr EncodeOptions kPlain{false, false};
-constexpr EncodeOptions kSpecialsAsText{false, true};
 
 std::string golden_file(const std::string& name) { return "language/tokenizers/" + name + ".json"; }
 

@@ -3,8 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <torch/csrc/autograd/autograd.h>
-
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"

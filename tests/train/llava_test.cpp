@@ -3,8 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <torch/csrc/autograd/autograd.h>
-
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/train/llava_model.h"
 #include "ropescope/vision/preprocess.h"

@@ -6,8 +6,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
-#include <torch/csrc/autograd/autograd.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/decoder.h"

@@ -8,12 +8,14 @@
 
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/training_run.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/training_runs.h"
 
 namespace ropescope {
 namespace {
@@ -34,8 +36,8 @@ std::vector<TextRow> made_rows() {
 }
 
 /// One process's worth of a run.
-struct Process {
-  explicit Process(const std::string& output, TrainingRunSettings settings = {}) {
+struct TextProcess {
+  explicit TextProcess(const std::string& output, TrainingRunSettings settings = {}) {
     set_threads(1);  // these products are too small to share
     const std::string folder = golden_path("language/qwen2-tiny/safetensors-bf16-tied");
     decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
@@ -68,14 +70,9 @@ struct Process {
   std::optional<TrainingRun> run;
 };
 
-std::string bytes_of(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
 TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
   const TemporaryFolder folder;
-  Process whole(folder.path("whole"));
+  TextProcess whole(folder.path("whole"));
   whole.run->run();
   for (const int64_t stop : {1, 5, 11}) {
     SCOPED_TRACE(stop);
@@ -83,16 +80,13 @@ TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
     TrainingRunSettings settings;
     int64_t asked = 0;
     settings.interrupt = [&] { return ++asked == stop; };
-    Process first(output, settings);
+    TextProcess first(output, settings);
     EXPECT_TRUE(first.run->run().interrupted);
-    Process second(output);
+    TextProcess second(output);
     second.run->resume(read_checkpoint(*second.checkpoints->latest()), false);
     EXPECT_FALSE(second.run->run().interrupted);
-    for (const char* name : {"model.safetensors", "optimizer.safetensors", "config.json"}) {
-      const std::string expected = bytes_of(fs::path(folder.path("whole")) / "checkpoints/step-12" / name);
-      ASSERT_FALSE(expected.empty());
-      EXPECT_EQ(bytes_of(fs::path(output) / "checkpoints/step-12" / name), expected) << name;
-    }
+    expect_same_files(folder.path("whole/checkpoints/step-12"), output + "/checkpoints/step-12",
+                      {"model.safetensors", "optimizer.safetensors", "config.json"});
     const ResultReader one(fs::path(folder.path("whole")) / "curves.h5"),
         other(fs::path(output) / "curves.h5");
     for (const char* name : {"/train/step", "/train/loss", "/train/learning_rate", "/train/grad_norm"}) {
@@ -106,7 +100,7 @@ TEST(Resume, ACheckpointLoadsAsAModel) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 2;
-  Process process(folder.path("run"), settings);
+  TextProcess process(folder.path("run"), settings);
   process.run->run();
   const std::string saved = folder.path("run") + "/checkpoints/step-2";
   const Decoder loaded = load_decoder(*open_checkpoint(saved), read_decoder_config(saved), {});
@@ -140,7 +134,7 @@ TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
   TrainingRunSettings settings;
   settings.save_every = 2;
   settings.keep_last = 3;
-  Process process(folder.path("run"), settings);
+  TextProcess process(folder.path("run"), settings);
   process.run->run();
   const fs::path checkpoints = fs::path(folder.path("run")) / "checkpoints";
   std::vector<int64_t> steps;
@@ -156,7 +150,7 @@ TEST(Resume, RefusesOtherSettingsAndOtherDataUnlessAllowed) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 1;
-  Process process(folder.path("run"), settings);
+  TextProcess process(folder.path("run"), settings);
   process.run->run();
   SavedRun saved = read_checkpoint(*process.checkpoints->latest());
   saved.state["config"]["learning-rate"] = 1.0;
@@ -177,7 +171,7 @@ TEST(Resume, DamagedCheckpointsAreInputErrors) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 1;
-  Process process(folder.path("run"), settings);
+  TextProcess process(folder.path("run"), settings);
   process.run->run();
   const fs::path saved = *process.checkpoints->latest();
   SavedRun without = read_checkpoint(saved);
@@ -212,23 +206,23 @@ TEST(Checkpoints, AFullDiskLeavesTheEarlierOnes) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 2;
-  Process(folder.path("run"), settings).run->run();
+  TextProcess(folder.path("run"), settings).run->run();
   const fs::path saved = fs::path(folder.path("run")) / "checkpoints/step-2";
-  const std::string before = bytes_of(saved / "model.safetensors");
-  Process second(folder.path("run"));
+  const std::string before = read_file(saved / "model.safetensors");
+  TextProcess second(folder.path("run"));
   second.run->resume(read_checkpoint(saved), /*allow_change=*/true);
   {
     const SmallDisk disk(rlim_t{64} << 10);
     EXPECT_THROW(second.run->run(), EnvironmentError);
   }
   EXPECT_EQ(second.checkpoints->all().size(), 1u);
-  EXPECT_EQ(bytes_of(saved / "model.safetensors"), before);
+  EXPECT_EQ(read_file(saved / "model.safetensors"), before);
   EXPECT_EQ(read_checkpoint(saved).step, 2);
   for (const fs::directory_entry& entry : fs::directory_iterator(saved.parent_path())) {
     EXPECT_EQ(entry.path(), saved) << "something unfinished was left";
   }
   // With room again, nothing is lost.
-  Process third(folder.path("run"));
+  TextProcess third(folder.path("run"));
   third.run->resume(read_checkpoint(*third.checkpoints->latest()), /*allow_change=*/true);
   third.run->run();
   EXPECT_TRUE(fs::exists(saved.parent_path() / "step-12/state.json"));

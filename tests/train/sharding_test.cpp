@@ -11,7 +11,6 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/device.h"
-#include "ropescope/core/errors.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/train/memory_plan.h"
 #include "ropescope/train/process_group.h"
@@ -30,7 +29,7 @@ using namespace ropescope::testing;
 const std::vector<ShardMode> kModes = {ShardMode::kNone, ShardMode::kOptimizer, ShardMode::kGradients,
                                        ShardMode::kParameters};
 
-struct Subject {
+struct ShardedRun {
   std::string name, checkpoint, batches;
   bool recompute = false;
   std::vector<std::string> frozen = {};
@@ -39,8 +38,8 @@ struct Subject {
   double tolerance = 1e-5;
 };
 
-const std::vector<Subject>& subjects() {
-  static const std::vector<Subject> all = {
+const std::vector<ShardedRun>& sharded_runs() {
+  static const std::vector<ShardedRun> all = {
       {"llama", "language/llama-tiny/safetensors-fp32", "llama", false, {}, 20},
       {"llama-recomputed", "language/llama-tiny/safetensors-fp32", "llama", true},
       // (The gradient of a key's bias is rounding noise, which AdamW makes as large as any other.)
@@ -62,7 +61,7 @@ const std::vector<Subject>& subjects() {
 }
 
 // What a run comes to: losses and norms of all steps, and all weights.
-std::map<std::string, at::Tensor> train(const Subject& subject, ProcessGroup* group, ShardMode mode,
+std::map<std::string, at::Tensor> train(const ShardedRun& subject, ProcessGroup* group, ShardMode mode,
                                         ShardMemory* measured = nullptr, ShardMemory* predicted = nullptr) {
   const std::string folder = golden_path(subject.checkpoint);
   Decoder decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
@@ -148,7 +147,7 @@ TEST(Rank, DISABLED_Trains) {
   };
   ProcessGroup group(read_launch(process_environment()), settings);
   Json memory = Json::object();
-  for (const Subject& subject : subjects()) {
+  for (const ShardedRun& subject : sharded_runs()) {
     for (const ShardMode mode : kModes) {
       ShardMemory measured, predicted;
       const auto result = train(subject, &group, mode, &measured, &predicted);
@@ -162,7 +161,7 @@ TEST(Rank, DISABLED_Trains) {
 }
 
 void expect_as_alone(const TemporaryFolder& folder) {
-  for (const Subject& subject : subjects()) {
+  for (const ShardedRun& subject : sharded_runs()) {
     const auto alone = train(subject, nullptr, ShardMode::kNone);
     for (const ShardMode mode : kModes) {
       SCOPED_TRACE(subject.name + " " + shard_mode_name(mode));

@@ -16,17 +16,13 @@
 
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"
+#include "tests/support/training_runs.h"
 
 namespace ropescope {
 namespace {
 
 using namespace ropescope::testing;
 namespace fs = std::filesystem;
-
-std::string bytes_of(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 class TrainedLlavas : public ::testing::Test {
  protected:
@@ -38,10 +34,10 @@ class TrainedLlavas : public ::testing::Test {
 };
 
 /// One process's worth of a run.
-struct Process {
-  Process(const std::string& model, const std::string& data, const std::string& output, int workers = 2,
-          TrainingRunSettings settings = {}, int64_t bad_limit = 0, const std::string& scheme = "id-align",
-          std::string images = synthetic_folder())
+struct LlavaProcess {
+  LlavaProcess(const std::string& model, const std::string& data, const std::string& output, int workers = 2,
+               TrainingRunSettings settings = {}, int64_t bad_limit = 0,
+               const std::string& scheme = "id-align", std::string images = synthetic_folder())
       : bad(bad_limit) {
     const auto checkpoint = open_checkpoint(model);
     llava = load_llava(*checkpoint, read_llava_config(model), model, {});
@@ -88,7 +84,7 @@ struct Process {
 };
 
 TEST_F(TrainedLlavas, LearnAndResumeBitForBitWhateverReadsTheImages) {
-  Process whole(model_, data_, folder_.path("whole"));
+  LlavaProcess whole(model_, data_, folder_.path("whole"));
   const TrainingRunResult result = whole.run->run();
   EXPECT_LT(result.reports.back().loss, 0.7 * result.reports.front().loss);
   for (const int64_t stop : {1, 4}) {
@@ -96,21 +92,18 @@ TEST_F(TrainedLlavas, LearnAndResumeBitForBitWhateverReadsTheImages) {
     TrainingRunSettings settings;
     int64_t asked = 0;
     settings.interrupt = [&] { return ++asked == stop; };
-    Process first(model_, data_, output, /*workers=*/0, settings);
+    LlavaProcess first(model_, data_, output, /*workers=*/0, settings);
     EXPECT_TRUE(first.run->run().interrupted);
-    Process second(model_, data_, output, /*workers=*/3);
+    LlavaProcess second(model_, data_, output, /*workers=*/3);
     second.run->resume(read_checkpoint(*second.checkpoints->latest()), false);
     second.run->run();
-    for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-      const std::string expected = bytes_of(fs::path(folder_.path("whole")) / "checkpoints/step-8" / name);
-      ASSERT_FALSE(expected.empty());
-      EXPECT_EQ(bytes_of(fs::path(output) / "checkpoints/step-8" / name), expected) << name;
-    }
+    expect_same_files(folder_.path("whole/checkpoints/step-8"), output + "/checkpoints/step-8",
+                      {"model.safetensors", "optimizer.safetensors"});
   }
 }
 
 TEST_F(TrainedLlavas, CheckpointsAreModels) {
-  Process process(model_, data_, folder_.path("run"));
+  LlavaProcess process(model_, data_, folder_.path("run"));
   process.run->run();
   const std::string saved = folder_.path("run") + "/checkpoints/step-8";
   const auto checkpoint = open_checkpoint(saved);
@@ -146,9 +139,9 @@ TEST_F(TrainedLlavas, RowsWhoseImagesAreBrokenAreLeftOut) {
   const std::string images = folder_.path("images");
   fs::copy(synthetic_folder(), images);
   fs::resize_file(images + "/gray_37x53.png", 60);
-  EXPECT_THROW(Process(model_, data_, folder_.path("strict"), 2, {}, 0, "id-align", images).run->run(),
+  EXPECT_THROW(LlavaProcess(model_, data_, folder_.path("strict"), 2, {}, 0, "id-align", images).run->run(),
                InputError);
-  Process lenient(model_, data_, folder_.path("lenient"), 2, {}, 20, "id-align", images);
+  LlavaProcess lenient(model_, data_, folder_.path("lenient"), 2, {}, 20, "id-align", images);
   lenient.run->run();
   EXPECT_GE(lenient.bad.count(), 3);
   // Such a row brings nothing to its micro-batch.
@@ -169,7 +162,7 @@ TEST_F(TrainedLlavas, AStepOfBrokenRowsAloneIsSkipped) {
   const Json rows = Json::array({conversation_row("x", {"a.png"}, "What?", "That."),
                                  conversation_row("y", {"a.png"}, "What?", "That.")});
   std::ofstream(folder_.path("broken.json")) << rows.dump();
-  Process process(model_, folder_.path("broken.json"), folder_.path("run"), 1, {}, 2, "vanilla", images);
+  LlavaProcess process(model_, folder_.path("broken.json"), folder_.path("run"), 1, {}, 2, "vanilla", images);
   EXPECT_TRUE(process.run->run().reports.empty());
   EXPECT_EQ(process.trainer->steps_done(), 8);
 }
@@ -177,7 +170,7 @@ TEST_F(TrainedLlavas, AStepOfBrokenRowsAloneIsSkipped) {
 TEST_F(TrainedLlavas, EverySchemeTrains) {
   for (const std::string& scheme : runnable_schemes()) {
     SCOPED_TRACE(scheme);
-    Process process(model_, data_, folder_.path(test_name(scheme)), 0, {}, 0, scheme);
+    LlavaProcess process(model_, data_, folder_.path(test_name(scheme)), 0, {}, 0, scheme);
     const double before = process.trainer->step({process.subject->micro({0, 1, 3, 4})}).loss;
     for (int i = 0; i < 3; ++i) process.trainer->step({process.subject->micro({0, 1, 3, 4})});
     EXPECT_LT(process.trainer->step({process.subject->micro({0, 1, 3, 4})}).loss, before);
@@ -185,7 +178,7 @@ TEST_F(TrainedLlavas, EverySchemeTrains) {
 }
 
 TEST_F(TrainedLlavas, ANonFiniteLossNamesItsRows) {
-  Process process(model_, data_, folder_.path("run"));
+  LlavaProcess process(model_, data_, folder_.path("run"));
   process.llava.image_newline.detach().fill_(std::numeric_limits<float>::quiet_NaN());
   try {
     process.run->run();

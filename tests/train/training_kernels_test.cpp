@@ -15,10 +15,8 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tensor.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function_hook.h>
-#include <torch/csrc/autograd/variable.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
@@ -39,7 +37,7 @@ at::Tensor leaf(at::IntArrayRef sizes, uint64_t seed, double size = 1.0) {
 }
 
 /// A function of leaves; given float64 leaves it is the plain formula.
-struct Subject {
+struct KernelCase {
   std::string name;
   variable_list leaves;
   std::function<at::Tensor(const variable_list&)> kernel, formula;
@@ -51,8 +49,8 @@ at::Tensor root_mean_square(const at::Tensor& x, const at::Tensor& weight) {
   return x.mul(at::rsqrt(x.square().mean(-1, true).add(1e-5))).mul(weight);
 }
 
-std::vector<Subject> subjects() {
-  std::vector<Subject> all;
+std::vector<KernelCase> kernel_cases() {
+  std::vector<KernelCase> all;
   all.push_back({"norm",
                  {leaf({3, 7, 37}, 1, 3.0), leaf({37}, 2)},
                  [](const variable_list& x) { return kernels::rms_norm(x[0], x[1], 1e-5); },
@@ -96,12 +94,12 @@ std::vector<Subject> subjects() {
 // A scalar in which every output counts differently, gently curved.
 at::Tensor scalar(const at::Tensor& y) { return y.to(at::kDouble).mul(0.1).add(0.5).sin().mul(10).sum(); }
 
-class TrainingKernels : public ::testing::TestWithParam<Subject> {};
-INSTANTIATE_TEST_SUITE_P(Each, TrainingKernels, ::testing::ValuesIn(subjects()),
+class TrainingKernels : public ::testing::TestWithParam<KernelCase> {};
+INSTANTIATE_TEST_SUITE_P(Each, TrainingKernels, ::testing::ValuesIn(kernel_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
 TEST_P(TrainingKernels, ValuesAndGradientsEqualFloat64) {
-  const Subject& subject = GetParam();
+  const KernelCase& subject = GetParam();
   variable_list wide;
   for (const at::Tensor& one : subject.leaves) {
     wide.push_back(one.detach().to(at::kDouble).requires_grad_(true));
@@ -117,7 +115,7 @@ TEST_P(TrainingKernels, ValuesAndGradientsEqualFloat64) {
 
 // In float32: a large step, and the tolerance that its third derivative and rounding ask for.
 TEST_P(TrainingKernels, GradientsEqualFiniteDifferences) {
-  const Subject& subject = GetParam();
+  const KernelCase& subject = GetParam();
   constexpr double kStep = 2e-3;
   const auto own = torch::autograd::grad({scalar(subject.kernel(subject.leaves))}, subject.leaves);
   for (size_t i = 0; i < subject.leaves.size(); ++i) {
@@ -137,7 +135,7 @@ TEST_P(TrainingKernels, GradientsEqualFiniteDifferences) {
 }
 
 TEST_P(TrainingKernels, OnlyWhatWantsAGradientGetsOne) {
-  const Subject& subject = GetParam();
+  const KernelCase& subject = GetParam();
   const auto all = torch::autograd::grad({scalar(subject.kernel(subject.leaves))}, subject.leaves);
   for (size_t i = 0; i < subject.leaves.size(); ++i) {
     variable_list leaves;
@@ -150,7 +148,7 @@ TEST_P(TrainingKernels, OnlyWhatWantsAGradientGetsOne) {
 
 // Three losses one after the other, as micro-batches come.
 TEST_P(TrainingKernels, GradientsAddedInPlaceAreThoseThatAutogradAdds) {
-  const Subject& subject = GetParam();
+  const KernelCase& subject = GetParam();
   const auto accumulate = [&](bool in_place) {
     variable_list leaves;
     for (const at::Tensor& one : subject.leaves) leaves.push_back(one.detach().clone().requires_grad_(true));

@@ -10,6 +10,7 @@
 #include "ropescope/core/file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 #include "tests/vision/digest.h"
 
 namespace ropescope {
@@ -28,12 +29,7 @@ DecodedImage decode(const std::string& text, const DecodeOptions& options = {}) 
 
 /// The message with which `text` is refused; empty if it is accepted.
 std::string refusal(const std::string& text, const DecodeOptions& options = {}) {
-  try {
-    decode(text, options);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
+  return testing::refusal_of([&] { decode(text, options); });
 }
 
 TEST(Image, GoldenFilesDecodeToPillowsPixels) {

@@ -13,6 +13,7 @@
 #include "ropescope/vision/image.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 #include "tests/vision/digest.h"
 
 namespace ropescope {
@@ -174,12 +175,8 @@ TEST(PreprocessSettings, FromPreprocessorConfig) {
 TEST(PreprocessSettings, RefusesWhatIsNotSupported) {
   const auto refusal = [](Json processor) {
     processor["image_processor_type"] = "CLIPImageProcessor";
-    try {
-      parse_preprocess_settings(nullptr, processor, nullptr, std::nullopt, "m");
-    } catch (const InputError& error) {
-      return std::string(error.what());
-    }
-    return std::string();
+    return testing::refusal_of(
+        [&] { parse_preprocess_settings(nullptr, processor, nullptr, std::nullopt, "m"); });
   };
   EXPECT_THAT(refusal({{"resample", 0}}), HasSubstr("resample"));
   EXPECT_THAT(refusal({{"do_resize", false}}), HasSubstr("do_resize"));

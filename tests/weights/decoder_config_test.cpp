@@ -11,6 +11,7 @@
 #include "ropescope/weights/gguf_config.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 
 namespace ropescope {
 namespace {
@@ -39,12 +40,7 @@ Json llama_config() {
 DecoderConfig parse(const Json& config) { return parse_decoder_config(config, "config.json"); }
 
 std::string error_of(const Json& config) {
-  try {
-    parse(config);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
+  return testing::refusal_of([&] { parse(config); });
 }
 
 class ConfigSpellings : public ::testing::TestWithParam<const char*> {};

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,6 +14,7 @@
 #include "ropescope/weights/gguf_names.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 
 namespace ropescope {
 namespace {
@@ -58,13 +58,9 @@ TEST(GgufMetadata, HasEveryValueTypeOfTheGoldenFile) {
 
 TEST(GgufMetadata, NamesTheKeyAndTheKindThatItFound) {
   const GgufMetadata metadata = read_gguf_metadata(golden_path(kBlocks + "blocks.gguf"));
-  try {
-    gguf_integer(metadata, "test.str", "blocks.gguf");
-    FAIL() << "a string was taken for an integer";
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), ::testing::AllOf(::testing::HasSubstr("test.str"),
-                                               ::testing::HasSubstr("expected an integer, found a string")));
-  }
+  EXPECT_THAT(testing::refusal_of([&] { gguf_integer(metadata, "test.str", "blocks.gguf"); }),
+              ::testing::AllOf(::testing::HasSubstr("test.str"),
+                               ::testing::HasSubstr("expected an integer, found a string")));
   EXPECT_THROW(gguf_integer(metadata, "no.such", "blocks.gguf"), InputError);
   EXPECT_EQ(gguf_integer_or(metadata, "no.such", 7, "blocks.gguf"), 7);
   EXPECT_THROW(gguf_strings(metadata, "test.arr_i", "blocks.gguf"), InputError);
@@ -184,13 +180,9 @@ TEST(GgufMalformed, DamagedFilesAreRefusedInWords) {
   for (const auto& [name, fault] : manifest.items()) {
     if (name.rfind("gguf_", 0) != 0) continue;
     SCOPED_TRACE(name + ": " + fault.get<std::string>());
-    try {
-      open_gguf_checkpoint(golden_path("language/malformed/" + name));
-      ADD_FAILURE() << "accepted";
-    } catch (const InputError& error) {
-      EXPECT_THAT(error.what(), ::testing::HasSubstr(name));
-      ++refused;
-    }
+    EXPECT_THAT(testing::refusal_of([&] { open_gguf_checkpoint(golden_path("language/malformed/" + name)); }),
+                ::testing::HasSubstr(name));
+    ++refused;
   }
   EXPECT_EQ(refused, 9);
   const auto ok = open_gguf_checkpoint(golden_path("language/malformed/ok.gguf"));
@@ -232,13 +224,10 @@ class Image {
     return *this;
   }
   std::string error() const {
-    try {
+    return testing::refusal_of([&] {
       const auto checkpoint = open_gguf_checkpoint(std::as_bytes(std::span(data_)), "image");
       for (const TensorInfo& info : checkpoint->tensors()) checkpoint->take(info.name, at::kFloat);
-    } catch (const InputError& error) {
-      return error.what();
-    }
-    return "";
+    });
   }
 
  private:

@@ -15,14 +15,14 @@
 namespace ropescope {
 namespace {
 
-using namespace testing;  // the writers of torch_files.h
+using namespace ropescope::testing;
 
 // Files that torch.save wrote (PyTorch 2.15), also the fuzzer's seeds.
 std::unique_ptr<Checkpoint> open_seed(const std::string& name) {
-  return open_checkpoint(std::string(RS_SOURCE_DIR) + "/tests/fuzz/corpus/pytorch/" + name);
+  return open_checkpoint(source_path("tests/fuzz/corpus/pytorch/") + name);
 }
 
-std::string floats(int count) {
+std::string counted_floats(int count) {
   std::string bytes;
   for (int i = 0; i < count; ++i) bytes += le(std::bit_cast<uint32_t>(static_cast<float>(i)));
   return bytes;
@@ -32,7 +32,7 @@ std::string archive(const std::string& pickle, const std::string& storage) {
   return zip_archive({{"x/data.pkl", p_file(pickle)}, {"x/byteorder", "little"}, {"x/data/0", storage}});
 }
 
-void expect_refused(const std::string& content, const std::string& part) {
+void expect_pytorch_refused(const std::string& content, const std::string& part) {
   testing::expect_refused(content, part, parse_pytorch);
 }
 
@@ -77,7 +77,7 @@ TEST(Pytorch, ReadsTypesWithoutAStorageClassOfTheirOwn) {
 }
 
 TEST(Pytorch, AStoredTensorStaysInTheMap) {
-  const FileBytes file = file_of(archive(p_dict({{"x", p_tensor("0", 4, 0, {4}, {1})}}), floats(4)));
+  const FileBytes file = file_of(archive(p_dict({{"x", p_tensor("0", 4, 0, {4}, {1})}}), counted_floats(4)));
   const auto tensors = parse_pytorch(file);
   EXPECT_GE(tensors.at(0).elements.data(), file.bytes.data());
   EXPECT_LE(tensors[0].elements.data() + tensors[0].elements.size(), file.bytes.data() + file.bytes.size());
@@ -86,7 +86,7 @@ TEST(Pytorch, AStoredTensorStaysInTheMap) {
 TEST(Pytorch, ReadsZip64) {
   const std::string pickle = p_file(p_dict({{"x", p_tensor("0", 4, 0, {4}, {1})}}));
   const std::string content = zip_archive(
-      {{"x/data.pkl", pickle, 0, 0, true}, {"x/data/0", floats(4), 0, 0, true}}, /*zip64_end=*/true);
+      {{"x/data.pkl", pickle, 0, 0, true}, {"x/data/0", counted_floats(4), 0, 0, true}}, /*zip64_end=*/true);
   EXPECT_TRUE(at::equal(open_bytes(content)->take("x", at::kFloat), at::arange(4, at::kFloat)));
 }
 
@@ -95,12 +95,13 @@ TEST(Pytorch, NamesTheFunctionThatItRefusesToCall) {
                                  "torch.storage\n_load_from_bytes", "torch.nn.modules.linear\nLinear"}) {
     std::string shown = name;
     shown[shown.find('\n')] = '.';
-    expect_refused(archive("c" + name + "\n" + p_tuple({p_text("echo")}) + "R", ""), shown);
+    expect_pytorch_refused(archive("c" + name + "\n" + p_tuple({p_text("echo")}) + "R", ""), shown);
     const size_t cut = name.find('\n');
-    expect_refused(archive(p_text(name.substr(0, cut)) + p_text(name.substr(cut + 1)) + "\x93)R", ""), shown);
+    expect_pytorch_refused(archive(p_text(name.substr(0, cut)) + p_text(name.substr(cut + 1)) + "\x93)R", ""),
+                           shown);
   }
-  expect_refused(archive("(ios\nsystem\n", ""), "opcode 0x69");                    // INST
-  expect_refused(archive("ccollections\nOrderedDict\n)\x81", ""), "opcode 0x81");  // NEWOBJ
+  expect_pytorch_refused(archive("(ios\nsystem\n", ""), "opcode 0x69");                    // INST
+  expect_pytorch_refused(archive("ccollections\nOrderedDict\n)\x81", ""), "opcode 0x81");  // NEWOBJ
 }
 
 TEST(Pytorch, RefusesSizesStridesAndOffsetsThatLeaveTheStorage) {
@@ -132,27 +133,29 @@ TEST(Pytorch, RefusesSizesStridesAndOffsetsThatLeaveTheStorage) {
       {-4, 0, {4}, {1}, "a storage of -4"},
   };
   for (const Case& c : cases) {
-    expect_refused(archive(p_dict({{"x", p_tensor("0", c.count, c.offset, c.sizes, c.strides)}}), floats(4)),
-                   c.part);
+    expect_pytorch_refused(
+        archive(p_dict({{"x", p_tensor("0", c.count, c.offset, c.sizes, c.strides)}}), counted_floats(4)),
+        c.part);
   }
   const std::vector<int64_t> many(65, 1);
-  expect_refused(archive(p_dict({{"x", p_tensor("0", 4, 0, many, many)}}), floats(4)), "64 dimensions");
-  expect_refused(archive(p_dict({{"x", p_tensor("1", 4, 0, {4}, {1})}}), floats(4)),
-                 "\"1\" is not in the file");
+  expect_pytorch_refused(archive(p_dict({{"x", p_tensor("0", 4, 0, many, many)}}), counted_floats(4)),
+                         "64 dimensions");
+  expect_pytorch_refused(archive(p_dict({{"x", p_tensor("1", 4, 0, {4}, {1})}}), counted_floats(4)),
+                         "\"1\" is not in the file");
 }
 
 TEST(Pytorch, RefusesAPickleThatIsNoStateDict) {
   const std::string tensor = p_tensor("0", 4, 0, {4}, {1});
-  expect_refused(archive("]", floats(4)), "state dict");
-  expect_refused(archive(tensor, floats(4)), "state dict");
-  expect_refused(archive(p_dict({{"epoch", "K\3"}}), floats(4)), "no tensors");
-  expect_refused(archive("}(K\1" + tensor + "u", floats(4)), "name is not text");
-  EXPECT_THROW(open_bytes(archive(p_dict({{"x", tensor}, {"x", tensor}}), floats(4))), InputError);
+  expect_pytorch_refused(archive("]", counted_floats(4)), "state dict");
+  expect_pytorch_refused(archive(tensor, counted_floats(4)), "state dict");
+  expect_pytorch_refused(archive(p_dict({{"epoch", "K\3"}}), counted_floats(4)), "no tensors");
+  expect_pytorch_refused(archive("}(K\1" + tensor + "u", counted_floats(4)), "name is not text");
+  EXPECT_THROW(open_bytes(archive(p_dict({{"x", tensor}, {"x", tensor}}), counted_floats(4))), InputError);
 }
 
 TEST(Pytorch, RefusesDamagedAndHostilePickles) {
   const auto refused = [](const std::string& pickle, const std::string& part) {
-    expect_refused(archive(pickle, ""), part);
+    expect_pytorch_refused(archive(pickle, ""), part);
   };
   refused("t", "no mark");
   refused("u", "no mark");
@@ -184,8 +187,8 @@ TEST(Pytorch, ACyclicOrDeeplyNestedPickleIsOnlyData) {
   std::string deep;
   for (int i = 0; i < 30'000; ++i) deep += "]";
   for (int i = 1; i < 30'000; ++i) deep += "a";
-  const auto checkpoint = open_bytes(
-      archive(p_dict({{"cycle", cyclic}, {"deep", deep}, {"x", p_tensor("0", 4, 0, {4}, {1})}}), floats(4)));
+  const auto checkpoint = open_bytes(archive(
+      p_dict({{"cycle", cyclic}, {"deep", deep}, {"x", p_tensor("0", 4, 0, {4}, {1})}}), counted_floats(4)));
   EXPECT_EQ(checkpoint->tensors().size(), 1U);
 }
 
@@ -193,41 +196,41 @@ TEST(Pytorch, RefusesHostileArchives) {
   const std::string pickle = p_file(p_dict({{"x", p_tensor("0", 4, 0, {4}, {1})}}));
   const auto refused = [&](std::vector<ZipItem> items, const std::string& part) {
     items.insert(items.begin(), {"x/data.pkl", pickle});
-    expect_refused(zip_archive(items), part);
+    expect_pytorch_refused(zip_archive(items), part);
   };
   const std::string zeros(4'000'000, '\0');
   const std::string bomb = deflated(zeros);
   ASSERT_LT(bomb.size(), 5000U);
   refused({{"x/data/0", bomb, 8, zeros.size()}}, "zip bomb");
   refused({{"x/data/0", bomb, 8, ~uint64_t{0}, true}}, "zip bomb");
-  refused({{"x/data/0", floats(4), 8, 100'000}}, "zip bomb");
-  refused({{"x/data/0", floats(4), 0, 17}}, "17 declared");
-  refused({{"x/data/0", floats(4)}, {"x/data/0", floats(4)}}, "twice");
-  refused({{"x/data/0", floats(4), 12}}, "compression method 12");
-  refused({{"x/data/0", floats(4), 0, 0, false, 1}}, "encrypted");
+  refused({{"x/data/0", counted_floats(4), 8, 100'000}}, "zip bomb");
+  refused({{"x/data/0", counted_floats(4), 0, 17}}, "17 declared");
+  refused({{"x/data/0", counted_floats(4)}, {"x/data/0", counted_floats(4)}}, "twice");
+  refused({{"x/data/0", counted_floats(4), 12}}, "compression method 12");
+  refused({{"x/data/0", counted_floats(4), 0, 0, false, 1}}, "encrypted");
   refused({{"y/data.pkl", pickle}}, "found two");
   refused({{"x/byteorder", "big"}}, "big-endian");
-  expect_refused(zip_archive({{"x/other", ""}}), "without data.pkl");
-  expect_refused("PK", "cut short");
+  expect_pytorch_refused(zip_archive({{"x/other", ""}}), "without data.pkl");
+  expect_pytorch_refused("PK", "cut short");
 }
 
 TEST(Pytorch, RefusesDeflatedDataOfAnotherLength) {
   const std::string pickle = p_file(p_dict({{"x", p_tensor("0", 100, 0, {100}, {1})}}));
-  const std::string packed = deflated(floats(100));
+  const std::string packed = deflated(counted_floats(100));
   const auto take = [&](const std::string& data) {
     return open_bytes(zip_archive({{"x/data.pkl", pickle}, {"x/data/0", data, 8, 400}}))
         ->take("x", at::kFloat);
   };
   EXPECT_TRUE(at::equal(take(packed), at::arange(100, at::kFloat)));
   EXPECT_THROW(take(packed.substr(0, packed.size() - 8)), InputError);
-  EXPECT_THROW(take(deflated(floats(99))), InputError);
-  EXPECT_THROW(take(deflated(floats(101))), InputError);
+  EXPECT_THROW(take(deflated(counted_floats(99))), InputError);
+  EXPECT_THROW(take(deflated(counted_floats(101))), InputError);
   EXPECT_THROW(take(std::string(50, '\xff')), InputError);
 }
 
 TEST(Pytorch, RefusesEntriesThatOverlapOrLeaveTheArchive) {
   const std::string pickle = p_file(p_dict({{"x", p_tensor("0", 4, 0, {4}, {1})}}));
-  const std::string whole = zip_archive({{"x/data.pkl", pickle}, {"x/data/0", floats(4)}});
+  const std::string whole = zip_archive({{"x/data.pkl", pickle}, {"x/data/0", counted_floats(4)}});
   const size_t second = whole.rfind("PK\1\2");
   const size_t end = whole.rfind("PK\5\6");
   const auto changed = [&](size_t offset, const std::string& bytes) {
@@ -235,21 +238,21 @@ TEST(Pytorch, RefusesEntriesThatOverlapOrLeaveTheArchive) {
     return content.replace(offset, bytes.size(), bytes);
   };
   EXPECT_EQ(parse_pytorch(file_of(whole)).size(), 1U);
-  expect_refused(changed(second + 42, le(uint32_t{0})), "overlaps");         // the first entry's place
-  expect_refused(changed(second + 42, le(uint32_t{0xfffffffe})), "beyond");  // outside
-  expect_refused(changed(second + 42, le(uint32_t{0xffffffff})), "zip64");   // promised, not there
-  expect_refused(changed(second + 20, le(uint32_t{0x7fffffff}) + le(uint32_t{0x7fffffff})), "beyond");
-  expect_refused(changed(second + 28, le(uint16_t{0xffff})), "beyond");         // name length
-  expect_refused(changed(end + 10, le(uint16_t{0xfffe})), "does not fit");      // entries
-  expect_refused(changed(end + 12, le(uint32_t{0xfffffff0})), "does not fit");  // directory size
-  expect_refused(changed(end + 16, le(uint32_t{0xfffffff0})), "does not fit");  // directory place
+  expect_pytorch_refused(changed(second + 42, le(uint32_t{0})), "overlaps");  // the first entry's place
+  expect_pytorch_refused(changed(second + 42, le(uint32_t{0xfffffffe})), "beyond");  // outside
+  expect_pytorch_refused(changed(second + 42, le(uint32_t{0xffffffff})), "zip64");   // promised, not there
+  expect_pytorch_refused(changed(second + 20, le(uint32_t{0x7fffffff}) + le(uint32_t{0x7fffffff})), "beyond");
+  expect_pytorch_refused(changed(second + 28, le(uint16_t{0xffff})), "beyond");         // name length
+  expect_pytorch_refused(changed(end + 10, le(uint16_t{0xfffe})), "does not fit");      // entries
+  expect_pytorch_refused(changed(end + 12, le(uint32_t{0xfffffff0})), "does not fit");  // directory size
+  expect_pytorch_refused(changed(end + 16, le(uint32_t{0xfffffff0})), "does not fit");  // directory place
   for (size_t length = 0; length < whole.size(); ++length) {
     EXPECT_THROW(parse_pytorch(file_of(whole.substr(0, length))), InputError) << length;
   }
 }
 
 TEST(Pytorch, RefusesEveryTruncationOfTheOlderForm) {
-  const FileBytes file = map_file(std::string(RS_SOURCE_DIR) + "/tests/fuzz/corpus/pytorch/older_form.bin");
+  const FileBytes file = map_file(source_path("tests/fuzz/corpus/pytorch/older_form.bin"));
   for (size_t length = 0; length < file.bytes.size(); ++length) {
     EXPECT_THROW(parse_pytorch({"test.file", file.bytes.first(length), nullptr}), InputError) << length;
   }

@@ -8,8 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ropescope/core/errors.h"
 #include "ropescope/weights/stored_tensor.h"
+
+#include "tests/support/refusal.h"
 
 namespace ropescope::testing {
 
@@ -23,13 +24,8 @@ inline FileBytes file_of(const std::string& content, const std::string& name = "
 /// Expects InputError whose sentence names the file and contains `part`.
 template <typename Parse>
 void expect_refused(const std::string& content, const std::string& part, const Parse& parse) {
-  try {
-    parse(file_of(content));
-    FAIL() << "accepted; expected a refusal with: " << part;
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("test.file"));
-    EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
-  }
+  EXPECT_THAT(refusal_of([&] { parse(file_of(content)); }),
+              ::testing::AllOf(::testing::HasSubstr("test.file"), ::testing::HasSubstr(part)));
 }
 
 }  // namespace ropescope::testing

@@ -21,7 +21,7 @@ std::string file_with(const std::string& header, const std::string& data) {
   return le(uint64_t{header.size()}) + header + data;
 }
 
-void expect_refused(const std::string& content, const std::string& part) {
+void expect_safetensors_refused(const std::string& content, const std::string& part) {
   testing::expect_refused(content, part, parse_safetensors);
 }
 
@@ -135,7 +135,7 @@ TEST(Safetensors, RefusesEveryTruncation) {
 TEST(Safetensors, RefusesHeaderLengthsNear2To64) {
   for (const uint64_t length :
        {~uint64_t{0}, ~uint64_t{0} - 7, ~uint64_t{0} - 8, uint64_t{1} << 63, uint64_t{3}}) {
-    expect_refused(le(length) + "{}", "header length");
+    expect_safetensors_refused(le(length) + "{}", "header length");
   }
 }
 
@@ -143,7 +143,7 @@ TEST(Safetensors, RefusesWhatADamagedHeaderMaySay) {
   const std::string four(4, '\0');
   const auto one = [](const std::string& value) { return R"({"x":)" + value + "}"; };
   const auto refused = [&](const std::string& header, const std::string& part, const std::string& data) {
-    expect_refused(file_with(header, data), part);
+    expect_safetensors_refused(file_with(header, data), part);
   };
   refused(one(entry("F32", "[1]", "[0,18446744073709551615]")), "inside the 4 bytes", four);
   refused(one(entry("F32", "[1]", "[18446744073709551612,18446744073709551615]")), "inside the 4 bytes",

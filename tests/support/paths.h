@@ -1,0 +1,18 @@
+// Where tests find their files and the programs that they run. The paths are compiled into one small file, so that a
+// checkout at another place shares the compiler's cache with this one.
+#pragma once
+
+#include <string>
+
+namespace ropescope::testing {
+
+/// Path below the source tree.
+std::string source_path(const std::string& relative);
+/// Path below tests/golden/.
+std::string golden_path(const std::string& relative);
+/// The ropescope executable of this build ("" in test_sanitized, which has none).
+std::string ropescope_path();
+/// The ropescope-miniature executable of this build.
+std::string miniature_path();
+
+}  // namespace ropescope::testing
