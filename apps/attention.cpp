@@ -1,7 +1,9 @@
 // ropescope attention: where a model's heads look, row by row, under each scheme.
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -16,59 +18,68 @@
 
 #include "attention_input.h"
 #include "attention_report.h"
-#include "image_input.h"
 
 namespace ropescope::app {
 
+namespace attention {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description rows("Attention", 110, 55);
-  rows.add_options()  //
-      ("schemes", po::value<std::string>()->default_value("vanilla;id-align"),
-       "position encodings, separated by ; (or , where no scheme has commas)")  //
-      ("queries", po::value<std::string>(),
-       "the tokens that look: last, text (the question's), generated, high (all high-resolution ones), token "
-       "indices like 5,10-12; last unless --region or --word say who")  //
-      ("region", po::value<std::string>(),
-       "x,y,width,height in pixels of the image: its high-resolution tokens look")   //
-      ("word", po::value<std::string>(), "a word of the question: its tokens look")  //
-      ("max-new-tokens", po::value<int64_t>()->default_value(0),
-       "tokens to generate greedily for --queries generated")                        //
-      ("layers", po::value<std::string>(), "only these layers, for example 0-3,31")  //
-      ("heads", po::value<std::string>(), "only these query heads")                  //
-      ("probe", po::value<int64_t>()->default_value(64),
-       "high-resolution tokens, evenly spread, asked how they attend to their own thumbnail token")         //
-      ("top-k", po::value<std::string>()->default_value("1,5"), "ranks that count as a hit on that token")  //
-      ("keep", po::value<std::string>()->default_value("rows"),
-       "beside the numbers: rows (of every query), means (the mean row of each set of queries, enough for "
-       "--plot), or numbers (nothing)");
-  po::options_description context("Long context", 110, 55);
-  context.add_options()  //
-      ("distractor", po::value<std::string>(),
-       "texts (as --texts of sample) put between image and question")  //
-      ("text-lengths", po::value<std::string>(),
-       "tokens of them, for example 0,1024,4096,16384: the fading curve");
-  po::options_description output("Output", 110, 55);
-  output.add_options()                                                                           //
-      ("plot", po::value<std::string>(), "folder for pictures of what was asked (PNG and SVG)")  //
-      ("average", po::value<std::string>()->default_value("all"),
-       "of the maps: all (one map), heads (one a layer), layers (one a head), none")  //
-      ("markdown", po::bool_switch(), "the table as Markdown")                        //
-      ("output", po::value<std::string>(), "result file, for example attention.h5");
-  std::vector<po::options_description> all = attention_input_options();
-  for (const auto& group : {rows, context, output}) all.push_back(group);
-  return all;
-}
+struct AttentionFlags {
+  InputFlags input;
+  std::string schemes = "vanilla;id-align";
+  std::optional<std::string> queries, region, word;
+  int64_t max_new_tokens = 0, probe = 64;
+  std::vector<int64_t> layers, heads;  // empty: all
+  std::vector<int64_t> top_k = {1, 5};
+  std::string keep = "rows";
+  std::optional<std::string> distractor;
+  std::vector<int64_t> text_lengths;
+  std::optional<std::string> plot;
+  std::string average = "all";
+  bool markdown = false;
+  std::string output;
 
-std::vector<int64_t> integers(const Arguments& arguments, const char* flag) {
-  if (arguments.values.count(flag) == 0) return {};
-  return parse_integer_list(arguments.get<std::string>(flag), flag);
-}
+  void bind(Flags& flags) {
+    input.bind(flags);
+    flags.group("Attention");
+    flags.add("schemes", schemes, "position encodings, separated by ; (or , where no scheme has commas)")
+        .alias("scheme");
+    flags.add(
+        "queries", queries,
+        "the tokens that look: last, text (the question's), generated, high (all high-resolution ones), token indices like 5,10-12; last unless --region or --word say who");
+    flags.add("region", region, "x,y,width,height in pixels of the image: its high-resolution tokens look");
+    flags.add("word", word, "a word of the question: its tokens look");
+    flags.add("max-new-tokens", max_new_tokens, "tokens to generate greedily for --queries generated");
+    flags.add("layers", layers, "only these layers, for example 0-3,31");
+    flags.add("heads", heads, "only these query heads");
+    flags
+        .add("probe", probe,
+             "high-resolution tokens, evenly spread, asked how they attend to their own thumbnail token")
+        .at_least(0);
+    flags.add("top-k", top_k, "ranks that count as a hit on that token").at_least(1);
+    flags
+        .add(
+            "keep", keep,
+            "beside the numbers: rows (of every query), means (the mean row of each set of queries, enough for --plot), or numbers (nothing)")
+        .one_of({"rows", "means", "numbers"});
+    flags.group("Long context");
+    flags.add("distractor", distractor, "texts (as --texts of sample) put between image and question");
+    flags.add("text-lengths", text_lengths, "tokens of them, for example 0,1024,4096,16384: the fading curve")
+        .at_least(0);
+    flags.group("Output");
+    flags.add("plot", plot, "folder for pictures of what was asked (PNG and SVG)");
+    flags
+        .add("average", average, "of the maps: all (one map), heads (one a layer), layers (one a head), none")
+        .one_of({"all", "heads", "layers", "none"});
+    flags.add("markdown", markdown, "the table as Markdown");
+    flags.add("output", output, "result file, for example attention.h5").required();
+  }
+};
 
-AttentionStudyOptions study_options(const Arguments& arguments) {
+AttentionStudyOptions study_options(const AttentionFlags& flags) {
   AttentionStudyOptions study;
-  study.schemes = split_scheme_list(arguments.get<std::string>("schemes"));
+  study.schemes = split_scheme_list(flags.schemes);
   for (const std::string& scheme : study.schemes)
     Scheme{scheme};  // a wrong name is told before weights are read
   for (size_t i = 0; i < study.schemes.size(); ++i) {
@@ -78,52 +89,48 @@ AttentionStudyOptions study_options(const Arguments& arguments) {
       }
     }
   }
-  if (arguments.has("region")) study.queries.region = parse_region(arguments.get<std::string>("region"));
-  if (arguments.has("word")) study.queries.word = arguments.get<std::string>("word");
-  if (arguments.has("queries")) {
-    parse_queries(arguments.get<std::string>("queries"), study.queries);
+  if (flags.region) study.queries.region = parse_region(*flags.region);
+  if (flags.word) study.queries.word = *flags.word;
+  if (flags.queries) {
+    parse_queries(*flags.queries, study.queries);
   } else if (!study.queries.region && !study.queries.word) {
     study.queries.last = true;
   }
-  study.layers = integers(arguments, "layers");
-  study.heads = integers(arguments, "heads");
-  study.probe = arguments.get<int64_t>("probe");
-  if (study.probe < 0) throw UsageError("--probe: expected at least 0, found {}", study.probe);
-  study.top_k = integers(arguments, "top-k");
-  if (*std::min_element(study.top_k.begin(), study.top_k.end()) < 1) {
-    throw UsageError("--top-k: expected ranks from 1 on");
-  }
-  study.max_new_tokens = arguments.get<int64_t>("max-new-tokens");
+  study.layers = flags.layers;
+  study.heads = flags.heads;
+  study.probe = flags.probe;
+  study.top_k = flags.top_k;
+  study.max_new_tokens = flags.max_new_tokens;
   if (study.queries.generated && study.max_new_tokens < 1) {
     throw UsageError("--queries generated: expected --max-new-tokens, the number of tokens to generate");
   }
-  study.text_lengths = integers(arguments, "text-lengths");
-  if (study.text_lengths.empty() != !arguments.has("distractor")) {
+  study.text_lengths = flags.text_lengths;
+  if (study.text_lengths.empty() != !flags.distractor) {
     throw UsageError("expected --distractor and --text-lengths together");
   }
-  for (size_t i = 0; i < study.text_lengths.size(); ++i) {
-    if (study.text_lengths[i] < 0 || (i > 0 && study.text_lengths[i] <= study.text_lengths[i - 1])) {
+  for (size_t i = 1; i < study.text_lengths.size(); ++i) {
+    if (study.text_lengths[i] <= study.text_lengths[i - 1]) {
       throw UsageError("--text-lengths: expected ascending numbers from 0 on");
     }
   }
-  study.kept = parse_kept_rows(arguments.get<std::string>("keep"));
+  study.kept = parse_kept_rows(flags.keep);
   study.progress = [](const std::string& what) { log_info("{}", what); };
   return study;
 }
 
 /// Pictures of the file's own kinds, each as PNG and SVG.
-void draw(const std::string& result, const std::filesystem::path& folder, const AttentionResult& study,
-          const AttentionStudyOptions& options, const Arguments& arguments, bool force) {
+void draw(const AttentionFlags& flags, const std::filesystem::path& folder, const AttentionResult& study,
+          const AttentionStudyOptions& options, bool force) {
   std::filesystem::create_directories(folder);
   FigureSelection selection;
-  selection.average = arguments.get<std::string>("average");
+  selection.average = flags.average;
   const auto both = [&](const std::string& kind, const std::string& name) {
     for (const char* extension : {".png", ".svg"}) {
-      plot_result(result, kind, folder / (name + extension), force, selection);
+      plot_result(flags.output, kind, folder / (name + extension), force, selection);
     }
     log_info("figure written to {}", (folder / (name + ".png")).string());
   };
-  if (attention_maps_apply(ResultReader(result))) {
+  if (attention_maps_apply(ResultReader(flags.output))) {
     for (const std::string& set : study.query_sets) {
       selection.queries = set;
       both("attention-maps", set + "-to-thumbnail");
@@ -136,59 +143,54 @@ void draw(const std::string& result, const std::filesystem::path& folder, const 
   }
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output = required_text(arguments, "output");
-  AttentionStudyOptions study = study_options(arguments);
-  if (arguments.has("plot") && study.kept == KeptRows::kNone) {
+int run(const AttentionFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  AttentionStudyOptions study = study_options(flags);
+  if (flags.plot && study.kept == KeptRows::kNone) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }
   const at::NoGradGuard no_grad;
-  const AttentionSource source = read_attention_source(arguments, settings);
+  const AttentionSource source =
+      read_attention_source(flags.input, settings, /*generates=*/flags.max_new_tokens > 0);
   std::shared_ptr<const Tokenizer> tokenizer;
   const auto the_tokenizer = [&]() -> const Tokenizer& {
     if (!tokenizer) tokenizer = load_tokenizer(source.model);
     return *tokenizer;
   };
   study.decode = [&](const std::vector<int64_t>& ids) {
-    const bool tokens_only = arguments.has("tokens") && !study.queries.word;
+    const bool tokens_only = flags.input.tokens && !study.queries.word;
     return tokens_only ? std::string() : decode_generated(the_tokenizer(), ids, false);
   };
   if (!study.text_lengths.empty()) {
-    study.distractor =
-        read_distractor(arguments.get<std::string>("distractor"), the_tokenizer(), study.text_lengths.back());
+    study.distractor = read_distractor(*flags.distractor, the_tokenizer(), study.text_lengths.back());
   }
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   source.add_files(provenance);
-  add_image_inputs(arguments, provenance);
-  for (const char* flag : {"tokens", "layout-file"}) {
-    if (arguments.has(flag)) provenance.add_input(arguments.get<std::string>(flag));
-  }
-  ResultWriter writer(output, provenance, settings.force);
+  flags.input.add_inputs(provenance);
+  ResultWriter writer(flags.output, provenance, settings.force);
   const AttentionResult result = study_attention(*source.decoder, source.inputs, study, writer);
   write_attention_table(writer, result, study);
   writer.commit();
   if (settings.json) {
-    print_attention_json(result, study, output);
+    print_attention_json(result, study, flags.output);
   } else if (settings.csv) {
     print_attention_csv(result, study);
   } else {
-    print_attention_text(result, study, output, arguments.flag("markdown"));
+    print_attention_text(result, study, flags.output, flags.markdown);
   }
-  if (arguments.has("plot")) {
-    draw(output, arguments.get<std::string>("plot"), result, study, arguments, settings.force);
-  }
+  if (flags.plot) draw(flags, *flags.plot, result, study, settings.force);
   return 0;
 }
 
 }  // namespace
 
+}  // namespace attention
+
 extern const Command kAttention;
-const Command kAttention{
+const Command kAttention = make_command<attention::AttentionFlags>(
     "attention",
     "Measures where a model's heads look under each scheme: rows, maps, and numbers with intervals.",
-    "ropescope attention --decoder SmolLM2.gguf --image photo.jpg --prompt \"What is shown?\" --schemes "
-    "'vanilla;id-align' --queries text --output attention.h5",
-    options, run};
+    "ropescope attention --decoder SmolLM2.gguf --image photo.jpg --prompt \"What is shown?\" --schemes 'vanilla;id-align' --queries text --output attention.h5",
+    kRunsModel | kDraws | kWrites | kTables, attention::run);
 
 }  // namespace ropescope::app

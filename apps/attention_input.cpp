@@ -7,19 +7,20 @@
 #include "ropescope/text/corpus.h"
 
 #include "attention_pictures.h"
-#include "image_input.h"
 #include "loaded_model.h"
 #include "trace_tokens.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 namespace {
 
+constexpr const char* kQuestion = "What is shown in this image?";
+constexpr const char* kPreset = "llava-next-clip";
+
 std::string base_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
 
-AttentionInputs text_inputs(const Arguments& arguments, const Tokenizer& tokenizer) {
-  const std::string prompt = arguments.get<std::string>("prompt");
-  const std::vector<int64_t> ids = tokenizer.encode(prompt, {});
+AttentionInputs text_inputs(const InputFlags& flags, const Tokenizer& tokenizer) {
+  const std::vector<int64_t> ids = tokenizer.encode(flags.question(), {});
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
   return {1, [ids](int64_t) {
             AttentionInput input;
@@ -38,14 +39,49 @@ bool knows_chatml(const Tokenizer& tokenizer) {
 
 }  // namespace
 
-AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder) {
-  const std::string path = arguments.get<std::string>("tokens");
+void InputFlags::bind(Flags& flags) {
+  flags.group("Input");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
+  flags.add(
+      "decoder", decoder,
+      "in place of --model: a language model that sees patches of the image through a fixed random projection (untrained: only effects of position may be read from it)");
+  flags
+      .add(
+          "prompt", prompt,
+          "the question; <image> says where the image stands, in front unless given; each image is an input of its own unless there are several <image>")
+      .shown_default(kQuestion);
+  flags.add(
+      "template", chat_template,
+      "around the question: vicuna_v1, qwen (ChatML), plain or none; with images by the tokenizer, without: none");
+  flags.add(
+      "tokens", tokens,
+      "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":...}, in place of --prompt; each row is an input");
+  layout.bind(
+      flags,
+      "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; with --decoder alone its text runs are filled with the prompt");
+  flags.add("preset", preset, "--decoder: llava-next-clip or llava-next-siglip, how the image is cut")
+      .shown_default(kPreset);
+  images.bind(flags);
+}
+
+std::string InputFlags::question() const { return prompt.value_or(kQuestion); }
+
+std::string InputFlags::preset_name() const { return preset.value_or(kPreset); }
+
+void InputFlags::add_inputs(Provenance& provenance) const {
+  images.add_inputs(provenance);
+  if (tokens) provenance.add_input(*tokens);
+  if (layout.layout_file) provenance.add_input(*layout.layout_file);
+}
+
+AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder) {
+  const std::string path = *flags.tokens;
   const TraceTokens tokens = parse_trace_tokens(read_json_file(path), decoder.config.vocab_size, path);
   if (tokens.position_ids.defined()) {
     throw UsageError("{}: expected no position_ids, since --schemes says where tokens sit", path);
   }
   const int64_t length = tokens.input_ids.size(1);
-  const Layout layout = given_layout(arguments).value_or(parse_layout(fmt::format("text:{}", length)));
+  const Layout layout = flags.layout.read().value_or(parse_layout(fmt::format("text:{}", length)));
   if (layout.tokens() != length) {
     throw UsageError("--layout: expected a layout of the {} tokens of {}, found {} ({})", length, path,
                      layout.tokens(), layout_text(layout));
@@ -61,40 +97,11 @@ AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder)
           }};
 }
 
-std::vector<po::options_description> attention_input_options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()                                                                                    //
-      ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")  //
-      ("decoder", po::value<std::string>(),
-       "in place of --model: a language model that sees patches of the image through a fixed random "
-       "projection "
-       "(untrained: only effects of position may be read from it)")  //
-      ("prompt", po::value<std::string>()->default_value("What is shown in this image?"),
-       "the question; <image> says where the image stands, in front unless given; each image is an input of "
-       "its own "
-       "unless there are several <image>")  //
-      ("template", po::value<std::string>(),
-       "around the question: vicuna_v1, qwen (ChatML), plain or none; with images by the tokenizer, without: "
-       "none")  //
-      ("tokens", po::value<std::string>(),
-       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":...}, in place of --prompt; each row is an "
-       "input")  //
-      ("layout", po::value<std::string>(),
-       "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; with --decoder alone its text "
-       "runs are "
-       "filled with the prompt")                                                                            //
-      ("layout-file", po::value<std::string>(), "JSON file with a list of segments, in place of --layout")  //
-      ("preset", po::value<std::string>()->default_value("llava-next-clip"),
-       "--decoder: llava-next-clip or llava-next-siglip, how the image is cut");
-  return {input, image_options()};
-}
-
-QuestionPrompt question_prompt(const Arguments& arguments, const Tokenizer& tokenizer, size_t images) {
-  const ChatTemplate chat = arguments.has("template")
-                                ? parse_chat_template(arguments.get<std::string>("template"))
+QuestionPrompt question_prompt(const InputFlags& flags, const Tokenizer& tokenizer, size_t images) {
+  const ChatTemplate chat = flags.chat_template       ? parse_chat_template(*flags.chat_template)
                             : knows_chatml(tokenizer) ? ChatTemplate::kQwen
                                                       : ChatTemplate::kVicunaV1;
-  const std::string question = with_images_in_front(arguments.get<std::string>("prompt"), 1);
+  const std::string question = with_images_in_front(flags.question(), 1);
   QuestionPrompt prompt;
   prompt.images = static_cast<size_t>(count_images(question));
   if (images == 0 || images % prompt.images != 0) {
@@ -122,38 +129,36 @@ std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer&
   return ids;
 }
 
-AttentionSource read_attention_source(const Arguments& arguments, const CommonSettings& settings) {
-  if (arguments.has("model") == arguments.has("decoder")) {
+AttentionSource read_attention_source(const InputFlags& flags, const CommonSettings& settings,
+                                      bool generates) {
+  if (flags.model.has_value() == flags.decoder.has_value()) {
     throw UsageError("expected one of --model and --decoder; see --help");
   }
-  if (arguments.has("tokens") && arguments.has("prompt")) {
+  if (flags.tokens && flags.prompt) {
     throw UsageError("--tokens and --prompt: expected only one of the two");
   }
-  const bool patches = arguments.has("decoder");
-  const std::string model = arguments.get<std::string>(patches ? "decoder" : "model");
-  if (!patches && has_images(arguments)) return read_llava_source(arguments, settings, model);
-  if (patches && arguments.has("pixels"))
-    throw UsageError("--pixels: expected --model, whose tower reads them");
+  const bool patches = flags.decoder.has_value();
+  const std::string model = patches ? *flags.decoder : *flags.model;
+  if (!patches && flags.images.given()) return read_llava_source(flags, settings, generates);
+  if (patches && flags.images.pixels) throw UsageError("--pixels: expected --model, whose tower reads them");
   AttentionSource source;
   source.model = model;
   LoadOptions load;
   load.device = settings.device;
   load.dtype = settings.dtype;
-  load.with_lm_head = arguments.get<int64_t>("max-new-tokens") > 0;
+  load.with_lm_head = generates;
   const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt, load);
   source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());
   source.add_files = [loaded](Provenance& provenance) { loaded->add_inputs(provenance); };
   if (patches) {
-    source.inputs = patch_inputs(arguments, settings, source.decoder, model);
-  } else if (arguments.has("tokens")) {
-    source.inputs = token_inputs(arguments, *source.decoder);
+    source.inputs = patch_inputs(flags, settings.seed, source.decoder);
+  } else if (flags.tokens) {
+    source.inputs = token_inputs(flags, *source.decoder);
   } else {
-    if (arguments.has("layout") || arguments.has("layout-file")) {
-      throw UsageError("--layout: expected --tokens, or --decoder, which fills it");
-    }
-    source.inputs = text_inputs(arguments, *load_tokenizer(model));
+    if (flags.layout.given()) throw UsageError("--layout: expected --tokens, or --decoder, which fills it");
+    source.inputs = text_inputs(flags, *load_tokenizer(model));
   }
   return source;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

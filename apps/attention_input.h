@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,23 @@
 #include "ropescope/text/tokenizer.h"
 
 #include "command.h"
+#include "image_input.h"
+#include "layout_input.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
+
+struct InputFlags {
+  std::optional<std::string> model, decoder, chat_template, tokens;
+  std::optional<std::string> prompt, preset;  ///< where not given: question(), preset_name()
+  LayoutFlags layout;
+  ImageFlags images;
+
+  void bind(Flags& flags);
+  std::string question() const;
+  std::string preset_name() const;
+  /// The files beside the model's.
+  void add_inputs(Provenance& provenance) const;
+};
 
 /// A decoder and the inputs that it is given. Inputs refer to the decoder: move neither while they are used.
 struct AttentionSource {
@@ -23,10 +39,9 @@ struct AttentionSource {
   std::filesystem::path model;                            ///< where a tokenizer is looked for
 };
 
-std::vector<po::options_description> attention_input_options();
-
-/// Throws UsageError, InputError.
-AttentionSource read_attention_source(const Arguments& arguments, const CommonSettings& settings);
+/// `generates`: with the head that makes tokens. Throws UsageError, InputError.
+AttentionSource read_attention_source(const InputFlags& flags, const CommonSettings& settings,
+                                      bool generates);
 
 /// The question of --prompt under --template.
 struct QuestionPrompt {
@@ -35,10 +50,10 @@ struct QuestionPrompt {
 };
 /// A prompt that names no image gets one in front. Without --template: ChatML where the tokenizer knows its
 /// marks, else Vicuna's. Throws UsageError where `images` are not a multiple of those that the prompt names.
-QuestionPrompt question_prompt(const Arguments& arguments, const Tokenizer& tokenizer, size_t images);
+QuestionPrompt question_prompt(const InputFlags& flags, const Tokenizer& tokenizer, size_t images);
 
 /// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
 /// there are fewer.
 std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

@@ -1,4 +1,6 @@
 // Inputs of a LLaVA-NeXT folder.
+#include <utility>
+
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
@@ -6,11 +8,10 @@
 #include "ropescope/vision/preprocess.h"
 
 #include "attention_pictures.h"
-#include "image_input.h"
 #include "loaded_model.h"
 #include "trace_tokens.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3) {
   SeenImage one{std::move(image), {}};
@@ -27,16 +28,14 @@ namespace {
 /// The images of the flags, one at a time.
 class ImageSource {
  public:
-  ImageSource(const Arguments& arguments, const std::string& model) {
-    if (arguments.has("pixels") || !arguments.has("image")) {
-      pixels_ = read_images(arguments, model).images;
+  ImageSource(const ImageFlags& flags, const std::string& model) {
+    if (flags.pixels || flags.image.empty()) {
+      pixels_ = flags.read(model).images;
       return;
     }
-    names_ = image_names(arguments);
-    decode_ = decode_options(arguments);
-    std::optional<PinpointRule> rule;
-    if (arguments.has("pinpoints")) rule = parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
-    settings_ = read_preprocess_settings(model, rule);
+    names_ = flags.names();
+    decode_ = flags.decode.options();
+    settings_ = read_preprocess_settings(model, flags.pinpoint_rule());
     if (!settings_.anyres)
       throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", model);
   }
@@ -112,8 +111,7 @@ AttentionInput prompt_input(const Llava& llava, const at::Tensor& ids, const std
 namespace {
 
 /// All rows of a tokens file at once: the images are divided among them in order.
-AttentionInputs rows_with_images(const Arguments& arguments, const Llava& llava, const ImageSource& source) {
-  const std::string path = arguments.get<std::string>("tokens");
+AttentionInputs rows_with_images(const std::string& path, const Llava& llava, const ImageSource& source) {
   const TraceTokens tokens = parse_tokens_with_images(read_json_file(path), path);
   if (tokens.position_ids.defined()) {
     throw UsageError("{}: expected no position_ids, since --schemes says where tokens sit", path);
@@ -135,32 +133,36 @@ AttentionInputs rows_with_images(const Arguments& arguments, const Llava& llava,
 
 }  // namespace
 
-AttentionSource read_llava_source(const Arguments& arguments, const CommonSettings& settings,
-                                  const std::string& model) {
+AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates) {
+  const std::string& model = *flags.model;
   if (model_kind(model) != ModelKind::kLlava) {
     throw UsageError(
         "--{}: {} has no vision tower; expected a LLaVA-NeXT folder, or --decoder in place of --model",
-        arguments.has("image") ? "image" : "pixels", model);
+        flags.images.image.empty() ? "pixels" : "image", model);
   }
-  for (const char* flag : {"layout", "layout-file", "preset"}) {
-    if (arguments.has(flag)) throw UsageError("--{}: the images make the layout", flag);
+  const std::pair<bool, const char*> made_by_images[] = {
+      {flags.layout.layout.has_value(), "layout"},
+      {flags.layout.layout_file.has_value(), "layout-file"},
+      {flags.preset.has_value(), "preset"}};
+  for (const auto& [given, flag] : made_by_images) {
+    if (given) throw UsageError("--{}: the images make the layout", flag);
   }
   const LlavaConfig config = read_llava_config(model);
   LoadOptions load;
   load.device = settings.device;
   load.dtype = settings.dtype;
-  load.with_lm_head = arguments.get<int64_t>("max-new-tokens") > 0;
+  load.with_lm_head = generates;
   const auto loaded = std::make_shared<LoadedModel>(model, config.decoder, config, load);
   AttentionSource source;
   source.model = model;
   source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());
   source.add_files = [loaded](Provenance& provenance) { loaded->add_inputs(provenance); };
-  const auto images = std::make_shared<const ImageSource>(arguments, model);
-  if (arguments.has("tokens")) {
-    source.inputs = rows_with_images(arguments, loaded->llava(), *images);
+  const auto images = std::make_shared<const ImageSource>(flags.images, model);
+  if (flags.tokens) {
+    source.inputs = rows_with_images(*flags.tokens, loaded->llava(), *images);
     return source;
   }
-  const QuestionPrompt prompt = question_prompt(arguments, *load_tokenizer(model), images->count());
+  const QuestionPrompt prompt = question_prompt(flags, *load_tokenizer(model), images->count());
   const at::Tensor ids = at::tensor(prompt.ids, at::kLong).unsqueeze(0);
   const size_t each = prompt.images;
   source.inputs = {static_cast<int64_t>(images->count() / each), [loaded, images, ids, each](int64_t i) {
@@ -172,4 +174,4 @@ AttentionSource read_llava_source(const Arguments& arguments, const CommonSettin
   return source;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

@@ -9,9 +9,8 @@
 #include "ropescope/vision/preprocess.h"
 
 #include "attention_pictures.h"
-#include "image_input.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 namespace {
 
@@ -82,17 +81,16 @@ AttentionInput finished(AttentionInput input, const Decoder& decoder, uint64_t s
   return input;
 }
 
-AttentionInputs laid_out(const Arguments& arguments, const Layout& layout,
+AttentionInputs laid_out(const InputFlags& flags, const Layout& layout,
                          const std::vector<std::string>& images,
-                         const std::shared_ptr<const Decoder>& decoder, const std::string& model,
-                         uint64_t seed) {
-  const DecodeOptions decode = decode_options(arguments);
+                         const std::shared_ptr<const Decoder>& decoder, uint64_t seed) {
+  const DecodeOptions decode = flags.images.decode.options();
   std::vector<int64_t> ids;
   AttentionInputs rows;
-  if (arguments.has("tokens")) {
-    rows = token_inputs(arguments, *decoder);
+  if (flags.tokens) {
+    rows = token_inputs(flags, *decoder);
   } else {
-    ids = fill_layout(layout, *load_tokenizer(model), arguments.get<std::string>("prompt"));
+    ids = fill_layout(layout, *load_tokenizer(*flags.decoder), flags.question());
   }
   if (rows.count > 1 && images.size() > 1) {
     throw UsageError("--tokens: expected one row where there are several images, found {}", rows.count);
@@ -117,26 +115,24 @@ AttentionInputs laid_out(const Arguments& arguments, const Layout& layout,
 
 }  // namespace
 
-AttentionInputs patch_inputs(const Arguments& arguments, const CommonSettings& settings,
-                             const std::shared_ptr<const Decoder>& decoder, const std::string& model) {
-  const std::vector<std::string> images =
-      arguments.has("image") ? image_names(arguments) : std::vector<std::string>{};
-  const uint64_t seed = settings.seed;
-  if (const std::optional<Layout> layout = given_layout(arguments)) {
-    if (arguments.has("preset")) throw UsageError("--preset and --layout: expected at most one of the two");
-    return laid_out(arguments, *layout, images, decoder, model, seed);
+AttentionInputs patch_inputs(const InputFlags& flags, uint64_t seed,
+                             const std::shared_ptr<const Decoder>& decoder) {
+  std::vector<std::string> images;
+  if (!flags.images.image.empty()) images = flags.images.names();
+  if (const std::optional<Layout> layout = flags.layout.read()) {
+    if (flags.preset) throw UsageError("--preset and --layout: expected at most one of the two");
+    return laid_out(flags, *layout, images, decoder, seed);
   }
-  if (arguments.has("tokens"))
-    throw UsageError("--tokens: expected --layout, which says which of them are visual");
+  if (flags.tokens) throw UsageError("--tokens: expected --layout, which says which of them are visual");
   if (images.empty()) throw UsageError("--decoder: expected --image or --layout");
-  const PreprocessSettings preset = preset_settings(arguments.get<std::string>("preset"));
+  const PreprocessSettings preset = preset_settings(flags.preset_name());
   if (!preset.anyres) {
     throw UsageError("--preset {}: expected llava-next-clip or llava-next-siglip, which cut into tiles",
                      preset.name);
   }
-  const QuestionPrompt prompt = question_prompt(arguments, *load_tokenizer(model), images.size());
+  const QuestionPrompt prompt = question_prompt(flags, *load_tokenizer(*flags.decoder), images.size());
   const AnyresOptions anyres = *preset.anyres;
-  const DecodeOptions decode = decode_options(arguments);
+  const DecodeOptions decode = flags.images.decode.options();
   const size_t each = prompt.images;
   return {static_cast<int64_t>(images.size() / each), [=](int64_t i) {
             std::vector<AttendedPicture> pictures;
@@ -147,4 +143,4 @@ AttentionInputs patch_inputs(const Arguments& arguments, const CommonSettings& s
           }};
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

@@ -2,24 +2,23 @@
 // visual tokens are patches.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/models/llava.h"
 
 #include "attention_input.h"
-#include "layout_input.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 /// Rows of --tokens of a model without images; one layout serves them all.
-AttentionInputs token_inputs(const Arguments& arguments, const Decoder& decoder);
+AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder);
 
 /// --decoder: patches of --image through a random projection, laid out by --preset or --layout.
-AttentionInputs patch_inputs(const Arguments& arguments, const CommonSettings& settings,
-                             const std::shared_ptr<const Decoder>& decoder, const std::string& model);
+AttentionInputs patch_inputs(const InputFlags& flags, uint64_t seed,
+                             const std::shared_ptr<const Decoder>& decoder);
 
 /// An image as the tower takes it and as a person sees it.
 struct SeenImage {
@@ -33,7 +32,6 @@ SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3);
 AttentionInput prompt_input(const Llava& llava, const at::Tensor& ids, const std::vector<SeenImage>& images);
 
 /// --model with --image or --pixels: a LLaVA-NeXT folder and what it sees.
-AttentionSource read_llava_source(const Arguments& arguments, const CommonSettings& settings,
-                                  const std::string& model);
+AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

@@ -10,7 +10,7 @@
 
 #include "text_table.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 namespace {
 
@@ -155,4 +155,4 @@ void print_attention_text(const AttentionResult& result, const AttentionStudyOpt
              result.schemes.size(), seconds, output);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

@@ -5,7 +5,7 @@
 
 #include "ropescope/analysis/attention_study.h"
 
-namespace ropescope::app {
+namespace ropescope::app::attention {
 
 void print_attention_json(const AttentionResult& result, const AttentionStudyOptions& options,
                           const std::string& output);
@@ -14,4 +14,4 @@ void print_attention_csv(const AttentionResult& result, const AttentionStudyOpti
 void print_attention_text(const AttentionResult& result, const AttentionStudyOptions& options,
                           const std::string& output, bool markdown);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::attention

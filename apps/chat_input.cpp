@@ -10,27 +10,24 @@ bool has_token(const Tokenizer& tokenizer, const std::string& text) {
 
 }  // namespace
 
-void add_chat_options(po::options_description& options) {
-  options.add_options()  //
-      ("template", po::value<std::string>(),
-       "vicuna_v1, qwen, plain or none; default: vicuna_v1 for LLaVA with Llama, qwen for tokenizers with "
-       "<|im_start|>, else none")  //
-      ("system", po::value<std::string>(), "system text in place of the template's");
+void ChatFlags::bind(Flags& flags) {
+  flags.add(
+      "template", chat_template,
+      "vicuna_v1, qwen, plain or none; default: vicuna_v1 for LLaVA with Llama, qwen for tokenizers with <|im_start|>, else none");
+  flags.add("system", system, "system text in place of the template's");
 }
 
-po::options_description rope_options() {
-  po::options_description rope("Positions", 110, 55);
-  rope.add_options()  //
-      ("scheme", po::value<std::string>(),
-       "position encoding, for example id-align; default: the model's own")     //
-      ("rope-theta", po::value<double>(), "base in place of the checkpoint's")  //
-      ("rope-scaling", po::value<std::string>(), "JSON in place of the checkpoint's");
-  return rope;
+Flag& PositionFlags::bind(Flags& flags) {
+  flags.group("Positions");
+  Flag& named =
+      flags.add("scheme", scheme, "position encoding, for example id-align; default: the model's own");
+  rope.bind(flags);
+  return named;
 }
 
-ChatTemplate chosen_template(const Arguments& arguments, ModelKind kind, const DecoderConfig& config,
-                             const Tokenizer& tokenizer) {
-  if (arguments.has("template")) return parse_chat_template(arguments.get<std::string>("template"));
+ChatTemplate ChatFlags::chosen(ModelKind kind, const DecoderConfig& config,
+                               const Tokenizer& tokenizer) const {
+  if (chat_template) return parse_chat_template(*chat_template);
   if (has_token(tokenizer, "<|im_start|>")) return ChatTemplate::kQwen;
   return kind == ModelKind::kLlava && config.model_type == "llama" ? ChatTemplate::kVicunaV1
                                                                    : ChatTemplate::kNone;

@@ -1,46 +1,31 @@
-// A command: one file in apps/, one line in apps/commands.cpp. It parses flags, calls the library, writes a
-// result.
+// A command: one file in apps/ in a namespace of its own, one line in apps/commands.cpp. It declares its flags
+// (flags.h), calls the library and writes a result.
 #pragma once
 
-#include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
-
-#include <boost/program_options.hpp>
 
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/io/result_file.h"
 
+#include "flags.h"
+
 namespace ropescope::app {
 
-namespace po = boost::program_options;
-
-/// Flags after parsing, and the command line they came from.
-struct Arguments {
-  po::variables_map values;
-  std::string command_line;
-
-  bool has(const std::string& flag) const { return values.count(flag) > 0 && !values[flag].defaulted(); }
-  bool flag(const std::string& name) const { return values.count(name) > 0 && values[name].as<bool>(); }
-  template <typename T>
-  T get(const std::string& name) const {
-    return values[name].as<T>();
-  }
+/// The flags that all commands take, as given.
+struct CommonFlags {
+  std::string device = "cpu";
+  std::optional<std::string> dtype;
+  int64_t threads = 0;
+  uint64_t seed = 0;
+  bool force = false, json = false, csv = false, quiet = false, help = false;
+  std::string config;
 };
 
-struct Command {
-  std::string name;
-  std::string summary;  ///< one sentence
-  std::string example;  ///< one line that runs
-  /// Adds the command's own option groups; the common group is added by main.
-  std::vector<po::options_description> (*options)();
-  int (*run)(const Arguments& arguments);
-};
-
-const std::vector<Command>& commands();
-
-/// Device, dtype, seed, threads, from the common flags.
+/// Device, dtype and the rest, from the common flags.
 struct CommonSettings {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType dtype = at::kFloat;
@@ -49,18 +34,60 @@ struct CommonSettings {
   bool json = false;
   bool csv = false;
 };
-/// Reads the common flags and applies --threads and --quiet.
-CommonSettings common_settings(const Arguments& arguments);
 
-/// A provenance record that carries the command line, device, dtype and seed.
-Provenance make_provenance(const Arguments& arguments, const CommonSettings& settings);
+/// Applies --threads and --quiet.
+CommonSettings common_settings(const CommonFlags& flags);
 
-/// The value of a flag that must be given. Throws UsageError naming it.
-std::string required_text(const Arguments& arguments, const std::string& flag);
+/// What a run of a command knows beside its own flags.
+struct Invocation {
+  const Flags& flags;  ///< all of them: which were given, and their values for a record
+  const CommonFlags& common;
+  CommonSettings settings;
+  std::string command_line;
 
-/// "0-3,31" -> 0,1,2,3,31. Throws UsageError naming the flag.
-std::vector<int64_t> parse_integer_list(const std::string& text, const std::string& flag);
-/// "1e4,1e5" -> doubles. Throws UsageError naming the flag.
-std::vector<double> parse_number_list(const std::string& text, const std::string& flag);
+  bool given(const std::string& flag) const { return flags.given(flag); }
+  /// A provenance record that carries the command line, device, dtype and seed.
+  Provenance provenance() const;
+};
+
+/// Which of the common flags mean something to a command; help shows no others.
+enum CommonUse : unsigned {
+  kPlain = 0,       ///< --quiet, --config, --help only
+  kRunsModel = 1u,  ///< --device, --dtype, --threads
+  kThreads = 2u,    ///< --threads without a device
+  kDraws = 4u,      ///< --seed
+  kWrites = 8u,     ///< --force
+  kJson = 16u,      ///< --json
+  kCsv = 32u,       ///< --csv
+  kTables = kJson | kCsv,
+};
+
+/// The flags of one call of a command, and what to do with them.
+struct [[nodiscard]] BoundCommand {
+  std::shared_ptr<void> fields;  ///< what the flags fill
+  std::function<int(const Invocation&)> run;
+};
+
+struct Command {
+  std::string name;
+  std::string summary;  ///< one sentence, in the third person
+  std::string example;  ///< one line that runs
+  unsigned common;      ///< CommonUse
+  std::function<BoundCommand(Flags&)> bind;
+};
+
+/// `Fields` has `void bind(Flags&)`; `run` gets it filled.
+template <typename Fields>
+Command make_command(std::string name, std::string summary, std::string example, unsigned common,
+                     int (*run)(const Fields&, const Invocation&)) {
+  return {std::move(name), std::move(summary), std::move(example), common, [run](Flags& flags) {
+            auto fields = std::make_shared<Fields>();
+            fields->bind(flags);
+            return BoundCommand{
+                fields, [fields, run](const Invocation& invocation) { return run(*fields, invocation); }};
+          }};
+}
+
+const std::vector<Command>& commands();
 
 }  // namespace ropescope::app

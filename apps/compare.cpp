@@ -13,20 +13,27 @@
 
 namespace ropescope::app {
 
+namespace compare {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description comparison("Comparison (exit code 0: equal within tolerance, 1: not)", 110, 55);
-  comparison.add_options()  //
-      ("input", po::value<std::vector<std::string>>(),
-       "two result files, the second is the reference; may stand without the flag's name")               //
-      ("rtol", po::value<double>()->default_value(1e-5, "1e-5"), "tolerance relative to the reference")  //
-      ("atol", po::value<double>()->default_value(1e-8, "1e-8"),
-       "absolute tolerance; equal: |a - b| <= atol + rtol |b|, and NaN with NaN")  //
-      ("only", po::value<std::string>()->default_value(""),
-       "only datasets whose path starts so, for example /decay");
-  return {comparison};
-}
+struct CompareFlags {
+  std::vector<std::string> input;
+  double rtol = 1e-5, atol = 1e-8;
+  std::string only;
+
+  void bind(Flags& flags) {
+    flags.group("Comparison (exit code 0: equal within tolerance, 1: not)");
+    flags
+        .add("input", input,
+             "two result files, the second is the reference; may stand without the flag's name")
+        .positional();
+    flags.add("rtol", rtol, "tolerance relative to the reference").at_least(0);
+    flags.add("atol", atol, "absolute tolerance; equal: |a - b| <= atol + rtol |b|, and NaN with NaN")
+        .at_least(0);
+    flags.add("only", only, "only datasets whose path starts so, for example /decay");
+  }
+};
 
 std::string place_text(const CompareEntry& entry) {
   return entry.place.empty() ? "" : fmt::format(" at [{}]", fmt::join(entry.place, ", "));
@@ -83,24 +90,22 @@ void print_csv(const CompareReport& report) {
   }
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const auto files = arguments.values.count("input") > 0 ? arguments.get<std::vector<std::string>>("input")
-                                                         : std::vector<std::string>{};
+int run(const CompareFlags& flags, const Invocation& invocation) {
+  const auto& files = flags.input;
   if (files.size() != 2) throw UsageError("expected two result files, found {}; see --help", files.size());
   CompareOptions comparison;
-  comparison.rtol = arguments.get<double>("rtol");
-  comparison.atol = arguments.get<double>("atol");
-  comparison.only = arguments.get<std::string>("only");
+  comparison.rtol = flags.rtol;
+  comparison.atol = flags.atol;
+  comparison.only = flags.only;
   const ResultReader first(files[0]), second(files[1]);
   const CompareReport report = compare_results(first, second, comparison);
   if (report.entries.empty()) {
     throw UsageError("nothing to compare: neither file has datasets{}",
                      comparison.only.empty() ? "" : " below --only " + comparison.only);
   }
-  if (settings.json) {
+  if (invocation.settings.json) {
     print_json(report, comparison);
-  } else if (settings.csv) {
+  } else if (invocation.settings.csv) {
     print_csv(report);
   } else {
     print_table(report, comparison);
@@ -110,8 +115,11 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace compare
+
 extern const Command kCompare;
-const Command kCompare{"compare", "Judges two result files dataset by dataset, with tolerances.",
-                       "ropescope compare new.h5 reference.h5 --rtol 1e-5", options, run};
+const Command kCompare = make_command<compare::CompareFlags>(
+    "compare", "Judges two result files dataset by dataset, with tolerances.",
+    "ropescope compare new.h5 reference.h5 --rtol 1e-5", kTables, compare::run);
 
 }  // namespace ropescope::app

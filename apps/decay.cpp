@@ -19,34 +19,51 @@
 
 namespace ropescope::app {
 
+namespace decay {
+
 namespace {
 
 constexpr int64_t kDefaultDistance = 4096;      // where a samples file does not know the model's context
 constexpr int64_t kMostDistances = 10'000'000;  // beyond any context; keeps a typo from filling the memory
+constexpr double kMostMebibytes = int64_t{1} << 40;
 
-std::vector<po::options_description> options() {
-  po::options_description curves("Curves", 110, 55);
-  curves.add_options()  //
-      ("samples", po::value<std::string>(),
-       "result of `ropescope sample`, or any HDF5 file with /pairs or /moments")                            //
-      ("theta", po::value<std::string>(), "bases, for example 1e4,1e5,1e6; the checkpoint's unless given")  //
-      ("theta-grid", po::value<std::string>(), "LO:HI:N, N bases equally spaced in logarithm")              //
-      ("max-distance", po::value<int64_t>(),
-       "distances 0 to M tokens, M included; the model's context unless given")        //
-      ("distances", po::value<std::string>(), "distances, for example 0-64,128,4096")  //
-      ("sign", po::value<std::string>()->default_value("causal"),
-       "causal: the key is m tokens earlier; paper: the printed formula, the key is later")  //
-      ("source", po::value<std::string>(),
-       "pairs, or moments (mean_q and mean_k of each head); pairs where there are some")      //
-      ("resample", po::bool_switch(), "run the model anew under each theta (needs --model)")  //
-      ("memory-limit", po::value<int64_t>()->default_value(2048),
-       "MiB of results; by_layer and by_head are left out beyond it")                  //
-      ("plot", po::value<std::string>(), "figure of the curves (.png, .svg or .pdf)")  //
-      ("output", po::value<std::string>(), "result file, for example decay.h5");
-  return {curves, sampling_options()};
-}
+struct DecayFlags {
+  std::string samples, output;     // empty: not given
+  std::vector<double> theta;       // empty: not given
+  std::vector<int64_t> distances;  // empty: not given
+  std::optional<std::string> theta_grid, source, plot;
+  std::optional<int64_t> max_distance;
+  std::string sign = "causal";
+  bool resample = false;
+  int64_t memory_limit = 2048;
+  SamplingFlags sampling;
 
-bool given(const Arguments& arguments, const char* flag) { return arguments.values.count(flag) > 0; }
+  void bind(Flags& flags) {
+    flags.group("Curves");
+    flags.add("samples", samples, "result of `ropescope sample`, or any HDF5 file with /pairs or /moments");
+    flags.add("theta", theta, "bases, for example 1e4,1e5,1e6; the checkpoint's unless given").above(0);
+    flags.add("theta-grid", theta_grid, "LO:HI:N, N bases equally spaced in logarithm");
+    flags
+        .add("max-distance", max_distance,
+             "distances 0 to M tokens, M included; the model's context unless given")
+        .between(0, kMostDistances);
+    flags.add("distances", distances, "distances, for example 0-64,128,4096");
+    flags
+        .add("sign", sign,
+             "causal: the key is m tokens earlier; paper: the printed formula, the key is later")
+        .one_of({"causal", "paper"});
+    flags
+        .add("source", source,
+             "pairs, or moments (mean_q and mean_k of each head); pairs where there are some")
+        .one_of({"pairs", "moments"});
+    flags.add("resample", resample, "run the model anew under each theta (needs --model)");
+    flags.add("memory-limit", memory_limit, "MiB of results; by_layer and by_head are left out beyond it")
+        .between(1, kMostMebibytes);
+    flags.add("plot", plot, "figure of the curves (.png, .svg or .pdf)");
+    flags.add("output", output, "result file, for example decay.h5").required();
+    sampling.bind(flags);
+  }
+};
 
 std::vector<double> parse_theta_grid(const std::string& text) {
   std::vector<double> parts;
@@ -65,34 +82,35 @@ std::vector<double> parse_theta_grid(const std::string& text) {
   return log_grid(parts[0], parts[1], static_cast<int64_t>(parts[2]));
 }
 
-std::vector<double> thetas(const Arguments& arguments, const ModelFacts& model) {
-  if (given(arguments, "theta") && given(arguments, "theta-grid")) {
+std::vector<double> chosen_thetas(const DecayFlags& flags, const ModelFacts& model) {
+  if (!flags.theta.empty() && flags.theta_grid) {
     throw UsageError("--theta and --theta-grid: expected one of the two");
   }
-  if (given(arguments, "theta")) return parse_number_list(arguments.get<std::string>("theta"), "theta");
-  if (given(arguments, "theta-grid")) return parse_theta_grid(arguments.get<std::string>("theta-grid"));
+  if (!flags.theta.empty()) return flags.theta;
+  if (flags.theta_grid) return parse_theta_grid(*flags.theta_grid);
   if (!model.rope) throw UsageError("--theta is required: the samples do not say their model's rope_theta");
   return {model.rope->theta};
 }
 
-at::Tensor distances(const Arguments& arguments, const ModelFacts& model) {
-  if (given(arguments, "distances")) {
-    if (given(arguments, "max-distance"))
-      throw UsageError("--distances and --max-distance: expected one of the two");
-    return at::tensor(parse_integer_list(arguments.get<std::string>("distances"), "distances"), at::kLong);
+at::Tensor chosen_distances(const DecayFlags& flags, const ModelFacts& model) {
+  if (!flags.distances.empty()) {
+    if (flags.max_distance) throw UsageError("--distances and --max-distance: expected one of the two");
+    return at::tensor(flags.distances, at::kLong);
   }
-  int64_t last = model.max_position_embeddings > 0 ? model.max_position_embeddings : kDefaultDistance;
-  if (given(arguments, "max-distance")) last = arguments.get<int64_t>("max-distance");
-  if (last < 0 || last > kMostDistances) {
-    throw UsageError("--max-distance: expected 0 to {}, found {}", kMostDistances, last);
+  const int64_t context =
+      model.max_position_embeddings > 0 ? model.max_position_embeddings : kDefaultDistance;
+  const int64_t last = flags.max_distance.value_or(context);
+  if (last > kMostDistances) {
+    throw UsageError("--max-distance is required: the model's context of {} is more than {} tokens", last,
+                     kMostDistances);
   }
   return at::arange(last + 1, at::kLong);
 }
 
-SampleSource parse_source(const std::string& text) {
-  if (text == "pairs") return SampleSource::kPairs;
-  if (text == "moments") return SampleSource::kMoments;
-  throw UsageError("--source: expected pairs or moments, found \"{}\"", text);
+/// Pairs where no source was asked for and there are some.
+SampleSource chosen_source(const DecayFlags& flags, bool has_pairs) {
+  if (flags.source) return *flags.source == "pairs" ? SampleSource::kPairs : SampleSource::kMoments;
+  return has_pairs ? SampleSource::kPairs : SampleSource::kMoments;
 }
 
 /// Indices of the distances that the table shows: 0 and the powers of two; all of a short list.
@@ -178,53 +196,44 @@ struct Inputs {
   Provenance provenance;
 };
 
-DecayOptions read_options(const Arguments& arguments, const ModelFacts& model) {
+DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, SampleSource source) {
   DecayOptions options;
-  options.theta = thetas(arguments, model);
-  options.distance = distances(arguments, model);
-  options.sign = parse_decay_sign(arguments.get<std::string>("sign"));
-  options.resampled = arguments.flag("resample");
-  const int64_t limit = arguments.get<int64_t>("memory-limit");
-  if (limit < 1 || limit > (int64_t{1} << 40))
-    throw UsageError("--memory-limit: expected MiB, found {}", limit);
-  options.memory_limit_bytes = limit << 20;
+  options.theta = chosen_thetas(flags, model);
+  options.distance = chosen_distances(flags, model);
+  options.sign = parse_decay_sign(flags.sign);
+  options.source = source;
+  options.resampled = flags.resample;
+  options.memory_limit_bytes = flags.memory_limit << 20;
   return options;
 }
 
-Inputs from_samples(const Arguments& arguments, const CommonSettings& settings) {
-  if (arguments.flag("resample"))
-    throw UsageError("--resample: needs --model and --texts, since it runs the model");
-  const std::filesystem::path path = arguments.get<std::string>("samples");
-  const auto source = [&] {
-    if (given(arguments, "source")) return parse_source(arguments.get<std::string>("source"));
-    return ResultReader(path).has("/pairs/q") ? SampleSource::kPairs : SampleSource::kMoments;
-  }();
+Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
+  if (flags.resample) throw UsageError("--resample: needs --model and --texts, since it runs the model");
+  const std::filesystem::path path = flags.samples;
+  const SampleSource source = chosen_source(flags, flags.source || ResultReader(path).has("/pairs/q"));
   Inputs inputs;
   inputs.runs.push_back(read_samples(path, source));
-  inputs.options = read_options(arguments, inputs.runs.front().model);
-  inputs.options.source = source;
-  inputs.provenance = make_provenance(arguments, settings);
+  inputs.options = read_options(flags, inputs.runs.front().model, source);
+  inputs.provenance = invocation.provenance();
   inputs.provenance.add_input(path);
   return inputs;
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output = required_text(arguments, "output");
-  if (given(arguments, "samples") == given(arguments, "model")) {
+int run(const DecayFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& output = flags.output;
+  if (flags.samples.empty() == flags.sampling.model.empty()) {
     throw UsageError("expected either --samples, or --model with --texts");
   }
   Inputs inputs;
   std::optional<SamplingJob> job;
-  if (given(arguments, "samples")) {
-    inputs = from_samples(arguments, settings);
+  if (!flags.samples.empty()) {
+    inputs = from_samples(flags, invocation);
   } else {
-    job.emplace(arguments, settings);
-    inputs.options = read_options(arguments, model_facts(job->config()));
-    if (given(arguments, "source"))
-      inputs.options.source = parse_source(arguments.get<std::string>("source"));
+    job.emplace(flags.sampling, settings);
+    inputs.options = read_options(flags, model_facts(job->config()), chosen_source(flags, true));
     if (inputs.options.source == SampleSource::kMoments) job->options().moments = true;
-    inputs.provenance = make_provenance(arguments, settings);
+    inputs.provenance = invocation.provenance();
     job->add_inputs(inputs.provenance);
   }
   ResultWriter writer(output, inputs.provenance, settings.force);
@@ -243,7 +252,7 @@ int run(const Arguments& arguments) {
   writer.commit();
   for (const std::string& note : result.notes) log_warning("{}", note);
 
-  const auto shown = shown_distances(result, given(arguments, "distances"));
+  const auto shown = shown_distances(result, !flags.distances.empty());
   if (settings.json) {
     print_json(result, shown, output, seconds);
   } else if (settings.csv) {
@@ -251,19 +260,21 @@ int run(const Arguments& arguments) {
   } else {
     print_table(result, shown, output, seconds);
   }
-  if (given(arguments, "plot")) {
-    const std::string figure = arguments.get<std::string>("plot");
-    plot_result(output, "decay", figure, settings.force);
-    log_info("figure written to {}", figure);
+  if (flags.plot) {
+    plot_result(output, "decay", *flags.plot, settings.force);
+    log_info("figure written to {}", *flags.plot);
   }
   return 0;
 }
 
 }  // namespace
 
+}  // namespace decay
+
 extern const Command kDecay;
-const Command kDecay{
+const Command kDecay = make_command<decay::DecayFlags>(
     "decay", "Measures how the inner product of real queries and keys decays with their distance.",
-    "ropescope decay --samples samples.h5 --theta-grid 1e4:1e7:4 --output decay.h5", options, run};
+    "ropescope decay --samples samples.h5 --theta-grid 1e4:1e7:4 --output decay.h5",
+    kRunsModel | kDraws | kWrites | kTables, decay::run);
 
 }  // namespace ropescope::app

@@ -11,62 +11,75 @@
 #include "ropescope/io/result_file.h"
 
 #include "chat_input.h"
+#include "command.h"
 #include "evaluate_fading.h"
 #include "evaluate_run.h"
 #include "evaluation_flags.h"
 #include "loaded_model.h"
-#include "trace_tensors.h"
 
 namespace ropescope::app {
+
+namespace evaluate {
 
 namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<po::options_description> options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()  //
-      ("model", po::value<std::string>(),
-       "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")  //
-      ("data", po::value<std::string>(),
-       "the benchmark's file: .tsv (VLMEvalKit's form) or .jsonl with picture files beside it")  //
-      ("no-images", po::bool_switch(), "ask without the pictures: what the text alone gives away");
-  add_chat_options(input);
-  po::options_description running("Running", 110, 55);
-  running.add_options()                                                                        //
-      ("limit", po::value<int64_t>()->default_value(0), "ask the first records only; 0: all")  //
-      ("batch-tokens", po::value<int64_t>()->default_value(2048),
-       "text tokens of questions that are asked together")  //
-      ("max-new-tokens", po::value<int64_t>(),
-       "longest answer, tokens; default: as the benchmark sets it")                           //
-      ("output", po::value<std::string>(), "folder: samples.jsonl, summary.json, result.h5")  //
-      ("resume", po::bool_switch(), "go on where a run in --output stopped; nothing is asked twice");
-  return {input, scoring_options(), rope_options(), long_context_options(), running};
-}
+struct EvaluateFlags {
+  std::string model, data;
+  bool no_images = false;
+  ChatFlags chat;
+  ScoringFlags scoring;
+  PositionFlags positions;
+  LongContextFlags long_context;
+  int64_t limit = 0, batch_tokens = 2048;
+  std::optional<int64_t> max_new_tokens;
+  std::string output;
+  bool resume = false;
+
+  void bind(Flags& flags) {
+    flags.group("Input");
+    flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .required();
+    flags
+        .add("data", data,
+             "the benchmark's file: .tsv (VLMEvalKit's form) or .jsonl with picture files beside it")
+        .required();
+    flags.add("no-images", no_images, "ask without the pictures: what the text alone gives away");
+    chat.bind(flags);
+    scoring.bind(flags);
+    positions.bind(flags);
+    long_context.bind(flags);
+    flags.group("Running");
+    flags.add("limit", limit, "ask the first records only; 0: all").at_least(0);
+    flags.add("batch-tokens", batch_tokens, "text tokens of questions that are asked together").at_least(1);
+    flags.add("max-new-tokens", max_new_tokens, "longest answer, tokens; default: as the benchmark sets it")
+        .at_least(1);
+    flags.add("output", output, "folder: samples.jsonl, summary.json, result.h5").required();
+    flags.add("resume", resume, "go on where a run in --output stopped; nothing is asked twice");
+  }
+};
 
 /// What makes two runs the same run.
-Json run_settings(const Arguments& arguments, const EvaluateRun& run, const std::string& chat,
+Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std::string& chat,
                   int64_t max_new_tokens) {
-  const auto text = [&](const char* flag) {
-    return arguments.has(flag) ? Json(arguments.get<std::string>(flag)) : Json(nullptr);
-  };
-  const fs::path data = arguments.get<std::string>("data");
-  return {
-      {"benchmark", run.benchmark.name},
-      {"data", data.filename().string()},
-      {"data_sha256", sha256_of_file(data)},
-      {"model", fs::path(arguments.get<std::string>("model")).filename().string()},
-      {"profile", eval::profile_name(run.rules.profile)},
-      {"policy", eval::policy_name(run.rules.policy)},
-      {"ocr", run.rules.ocr_tokens},
-      {"scheme", text("scheme")},
-      {"rope_theta", arguments.has("rope-theta") ? Json(arguments.get<double>("rope-theta")) : Json(nullptr)},
-      {"rope_scaling", text("rope-scaling")},
-      {"template", chat},
-      {"system", text("system")},
-      {"images", !arguments.flag("no-images")},
-      {"limit", arguments.get<int64_t>("limit")},
-      {"max_new_tokens", max_new_tokens}};
+  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  const fs::path data = flags.data;
+  return {{"benchmark", run.benchmark.name},
+          {"data", data.filename().string()},
+          {"data_sha256", sha256_of_file(data)},
+          {"model", fs::path(flags.model).filename().string()},
+          {"profile", eval::profile_name(run.rules.profile)},
+          {"policy", eval::policy_name(run.rules.policy)},
+          {"ocr", run.rules.ocr_tokens},
+          {"scheme", or_null(flags.positions.scheme)},
+          {"rope_theta", or_null(flags.positions.rope.theta)},
+          {"rope_scaling", or_null(flags.positions.rope.scaling)},
+          {"template", chat},
+          {"system", or_null(flags.chat.system)},
+          {"images", !flags.no_images},
+          {"limit", flags.limit},
+          {"max_new_tokens", max_new_tokens}};
 }
 
 /// What every summary tells.
@@ -185,7 +198,7 @@ void report(const EvaluateRun& run, const std::optional<LongContext>& context, J
 }
 
 /// One way to ask, or all of a run over many lengths.
-void choose_ways(const Arguments& arguments, const std::optional<LongContext>& context,
+void choose_ways(const std::optional<std::string>& scheme, const std::optional<LongContext>& context,
                  const Tokenizer& tokenizer, EvaluateRun& job) {
   job.named_ways = context.has_value();
   if (context) {
@@ -193,19 +206,15 @@ void choose_ways(const Arguments& arguments, const std::optional<LongContext>& c
     return;
   }
   job.ways.emplace_back();
-  if (arguments.has("scheme")) job.ways.back().manner.scheme.emplace(arguments.get<std::string>("scheme"));
+  if (scheme) job.ways.back().manner.scheme.emplace(*scheme);
 }
 
-eval::PlanOptions plan_options(const Arguments& arguments, const EvaluateRun& job) {
+eval::PlanOptions plan_options(const EvaluateFlags& flags, const EvaluateRun& job) {
   eval::PlanOptions options;
-  options.limit = arguments.get<int64_t>("limit");
-  options.batch_tokens = arguments.get<int64_t>("batch-tokens");
+  options.limit = flags.limit;
+  options.batch_tokens = flags.batch_tokens;
   options.pictures = job.pictures;
   options.pictures_first = job.named_ways;
-  if (options.limit < 0) throw UsageError("--limit: expected 0 or more, found {}", options.limit);
-  if (options.batch_tokens < 1) {
-    throw UsageError("--batch-tokens: expected at least 1, found {}", options.batch_tokens);
-  }
   return options;
 }
 
@@ -221,38 +230,35 @@ void check_plan(const eval::Plan& plan, const std::string& model, bool sees) {
   }
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string model = required_text(arguments, "model");
-  const std::string data = required_text(arguments, "data");
-  const eval::Benchmark& benchmark = eval::find_benchmark(required_text(arguments, "benchmark"));
-  EvaluateRun job{read_launch(process_environment()), required_text(arguments, "output"), benchmark,
-                  scoring_rules(arguments), eval::open_records(data, benchmark.name)};
-  job.pictures = !arguments.flag("no-images");
-  const int64_t new_tokens =
-      arguments.has("max-new-tokens") ? arguments.get<int64_t>("max-new-tokens") : benchmark.max_new_tokens;
-  if (new_tokens < 1) throw UsageError("--max-new-tokens: expected at least 1, found {}", new_tokens);
-  const std::optional<LongContext> context = read_long_context(arguments);
+int run(const EvaluateFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& model = flags.model;
+  const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
+  EvaluateRun job{read_launch(process_environment()), flags.output, benchmark, flags.scoring.rules(),
+                  eval::open_records(flags.data, benchmark.name)};
+  job.pictures = !flags.no_images;
+  const int64_t new_tokens = flags.max_new_tokens.value_or(benchmark.max_new_tokens);
+  const std::optional<LongContext> context = flags.long_context.read(flags.positions.scheme);
 
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
   DecoderConfig config = read_decoder_config(model);
-  config.rope = rope_override(arguments, config.rope);
+  config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
   eval::AnswererOptions options;
-  options.chat = chosen_template(arguments, kind, config, *tokenizer);
+  options.chat = flags.chat.chosen(kind, config, *tokenizer);
   options.max_new_tokens = new_tokens;
-  if (arguments.has("system")) options.system = arguments.get<std::string>("system");
-  choose_ways(arguments, context, *tokenizer, job);
-  eval::PlanOptions planning = plan_options(arguments, job);
+  if (flags.chat.system) options.system = *flags.chat.system;
+  choose_ways(flags.positions.scheme, context, *tokenizer, job);
+  eval::PlanOptions planning = plan_options(flags, job);
   std::optional<LlavaConfig> llava;
   if (kind == ModelKind::kLlava && job.pictures) {
     llava = read_llava_config(model);
     options.preprocess = read_preprocess_settings(model);
   }
-  Json run_json = run_settings(arguments, job, chat_template_name(options.chat), new_tokens);
+  Json run_json = run_settings(flags, job, chat_template_name(options.chat), new_tokens);
   if (context) add_settings(*context, run_json);
-  settle_run(job.folder, run_json, arguments.flag("resume"), settings.force, job.launch);
+  settle_run(job.folder, run_json, flags.resume, settings.force, job.launch);
   if (job.launch.world == 1) eval::merge_samples(job.folder);
 
   LoadOptions load;
@@ -275,20 +281,21 @@ int run(const Arguments& arguments) {
     eval::merge_samples(job.folder);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   loaded.add_inputs(provenance);
-  provenance.add_input(data);
+  provenance.add_input(flags.data);
   report(job, context, summary_of(job, run_json, asked, seconds), provenance, settings);
   return 0;
 }
 
 }  // namespace
 
+}  // namespace evaluate
+
 extern const Command kEvaluate;
-const Command kEvaluate{
+const Command kEvaluate = make_command<evaluate::EvaluateFlags>(
     "evaluate", "Asks a model a benchmark's questions, under any position encoding, and scores the answers.",
-    "ropescope evaluate --model llava-v1.6-vicuna-7b-hf --benchmark mmbench --data "
-    "MMBench_DEV_EN.tsv --scheme id-align --output runs/mmbench-id-align",
-    options, run};
+    "ropescope evaluate --model llava-v1.6-vicuna-7b-hf --benchmark mmbench --data MMBench_DEV_EN.tsv --scheme id-align --output runs/mmbench-id-align",
+    kRunsModel | kDraws | kWrites | kTables, evaluate::run);
 
 }  // namespace ropescope::app

@@ -12,38 +12,33 @@
 
 #include "text_table.h"
 
-namespace ropescope::app {
+namespace ropescope::app::evaluate {
 
-po::options_description long_context_options() {
-  po::options_description context("Long context", 110, 55);
-  context.add_options()  //
-      ("distractor", po::value<std::string>(),
-       "texts to put between pictures and question: a folder, whose files are joined in the order of their "
-       "names, or a file")  //
-      ("text-lengths", po::value<std::string>(),
-       "tokens of them, for example 0,1024,2048,4096: every question is asked at each")  //
-      ("schemes", po::value<std::string>(),
-       "position encodings to compare at these lengths, separated by ; (or , where no scheme has commas)");
-  return context;
+void LongContextFlags::bind(Flags& flags) {
+  flags.group("Long context");
+  flags.add(
+      "distractor", distractor,
+      "texts to put between pictures and question: a folder, whose files are joined in the order of their names, or a file");
+  flags.add("text-lengths", text_lengths,
+            "tokens of them, for example 0,1024,2048,4096: every question is asked at each");
+  flags.add(
+      "schemes", schemes,
+      "position encodings to compare at these lengths, separated by ; (or , where no scheme has commas)");
 }
 
-std::optional<LongContext> read_long_context(const Arguments& arguments) {
-  if (arguments.has("distractor") != arguments.has("text-lengths")) {
+std::optional<LongContext> LongContextFlags::read(const std::optional<std::string>& one_scheme) const {
+  if (distractor.has_value() != !text_lengths.empty()) {
     throw UsageError("expected --distractor and --text-lengths together");
   }
-  if (!arguments.has("distractor")) {
-    if (arguments.has("schemes")) {
+  if (!distractor) {
+    if (schemes) {
       throw UsageError("--schemes: expected --distractor and --text-lengths; a plain run has one --scheme");
     }
     return std::nullopt;
   }
+  if (schemes && one_scheme) throw UsageError("--scheme and --schemes: expected only one of the two");
   LongContext context;
-  if (arguments.has("schemes")) {
-    if (arguments.has("scheme")) throw UsageError("--scheme and --schemes: expected only one of the two");
-    context.schemes = split_scheme_list(arguments.get<std::string>("schemes"));
-  } else {
-    context.schemes = {arguments.has("scheme") ? arguments.get<std::string>("scheme") : ""};
-  }
+  context.schemes = schemes ? split_scheme_list(*schemes) : std::vector{one_scheme.value_or("")};
   for (size_t i = 0; i < context.schemes.size(); ++i) {
     std::string& scheme = context.schemes[i];
     if (!scheme.empty()) scheme = Scheme(scheme).text();
@@ -53,14 +48,14 @@ std::optional<LongContext> read_long_context(const Arguments& arguments) {
       }
     }
   }
-  context.lengths = parse_integer_list(arguments.get<std::string>("text-lengths"), "text-lengths");
+  context.lengths = text_lengths;
   for (size_t i = 0; i < context.lengths.size(); ++i) {
     if (i == 0 ? context.lengths[i] != 0 : context.lengths[i] <= context.lengths[i - 1]) {
       throw UsageError(
           "--text-lengths: expected ascending numbers that begin with 0, from which drops count");
     }
   }
-  context.corpus = eval::read_distractor_corpus(arguments.get<std::string>("distractor"));
+  context.corpus = eval::read_distractor_corpus(*distractor);
   return context;
 }
 
@@ -159,4 +154,4 @@ void print_fading(const std::vector<eval::FadingCurve>& curves, bool csv) {
   fmt::print("{}", table.text(csv ? TableStyle::kCsv : TableStyle::kAligned));
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::evaluate

@@ -10,21 +10,26 @@
 #include "ropescope/eval/long_context.h"
 #include "ropescope/io/result_file.h"
 
-#include "command.h"
 #include "evaluate_run.h"
+#include "flags.h"
 
-namespace ropescope::app {
-
-/// --distractor, --text-lengths, --schemes.
-po::options_description long_context_options();
+namespace ropescope::app::evaluate {
 
 struct LongContext {
   std::vector<std::string> schemes;  ///< empty text: the model's own positions
   std::vector<int64_t> lengths;      ///< ascending, from 0
   eval::DistractorCorpus corpus;
 };
-/// None where the flags ask for a plain run. Throws UsageError, InputError.
-std::optional<LongContext> read_long_context(const Arguments& arguments);
+
+/// --distractor, --text-lengths, --schemes.
+struct LongContextFlags {
+  std::optional<std::string> distractor, schemes;
+  std::vector<int64_t> text_lengths;  ///< empty unless given
+
+  void bind(Flags& flags);
+  /// None where the flags ask for a plain run. `one_scheme` is --scheme. Throws UsageError, InputError.
+  std::optional<LongContext> read(const std::optional<std::string>& one_scheme) const;
+};
 
 /// What makes two such runs the same run.
 void add_settings(const LongContext& context, Json& settings);
@@ -40,4 +45,4 @@ void write_fading(ResultWriter& writer, const LongContext& context,
 
 void print_fading(const std::vector<eval::FadingCurve>& curves, bool csv);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::evaluate

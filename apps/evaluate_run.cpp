@@ -9,7 +9,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 
-namespace ropescope::app {
+namespace ropescope::app::evaluate {
 
 namespace {
 
@@ -133,4 +133,4 @@ Json rejected_records(const EvaluateRun& run) {
   return rejected;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::evaluate

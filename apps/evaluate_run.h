@@ -10,7 +10,7 @@
 #include "ropescope/eval/samples.h"
 #include "ropescope/train/launch.h"
 
-namespace ropescope::app {
+namespace ropescope::app::evaluate {
 
 /// One way to ask every question, and its name among the samples.
 struct Way {
@@ -49,4 +49,4 @@ Json rejected_records(const EvaluateRun& run);
 
 void write_text_file(const std::filesystem::path& path, const std::string& text);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::evaluate

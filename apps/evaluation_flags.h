@@ -1,14 +1,21 @@
 // Flags that score and evaluate share.
 #pragma once
 
+#include <string>
+
 #include "ropescope/eval/benchmark.h"
 
-#include "command.h"
+#include "flags.h"
 
 namespace ropescope::app {
 
-/// --benchmark, --profile, --policy, --ocr.
-po::options_description scoring_options();
-eval::Rules scoring_rules(const Arguments& arguments);
+/// --benchmark (required), --profile, --policy, --ocr.
+struct ScoringFlags {
+  std::string benchmark, profile = "paper", policy = "exact";
+  bool ocr = false;
+
+  void bind(Flags& flags);
+  eval::Rules rules() const;
+};
 
 }  // namespace ropescope::app

@@ -12,27 +12,31 @@
 
 namespace ropescope::app {
 
+namespace exporting {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description all("Export", 110, 55);
-  all.add_options()  //
-      ("checkpoint", po::value<std::string>(),
-       "folder of a step (run/checkpoints/step-N), of a run (its newest step), or any model folder")  //
-      ("output", po::value<std::string>(), "folder to make");
-  return {all};
-}
+struct ExportFlags {
+  std::string checkpoint, output;
 
-int run(const Arguments& arguments) {
-  const CommonSettings common = common_settings(arguments);
-  if (common.csv) throw UsageError("--csv: export writes a model, not a table");
-  const std::string checkpoint = required_text(arguments, "checkpoint"),
-                    output = required_text(arguments, "output");
+  void bind(Flags& flags) {
+    flags.group("Export");
+    flags
+        .add("checkpoint", checkpoint,
+             "folder of a step (run/checkpoints/step-N), of a run (its newest step), or any model folder")
+        .required();
+    flags.add("output", output, "folder to make").required();
+  }
+};
+
+int run(const ExportFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  if (settings.csv) throw UsageError("--csv: export writes a model, not a table");
   // Numbers are kept as trained unless asked otherwise, whatever this machine computes fastest in.
-  const at::ScalarType dtype = arguments.has("dtype") ? common.dtype : at::kFloat;
-  const ExportSummary summary = export_model(checkpoint, output, dtype, common.force);
-  if (common.json) {
-    std::cout << Json{{"output", output},
+  const at::ScalarType dtype = invocation.common.dtype ? settings.dtype : at::kFloat;
+  const ExportSummary summary = export_model(flags.checkpoint, flags.output, dtype, settings.force);
+  if (settings.json) {
+    std::cout << Json{{"output", flags.output},
                       {"form", summary.form},
                       {"step", summary.step < 0 ? Json() : Json(summary.step)},
                       {"tensors", summary.tensors},
@@ -41,16 +45,19 @@ int run(const Arguments& arguments) {
                      .dump()
               << "\n";
   } else {
-    std::cout << fmt::format("{}: {}, {} tensors, {} parameters\n", output, summary.form, summary.tensors,
-                             summary.parameters);
+    std::cout << fmt::format("{}: {}, {} tensors, {} parameters\n", flags.output, summary.form,
+                             summary.tensors, summary.parameters);
   }
   return 0;
 }
 
 }  // namespace
 
+}  // namespace exporting
+
 extern const Command kExport;
-const Command kExport = {"export", "Writes a checkpoint as a folder that Hugging Face transformers loads.",
-                         "ropescope export --checkpoint run/ --output model/", options, run};
+const Command kExport = make_command<exporting::ExportFlags>(
+    "export", "Writes a checkpoint as a folder that Hugging Face transformers loads.",
+    "ropescope export --checkpoint run/ --output model/", kRunsModel | kWrites | kJson, exporting::run);
 
 }  // namespace ropescope::app

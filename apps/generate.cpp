@@ -17,37 +17,52 @@
 #include "ropescope/text/generated_text.h"
 
 #include "chat_input.h"
+#include "command.h"
 #include "image_input.h"
 #include "loaded_model.h"
-#include "trace_tensors.h"
 
 namespace ropescope::app {
 
+namespace generate {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description input("Prompt", 110, 55);
-  input.add_options()  //
-      ("model", po::value<std::string>(),
-       "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")  //
-      ("prompt", po::value<std::string>(),
-       "question; <image> stands for an image, and images that it does not name come in front");
-  add_chat_options(input);
-  po::options_description output("Answer", 110, 55);
-  output.add_options()                                                                                  //
-      ("max-new-tokens", po::value<int64_t>()->default_value(256), "longest answer, tokens")            //
-      ("temperature", po::value<double>(), "draw tokens with logits divided by this; default: greedy")  //
-      ("top-p", po::value<double>(), "draw among the likeliest tokens that sum to this probability");
-  return {input, image_options(), rope_options(), output};
-}
+struct GenerateFlags {
+  std::string model, prompt;
+  int64_t max_new_tokens = 256;
+  std::optional<double> temperature, top_p;
+  ChatFlags chat;
+  ImageFlags images;
+  PositionFlags positions;
 
-std::string prompt_text(const Arguments& arguments, ChatTemplate chat, size_t images) {
-  const std::string question = with_images_in_front(required_text(arguments, "prompt"), images);
+  void bind(Flags& flags) {
+    flags.group("Prompt");
+    flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .required();
+    flags
+        .add("prompt", prompt,
+             "question; <image> stands for an image, and images that it does not name come in front")
+        .required();
+    chat.bind(flags);
+    images.bind(flags);
+    positions.bind(flags).alias("schemes");
+    flags.group("Answer");
+    flags.add("max-new-tokens", max_new_tokens, "longest answer, tokens").at_least(1);
+    flags.add("temperature", temperature, "draw tokens with logits divided by this; default: greedy")
+        .at_least(0);
+    flags.add("top-p", top_p, "draw among the likeliest tokens that sum to this probability")
+        .above(0)
+        .at_most(1);
+  }
+};
+
+std::string prompt_text(const GenerateFlags& flags, ChatTemplate chat, size_t images) {
+  const std::string question = with_images_in_front(flags.prompt, images);
   // Under `plain` a question would be thrown away: here it begins the text that goes on.
   if (chat == ChatTemplate::kPlain || chat == ChatTemplate::kNone) return question;
   ChatOptions chat_options;
   chat_options.open = true;
-  if (arguments.has("system")) chat_options.system = arguments.get<std::string>("system");
+  if (flags.chat.system) chat_options.system = *flags.chat.system;
   return chat_prompt(chat, {{true, question}}, chat_options);
 }
 
@@ -97,40 +112,38 @@ class Stream {
   bool silent_, ended_ = false;
 };
 
-SamplingOptions sampling_options(const Arguments& arguments, uint64_t seed) {
+SamplingOptions sampling_options(const GenerateFlags& flags, uint64_t seed) {
   SamplingOptions sampling;
   sampling.seed = seed;
-  if (arguments.has("top-p")) {
-    sampling.top_p = arguments.get<double>("top-p");
+  if (flags.top_p) {
+    sampling.top_p = *flags.top_p;
     sampling.temperature = 1;
   }
-  if (arguments.has("temperature")) sampling.temperature = arguments.get<double>("temperature");
+  if (flags.temperature) sampling.temperature = *flags.temperature;
   return sampling;
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string model = required_text(arguments, "model");
-  const auto new_tokens = arguments.get<int64_t>("max-new-tokens");
-  if (new_tokens < 1) throw UsageError("--max-new-tokens: expected at least 1, found {}", new_tokens);
-  TokenSampler sampler(sampling_options(arguments, settings.seed));
+int run(const GenerateFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& model = flags.model;
+  TokenSampler sampler(sampling_options(flags, settings.seed));
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
-  if (has_images(arguments) && kind != ModelKind::kLlava) {
+  if (flags.images.given() && kind != ModelKind::kLlava) {
     throw UsageError("--image: {} has no vision tower; expected a LLaVA-NeXT folder", model);
   }
   DecoderConfig config = read_decoder_config(model);
-  config.rope = rope_override(arguments, config.rope);
+  config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
-  const ChatTemplate chat = chosen_template(arguments, kind, config, *tokenizer);
+  const ChatTemplate chat = flags.chat.chosen(kind, config, *tokenizer);
 
   std::optional<LlavaConfig> llava;
   ImageInput images;
-  if (has_images(arguments)) {
+  if (flags.images.given()) {
     llava = read_llava_config(model);
-    images = read_images(arguments, model);
+    images = flags.images.read(model);
   }
-  const std::string text = prompt_text(arguments, chat, images.images.size());
+  const std::string text = prompt_text(flags, chat, images.images.size());
   const std::vector<int64_t> ids =
       llava ? encode_with_images(*tokenizer, text) : tokenizer->encode(text, EncodeOptions{});
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
@@ -149,21 +162,21 @@ int run(const Arguments& arguments) {
   input.input_ids = prompt.input_ids;
   if (llava) input.inputs_embeds = merge_embeddings(loaded.llava(), prompt, images.images);
   std::optional<SequenceEncoding> encoding;
-  if (arguments.has("scheme")) {
+  if (flags.positions.scheme) {
     const int64_t length = prompt.input_ids.size(1);
     const Layout layout = llava ? prompt.layouts.front() : parse_layout(fmt::format("text:{}", length));
-    encoding.emplace(Scheme(arguments.get<std::string>("scheme")), layout, encoded_model(config));
+    encoding.emplace(Scheme(*flags.positions.scheme), layout, encoded_model(config));
     input.encoding = &*encoding;
   }
   Stream stream(*tokenizer, ends, settings.json);
   GenerateOptions generate_options;
-  generate_options.max_new_tokens = new_tokens;
+  generate_options.max_new_tokens = flags.max_new_tokens;
   generate_options.choose = [&](const at::Tensor& logits) {
     const at::Tensor next = sampler(logits);
     stream.add(next.item<int64_t>());
     return next;
   };
-  generate(loaded.decoder(), input, generate_options);
+  ropescope::generate(loaded.decoder(), input, generate_options);
   stream.finish();
   if (settings.json) {
     const Json report = {{"template", chat_template_name(chat)},
@@ -180,11 +193,12 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace generate
+
 extern const Command kGenerate;
-const Command kGenerate{
+const Command kGenerate = make_command<generate::GenerateFlags>(
     "generate", "Answers a question, about images too, under any position encoding.",
-    "ropescope generate --model llava-v1.6-vicuna-7b-hf --image photo.jpg --prompt \"What is "
-    "shown here?\" --scheme id-align",
-    options, run};
+    "ropescope generate --model llava-v1.6-vicuna-7b-hf --image photo.jpg --prompt \"What is shown here?\" --scheme id-align",
+    kRunsModel | kDraws | kJson, generate::run);
 
 }  // namespace ropescope::app

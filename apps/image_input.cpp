@@ -16,11 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::optional<PinpointRule> chosen_rule(const Arguments& arguments) {
-  if (!arguments.has("pinpoints")) return std::nullopt;
-  return parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
-}
-
 at::Tensor take_pixels(const Checkpoint& file, int64_t dimensions, const std::string& what,
                        const std::string& path) {
   const TensorInfo* info = file.find("pixel_values");
@@ -53,35 +48,39 @@ std::vector<LlavaImage> read_pixels(const std::string& path, const AnyresOptions
 
 }  // namespace
 
-po::options_description image_options() {
-  po::options_description options("Images", 110, 55);
-  options.add_options()  //
-      ("image", po::value<std::vector<std::string>>()->composing(),
-       "image files, separated by commas (JPEG, PNG, WebP, TIFF)")  //
-      ("pixels", po::value<std::string>(),
-       "in place of --image: safetensors file with pixel_values [images,tiles,3,S,S] and image_sizes_hw "
-       "[images,2]")  //
-      ("pinpoints", po::value<std::string>(),
-       "how the checkpoint's grids are read: hf or original; default: as its form does");
-  add_decode_options(options);
-  return options;
+void DecodeFlags::bind(Flags& flags) {
+  flags
+      .add(
+          "alpha", alpha,
+          "transparency: white (laid over white, as Hugging Face does) or drop (colours as stored, as the original does)")
+      .one_of({"white", "drop"});
+  flags
+      .add(
+          "exif", exif,
+          "orientation tag: ignore (as the image processors do) or apply (as Hugging Face's loader of paths does)")
+      .one_of({"apply", "ignore"});
 }
 
-void add_decode_options(po::options_description& options) {
-  options.add_options()  //
-      ("alpha", po::value<std::string>()->default_value("white"),
-       "transparency: white (laid over white, as Hugging Face does) or drop (colours as stored, as the "
-       "original does)")  //
-      ("exif", po::value<std::string>()->default_value("ignore"),
-       "orientation tag: ignore (as the image processors do) or apply (as Hugging Face's loader of paths "
-       "does)");
-}
-
-DecodeOptions decode_options(const Arguments& arguments) {
+DecodeOptions DecodeFlags::options() const {
   DecodeOptions decode;
-  decode.alpha = parse_alpha_rule(arguments.get<std::string>("alpha"));
-  decode.exif = parse_exif_rule(arguments.get<std::string>("exif"));
+  decode.alpha = parse_alpha_rule(alpha);
+  decode.exif = parse_exif_rule(exif);
   return decode;
+}
+
+void ImageFlags::bind(Flags& flags) {
+  flags.group("Images");
+  flags.add("image", image, "image files, separated by commas (JPEG, PNG, WebP, TIFF)");
+  flags.add(
+      "pixels", pixels,
+      "in place of --image: safetensors file with pixel_values [images,tiles,3,S,S] and image_sizes_hw [images,2]");
+  flags.add("pinpoints", pinpoints,
+            "how the checkpoint's grids are read: hf or original; default: as its form does");
+  decode.bind(flags);
+}
+
+std::optional<PinpointRule> ImageFlags::pinpoint_rule() const {
+  return pinpoints ? std::optional(parse_pinpoint_rule(*pinpoints)) : std::nullopt;
 }
 
 at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode) {
@@ -93,9 +92,9 @@ at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode) {
   return image.rgb_HW3;
 }
 
-std::vector<std::string> image_names(const Arguments& arguments) {
+std::vector<std::string> ImageFlags::names() const {
   std::vector<std::string> names;
-  for (const std::string& list : arguments.get<std::vector<std::string>>("image")) {
+  for (const std::string& list : image) {
     std::stringstream stream(list);
     for (std::string name; std::getline(stream, name, ',');) {
       if (name.empty()) throw UsageError("--image: expected names separated by commas, found an empty one");
@@ -106,12 +105,10 @@ std::vector<std::string> image_names(const Arguments& arguments) {
   return names;
 }
 
-bool has_images(const Arguments& arguments) { return arguments.has("image") || arguments.has("pixels"); }
-
-void add_image_inputs(const Arguments& arguments, Provenance& provenance) {
-  if (arguments.has("pixels")) provenance.add_input(arguments.get<std::string>("pixels"));
-  if (!arguments.has("image")) return;
-  for (const std::string& name : image_names(arguments)) provenance.add_input(name);
+void ImageFlags::add_inputs(Provenance& provenance) const {
+  if (pixels) provenance.add_input(*pixels);
+  if (image.empty()) return;
+  for (const std::string& name : names()) provenance.add_input(name);
 }
 
 std::string with_images_in_front(std::string text, size_t images) {
@@ -126,40 +123,37 @@ std::vector<AnyresGeometry> ImageInput::geometries() const {
   return result;
 }
 
-ImageInput read_images(const Arguments& arguments, const fs::path& model) {
-  if (arguments.has("image") && arguments.has("pixels")) {
+ImageInput ImageFlags::read(const fs::path& model) const {
+  if (!image.empty() && pixels) {
     throw UsageError("--image and --pixels: expected at most one of the two");
   }
-  const PreprocessSettings settings = read_preprocess_settings(model, chosen_rule(arguments));
+  const PreprocessSettings settings = read_preprocess_settings(model, pinpoint_rule());
   if (!settings.anyres) {
     throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", model.string());
   }
   ImageInput input;
-  const DecodeOptions decode = decode_options(arguments);
-  if (arguments.has("pixels")) {
-    input.images = read_pixels(arguments.get<std::string>("pixels"), *settings.anyres);
+  const DecodeOptions rules = decode.options();
+  if (pixels) {
+    input.images = read_pixels(*pixels, *settings.anyres);
     return input;
   }
-  for (const std::string& name : image_names(arguments)) {
-    PreprocessedImage prepared = preprocess_image(read_rgb(name, decode), settings);
+  for (const std::string& name : names()) {
+    PreprocessedImage prepared = preprocess_image(read_rgb(name, rules), settings);
     input.images.push_back({prepared.pixel_values, *prepared.geometry});
   }
   return input;
 }
 
-at::Tensor read_tower_pixels(const Arguments& arguments, const fs::path& model) {
-  if (arguments.has("image") == arguments.has("pixels")) {
+at::Tensor ImageFlags::read_for_tower(const fs::path& model) const {
+  if (!image.empty() == pixels.has_value()) {
     throw UsageError("{}: a vision tower alone; expected one of --pixels and --image", model.string());
   }
-  if (arguments.has("pixels")) {
-    const std::string path = arguments.get<std::string>("pixels");
-    return take_pixels(*open_checkpoint(path), 4, "[images, 3, S, S]", path);
-  }
+  if (pixels) return take_pixels(*open_checkpoint(*pixels), 4, "[images, 3, S, S]", *pixels);
   const PreprocessSettings settings = read_preprocess_settings(model);
-  const DecodeOptions decode = decode_options(arguments);
+  const DecodeOptions rules = decode.options();
   std::vector<at::Tensor> images;
-  for (const std::string& name : image_names(arguments)) {
-    images.push_back(preprocess_image(read_rgb(name, decode), settings).pixel_values);
+  for (const std::string& name : names()) {
+    images.push_back(preprocess_image(read_rgb(name, rules), settings).pixel_values);
   }
   return at::cat(images, 0);
 }

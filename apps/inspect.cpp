@@ -16,21 +16,29 @@
 
 namespace ropescope::app {
 
+namespace inspect {
+
 namespace fs = std::filesystem;
 
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description inspect("Checkpoint", 110, 55);
-  inspect.add_options()                                                                                    //
-      ("model", po::value<std::string>(), "folder, or one weight file; config.json is not needed")         //
-      ("list", po::bool_switch(), "also list every tensor with its stored type and shape")                 //
-      ("estimate", po::bool_switch(), "also estimate the memory of a run in --dtype")                      //
-      ("estimate-tokens", po::value<int64_t>()->default_value(4096), "tokens of that run's forward pass")  //
-      ("tensors", po::value<std::string>(), "all, or NAME,...: tensors to write to --output")              //
-      ("output", po::value<std::string>(), "result file with /tensors/<name> in float32");
-  return {inspect};
-}
+struct InspectFlags {
+  std::string model;
+  bool list = false, estimate = false;
+  int64_t estimate_tokens = 4096;
+  std::optional<std::string> tensors;
+  std::string output;
+
+  void bind(Flags& flags) {
+    flags.group("Checkpoint");
+    flags.add("model", model, "folder, or one weight file; config.json is not needed").required();
+    flags.add("list", list, "also list every tensor with its stored type and shape");
+    flags.add("estimate", estimate, "also estimate the memory of a run in --dtype");
+    flags.add("estimate-tokens", estimate_tokens, "tokens of that run's forward pass").at_least(1);
+    flags.add("tensors", tensors, "all, or NAME,...: tensors to write to --output");
+    flags.add("output", output, "result file with /tensors/<name> in float32");
+  }
+};
 
 /// The file that a GGUF checkpoint is read from.
 std::optional<fs::path> gguf_file_of(const Checkpoint& checkpoint) {
@@ -38,8 +46,7 @@ std::optional<fs::path> gguf_file_of(const Checkpoint& checkpoint) {
   return checkpoint.files().front();
 }
 
-/// A checkpoint without (or with a foreign) config is described by its tensors; a broken config.json is an
-/// error.
+/// A checkpoint without (or with a foreign) config is described by its tensors; a broken config.json is an error.
 void read_config(InspectReport& report, const fs::path& model, const std::optional<fs::path>& gguf) {
   const fs::path folder = fs::is_directory(model) ? model : fs::absolute(model).parent_path();
   const bool has_json = fs::exists(folder / "config.json");
@@ -83,29 +90,28 @@ TokenizerReport read_tokenizer(const fs::path& model, const std::optional<fs::pa
   return report;
 }
 
-std::vector<std::string> chosen_tensors(const Checkpoint& checkpoint, const std::string& flag) {
+std::vector<std::string> chosen_tensors(const Checkpoint& checkpoint, const std::string& wanted) {
   std::vector<std::string> names;
-  if (flag == "all") {
+  if (wanted == "all") {
     for (const TensorInfo& info : checkpoint.tensors()) names.push_back(info.name);
     return names;
   }
-  std::stringstream stream(flag);
+  std::stringstream stream(wanted);
   for (std::string name; std::getline(stream, name, ',');) {
     if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
-  if (names.empty()) throw UsageError("--tensors: expected all or names, found \"{}\"", flag);
+  if (names.empty()) throw UsageError("--tensors: expected all or names, found \"{}\"", wanted);
   return names;
 }
 
-void write_tensors(const Arguments& arguments, const CommonSettings& settings, const Checkpoint& checkpoint) {
+void write_tensors(const std::vector<std::string>& names, const std::string& output,
+                   const Invocation& invocation, const Checkpoint& checkpoint) {
   const auto start = std::chrono::steady_clock::now();
-  const std::string output = required_text(arguments, "output");
-  const std::vector<std::string> names = chosen_tensors(checkpoint, arguments.get<std::string>("tensors"));
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   provenance.device = "cpu";
   provenance.dtype = "float32";
   for (const fs::path& path : checkpoint.files()) provenance.add_input(path);
-  ResultWriter writer(output, provenance, settings.force);
+  ResultWriter writer(output, provenance, invocation.settings.force);
   Progress progress("writing", "tensors", static_cast<int64_t>(names.size()));
   for (const std::string& name : names) {
     writer.write("/tensors/" + name, checkpoint.take(name, at::kFloat));
@@ -118,15 +124,11 @@ void write_tensors(const Arguments& arguments, const CommonSettings& settings, c
   log_info("{} tensors, {} bytes written to {} in {:.1f} s", names.size(), bytes, output, seconds);
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const fs::path model = required_text(arguments, "model");
-  if (arguments.has("output") && !arguments.has("tensors")) {
+int run(const InspectFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const fs::path model = flags.model;
+  if (!flags.output.empty() && !flags.tensors) {
     throw UsageError("--output: expected --tensors all or --tensors NAME,... beside it");
-  }
-  if (arguments.get<int64_t>("estimate-tokens") < 1) {
-    throw UsageError("--estimate-tokens: expected at least 1, found {}",
-                     arguments.get<int64_t>("estimate-tokens"));
   }
   const auto checkpoint = open_checkpoint(model);
   const std::optional<fs::path> gguf = gguf_file_of(*checkpoint);
@@ -134,16 +136,18 @@ int run(const Arguments& arguments) {
   report.model = model.string();
   report.checkpoint = checkpoint.get();
   read_config(report, model, gguf);
-  if (!gguf)
+  if (!gguf) {
     report.vision = read_vision_report(fs::is_directory(model) ? model : fs::absolute(model).parent_path());
+  }
   report.rows_put_back = gguf && report.config && report.config->model_type == "llama";
   report.tokenizer = read_tokenizer(model, gguf);
   std::optional<EstimateRequest> estimate;
-  if (arguments.flag("estimate")) {
-    estimate = EstimateRequest{settings.dtype, arguments.get<int64_t>("estimate-tokens")};
-  }
+  if (flags.estimate) estimate = EstimateRequest{settings.dtype, flags.estimate_tokens};
 
-  if (arguments.has("tensors")) write_tensors(arguments, settings, *checkpoint);
+  if (flags.tensors) {
+    const std::string& output = required_text(flags.output, "output");
+    write_tensors(chosen_tensors(*checkpoint, *flags.tensors), output, invocation, *checkpoint);
+  }
   if (settings.json) {
     // Names come from files and need not be UTF-8.
     fmt::print("{}\n", report_json(report, estimate).dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -151,16 +155,19 @@ int run(const Arguments& arguments) {
     print_tensor_csv(*checkpoint);
   } else {
     print_report(report, estimate);
-    if (arguments.flag("list")) print_tensor_list(*checkpoint);
+    if (flags.list) print_tensor_list(*checkpoint);
   }
   return 0;
 }
 
 }  // namespace
 
+}  // namespace inspect
+
 extern const Command kInspect;
-const Command kInspect{"inspect",
-                       "Describes a checkpoint: architecture, rotary settings, tensors, tokenizer, memory.",
-                       "ropescope inspect --model SmolLM2-135M-Instruct.Q4_1.gguf --estimate", options, run};
+const Command kInspect = make_command<inspect::InspectFlags>(
+    "inspect", "Describes a checkpoint: architecture, rotary settings, tensors, tokenizer, memory.",
+    "ropescope inspect --model SmolLM2-135M-Instruct.Q4_1.gguf --estimate", kRunsModel | kWrites | kTables,
+    inspect::run);
 
 }  // namespace ropescope::app

@@ -12,7 +12,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/weights/decoder_memory.h"
 
-namespace ropescope::app {
+namespace ropescope::app::inspect {
 
 namespace fs = std::filesystem;
 
@@ -302,4 +302,4 @@ void print_tensor_csv(const Checkpoint& checkpoint) {
   }
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::inspect

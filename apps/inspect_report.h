@@ -12,7 +12,7 @@
 
 #include "inspect_vision.h"
 
-namespace ropescope::app {
+namespace ropescope::app::inspect {
 
 struct TokenizerReport {
   std::string description;  ///< empty if the checkpoint has none
@@ -41,4 +41,4 @@ void print_report(const InspectReport& report, const std::optional<EstimateReque
 void print_tensor_list(const Checkpoint& checkpoint);
 void print_tensor_csv(const Checkpoint& checkpoint);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::inspect

@@ -6,7 +6,7 @@
 #include "ropescope/models/llava.h"
 #include "ropescope/weights/size_count.h"
 
-namespace ropescope::app {
+namespace ropescope::app::inspect {
 
 VisionReport read_vision_report(const std::filesystem::path& folder) {
   VisionReport report;
@@ -91,4 +91,4 @@ VisionShare vision_share(const VisionReport& report, const std::string& what) {
   return share;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::inspect

@@ -10,7 +10,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/weights/llava_config.h"
 
-namespace ropescope::app {
+namespace ropescope::app::inspect {
 
 struct VisionReport {
   std::optional<VisionConfig> tower;
@@ -33,4 +33,4 @@ struct VisionShare {
 };
 VisionShare vision_share(const VisionReport& report, const std::string& what);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::inspect

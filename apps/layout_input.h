@@ -2,14 +2,23 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "ropescope/rope/layout.h"
 
-#include "command.h"
+#include "flags.h"
 
 namespace ropescope::app {
 
-/// None without either flag. Throws UsageError for both, InputError for a file that does not hold one layout.
-std::optional<Layout> given_layout(const Arguments& arguments);
+struct LayoutFlags {
+  std::optional<std::string> layout, layout_file;
+
+  /// `what` is the help of --layout.
+  void bind(Flags& flags,
+            const std::string& what = "what the tokens are, for example text:5,anyres:24x24+48x48,text:7");
+  bool given() const { return layout || layout_file; }
+  /// None without either flag. Throws UsageError for both, InputError for a file that does not hold one layout.
+  std::optional<Layout> read() const;
+};
 
 }  // namespace ropescope::app

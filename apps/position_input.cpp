@@ -1,27 +1,24 @@
 #include "position_input.h"
 
+#include <array>
 #include <charconv>
+
+#include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/vision/preprocess.h"
 
-#include "trace_tensors.h"
-
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 namespace {
 
 /// Text around the picture of --anyres: about what a chat template and a short question take.
 constexpr int64_t kTextBefore = 35, kTextAfter = 20;
 
-std::optional<int64_t> positive_integer(const Arguments& arguments, const char* flag) {
-  if (!arguments.has(flag)) return std::nullopt;
-  const auto value = arguments.get<int64_t>(flag);
-  if (value < 1 || value > (int64_t{1} << 40)) {
-    throw UsageError("--{}: expected a number of at least 1, found {}", flag, value);
-  }
-  return value;
-}
+constexpr const char* kDefaultPreset = "llava-next-clip";
+
+/// No count that is asked for is larger.
+constexpr double kMostCount = 1099511627776.0;  // 2^40
 
 /// {width, height} of "1024x768", none for another form.
 std::optional<std::array<int64_t, 2>> image_size(const std::string& text) {
@@ -34,9 +31,7 @@ std::optional<std::array<int64_t, 2>> image_size(const std::string& text) {
   return size;
 }
 
-Layout anyres_layout(const Arguments& arguments) {
-  const std::string text = arguments.get<std::string>("anyres");
-  const std::string preset = arguments.get<std::string>("preset");
+Layout anyres_layout(const std::string& text, const std::string& preset) {
   std::string block = text;
   if (text.find('+') == std::string::npos) {
     const auto size = image_size(text);
@@ -63,19 +58,16 @@ Layout anyres_layout(const Arguments& arguments) {
   }
 }
 
-std::vector<Layout> read_layouts(const Arguments& arguments) {
-  const int given = arguments.has("layout") + arguments.has("layout-file") + arguments.has("anyres");
+std::vector<Layout> read_layouts(const PositionsFlags& flags) {
+  const int given = flags.layout.has_value() + flags.layout_file.has_value() + flags.anyres.has_value();
   if (given != 1) {
     throw UsageError("expected one of --layout, --layout-file and --anyres, found {}; see --help",
                      given == 0 ? "none" : "several");
   }
-  if (arguments.has("preset") && !arguments.has("anyres")) {
-    throw UsageError("--preset belongs to --anyres WIDTHxHEIGHT");
-  }
-  if (arguments.has("layout")) return {parse_layout(arguments.get<std::string>("layout"))};
-  if (arguments.has("anyres")) return {anyres_layout(arguments)};
-  const std::string path = arguments.get<std::string>("layout-file");
-  return layouts_from_json(read_json_file(path), path);
+  if (flags.preset && !flags.anyres) throw UsageError("--preset belongs to --anyres WIDTHxHEIGHT");
+  if (flags.layout) return {parse_layout(*flags.layout)};
+  if (flags.anyres) return {anyres_layout(*flags.anyres, flags.preset.value_or(kDefaultPreset))};
+  return layouts_from_json(read_json_file(*flags.layout_file), *flags.layout_file);
 }
 
 }  // namespace
@@ -90,61 +82,58 @@ int64_t PositionRequest::bias_heads_of(const Scheme& scheme) const {
   return scheme.bias_heads().value_or(kv_heads.value_or(8));
 }
 
-std::vector<po::options_description> position_options() {
-  po::options_description input("Schemes and layouts", 110, 55);
-  input.add_options()  //
-      ("scheme", po::value<std::string>(),
-       "position encodings, several separated by ';', for example "
-       "\"vanilla;id-align;mrope:sections=16/24/24\"")                                                 //
-      ("list", po::bool_switch(), "list the schemes with parameters, defaults and sources, and stop")  //
-      ("layout", po::value<std::string>(),
-       "what the tokens are, for example text:5,anyres:24x24+48x48,text:7")  //
-      ("layout-file", po::value<std::string>(),
-       "JSON file: a list of segments, or {\"layouts\":[{\"name\":...,\"segments\":[...]},...]}")  //
-      ("anyres", po::value<std::string>(),
-       "in place of a layout: an image's WIDTHxHEIGHT in pixels, or grids like 24x24+48x48, between 35 and "
-       "20 "
-       "tokens of text")  //
-      ("preset", po::value<std::string>()->default_value("llava-next-clip"),
-       "how --anyres WIDTHxHEIGHT is cut: llava-next-clip or llava-next-siglip");
-  po::options_description measures("Measurements", 110, 55);
-  measures.add_options()                                                         //
-      ("criteria", po::bool_switch(), "the three criteria of arXiv 2510.23095")  //
-      ("misalignment", po::bool_switch(),
-       "high-resolution tokens on wrong thumbnail ids, and distances thumbnail - high-res - text")    //
-      ("context", po::value<int64_t>(), "trained context, tokens: how many positions lie beyond it")  //
-      ("mask", po::bool_switch(), "with --json, which keys every query may see, as strings of 0 and 1");
-  po::options_description rotation("Rotation (criteria and --output)", 110, 55);
-  rotation.add_options()                                                                                    //
-      ("head-dim", po::value<int64_t>(), "channels of a head; 128, or what the scheme's sections ask for")  //
-      ("kv-heads", po::value<int64_t>(), "key/value heads; 1, or what the scheme's sections ask for")       //
-      ("rope-theta", po::value<double>(), "base; 1e4")                                                      //
-      ("rope-scaling", po::value<std::string>(), "JSON, for example {\"rope_type\":\"yarn\",\"factor\":4}");
-  po::options_description output("Output", 110, 55);
-  output.add_options()                                                                             //
-      ("plot", po::value<std::string>(), "picture: the layout coloured by id (.png, .svg, .pdf)")  //
-      ("markdown", po::bool_switch(), "tables as Markdown")                                        //
-      ("output", po::value<std::string>(), "result file, for example positions.h5");
-  return {input, measures, rotation, output};
+void PositionsFlags::bind(Flags& flags) {
+  flags.group("Schemes and layouts");
+  flags
+      .add(
+          "scheme", scheme,
+          "position encodings, several separated by ';', for example \"vanilla;id-align;mrope:sections=16/24/24\"")
+      .alias("schemes");
+  flags.add("list", list, "list the schemes with parameters, defaults and sources, and stop");
+  flags.add("layout", layout, "what the tokens are, for example text:5,anyres:24x24+48x48,text:7");
+  flags.add("layout-file", layout_file,
+            "JSON file: a list of segments, or {\"layouts\":[{\"name\":...,\"segments\":[...]},...]}");
+  flags.add(
+      "anyres", anyres,
+      "in place of a layout: an image's WIDTHxHEIGHT in pixels, or grids like 24x24+48x48, between 35 and 20 tokens of text");
+  flags.add("preset", preset, "how --anyres WIDTHxHEIGHT is cut: llava-next-clip or llava-next-siglip")
+      .shown_default(kDefaultPreset);
+  flags.group("Measurements");
+  flags.add("criteria", criteria, "the three criteria of arXiv 2510.23095");
+  flags.add("misalignment", misalignment,
+            "high-resolution tokens on wrong thumbnail ids, and distances thumbnail - high-res - text");
+  flags.add("context", context, "trained context, tokens: how many positions lie beyond it")
+      .between(1, kMostCount);
+  flags.add("mask", mask, "with --json, which keys every query may see, as strings of 0 and 1");
+  flags.group("Rotation (criteria and --output)");
+  flags.add("head-dim", head_dim, "channels of a head; 128, or what the scheme's sections ask for")
+      .between(1, kMostCount);
+  flags.add("kv-heads", kv_heads, "key/value heads; 1, or what the scheme's sections ask for")
+      .between(1, kMostCount);
+  rope.bind(flags);
+  flags.group("Output");
+  flags.add("plot", plot, "picture: the layout coloured by id (.png, .svg, .pdf)");
+  flags.add("markdown", markdown, "tables as Markdown");
+  flags.add("output", output, "result file, for example positions.h5");
 }
 
-PositionRequest read_position_request(const Arguments& arguments) {
+PositionRequest read_position_request(const PositionsFlags& flags) {
   PositionRequest request;
-  for (const std::string& text : split_scheme_list(required_text(arguments, "scheme"))) {
+  for (const std::string& text : split_scheme_list(required_text(flags.scheme, "scheme"))) {
     request.schemes.emplace_back(text);
   }
-  request.layouts = read_layouts(arguments);
-  request.rope = rope_override(arguments, {});
-  request.head_dim = positive_integer(arguments, "head-dim");
+  request.layouts = read_layouts(flags);
+  request.rope = flags.rope.over({});
+  request.head_dim = flags.head_dim;
   if (request.head_dim.value_or(2) % 2 != 0) {
     throw UsageError("--head-dim: expected an even number, found {}", *request.head_dim);
   }
-  request.kv_heads = positive_integer(arguments, "kv-heads");
-  request.context = positive_integer(arguments, "context").value_or(0);
-  request.criteria = arguments.flag("criteria");
-  request.misalignment = arguments.flag("misalignment");
-  request.mask = arguments.flag("mask");
+  request.kv_heads = flags.kv_heads;
+  request.context = flags.context.value_or(0);
+  request.criteria = flags.criteria;
+  request.misalignment = flags.misalignment;
+  request.mask = flags.mask;
   return request;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

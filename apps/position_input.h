@@ -1,15 +1,28 @@
 // What `ropescope positions` is asked for, from its flags.
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ropescope/rope/criteria.h"
 #include "ropescope/rope/scheme.h"
 
-#include "command.h"
+#include "flags.h"
+#include "rope_flags.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
+
+struct PositionsFlags {
+  std::string scheme;  ///< several, separated by ';'
+  bool list = false, criteria = false, misalignment = false, mask = false, markdown = false;
+  std::optional<std::string> layout, layout_file, anyres, preset, plot, output;
+  std::optional<int64_t> context, head_dim, kv_heads;
+  RopeFlags rope;
+
+  void bind(Flags& flags);
+};
 
 struct PositionRequest {
   std::vector<Scheme> schemes;
@@ -25,11 +38,10 @@ struct PositionRequest {
   int64_t bias_heads_of(const Scheme& scheme) const;
 };
 
-std::vector<po::options_description> position_options();
 /// Throws UsageError naming the flag.
-PositionRequest read_position_request(const Arguments& arguments);
+PositionRequest read_position_request(const PositionsFlags& flags);
 
 /// --list: every scheme with its parameters, defaults and source, and the frequency allocations.
 void list_schemes(bool json);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

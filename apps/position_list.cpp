@@ -5,7 +5,7 @@
 
 #include "position_input.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 namespace {
 
@@ -63,4 +63,4 @@ void list_schemes(bool json) {
   }
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

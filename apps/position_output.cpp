@@ -1,7 +1,7 @@
 // For one scheme and one layout
 //   /positions/{coordinates [axes,tokens], modality, raster [tokens], anchors?, segments}
-//   /rotary/{cos,sin [kv heads or 1, tokens, rotary dimension/2], inv_freq, axis}    /bias
-//   [heads,tokens,tokens]
+//   /rotary/{cos,sin [kv heads or 1, tokens, rotary dimension/2], inv_freq, axis}
+//   /bias [heads,tokens,tokens]
 // else with the layout's and the scheme's text below /positions, /rotary and /bias; measurements of all runs
 // as columns in /criteria and /misalignment.
 #include "position_output.h"
@@ -14,7 +14,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/rotation.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 namespace {
 
@@ -139,4 +139,4 @@ void write_positions(ResultWriter& writer, const std::vector<PositionRun>& runs,
   if (!misalignment.empty()) write_measurements(writer, "/misalignment", runs, misalignment);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

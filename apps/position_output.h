@@ -8,7 +8,7 @@
 
 #include "position_report.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 /// A scheme's title in figures, with its layout where there are several.
 std::string run_title(const PositionRun& run, const PositionRequest& request);
@@ -17,4 +17,4 @@ std::string run_title(const PositionRun& run, const PositionRequest& request);
 void write_positions(ResultWriter& writer, const std::vector<PositionRun>& runs,
                      const PositionRequest& request);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

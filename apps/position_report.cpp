@@ -9,7 +9,7 @@
 
 #include "position_tables.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 namespace {
 
@@ -216,4 +216,4 @@ std::string runs_csv(const std::vector<PositionRun>& runs, const PositionRequest
   return token_table(runs).text(TableStyle::kCsv);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

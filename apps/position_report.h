@@ -10,7 +10,7 @@
 #include "position_input.h"
 #include "text_table.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 /// One scheme on one layout.
 struct PositionRun {
@@ -36,4 +36,4 @@ std::string runs_text(const std::vector<PositionRun>& runs, const PositionReques
 /// Every token of every run, or the tables that were asked for.
 std::string runs_csv(const std::vector<PositionRun>& runs, const PositionRequest& request);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

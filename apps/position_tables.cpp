@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 namespace {
 
@@ -158,4 +158,4 @@ TextTable token_table(const std::vector<PositionRun>& runs) {
   return table;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

@@ -6,7 +6,7 @@
 
 #include "position_report.h"
 
-namespace ropescope::app {
+namespace ropescope::app::positions {
 
 /// An id with as many digits as it needs.
 std::string id_text(double id);
@@ -20,4 +20,4 @@ TextTable misalignment_table(const std::vector<PositionRun>& runs);
 /// All tokens of all runs.
 TextTable token_table(const std::vector<PositionRun>& runs);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::positions

@@ -8,11 +8,14 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
+#include "command.h"
 #include "position_input.h"
 #include "position_output.h"
 #include "position_report.h"
 
 namespace ropescope::app {
+
+namespace positions {
 
 namespace {
 
@@ -42,35 +45,35 @@ void draw(const std::vector<PositionRun>& runs, const PositionRequest& request, 
   log_info("figure written to {}", path);
 }
 
-void print(const std::vector<PositionRun>& runs, const PositionRequest& request, const Arguments& arguments,
+void print(const std::vector<PositionRun>& runs, const PositionRequest& request, TableStyle style,
            const CommonSettings& settings) {
   if (settings.json) {
     for (const PositionRun& run : runs) fmt::print("{}\n", run_json(run, request).dump());
   } else if (settings.csv) {
     fmt::print("{}", runs_csv(runs, request));
   } else {
-    fmt::print("{}", runs_text(runs, request,
-                               arguments.flag("markdown") ? TableStyle::kMarkdown : TableStyle::kAligned));
+    fmt::print("{}", runs_text(runs, request, style));
   }
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  if (arguments.flag("list")) {
+int run(const PositionsFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  if (flags.list) {
     list_schemes(settings.json);
     return 0;
   }
-  const PositionRequest request = read_position_request(arguments);
+  const PositionRequest request = read_position_request(flags);
   if (request.mask && !settings.json) throw UsageError("--mask: expected --json, where the mask is printed");
-  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
+  if (flags.plot) check_figure_path(*flags.plot, settings.force);
   std::unique_ptr<ResultWriter> writer;
-  if (arguments.has("output")) {
+  if (flags.output) {
     check_names(request);
-    Provenance provenance = make_provenance(arguments, settings);
+    Provenance provenance = invocation.provenance();
     provenance.device = "cpu";
     provenance.dtype = "float64";
-    if (arguments.has("layout-file")) provenance.add_input(arguments.get<std::string>("layout-file"));
-    writer = std::make_unique<ResultWriter>(required_text(arguments, "output"), provenance, settings.force);
+    if (flags.layout_file) provenance.add_input(*flags.layout_file);
+    writer =
+        std::make_unique<ResultWriter>(required_text(*flags.output, "output"), provenance, settings.force);
   }
 
   std::vector<PositionRun> runs;
@@ -81,18 +84,20 @@ int run(const Arguments& arguments) {
     write_positions(*writer, runs, request);
     writer->commit();
   }
-  if (arguments.has("plot")) draw(runs, request, arguments.get<std::string>("plot"), settings.force);
-  print(runs, request, arguments, settings);
+  if (flags.plot) draw(runs, request, *flags.plot, settings.force);
+  print(runs, request, flags.markdown ? TableStyle::kMarkdown : TableStyle::kAligned, settings);
   return 0;
 }
 
 }  // namespace
 
+}  // namespace positions
+
 extern const Command kPositions;
-const Command kPositions{
+const Command kPositions = make_command<positions::PositionsFlags>(
     "positions",
     "Where every token of a layout sits under a position encoding; criteria, misalignment, picture.",
     "ropescope positions --scheme \"vanilla;id-align\" --anyres 24x24+48x48 --criteria --misalignment",
-    position_options, run};
+    kThreads | kWrites | kTables, positions::run);
 
 }  // namespace ropescope::app

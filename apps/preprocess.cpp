@@ -1,37 +1,45 @@
 // ropescope preprocess: what a vision tower gets of an image, and where its tokens lie.
 #include "ropescope/vision/preprocess.h"
 
+#include <array>
 #include <charconv>
+#include <filesystem>
+#include <memory>
+#include <optional>
 #include <sstream>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
 
+#include "command.h"
 #include "image_input.h"
 
 namespace ropescope::app {
 
+namespace preprocess {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description settings("Settings", 110, 55);
-  settings.add_options()                                                                          //
-      ("model", po::value<std::string>(), "folder with preprocessor_config.json or config.json")  //
-      ("preset", po::value<std::string>(), "clip, siglip, llava-next-clip or llava-next-siglip")  //
-      ("pinpoints", po::value<std::string>(),
-       "how grid pinpoints are read: hf (height, width) or original (width, height); unless given as the "
-       "model's form does, hf for a preset");
-  add_decode_options(settings);
-  po::options_description data("Images", 110, 55);
-  data.add_options()                                                                                //
-      ("image", po::value<std::string>(), "JPEG, PNG, WebP or TIFF files, separated by commas")     //
-      ("sizes", po::value<std::string>(), "geometry of sizes alone, for example 640x427,1x20000");  //
-  po::options_description output("Output", 110, 55);
-  output.add_options()("output", po::value<std::string>(),
-                       "result file with /image/<i>/{rgb,tiles,pixel_values}");
-  return {settings, data, output};
-}
+struct PreprocessFlags {
+  std::optional<std::string> model, preset, pinpoints, image, sizes, output;
+  DecodeFlags decode;
+
+  void bind(Flags& flags) {
+    flags.group("Settings");
+    flags.add("model", model, "folder with preprocessor_config.json or config.json");
+    flags.add("preset", preset, "clip, siglip, llava-next-clip or llava-next-siglip");
+    flags.add(
+        "pinpoints", pinpoints,
+        "how grid pinpoints are read: hf (height, width) or original (width, height); unless given as the model's form does, hf for a preset");
+    decode.bind(flags);
+    flags.group("Images");
+    flags.add("image", image, "JPEG, PNG, WebP or TIFF files, separated by commas");
+    flags.add("sizes", sizes, "geometry of sizes alone, for example 640x427,1x20000");
+    flags.group("Output");
+    flags.add("output", output, "result file with /image/<i>/{rgb,tiles,pixel_values}");
+  }
+};
 
 std::vector<std::string> split_names(const std::string& text, const char* flag) {
   std::vector<std::string> names;
@@ -57,14 +65,14 @@ std::array<int64_t, 2> parse_size(const std::string& text) {
   return size;
 }
 
-PreprocessSettings chosen_settings(const Arguments& arguments) {
-  if (arguments.has("model") == arguments.has("preset")) {
+PreprocessSettings chosen_settings(const PreprocessFlags& flags) {
+  if (flags.model.has_value() == flags.preset.has_value()) {
     throw UsageError("expected one of --model and --preset; see --help");
   }
   std::optional<PinpointRule> rule;
-  if (arguments.has("pinpoints")) rule = parse_pinpoint_rule(arguments.get<std::string>("pinpoints"));
-  if (arguments.has("model")) return read_preprocess_settings(arguments.get<std::string>("model"), rule);
-  PreprocessSettings settings = preset_settings(arguments.get<std::string>("preset"));
+  if (flags.pinpoints) rule = parse_pinpoint_rule(*flags.pinpoints);
+  if (flags.model) return read_preprocess_settings(*flags.model, rule);
+  PreprocessSettings settings = preset_settings(*flags.preset);
   if (settings.anyres && rule) settings.anyres->rule = *rule;
   return settings;
 }
@@ -126,24 +134,25 @@ void write_settings(ResultWriter& writer, const PreprocessSettings& settings, co
   }
 }
 
-void run_images(const Arguments& arguments, const CommonSettings& common,
+void run_images(const PreprocessFlags& flags, const Invocation& invocation,
                 const PreprocessSettings& settings) {
-  const DecodeOptions decode = decode_options(arguments);
-  const std::vector<std::string> names = split_names(arguments.get<std::string>("image"), "image");
+  const DecodeOptions decode = flags.decode.options();
+  const std::vector<std::string> names = split_names(*flags.image, "image");
 
   std::unique_ptr<ResultWriter> writer;
-  if (arguments.has("output")) {
-    Provenance provenance = make_provenance(arguments, common);
+  if (flags.output) {
+    Provenance provenance = invocation.provenance();
     for (const std::string& name : names) provenance.add_input(name);
     for (const char* file : {"config.json", "preprocessor_config.json", "processor_config.json"}) {
-      if (!arguments.has("model")) break;
-      const auto path = std::filesystem::path(arguments.get<std::string>("model")) / file;
+      if (!flags.model) break;
+      const auto path = std::filesystem::path(*flags.model) / file;
       if (std::filesystem::is_regular_file(path)) provenance.add_input(path);
     }
-    writer = std::make_unique<ResultWriter>(required_text(arguments, "output"), provenance, common.force);
+    writer = std::make_unique<ResultWriter>(required_text(*flags.output, "output"), provenance,
+                                            invocation.settings.force);
     write_settings(*writer, settings, decode);
   }
-  Report report(common, settings.anyres.has_value());
+  Report report(invocation.settings, settings.anyres.has_value());
   // One image at a time: only one lies in memory.
   for (size_t i = 0; i < names.size(); ++i) {
     const at::Tensor rgb = read_rgb(names[i], decode);
@@ -161,32 +170,34 @@ void run_images(const Arguments& arguments, const CommonSettings& common,
   if (writer) writer->commit();
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings common = common_settings(arguments);
-  if (arguments.has("image") == arguments.has("sizes")) {
+int run(const PreprocessFlags& flags, const Invocation& invocation) {
+  if (flags.image.has_value() == flags.sizes.has_value()) {
     throw UsageError("expected one of --image and --sizes; see --help");
   }
-  const PreprocessSettings settings = chosen_settings(arguments);
-  if (arguments.has("image")) {
-    run_images(arguments, common, settings);
+  const PreprocessSettings settings = chosen_settings(flags);
+  if (flags.image) {
+    run_images(flags, invocation, settings);
     return 0;
   }
-  if (arguments.has("output")) throw UsageError("--output: --sizes has no pixels to write; give --image");
+  if (flags.output) throw UsageError("--output: --sizes has no pixels to write; give --image");
   std::vector<std::array<int64_t, 2>> sizes;
-  for (const std::string& text : split_names(arguments.get<std::string>("sizes"), "sizes")) {
+  for (const std::string& text : split_names(*flags.sizes, "sizes")) {
     sizes.push_back(parse_size(text));
   }
-  Report report(common, settings.anyres.has_value());
+  Report report(invocation.settings, settings.anyres.has_value());
   for (const auto& [width, height] : sizes) report.add(geometry_of(width, height, settings), "-");
   return 0;
 }
 
 }  // namespace
 
+}  // namespace preprocess
+
 extern const Command kPreprocess;
-const Command kPreprocess{
+const Command kPreprocess = make_command<preprocess::PreprocessFlags>(
     "preprocess",
     "Tiles, pixel values and token geometry of images, equal to the reference image processors.",
-    "ropescope preprocess --preset llava-next-clip --image photo.jpg --json --output photo.h5", options, run};
+    "ropescope preprocess --preset llava-next-clip --image photo.jpg --json --output photo.h5",
+    kThreads | kWrites | kTables, preprocess::run);
 
 }  // namespace ropescope::app

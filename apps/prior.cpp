@@ -19,38 +19,48 @@
 
 namespace ropescope::app {
 
+namespace prior {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description prior("Prior", 110, 55);
-  prior.add_options()  //
-      ("samples", po::value<std::string>(),
-       "result of `ropescope sample --moments`, or any file with /moments")                         //
-      ("layout", po::value<std::string>(), "for example text:16,anyres:24x24+48x48,text:32")        //
-      ("layout-file", po::value<std::string>(), "JSON file with one layout, in place of --layout")  //
-      ("schemes", po::value<std::string>(),
-       "for example vanilla,id-align,mrope,dipe; separated by ; where a scheme "
-       "has commas")  //
-      ("query", po::value<std::string>()->default_value("last"),
-       "the token that looks: last, a token index, or high:row,column")  //
-      ("text-lengths", po::value<std::string>()->default_value("0,1024,2048,4096,8192,16384,32768"),
-       "text tokens between the image and the query, for the fading curve")                             //
-      ("rope-theta", po::value<double>(), "base in place of the checkpoint's, which the samples know")  //
-      ("layers", po::value<std::string>(), "only these layers, for example 0-3,31")                     //
-      ("heads", po::value<std::string>(), "only these query heads")                                     //
-      ("by-head", po::bool_switch(), "keep the maps of every head, not only those of every layer")      //
-      ("plot", po::value<std::string>(),
-       "figure of the maps (.png, .svg or .pdf); `ropescope plot --kind prior-fading` draws the curves")  //
-      ("markdown", po::bool_switch(), "the table as Markdown")                                            //
-      ("output", po::value<std::string>(), "result file, for example prior.h5");
-  return {prior};
-}
+struct PriorFlags {
+  std::string samples, schemes, output, query = "last";
+  LayoutFlags layout;
+  std::vector<int64_t> text_lengths = {0, 1024, 2048, 4096, 8192, 16384, 32768};
+  std::vector<int64_t> layers, heads;  // all unless given
+  std::optional<double> rope_theta;
+  bool by_head = false, markdown = false;
+  std::optional<std::string> plot;
 
-Layout read_layout(const Arguments& arguments) {
-  if (arguments.has("layout") == arguments.has("layout-file")) {
-    throw UsageError("expected either --layout or --layout-file; see --help");
+  void bind(Flags& flags) {
+    flags.group("Prior");
+    flags.add("samples", samples, "result of `ropescope sample --moments`, or any file with /moments")
+        .required();
+    layout.bind(flags, "for example text:16,anyres:24x24+48x48,text:32");
+    flags
+        .add("schemes", schemes,
+             "for example vanilla,id-align,mrope,dipe; separated by ; where a scheme has commas")
+        .alias("scheme")
+        .required();
+    flags.add("query", query, "the token that looks: last, a token index, or high:row,column");
+    flags.add("text-lengths", text_lengths,
+              "text tokens between the image and the query, for the fading curve");
+    flags.add("rope-theta", rope_theta, "base in place of the checkpoint's, which the samples know").above(0);
+    flags.add("layers", layers, "only these layers, for example 0-3,31");
+    flags.add("heads", heads, "only these query heads");
+    flags.add("by-head", by_head, "keep the maps of every head, not only those of every layer");
+    flags.add(
+        "plot", plot,
+        "figure of the maps (.png, .svg or .pdf); `ropescope plot --kind prior-fading` draws the curves");
+    flags.add("markdown", markdown, "the table as Markdown");
+    flags.add("output", output, "result file, for example prior.h5").required();
   }
-  return *given_layout(arguments);
+};
+
+Layout read_layout(const LayoutFlags& flags) {
+  const std::optional<Layout> layout = flags.read();
+  if (!layout) throw UsageError("expected either --layout or --layout-file; see --help");
+  return *layout;
 }
 
 Samples read_moments(const std::string& path) {
@@ -58,29 +68,23 @@ Samples read_moments(const std::string& path) {
   for (const char* dataset : {"/moments/mean_q", "/moments/mean_k"}) {
     if (file.has(dataset)) continue;
     throw InputError(
-        "{}: expected {} (mean query and key of each head), found none. Try: ropescope sample --model M "
-        "--texts F --moments --output {}",
+        "{}: expected {} (mean query and key of each head), found none. Try: ropescope sample --model M --texts F --moments --output {}",
         path, dataset, path);
   }
   return read_samples(path, SampleSource::kMoments);
 }
 
-PriorOptions read_options(const Arguments& arguments, const Samples& samples) {
+PriorOptions read_options(const PriorFlags& flags, const Samples& samples) {
   PriorOptions options;
-  options.query = parse_prior_query(arguments.get<std::string>("query"));
-  options.text_lengths = parse_integer_list(arguments.get<std::string>("text-lengths"), "text-lengths");
-  if (arguments.has("rope-theta")) {
+  options.query = parse_prior_query(flags.query);
+  options.text_lengths = flags.text_lengths;
+  if (flags.rope_theta) {
     options.rope = samples.model.rope.value_or(RopeConfig{});
-    options.rope->theta = arguments.get<double>("rope-theta");
-    if (!(options.rope->theta > 0) || !std::isfinite(options.rope->theta)) {
-      throw UsageError("--rope-theta: expected a number above 0, found {}", options.rope->theta);
-    }
+    options.rope->theta = *flags.rope_theta;
   }
-  if (arguments.has("layers"))
-    options.layers = parse_integer_list(arguments.get<std::string>("layers"), "layers");
-  if (arguments.has("heads"))
-    options.heads = parse_integer_list(arguments.get<std::string>("heads"), "heads");
-  options.by_head = arguments.flag("by-head");
+  options.layers = flags.layers;
+  options.heads = flags.heads;
+  options.by_head = flags.by_head;
   return options;
 }
 
@@ -199,19 +203,18 @@ void print_report(const PriorResult& result, const std::string& output, double s
   fmt::print("\n{} schemes in {:.3f} s; written to {}\n", result.schemes.size(), seconds, output);
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output = required_text(arguments, "output");
-  const std::vector<std::string> schemes = split_scheme_list(required_text(arguments, "schemes"));
-  const std::string path = required_text(arguments, "samples");
-  const Layout layout = read_layout(arguments);
+int run(const PriorFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& output = flags.output;
+  const std::vector<std::string> schemes = split_scheme_list(flags.schemes);
+  const Layout layout = read_layout(flags.layout);
   for (const std::string& scheme : schemes) Scheme{scheme};  // a wrong name is told before the file is read
-  const Samples samples = read_moments(path);
-  const PriorOptions prior_options = read_options(arguments, samples);
-  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
+  const Samples samples = read_moments(flags.samples);
+  const PriorOptions prior_options = read_options(flags, samples);
+  if (flags.plot) check_figure_path(*flags.plot, settings.force);
 
-  Provenance provenance = make_provenance(arguments, settings);
-  provenance.add_input(path);
+  Provenance provenance = invocation.provenance();
+  provenance.add_input(flags.samples);
   ResultWriter writer(output, provenance, settings.force);
   const auto start = std::chrono::steady_clock::now();
   const PriorResult result = compute_prior(samples, layout, schemes, prior_options);
@@ -222,26 +225,26 @@ int run(const Arguments& arguments) {
     print_json(result, output);
   } else if (settings.csv) {
     print_csv(result);
-  } else if (arguments.flag("markdown")) {
+  } else if (flags.markdown) {
     fmt::print("{}", table(result, TableStyle::kMarkdown));
   } else {
     print_report(result, output, seconds);
   }
-  if (arguments.has("plot")) {
-    const std::string figure = arguments.get<std::string>("plot");
-    plot_result(output, "prior-maps", figure, settings.force);
-    log_info("figure written to {}", figure);
+  if (flags.plot) {
+    plot_result(output, "prior-maps", *flags.plot, settings.force);
+    log_info("figure written to {}", *flags.plot);
   }
   return 0;
 }
 
 }  // namespace
 
+}  // namespace prior
+
 extern const Command kPrior;
-const Command kPrior{
+const Command kPrior = make_command<prior::PriorFlags>(
     "prior", "Says where a model's heads would look in a layout before they see any content.",
-    "ropescope prior --samples samples.h5 --layout text:16,anyres:24x24+48x48,text:32 --schemes "
-    "vanilla,id-align,mrope,dipe --output prior.h5",
-    options, run};
+    "ropescope prior --samples samples.h5 --layout text:16,anyres:24x24+48x48,text:32 --schemes vanilla,id-align,mrope,dipe --output prior.h5",
+    kThreads | kWrites | kTables, prior::run);
 
 }  // namespace ropescope::app

@@ -2,6 +2,7 @@
 #include "ropescope/eval/report.h"
 
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "ropescope/core/errors.h"
@@ -16,41 +17,50 @@
 
 namespace ropescope::app {
 
+namespace report {
+
 namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<po::options_description> options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()  //
-      ("results", po::value<std::vector<std::string>>()->multitoken(),
-       "folders that ropescope evaluate wrote")  //
-      ("tables", po::value<std::string>(),
-       "tables of the papers, for example 001:1,001:2; default: those of which a run measures a figure")  //
-      ("paper-tables", po::value<std::string>()->default_value(ROPESCOPE_PAPER_TABLES),
-       "the papers' figures");
-  po::options_description output("Output", 110, 55);
-  output.add_options()                                                    //
-      ("output", po::value<std::string>(), "report: .md, .csv or .html")  //
-      ("plot", po::value<std::string>(),
-       "the tables as bars, printed and measured with intervals: .png, .svg or .pdf");
-  po::options_description page("Page (.html)", 110, 55);
-  page.add_options()                                                                                   //
-      ("most-items", po::value<int64_t>()->default_value(2000), "items of a run that the page holds")  //
-      ("data", po::value<std::vector<std::string>>()->multitoken(),
-       "data files of the runs, known by their SHA-256: the page shows their pictures")                  //
-      ("picture-pixels", po::value<int64_t>()->default_value(90000), "larger pictures are scaled down")  //
-      ("picture-megabytes", po::value<int64_t>()->default_value(24),
-       "room for pictures in the page; the items behind it go without")  //
-      ("maps", po::value<int64_t>()->default_value(0),
-       "attention maps of so many items of each data file, those on which the runs differ first; needs "
-       "--model "
-       "and --data")                                                                                  //
-      ("map-records", po::value<std::string>(), "attention maps of these records, for example 3,17")  //
-      ("model", po::value<std::vector<std::string>>()->multitoken(),
-       "for the maps: the model that was asked, one for all runs or one for each");
-  return {input, output, page};
-}
+struct ReportFlags {
+  std::vector<std::string> results;
+  std::string tables, paper_tables = ROPESCOPE_PAPER_TABLES;  // tables: empty unless given
+  std::string output;
+  std::optional<std::string> plot;
+  int64_t most_items = 2000, picture_pixels = 90000, picture_megabytes = 24, maps = 0;
+  std::vector<std::string> data, model;
+  std::vector<int64_t> map_records;
+
+  void bind(Flags& flags) {
+    flags.group("Input");
+    flags.add("results", results, "folders that ropescope evaluate wrote").multitoken().required();
+    flags.add(
+        "tables", tables,
+        "tables of the papers, for example 001:1,001:2; default: those of which a run measures a figure");
+    flags.add("paper-tables", paper_tables, "the papers' figures");
+    flags.group("Output");
+    flags.add("output", output, "report: .md, .csv or .html").required();
+    flags.add("plot", plot, "the tables as bars, printed and measured with intervals: .png, .svg or .pdf");
+    flags.group("Page (.html)");
+    flags.add("most-items", most_items, "items of a run that the page holds").at_least(0);
+    flags.add("data", data, "data files of the runs, known by their SHA-256: the page shows their pictures")
+        .multitoken();
+    flags.add("picture-pixels", picture_pixels, "larger pictures are scaled down").at_least(1);
+    flags
+        .add("picture-megabytes", picture_megabytes,
+             "room for pictures in the page; the items behind it go without")
+        .at_least(0);
+    flags
+        .add(
+            "maps", maps,
+            "attention maps of so many items of each data file, those on which the runs differ first; needs --model and --data")
+        .at_least(0);
+    flags.add("map-records", map_records, "attention maps of these records, for example 3,17");
+    flags.add("model", model, "for the maps: the model that was asked, one for all runs or one for each")
+        .multitoken();
+  }
+};
 
 std::vector<std::string> parts_of(const std::string& list) {
   std::vector<std::string> parts;
@@ -59,31 +69,21 @@ std::vector<std::string> parts_of(const std::string& list) {
   return parts;
 }
 
-/// A flag that may be given several times, each time with names separated by commas.
-std::vector<std::string> names(const Arguments& arguments, const char* flag) {
+/// Of a flag that may be given several times, each time with names separated by commas.
+std::vector<std::string> names(const std::vector<std::string>& lists) {
   std::vector<std::string> all;
-  if (arguments.values.count(flag) == 0) return all;
-  for (const std::string& list : arguments.get<std::vector<std::string>>(flag)) {
+  for (const std::string& list : lists) {
     for (std::string& name : parts_of(list)) all.push_back(std::move(name));
   }
   return all;
 }
 
-int64_t at_least(const Arguments& arguments, const char* flag, int64_t least) {
-  const auto value = arguments.get<int64_t>(flag);
-  if (value < least) throw UsageError("--{}: expected at least {}, found {}", flag, least, value);
-  return value;
-}
-
-MapRequest map_request(const Arguments& arguments) {
+MapRequest map_request(const ReportFlags& flags) {
   MapRequest request;
-  request.models = names(arguments, "model");
-  request.count = at_least(arguments, "maps", 0);
-  request.picture_pixels = at_least(arguments, "picture-pixels", 1);
-  if (arguments.has("map-records")) {
-    const auto records = parse_integer_list(arguments.get<std::string>("map-records"), "map-records");
-    request.records = {records.begin(), records.end()};
-  }
+  request.models = names(flags.model);
+  request.count = flags.maps;
+  request.picture_pixels = flags.picture_pixels;
+  request.records = {flags.map_records.begin(), flags.map_records.end()};
   const bool asked = request.count > 0 || !request.records.empty();
   if (asked != !request.models.empty()) {
     throw UsageError("expected --model together with --maps or --map-records");
@@ -108,47 +108,44 @@ void add_figures(const eval::Report& report, const fs::path& output, eval::Repor
   }
 }
 
-std::string page_text(const Arguments& arguments, const CommonSettings& settings, const MapRequest& maps,
+std::string page_text(const ReportFlags& flags, const CommonSettings& settings, const MapRequest& maps,
                       const eval::Report& report, const fs::path& output) {
   eval::PageOptions options;
-  for (const std::string& file : names(arguments, "data")) options.data.emplace_back(file);
+  for (const std::string& file : names(flags.data)) options.data.emplace_back(file);
   options.picture_pixels = maps.picture_pixels;
-  options.picture_bytes = at_least(arguments, "picture-megabytes", 0) << 20;
+  options.picture_bytes = flags.picture_megabytes << 20;
   eval::ReportPage page = eval::make_page(report, options);
   if (!maps.models.empty()) add_maps(report, maps, settings, page);
   add_figures(report, output, page);
   return eval::report_html(report, page);
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  if (arguments.values.count("results") == 0) throw UsageError("--results is required; see --help");
-  const fs::path output = required_text(arguments, "output");
+int run(const ReportFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const fs::path output = flags.output;
   const std::string form = output.extension().string();
   if (form != ".md" && form != ".csv" && form != ".html") {
     throw UsageError("--output: expected a name that ends in .md, .csv or .html, found {}", output.string());
   }
   for (const char* flag : {"data", "model", "maps", "map-records"}) {
-    if (form != ".html" && arguments.has(flag)) throw UsageError("--{}: expected --output with .html", flag);
+    if (form != ".html" && invocation.given(flag))
+      throw UsageError("--{}: expected --output with .html", flag);
   }
-  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
+  if (flags.plot) check_figure_path(*flags.plot, settings.force);
   AtomicFile file(output, settings.force);
-  const MapRequest maps = map_request(arguments);
+  const MapRequest maps = map_request(flags);
   std::vector<fs::path> folders;
-  for (const std::string& folder : names(arguments, "results")) folders.emplace_back(folder);
-  std::vector<eval::ResultRun> runs =
-      form == ".html" ? eval::read_runs(folders, at_least(arguments, "most-items", 0), maps.records)
-                      : eval::read_runs(folders, 0);
-  const std::vector<std::string> tables =
-      arguments.has("tables") ? parts_of(arguments.get<std::string>("tables")) : std::vector<std::string>();
-  const Json paper = read_json_file(arguments.get<std::string>("paper-tables"));
-  const eval::Report report = eval::make_report(std::move(runs), paper, tables, settings.seed);
-  if (arguments.has("plot")) {
-    draw_figure(eval::report_figure(report), arguments.get<std::string>("plot"), settings.force);
-  }
+  for (const std::string& folder : names(flags.results)) folders.emplace_back(folder);
+  std::vector<eval::ResultRun> runs = form == ".html"
+                                          ? eval::read_runs(folders, flags.most_items, maps.records)
+                                          : eval::read_runs(folders, 0);
+  const Json paper = read_json_file(flags.paper_tables);
+  const eval::Report report =
+      eval::make_report(std::move(runs), paper, parts_of(flags.tables), settings.seed);
+  if (flags.plot) draw_figure(eval::report_figure(report), *flags.plot, settings.force);
   const std::string text = form == ".md"    ? eval::report_markdown(report)
                            : form == ".csv" ? eval::report_csv(report)
-                                            : page_text(arguments, settings, maps, report, output);
+                                            : page_text(flags, settings, maps, report, output);
   std::ofstream stream(file.temporary_path(), std::ios::binary);
   stream << text;
   stream.close();
@@ -161,9 +158,12 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace report
+
 extern const Command kReport;
-const Command kReport{
+const Command kReport = make_command<report::ReportFlags>(
     "report", "Puts evaluated benchmarks beside the papers' tables: paper, measured, difference, why.",
-    "ropescope report --results runs/mmbench runs/mmbench-id-align --output report.html", options, run};
+    "ropescope report --results runs/mmbench runs/mmbench-id-align --output report.html",
+    kRunsModel | kDraws | kWrites, report::run);
 
 }  // namespace ropescope::app

@@ -19,9 +19,9 @@
 
 #include "attention_pictures.h"
 #include "loaded_model.h"
-#include "trace_tensors.h"
+#include "rope_flags.h"
 
-namespace ropescope::app {
+namespace ropescope::app::report {
 
 namespace {
 
@@ -83,15 +83,14 @@ at::Tensor last_row(const Decoder& decoder, const AttentionInput& input, const s
   return sum.div(static_cast<double>(layers)).contiguous();
 }
 
-/// Flags of the run that change the model's positions, as if they were given here.
-Arguments rope_flags(const ResultRun& run) {
-  Arguments flags;
+/// The flags that changed the model's rotation when the run was made.
+RopeFlags rope_of(const ResultRun& run) {
   const Json theta = run.summary.value("rope_theta", Json()),
              scaling = run.summary.value("rope_scaling", Json());
-  if (theta.is_number()) flags.values.emplace("rope-theta", po::variable_value(theta.get<double>(), false));
-  if (scaling.is_string())
-    flags.values.emplace("rope-scaling", po::variable_value(scaling.get<std::string>(), false));
-  return flags;
+  RopeFlags rope;
+  if (theta.is_number()) rope.theta = theta.get<double>();
+  if (scaling.is_string()) rope.scaling = scaling.get<std::string>();
+  return rope;
 }
 
 /// A model as a run asked it.
@@ -102,7 +101,7 @@ class AskedModel {
       throw UsageError("--maps: {} has no vision tower; expected a LLaVA-NeXT folder", model);
     }
     LlavaConfig config = read_llava_config(model);
-    config.decoder.rope = rope_override(rope_flags(run), config.decoder.rope);
+    config.decoder.rope = rope_of(run).over(config.decoder.rope);
     LoadOptions load;
     load.device = settings.device;
     load.dtype = settings.dtype;
@@ -119,14 +118,14 @@ class AskedModel {
 
   /// The run's question as the model gets it.
   AttentionInput input(const std::string& prompt, const std::vector<at::Tensor>& pictures) const {
-    std::vector<SeenImage> images;
+    std::vector<attention::SeenImage> images;
     for (const at::Tensor& rgb : pictures) {
       PreprocessedImage prepared = preprocess_image(rgb, *options_.preprocess);
-      images.push_back(seen({prepared.pixel_values, *prepared.geometry}, "", {}));
+      images.push_back(attention::seen({prepared.pixel_values, *prepared.geometry}, "", {}));
     }
     const at::Tensor ids =
         at::tensor(eval::question_ids(*tokenizer_, options_, prompt, pictures.size()), at::kLong);
-    return prompt_input(loaded_->llava(), ids.unsqueeze(0), images);
+    return attention::prompt_input(loaded_->llava(), ids.unsqueeze(0), images);
   }
 
  private:
@@ -220,11 +219,9 @@ class SetMaps {
     }
     for (const auto& [key, runs] : groups) ask(runs);
     for (const int64_t record : chosen_) add(record, page);
-    set_.notes.push_back(
-        fmt::format("{} items have attention maps: attention of the prompt's last token, mean over layers "
-                    "and heads, on the "
-                    "tokens of the picture.",
-                    chosen_.size()));
+    set_.notes.push_back(fmt::format(
+        "{} items have attention maps: attention of the prompt's last token, mean over layers and heads, on the tokens of the picture.",
+        chosen_.size()));
   }
 
  private:
@@ -332,4 +329,4 @@ void add_maps(const eval::Report& report, const MapRequest& request, const Commo
     throw UsageError("--maps: no item of the page has a picture; expected --data with the runs' data");
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::report

@@ -10,7 +10,7 @@
 
 #include "command.h"
 
-namespace ropescope::app {
+namespace ropescope::app::report {
 
 struct MapRequest {
   std::vector<std::string> models;  ///< one for all runs, or one a run
@@ -25,4 +25,4 @@ struct MapRequest {
 void add_maps(const eval::Report& report, const MapRequest& request, const CommonSettings& settings,
               eval::ReportPage& page);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::report

@@ -10,13 +10,20 @@
 
 namespace ropescope::app {
 
+namespace sample {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description output("Output", 110, 55);
-  output.add_options()("output", po::value<std::string>(), "result file, for example samples.h5");
-  return {sampling_options(), output};
-}
+struct SampleFlags {
+  SamplingFlags sampling;
+  std::string output;
+
+  void bind(Flags& flags) {
+    sampling.bind(flags);
+    flags.group("Output");
+    flags.add("output", output, "result file, for example samples.h5").required();
+  }
+};
 
 /// Name and value of each line of the report.
 std::vector<std::pair<std::string, Json>> report(const Samples& samples, const SamplingJob& job,
@@ -41,18 +48,17 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
           {"bytes", bytes}};
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output = required_text(arguments, "output");
-  SamplingJob job(arguments, settings);
-  Provenance provenance = make_provenance(arguments, settings);
+int run(const SampleFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  SamplingJob job(flags.sampling, settings);
+  Provenance provenance = invocation.provenance();
   job.add_inputs(provenance);
-  ResultWriter writer(output, provenance, settings.force);
+  ResultWriter writer(flags.output, provenance, settings.force);
   const Samples samples = job.run();
   write_samples(writer, samples);
   const uint64_t bytes = writer.commit();
 
-  const auto lines = report(samples, job, output, bytes);
+  const auto lines = report(samples, job, flags.output, bytes);
   if (settings.json) {
     Json object = Json::object();
     for (const auto& [name, value] : lines) object[name] = value;
@@ -75,10 +81,12 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace sample
+
 extern const Command kSample;
-const Command kSample{
+const Command kSample = make_command<sample::SampleFlags>(
     "sample", "Takes query and key vectors of real text before rotation, with moments and profiles.",
-    "ropescope sample --model SmolLM2.gguf --texts foldoc.dict.dz --moments --output samples.h5", options,
-    run};
+    "ropescope sample --model SmolLM2.gguf --texts foldoc.dict.dz --moments --output samples.h5",
+    kRunsModel | kDraws | kWrites | kTables, sample::run);
 
 }  // namespace ropescope::app

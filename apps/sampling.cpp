@@ -10,32 +10,21 @@ namespace ropescope::app {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr int64_t kMaxTexts = 100, kMinTokens = 32;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_from(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-int64_t at_least(const Arguments& arguments, const std::string& flag, int64_t least) {
-  const int64_t value = arguments.get<int64_t>(flag);
-  if (value < least) throw UsageError("--{}: expected at least {}, found {}", flag, least, value);
-  return value;
-}
-
-std::vector<int64_t> integer_list(const Arguments& arguments, const std::string& flag) {
-  return arguments.values.count(flag) > 0 ? parse_integer_list(arguments.get<std::string>(flag), flag)
-                                          : std::vector<int64_t>{};
-}
-
-TextLimits text_limits(const Arguments& arguments, const SampleOptions& options) {
+TextLimits limits_of_texts(const SamplingFlags& flags, const SampleOptions& options) {
   TextLimits limits;
-  limits.max_texts = at_least(arguments, "max-texts", 1);
-  limits.max_tokens = at_least(arguments, "max-tokens", 1);
-  limits.min_tokens = at_least(arguments, "min-tokens", 1);
+  limits.max_texts = flags.max_texts.value_or(kMaxTexts);
+  limits.max_tokens = flags.max_tokens;
+  limits.min_tokens = flags.min_tokens.value_or(kMinTokens);
   if (options.picks) {
     // Picks number the texts themselves: nothing is skipped or left out unless a flag asks for it.
-    if (!arguments.has("min-tokens")) limits.min_tokens = 1;
-    if (!arguments.has("max-texts")) {
+    if (!flags.min_tokens) limits.min_tokens = 1;
+    if (!flags.max_texts) {
       for (const Pick& pick : options.picks->picks)
         limits.max_texts = std::max(limits.max_texts, pick.text + 1);
     }
@@ -45,8 +34,7 @@ TextLimits text_limits(const Arguments& arguments, const SampleOptions& options)
   }
   if (limits.max_tokens < limits.min_tokens) {
     throw UsageError(
-        "--max-tokens {}: expected at least the {} tokens that a text must have (see --min-tokens, "
-        "--skip-first)",
+        "--max-tokens {}: expected at least the {} tokens that a text must have (see --min-tokens, --skip-first)",
         limits.max_tokens, limits.min_tokens);
   }
   return limits;
@@ -54,55 +42,56 @@ TextLimits text_limits(const Arguments& arguments, const SampleOptions& options)
 
 }  // namespace
 
-po::options_description sampling_options() {
-  po::options_description options("Sampling", 110, 55);
-  options.add_options()                                                                                   //
-      ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")   //
-      ("texts", po::value<std::string>(), "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these")  //
-      ("form", po::value<std::string>()->default_value("auto"),
-       "how to read the corpus: auto, text, lines, jsonl, wikitext, dictd")                              //
-      ("max-texts", po::value<int64_t>()->default_value(100), "texts to take")                           //
-      ("max-tokens", po::value<int64_t>()->default_value(512), "tokens of a text; the rest is cut off")  //
-      ("min-tokens", po::value<int64_t>()->default_value(32),
-       "shorter texts are skipped and counted (with --picks: 1 unless given)")  //
-      ("pairs-per-layer", po::value<int64_t>()->default_value(10),
-       "random query-key pairs for each layer of each text")                                   //
-      ("layers", po::value<std::string>(), "layers, for example 0-3,31; all unless given")     //
-      ("heads", po::value<std::string>(), "query heads, for example 0,2-4; all unless given")  //
-      ("causal", po::bool_switch(), "only pairs whose key is not after the query")             //
-      ("skip-first", po::value<int64_t>()->default_value(0),
-       "leave out the first N tokens of each text (attention sinks)")  //
-      ("picks", po::value<std::string>(),
-       "CSV with the header text,layer,head,query,key: these pairs instead of random ones")           //
-      ("moments", po::bool_switch(), "also mean and covariance of q and k over all tokens")           //
-      ("profile", po::bool_switch(), "also the mean logit of all real pairs against their distance")  //
-      ("tokens-per-pass", po::value<int64_t>()->default_value(2048),
-       "texts are packed into forward passes of about this many tokens");
-  return options;
+void SamplingFlags::bind(Flags& flags) {
+  flags.group("Sampling");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
+  flags.add("texts", texts, "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these");
+  flags.add("form", form, "how to read the corpus: auto, text, lines, jsonl, wikitext, dictd")
+      .one_of({"auto", "text", "lines", "jsonl", "wikitext", "dictd"});
+  flags.add("max-texts", max_texts, "texts to take").at_least(1).shown_default(std::to_string(kMaxTexts));
+  flags.add("max-tokens", max_tokens, "tokens of a text; the rest is cut off").at_least(1);
+  flags.add("min-tokens", min_tokens, "shorter texts are skipped and counted (with --picks: 1 unless given)")
+      .at_least(1)
+      .shown_default(std::to_string(kMinTokens));
+  flags.add("pairs-per-layer", pairs_per_layer, "random query-key pairs for each layer of each text")
+      .at_least(0);
+  flags.add("layers", layers, "layers, for example 0-3,31; all unless given");
+  flags.add("heads", heads, "query heads, for example 0,2-4; all unless given");
+  flags.add("causal", causal, "only pairs whose key is not after the query");
+  flags.add("skip-first", skip_first, "leave out the first N tokens of each text (attention sinks)")
+      .at_least(0);
+  flags.add("picks", picks,
+            "CSV with the header text,layer,head,query,key: these pairs instead of random ones");
+  flags.add("moments", moments, "also mean and covariance of q and k over all tokens");
+  flags.add("profile", profile, "also the mean logit of all real pairs against their distance");
+  flags
+      .add("tokens-per-pass", tokens_per_pass,
+           "texts are packed into forward passes of about this many tokens")
+      .at_least(1);
 }
 
-SamplingJob::SamplingJob(const Arguments& arguments, const CommonSettings& settings)
+SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& settings)
     : settings_(settings),
-      model_(required_text(arguments, "model")),
-      corpus_(required_text(arguments, "texts")) {
-  options_.draw.pairs = at_least(arguments, "pairs-per-layer", 0);
-  options_.draw.causal = arguments.flag("causal");
-  options_.draw.skip_first = at_least(arguments, "skip-first", 0);
+      model_(required_text(flags.model, "model")),
+      corpus_(required_text(flags.texts, "texts")) {
+  options_.draw.pairs = flags.pairs_per_layer;
+  options_.draw.causal = flags.causal;
+  options_.draw.skip_first = flags.skip_first;
   options_.draw.seed = settings.seed;
-  options_.layers = integer_list(arguments, "layers");
-  options_.heads = integer_list(arguments, "heads");
-  options_.moments = arguments.flag("moments");
-  options_.profile = arguments.flag("profile");
-  options_.tokens_per_pass = at_least(arguments, "tokens-per-pass", 1);
-  if (arguments.values.count("picks") > 0) {
-    picks_file_ = arguments.get<std::string>("picks");
+  options_.layers = flags.layers;
+  options_.heads = flags.heads;
+  options_.moments = flags.moments;
+  options_.profile = flags.profile;
+  options_.tokens_per_pass = flags.tokens_per_pass;
+  if (flags.picks) {
+    picks_file_ = *flags.picks;
     options_.picks = read_picks(*picks_file_);
   }
-  const TextLimits limits = text_limits(arguments, options_);
+  const TextLimits limits = limits_of_texts(flags, options_);
   config_ = read_decoder_config(model_);
   options_.validate(config_.num_hidden_layers, config_.num_attention_heads);
   const auto tokenizer = load_tokenizer(model_);
-  texts_ = load_texts(corpus_, parse_corpus_form(arguments.get<std::string>("form")), *tokenizer, limits);
+  texts_ = load_texts(corpus_, parse_corpus_form(flags.form), *tokenizer, limits);
   if (options_.picks) {
     check_picks(*options_.picks, texts_.lengths(), config_.num_hidden_layers, config_.num_attention_heads);
   }
@@ -125,22 +114,22 @@ void SamplingJob::add_inputs(Provenance& provenance) const {
 
 Samples SamplingJob::run(std::optional<double> theta) {
   if (!decoder_) {
-    const auto start = Clock::now();
+    const auto start = std::chrono::steady_clock::now();
     LoadOptions load;
     load.device = settings_.device;
     load.dtype = settings_.dtype;
     load.with_lm_head = false;
     decoder_ = load_decoder(*checkpoint_, config_, load);
-    load_seconds_ += seconds_since(start);
+    load_seconds_ += seconds_from(start);
   }
   decoder_->config.rope.theta = theta.value_or(config_.rope.theta);
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   Progress progress(theta ? fmt::format("sampling, theta {:g}", *theta) : "sampling", "texts",
                     static_cast<int64_t>(texts_.texts.size()));
   Samples samples =
       sample_texts(*decoder_, texts_, options_, [&](int64_t texts) { progress.advance(texts); });
   progress.finish();
-  forward_seconds_ += seconds_since(start);
+  forward_seconds_ += seconds_from(start);
   return samples;
 }
 

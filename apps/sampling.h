@@ -1,8 +1,10 @@
 // What `sample` and `decay --model` share: the flags of sampling, and running it.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ropescope/models/decoder.h"
@@ -13,12 +15,23 @@
 namespace ropescope::app {
 
 /// --model, --texts, --form, --max-texts, ..., --tokens-per-pass.
-po::options_description sampling_options();
+struct SamplingFlags {
+  std::string model, texts;  // empty: not given
+  std::string form = "auto";
+  std::optional<int64_t> max_texts, min_tokens;  // with --picks they default to what the picks need
+  int64_t max_tokens = 512, pairs_per_layer = 10, skip_first = 0, tokens_per_pass = 2048;
+  std::vector<int64_t> layers, heads;
+  bool causal = false, moments = false, profile = false;
+  std::optional<std::string> picks;
+
+  void bind(Flags& flags);
+};
 
 /// Everything that the flags name, read and checked before any weight is touched.
 class SamplingJob {
  public:
-  SamplingJob(const Arguments& arguments, const CommonSettings& settings);
+  /// Throws UsageError without a model or texts.
+  SamplingJob(const SamplingFlags& flags, const CommonSettings& settings);
 
   SampleOptions& options() { return options_; }
   const DecoderConfig& config() const { return config_; }

@@ -18,18 +18,24 @@
 
 namespace ropescope::app {
 
+namespace score {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()  //
-      ("items", po::value<std::string>(),
-       "one JSON object a line: {\"doc\": the record's columns, \"output\": the model's answer}")  //
-      ("data", po::value<std::string>(), "with --check: a benchmark file (mmbench: .tsv)")         //
-      ("check", po::bool_switch(),
-       "only read the file of --data: what is accepted, what is rejected and why");
-  return {input, scoring_options()};
-}
+struct ScoreFlags {
+  std::string items, data;  // empty: not given
+  bool check = false;
+  ScoringFlags scoring;
+
+  void bind(Flags& flags) {
+    flags.group("Input");
+    flags.add("items", items,
+              "one JSON object a line: {\"doc\": the record's columns, \"output\": the model's answer}");
+    flags.add("data", data, "with --check: a benchmark file (mmbench: .tsv)");
+    flags.add("check", check, "only read the file of --data: what is accepted, what is rejected and why");
+    scoring.bind(flags);
+  }
+};
 
 void print_line(const Json& object) {
   const std::string line = object.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
@@ -118,23 +124,25 @@ int check_file(const std::string& path, bool json) {
   return 0;
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const eval::Benchmark& benchmark = eval::find_benchmark(required_text(arguments, "benchmark"));
-  const eval::Rules rules = scoring_rules(arguments);
+int run(const ScoreFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
   if (settings.csv) throw UsageError("--csv: score prints text or --json");
-  if (arguments.flag("check")) {
+  if (flags.check) {
     if (benchmark.name != "mmbench") throw UsageError("--check: expected --benchmark mmbench");
-    return check_file(required_text(arguments, "data"), settings.json);
+    return check_file(required_text(flags.data, "data"), settings.json);
   }
-  if (arguments.values.count("data") > 0) throw UsageError("--data: expected --check with it");
-  return score_items(benchmark, rules, required_text(arguments, "items"), settings.json);
+  if (!flags.data.empty()) throw UsageError("--data: expected --check with it");
+  return score_items(benchmark, flags.scoring.rules(), required_text(flags.items, "items"), settings.json);
 }
 
 }  // namespace
 
+}  // namespace score
+
 extern const Command kScore;
-const Command kScore{"score", "Reads a benchmark's answers as its harness does and scores them.",
-                     "ropescope score --benchmark mmbench --items answers.jsonl --json", options, run};
+const Command kScore = make_command<score::ScoreFlags>(
+    "score", "Reads a benchmark's answers as its harness does and scores them.",
+    "ropescope score --benchmark mmbench --items answers.jsonl --json", kJson, score::run);
 
 }  // namespace ropescope::app

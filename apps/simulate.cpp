@@ -15,33 +15,42 @@
 
 namespace ropescope::app {
 
+namespace simulate {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description model("Simulation: q, k ~ N(mean, std^2) in every channel", 110, 55);
-  model.add_options()                                                                                     //
-      ("dim", po::value<int64_t>()->default_value(128), "channels of a head, even")                       //
-      ("mean", po::value<std::string>()->default_value("0,0.5,1"), "means, each simulated on its own")    //
-      ("std", po::value<double>()->default_value(1), "standard deviation of every channel")               //
-      ("correlation", po::value<double>()->default_value(0), "of q_i with k_i, -1 to 1")                  //
-      ("trials", po::value<int64_t>()->default_value(1000), "independent (q, k) of each mean")            //
-      ("theta", po::value<std::string>()->default_value("1e4,1e7"), "bases")                              //
-      ("max-distance", po::value<int64_t>()->default_value(4096), "distances 0 to M tokens, M included")  //
-      ("plot", po::value<std::string>(), "figure: simulation against closed form (.png, .svg or .pdf)")   //
-      ("output", po::value<std::string>(), "result file, for example simulation.h5");
-  return {model};
-}
+struct SimulateFlags {
+  int64_t dim = 128, trials = 1000, max_distance = 4096;
+  std::vector<double> mean = {0, 0.5, 1}, theta = {1e4, 1e7};
+  double std = 1, correlation = 0;
+  std::optional<std::string> plot;
+  std::string output;
 
-SimulationOptions read_options(const Arguments& arguments, const CommonSettings& settings) {
+  /// Ranges are the library's to check: SimulationOptions::validate names the flags.
+  void bind(Flags& flags) {
+    flags.group("Simulation: q, k ~ N(mean, std^2) in every channel");
+    flags.add("dim", dim, "channels of a head, even");
+    flags.add("mean", mean, "means, each simulated on its own");
+    flags.add("std", std, "standard deviation of every channel");
+    flags.add("correlation", correlation, "of q_i with k_i, -1 to 1");
+    flags.add("trials", trials, "independent (q, k) of each mean");
+    flags.add("theta", theta, "bases").shown_default("1e4,1e7");
+    flags.add("max-distance", max_distance, "distances 0 to M tokens, M included");
+    flags.add("plot", plot, "figure: simulation against closed form (.png, .svg or .pdf)");
+    flags.add("output", output, "result file, for example simulation.h5").required();
+  }
+};
+
+SimulationOptions read_options(const SimulateFlags& flags, uint64_t seed) {
   SimulationOptions simulation;
-  simulation.head_dim = arguments.get<int64_t>("dim");
-  simulation.mean = parse_number_list(arguments.get<std::string>("mean"), "mean");
-  simulation.std = arguments.get<double>("std");
-  simulation.correlation = arguments.get<double>("correlation");
-  simulation.trials = arguments.get<int64_t>("trials");
-  simulation.theta = parse_number_list(arguments.get<std::string>("theta"), "theta");
-  simulation.max_distance = arguments.get<int64_t>("max-distance");
-  simulation.seed = settings.seed;
+  simulation.head_dim = flags.dim;
+  simulation.mean = flags.mean;
+  simulation.std = flags.std;
+  simulation.correlation = flags.correlation;
+  simulation.trials = flags.trials;
+  simulation.theta = flags.theta;
+  simulation.max_distance = flags.max_distance;
+  simulation.seed = seed;
   simulation.validate();
   return simulation;
 }
@@ -128,25 +137,24 @@ void print_table(const SimulationResult& result, const std::string& output, doub
              options.max_distance + 1, result.worst_standard_errors, seconds, output);
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output = required_text(arguments, "output");
-  const SimulationOptions simulation = read_options(arguments, settings);
-  if (arguments.has("plot")) check_figure_path(arguments.get<std::string>("plot"), settings.force);
-  Provenance provenance = make_provenance(arguments, settings);
+int run(const SimulateFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& output = flags.output;
+  const SimulationOptions simulation = read_options(flags, settings.seed);
+  if (flags.plot) check_figure_path(*flags.plot, settings.force);
+  Provenance provenance = invocation.provenance();
   provenance.device = "cpu";
   provenance.dtype = "float64";
   ResultWriter writer(output, provenance, settings.force);
 
   const auto start = std::chrono::steady_clock::now();
-  const SimulationResult result = simulate(simulation);
+  const SimulationResult result = ropescope::simulate(simulation);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   write_simulation(writer, "/simulation", result);
   writer.commit();
-  if (arguments.has("plot")) {
-    const std::string figure = arguments.get<std::string>("plot");
-    plot_result(output, "simulation", figure, settings.force);
-    log_info("figure written to {}", figure);
+  if (flags.plot) {
+    plot_result(output, "simulation", *flags.plot, settings.force);
+    log_info("figure written to {}", *flags.plot);
   }
 
   if (settings.json) {
@@ -161,9 +169,12 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace simulate
+
 extern const Command kSimulate;
-const Command kSimulate{
+const Command kSimulate = make_command<simulate::SimulateFlags>(
     "simulate", "Simulates random queries and keys with a common mean beside the closed form.",
-    "ropescope simulate --dim 128 --mean 0,0.5,1 --theta 1e4,1e7 --output simulation.h5", options, run};
+    "ropescope simulate --dim 128 --mean 0,0.5,1 --theta 1e4,1e7 --output simulation.h5",
+    kThreads | kDraws | kWrites | kTables, simulate::run);
 
 }  // namespace ropescope::app

@@ -14,24 +14,28 @@
 
 namespace ropescope::app {
 
+namespace tokenize {
+
 namespace {
 
-std::vector<po::options_description> options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()  //
-      ("model", po::value<std::string>(), "model folder (tokenizer files suffice) or .gguf file")(
-          "text", po::value<std::string>(), "one string")(
-          "file", po::value<std::string>(),
-          "one JSON object a line, with `text` to be encoded or `ids` to be decoded");
-  po::options_description how("How", 110, 55);
-  how.add_options()  //
-      ("no-special", po::bool_switch(),
-       "add no start and end tokens (default: as the tokenizer's files say)")(
-          "specials-as-text", po::bool_switch(), "special tokens in the text are ordinary characters")(
-          "skip-special", po::bool_switch(), "leave special tokens out of the decoded text")(
-          "decode", po::bool_switch(), "print the decoded text in place of the table of tokens");
-  return {input, how};
-}
+struct TokenizeFlags {
+  std::string model;
+  std::optional<std::string> text, file;
+  bool no_special = false, specials_as_text = false, skip_special = false, decode = false;
+
+  void bind(Flags& flags) {
+    flags.group("Input");
+    flags.add("model", model, "model folder (tokenizer files suffice) or .gguf file").required();
+    flags.add("text", text, "one string");
+    flags.add("file", file, "one JSON object a line, with `text` to be encoded or `ids` to be decoded");
+    flags.group("How");
+    flags.add("no-special", no_special,
+              "add no start and end tokens (default: as the tokenizer's files say)");
+    flags.add("specials-as-text", specials_as_text, "special tokens in the text are ordinary characters");
+    flags.add("skip-special", skip_special, "leave special tokens out of the decoded text");
+    flags.add("decode", decode, "print the decoded text in place of the table of tokens");
+  }
+};
 
 struct TokenizeJob {
   std::unique_ptr<Tokenizer> tokenizer;
@@ -111,22 +115,21 @@ void tokenize_file(const TokenizeJob& job, const std::string& path) {
   if (stream.bad()) throw InputError("--file {}: reading failed after line {}", path, number);
 }
 
-int run(const Arguments& arguments) {
+int run(const TokenizeFlags& flags, const Invocation& invocation) {
+  if (flags.text.has_value() == flags.file.has_value()) {
+    throw UsageError("tokenize: expected either --text or --file");
+  }
   TokenizeJob job;
-  job.settings = common_settings(arguments);
-  const std::string model = required_text(arguments, "model");
-  const bool has_text = arguments.values.count("text") > 0;
-  const bool has_file = arguments.values.count("file") > 0;
-  if (has_text == has_file) throw UsageError("tokenize: expected either --text or --file");
-  job.tokenizer = load_tokenizer(model);
-  job.encode.add_special = !arguments.flag("no-special");
-  job.encode.specials_as_text = arguments.flag("specials-as-text");
-  job.skip_special = arguments.flag("skip-special");
-  job.decode = arguments.flag("decode");
-  if (has_text) {
-    print_result(job, job.tokenizer->encode(arguments.get<std::string>("text"), job.encode));
+  job.settings = invocation.settings;
+  job.tokenizer = load_tokenizer(flags.model);
+  job.encode.add_special = !flags.no_special;
+  job.encode.specials_as_text = flags.specials_as_text;
+  job.skip_special = flags.skip_special;
+  job.decode = flags.decode;
+  if (flags.text) {
+    print_result(job, job.tokenizer->encode(*flags.text, job.encode));
   } else {
-    tokenize_file(job, arguments.get<std::string>("file"));
+    tokenize_file(job, *flags.file);
   }
   if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
   return 0;
@@ -134,8 +137,11 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace tokenize
+
 extern const Command kTokenize;
-const Command kTokenize{"tokenize", "Turns text into token ids, and ids back into text.",
-                        "ropescope tokenize --model SmolLM2.gguf --text \"Hello world\"", options, run};
+const Command kTokenize = make_command<tokenize::TokenizeFlags>(
+    "tokenize", "Turns text into token ids, and ids back into text.",
+    "ropescope tokenize --model SmolLM2.gguf --text \"Hello world\"", kTables, tokenize::run);
 
 }  // namespace ropescope::app

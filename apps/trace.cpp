@@ -14,8 +14,10 @@
 #include "ropescope/models/generate.h"
 #include "ropescope/text/generated_text.h"
 
+#include "command.h"
 #include "image_input.h"
 #include "loaded_model.h"
+#include "trace_flags.h"
 #include "trace_output.h"
 #include "trace_scheme.h"
 #include "trace_tensors.h"
@@ -24,37 +26,37 @@
 
 namespace ropescope::app {
 
-namespace {
+namespace trace {
 
-std::vector<po::options_description> options() {
-  po::options_description input("Input", 110, 55);
-  input.add_options()                                                                                    //
-      ("model", po::value<std::string>(), "checkpoint: a folder in Hugging Face form, or a .gguf file")  //
-      ("text", po::value<std::string>(),
-       "one text, tokenized with the model's tokenizer; <image> stands for an image")  //
-      ("tokens", po::value<std::string>(),
-       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids "
-       "are "
-       "[batch,tokens] or [axes,batch,tokens], any numbers; the mask is causal by token order")  //
-      ("tensors", po::value<std::string>(),
-       "in place of a model: safetensors file with q [heads,tokens,dim], k and perhaps v")  //
-      ("pairing", po::value<std::string>()->default_value("half"),
-       "channel pairs of --tensors: half (i, i + dim/2) or adjacent (2i, 2i + 1)");
-  po::options_description rope("Rotation", 110, 55);
-  rope.add_options()                                                                                //
-      ("rope-theta", po::value<double>(), "base in place of the checkpoint's (--tensors: of 1e4)")  //
-      ("rope-scaling", po::value<std::string>(),
-       "JSON in place of the checkpoint's, for example {\"rope_type\":\"yarn\",\"factor\":4}");
-  po::options_description output("Output", 110, 55);
-  output.add_options()  //
-      ("dump", po::value<std::string>()->default_value("logits"),
-       "list of logits,hidden,q,k,q_rotated,k_rotated,attention,inputs_embeds (--tensors: all that it has; a "
-       "vision tower alone: vision_hidden,vision_attention,vision_feature)")                            //
-      ("layers", po::value<std::string>(), "layers of q, k and attention, for example 0-3,31; all")     //
-      ("generate", po::value<int64_t>(), "also continue greedily by N tokens; an end token is no end")  //
-      ("output", po::value<std::string>(), "result file, for example trace.h5");
-  return {input, image_options(), rope, scheme_options(), output};
+void TraceFlags::bind(Flags& flags) {
+  flags.group("Input");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
+  flags.add("text", text, "one text, tokenized with the model's tokenizer; <image> stands for an image");
+  flags.add(
+      "tokens", tokens,
+      "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids are [batch,tokens] or [axes,batch,tokens], any numbers; the mask is causal by token order");
+  flags.add("tensors", tensors,
+            "in place of a model: safetensors file with q [heads,tokens,dim], k and perhaps v");
+  flags.add("pairing", pairing, "channel pairs of --tensors: half (i, i + dim/2) or adjacent (2i, 2i + 1)")
+      .one_of({"half", "adjacent"})
+      .shown_default("half");
+  images.bind(flags);
+  flags.group("Rotation");
+  rope.bind(flags);
+  flags.group("Scheme");
+  under.bind(flags);
+  flags.group("Output");
+  flags
+      .add(
+          "dump", dump,
+          "list of logits,hidden,q,k,q_rotated,k_rotated,attention,inputs_embeds (--tensors: all that it has; a vision tower alone: vision_hidden,vision_attention,vision_feature)")
+      .shown_default("logits");
+  flags.add("layers", layers, "layers of q, k and attention, for example 0-3,31; all");
+  flags.add("generate", new_tokens, "also continue greedily by N tokens; an end token is no end").at_least(1);
+  flags.add("output", output, "result file, for example trace.h5").required();
 }
+
+namespace {
 
 // The row of every axis when all axes agree; without a scheme nothing says which channels follow which axis.
 at::Tensor one_axis(const at::Tensor& position_ids) {
@@ -158,14 +160,7 @@ at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, co
   GenerateOptions generate_options;
   generate_options.max_new_tokens = count;
   generate_options.ignore_end = true;
-  return generate(decoder, input, generate_options).ids;
-}
-
-int64_t tokens_to_generate(const Arguments& arguments) {
-  if (arguments.values.count("generate") == 0) return 0;
-  const auto count = arguments.get<int64_t>("generate");
-  if (count < 1) throw UsageError("--generate: expected at least 1 token, found {}", count);
-  return count;
+  return ropescope::generate(decoder, input, generate_options).ids;
 }
 
 std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tensor& ids) {
@@ -179,48 +174,46 @@ std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tenso
   return rows;
 }
 
-int run(const Arguments& arguments) {
-  const CommonSettings settings = common_settings(arguments);
-  const std::string output_path = required_text(arguments, "output");
-  if (arguments.has("tensors")) return run_trace_tensors(arguments, settings);
-  if (arguments.has("pairing")) {
+int run(const TraceFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  if (flags.tensors) return run_trace_tensors(flags, invocation);
+  if (flags.pairing) {
     throw UsageError("--pairing belongs to --tensors; a checkpoint's own layout is known");
   }
-  const std::string model = required_text(arguments, "model");
-  if (model_kind(model) == ModelKind::kVisionTower) return run_trace_tower(arguments, settings, model);
-  const int64_t new_tokens = tokens_to_generate(arguments);
+  const std::string& model = required_text(flags.model, "model");
+  if (model_kind(model) == ModelKind::kVisionTower) return run_trace_tower(flags, invocation);
   DecoderConfig config = read_decoder_config(model);
-  config.rope = rope_override(arguments, config.rope);
-  const TraceRequest request{parse_dump(arguments.get<std::string>("dump")),
-                             chosen_layers(arguments, config.num_hidden_layers)};
+  config.rope = flags.rope.over(config.rope);
+  const TraceRequest request{parse_dump(flags.dump.value_or("logits")),
+                             chosen_layers(flags.layers, config.num_hidden_layers)};
   check_dump(request.wanted, /*tower=*/false);
-  const TracePrompt prompt = read_trace_prompt(arguments, model, config);
+  const TracePrompt prompt = read_trace_prompt(flags, config);
   const TraceTokens& tokens = prompt.tokens;
 
   const at::NoGradGuard no_grad;
   LoadOptions load;
   load.device = settings.device;
   load.dtype = settings.dtype;
-  load.with_lm_head = request.shows("logits") || new_tokens > 0;
+  load.with_lm_head = request.shows("logits") || flags.new_tokens;
   const LoadedModel loaded(model, config, prompt.llava, load);
   const Decoder& decoder = loaded.decoder();
 
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   loaded.add_inputs(provenance);
-  add_image_inputs(arguments, provenance);
-  if (arguments.has("tokens")) provenance.add_input(arguments.get<std::string>("tokens"));
-  TraceOutput output(output_path, provenance, settings.force);
+  flags.images.add_inputs(provenance);
+  if (flags.tokens) provenance.add_input(*flags.tokens);
+  TraceOutput output(flags.output, provenance, settings.force);
   const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
   const TraceEncoding encoding =
-      trace_encoding(arguments, encoded_model(config), length, tokens.position_ids,
-                     arguments.has("scheme") ? layout_of_images(prompt) : std::nullopt);
+      trace_encoding(flags.under, encoded_model(config), length, tokens.position_ids,
+                     flags.under.scheme ? layout_of_images(prompt) : std::nullopt);
   at::Tensor position_ids = encoding.position_ids.defined() ? encoding.position_ids : tokens.position_ids;
   if (!position_ids.defined()) position_ids = at::arange(length, at::kDouble).view({1, 1, length});
   position_ids = position_ids.expand({position_ids.size(0), batch, length}).contiguous();
   output.write("input_ids", tokens.input_ids);
   if (tokens.attention_mask.defined()) output.write("attention_mask", tokens.attention_mask);
   output.write("position_ids", position_ids);
-  if (arguments.has("scheme")) output.attribute("scheme", arguments.get<std::string>("scheme"));
+  if (flags.under.scheme) output.attribute("scheme", *flags.under.scheme);
   output.attribute("rope_theta", config.rope.theta);
   output.attribute("rope_type", rope_type_name(config.rope.type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
@@ -228,8 +221,8 @@ int run(const Arguments& arguments) {
   if (prompt.llava) inputs_embeds = merge_embeddings(loaded.llava(), prompt.expanded, prompt.images.images);
   trace_pass(decoder, tokens, inputs_embeds, position_ids, encoding, request, output);
   at::Tensor generated;
-  if (new_tokens > 0) {
-    generated = continue_prompt(decoder, tokens, inputs_embeds, encoding, new_tokens);
+  if (flags.new_tokens) {
+    generated = continue_prompt(decoder, tokens, inputs_embeds, encoding, *flags.new_tokens);
     output.write("generated", generated);
   }
   output.finish(settings.json, settings.csv, generated, decode_rows(prompt.tokenizer.get(), generated));
@@ -238,11 +231,12 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+}  // namespace trace
+
 extern const Command kTrace;
-const Command kTrace{
+const Command kTrace = make_command<trace::TraceFlags>(
     "trace", "Runs one forward pass and writes logits, hidden states, q, k and attention to a file.",
-    "ropescope trace --model SmolLM2.gguf --text \"Rotary encodings turn\" --dump logits,q,k "
-    "--layers 0,15 --generate 8 --output trace.h5",
-    options, run};
+    "ropescope trace --model SmolLM2.gguf --text \"Rotary encodings turn\" --dump logits,q,k --layers 0,15 --generate 8 --output trace.h5",
+    kRunsModel | kWrites | kTables, trace::run);
 
 }  // namespace ropescope::app

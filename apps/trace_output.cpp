@@ -12,7 +12,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/nearest_name.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 const std::vector<std::string>& trace_dump_names() {
   static const std::vector<std::string> names = {"logits",
@@ -95,4 +95,4 @@ void TraceOutput::finish(bool json, bool csv, const at::Tensor& generated,
   fmt::print("wrote {} ({} bytes)\n", path_, bytes);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

@@ -10,7 +10,7 @@
 
 #include "ropescope/io/result_file.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 /// Names for --dump, in the order of the help text.
 const std::vector<std::string>& trace_dump_names();
@@ -36,4 +36,4 @@ class TraceOutput {
   std::vector<std::pair<std::string, std::vector<int64_t>>> datasets_;
 };
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

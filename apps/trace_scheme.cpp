@@ -2,26 +2,16 @@
 
 #include "ropescope/core/errors.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 namespace {
 
-Layout one_layout(const Arguments& arguments, int64_t tokens) {
-  const bool text = arguments.has("layout"), file = arguments.has("layout-file");
-  if (text && file) throw UsageError("--layout and --layout-file: expected at most one of the two");
-  Layout layout = parse_layout(fmt::format("text:{}", tokens));
-  if (text) layout = parse_layout(arguments.get<std::string>("layout"));
-  if (file) {
-    const std::string path = arguments.get<std::string>("layout-file");
-    const std::vector<Layout> layouts = layouts_from_json(read_json_file(path), path);
-    if (layouts.size() != 1) {
-      throw UsageError("--layout-file {}: expected one layout, found {}", path, layouts.size());
-    }
-    layout = layouts.front();
-  }
+Layout one_layout(const LayoutFlags& flags, int64_t tokens) {
+  const Layout layout = flags.read().value_or(parse_layout(fmt::format("text:{}", tokens)));
   if (layout.tokens() != tokens) {
     throw UsageError("--{}: expected a layout of the prompt's {} tokens, found {} ({})",
-                     file ? "layout-file" : "layout", tokens, layout.tokens(), layout_text(layout));
+                     flags.layout_file ? "layout-file" : "layout", tokens, layout.tokens(),
+                     layout_text(layout));
   }
   return layout;
 }
@@ -49,38 +39,38 @@ TraceEncoding table_of_given_ids(const Scheme& scheme, const EncodedModel& model
 
 }  // namespace
 
-po::options_description scheme_options() {
-  po::options_description options("Scheme", 110, 55);
-  options.add_options()  //
-      ("scheme", po::value<std::string>(),
-       "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions "
-       "--list`")  //
-      ("layout", po::value<std::string>(),
-       "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; text only unless given")  //
-      ("layout-file", po::value<std::string>(), "JSON file with a list of segments, in place of --layout");
-  return options;
+void SchemeFlags::bind(Flags& flags) {
+  flags
+      .add(
+          "scheme", scheme,
+          "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions --list`")
+      .alias("schemes");
+  layout.bind(flags,
+              "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; text only unless given");
 }
 
-TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
+TraceEncoding trace_encoding(const SchemeFlags& flags, const EncodedModel& model, int64_t tokens,
                              const at::Tensor& given_ids, const std::optional<Layout>& of_images) {
-  const bool layout = arguments.has("layout") || arguments.has("layout-file");
-  if (!arguments.has("scheme")) {
-    if (layout)
+  const bool layout = flags.layout.given();
+  if (!flags.scheme) {
+    if (layout) {
       throw UsageError("--layout: expected --scheme too, which says what positions its tokens take");
+    }
     return {};
   }
-  const Scheme scheme(arguments.get<std::string>("scheme"));
+  const Scheme scheme(*flags.scheme);
   if (given_ids.defined()) {
-    if (layout)
+    if (layout) {
       throw UsageError("--layout: expected no position_ids in the tokens file, which would contradict it");
+    }
     return table_of_given_ids(scheme, model, given_ids);
   }
   if (of_images && layout) throw UsageError("--layout: expected none beside images, which make the layout");
   TraceEncoding result;
-  result.sequence.emplace(scheme, of_images ? *of_images : one_layout(arguments, tokens), model);
+  result.sequence.emplace(scheme, of_images ? *of_images : one_layout(flags.layout, tokens), model);
   result.prompt = result.sequence->pass(0, tokens);
   result.position_ids = result.sequence->coordinates(tokens).unsqueeze(1);
   return result;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

@@ -2,21 +2,27 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/decoder.h"
 #include "ropescope/rope/encoding.h"
 
-#include "command.h"
+#include "flags.h"
+#include "layout_input.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 /// The flags --scheme, --layout, --layout-file.
-po::options_description scheme_options();
+struct SchemeFlags {
+  std::optional<std::string> scheme;
+  LayoutFlags layout;
 
-/// What --scheme comes to for a prompt: an encoding (layout), or a table of given ids, or neither (no
-/// --scheme).
+  void bind(Flags& flags);
+};
+
+/// What --scheme comes to for a prompt: an encoding (layout), or a table of given ids, or neither (no --scheme).
 struct TraceEncoding {
   std::optional<SequenceEncoding> sequence;
   std::optional<PassEncoding> prompt;  ///< of the whole prompt
@@ -26,7 +32,7 @@ struct TraceEncoding {
 /// `given_ids`: [axes, batch, tokens] of the tokens file, or undefined. `of_images`: the layout that a
 /// prompt's images make, or none. Throws UsageError for a layout of another length, for a layout beside given
 /// ids or images, and for a scheme that needs a layout.
-TraceEncoding trace_encoding(const Arguments& arguments, const EncodedModel& model, int64_t tokens,
+TraceEncoding trace_encoding(const SchemeFlags& flags, const EncodedModel& model, int64_t tokens,
                              const at::Tensor& given_ids, const std::optional<Layout>& of_images = {});
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

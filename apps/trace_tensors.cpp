@@ -1,6 +1,5 @@
 #include "trace_tensors.h"
 
-#include <cmath>
 #include <numeric>
 #include <optional>
 
@@ -15,15 +14,9 @@
 #include "trace_output.h"
 #include "trace_scheme.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 namespace {
-
-PairLayout parse_pairing(const std::string& text) {
-  if (text == "half") return PairLayout::kHalfSplit;
-  if (text == "adjacent") return PairLayout::kAdjacent;
-  throw UsageError("--pairing: expected half or adjacent, found \"{}\"", text);
-}
 
 // [1, heads, tokens, head_dim] of a tensor stored as [heads, tokens, head_dim].
 at::Tensor take(const Checkpoint& file, const std::string& name, const std::string& path,
@@ -50,35 +43,14 @@ void check_same(const at::Tensor& k, const at::Tensor& x, const char* name, bool
 
 }  // namespace
 
-RopeConfig rope_override(const Arguments& arguments, RopeConfig base) {
-  if (arguments.values.count("rope-scaling") > 0) {
-    RopeConfig fresh;
-    fresh.theta = base.theta;
-    fresh.original_max_position_embeddings = base.original_max_position_embeddings;
-    fresh.partial_rotary_factor = base.partial_rotary_factor;
-    try {
-      const Json scaling = parse_json(arguments.get<std::string>("rope-scaling"), "--rope-scaling");
-      base = parse_rope_scaling(scaling, fresh, "--rope-scaling");
-    } catch (const InputError& error) {
-      throw UsageError("{}", error.what());  // a flag, not a file
-    }
-  }
-  if (arguments.values.count("rope-theta") > 0) {
-    base.theta = arguments.get<double>("rope-theta");
-    if (!(base.theta > 0) || !std::isfinite(base.theta)) {
-      throw UsageError("--rope-theta: expected a number above 0, found {}", base.theta);
-    }
-  }
-  return base;
-}
-
-int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings) {
+int run_trace_tensors(const TraceFlags& flags, const Invocation& invocation) {
   for (const char* flag : {"model", "text", "tokens", "generate", "layers"}) {
-    if (arguments.has(flag)) throw UsageError("--tensors and --{}: expected only one of the two", flag);
+    if (invocation.given(flag)) throw UsageError("--tensors and --{}: expected only one of the two", flag);
   }
   const at::NoGradGuard no_grad;
-  const std::string path = arguments.get<std::string>("tensors");
-  const PairLayout pairing = parse_pairing(arguments.get<std::string>("pairing"));
+  const CommonSettings& settings = invocation.settings;
+  const std::string& path = *flags.tensors;
+  const PairLayout pairing = flags.pairing == "adjacent" ? PairLayout::kAdjacent : PairLayout::kHalfSplit;
   const auto file = open_checkpoint(path);
   const at::Tensor q = take(*file, "q", path, settings), k = take(*file, "k", path, settings);
   check_same(k, q, "q", false, path);
@@ -88,8 +60,8 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
     check_same(k, *v, "v", true, path);
   }
   const int64_t tokens = q.size(2);
-  const EncodedModel sizes{rope_override(arguments, {}), q.size(3), q.size(1), k.size(1), 0, 0};
-  TraceEncoding under_scheme = trace_encoding(arguments, sizes, tokens, {});
+  const EncodedModel sizes{flags.rope.over({}), q.size(3), q.size(1), k.size(1), 0, 0};
+  TraceEncoding under_scheme = trace_encoding(flags.under, sizes, tokens, {});
   if (!under_scheme.prompt) {
     const SequenceEncoding plain(Scheme("vanilla"), parse_layout(fmt::format("text:{}", tokens)), sizes);
     under_scheme.prompt = plain.pass(0, tokens);
@@ -100,15 +72,15 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
   for (RotaryTable& table : encoding.anchored) table.layout = pairing;
   const RotaryTable& table = encoding.table(0);
   const std::set<std::string> wanted =
-      arguments.has("dump") ? parse_dump(arguments.get<std::string>("dump"))
-                            : std::set<std::string>{"q", "k", "q_rotated", "k_rotated", "attention"};
+      flags.dump ? parse_dump(*flags.dump)
+                 : std::set<std::string>{"q", "k", "q_rotated", "k_rotated", "attention"};
   for (const char* name : {"logits", "hidden"}) {
     if (wanted.count(name) > 0) throw UsageError("--dump {}: --tensors has no model to compute it", name);
   }
 
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   provenance.add_input(path);
-  TraceOutput output(arguments.get<std::string>("output"), provenance, settings.force);
+  TraceOutput output(flags.output, provenance, settings.force);
   const at::Tensor q_rotated = apply_rotary(q, table), k_rotated = apply_rotary(k, table);
   at::Tensor q_anchored;
   if (!encoding.anchored.empty()) q_anchored = apply_rotary(q, encoding.anchored_table(0));
@@ -133,4 +105,4 @@ int run_trace_tensors(const Arguments& arguments, const CommonSettings& settings
   return 0;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

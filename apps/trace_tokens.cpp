@@ -72,7 +72,7 @@ class NestedNumbers {
   std::vector<double> values_;
 };
 
-at::Tensor read_ids(const Json& json, const std::string& what) {
+at::Tensor read_token_ids(const Json& json, const std::string& what) {
   const NestedNumbers numbers(json, what);
   if (numbers.sizes().empty() || numbers.sizes().size() > 2) {
     throw InputError("{}: expected [[id, ...], ...], found {} levels of lists", what, numbers.sizes().size());
@@ -89,7 +89,7 @@ void check_vocabulary(const at::Tensor& ids, int64_t vocab_size, const std::stri
   }
 }
 
-at::Tensor read_mask(const Json& json, const at::Tensor& ids, const std::string& what) {
+at::Tensor read_token_mask(const Json& json, const at::Tensor& ids, const std::string& what) {
   at::Tensor mask = NestedNumbers(json, what).integers();
   if (mask.dim() == 1) mask = mask.unsqueeze(0);
   if (mask.sizes() != ids.sizes()) {
@@ -113,9 +113,10 @@ TraceTokens parse_tokens_with_images(const Json& json, const std::string& what) 
   }
   const auto given = [&](const char* key) { return json.contains(key) && !json.at(key).is_null(); };
   TraceTokens tokens;
-  tokens.input_ids = read_ids(json.at("input_ids"), what + ": input_ids");
+  tokens.input_ids = read_token_ids(json.at("input_ids"), what + ": input_ids");
   if (given("attention_mask")) {
-    tokens.attention_mask = read_mask(json.at("attention_mask"), tokens.input_ids, what + ": attention_mask");
+    tokens.attention_mask =
+        read_token_mask(json.at("attention_mask"), tokens.input_ids, what + ": attention_mask");
   }
   if (given("position_ids")) {
     tokens.position_ids = NestedNumbers(json.at("position_ids"), what + ": position_ids").doubles();

@@ -13,7 +13,7 @@
 #include "loaded_model.h"
 #include "trace_output.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 namespace {
 
@@ -31,29 +31,30 @@ void put_images(TracePrompt& prompt) {
 
 }  // namespace
 
-TracePrompt read_trace_prompt(const Arguments& arguments, const std::string& model,
-                              const DecoderConfig& config) {
-  const bool text = arguments.has("text"), file = arguments.has("tokens");
-  if (text == file) throw UsageError("expected one of --text and --tokens");
+TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& config) {
+  if (flags.text.has_value() == flags.tokens.has_value()) {
+    throw UsageError("expected one of --text and --tokens");
+  }
+  const std::string& model = flags.model;
   TracePrompt prompt;
-  if (has_images(arguments)) {
+  if (flags.images.given()) {
     if (model_kind(model) != ModelKind::kLlava) {
       throw UsageError("--{}: {} has no vision tower; expected a LLaVA-NeXT folder",
-                       arguments.has("image") ? "image" : "pixels", model);
+                       flags.images.image.empty() ? "pixels" : "image", model);
     }
     prompt.llava = read_llava_config(model);
-    prompt.images = read_images(arguments, model);
+    prompt.images = flags.images.read(model);
   }
-  if (text) {
+  if (flags.text) {
     prompt.tokenizer = load_tokenizer(model);
     const std::vector<int64_t> ids =
-        encode_prompt(*prompt.tokenizer, arguments.get<std::string>("text"), prompt.images.images.size());
+        encode_prompt(*prompt.tokenizer, *flags.text, prompt.images.images.size());
     if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
     prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
     if (prompt.llava) put_images(prompt);
     return prompt;
   }
-  const std::string path = arguments.get<std::string>("tokens");
+  const std::string& path = *flags.tokens;
   if (!prompt.llava) {
     prompt.tokens = parse_trace_tokens(read_json_file(path), config.vocab_size, path);
     return prompt;
@@ -89,10 +90,9 @@ void check_dump(const std::set<std::string>& wanted, bool tower) {
   }
 }
 
-std::vector<bool> chosen_layers(const Arguments& arguments, int64_t count) {
-  std::vector<bool> chosen(static_cast<size_t>(count), arguments.values.count("layers") == 0);
-  if (arguments.values.count("layers") == 0) return chosen;
-  for (const int64_t layer : parse_integer_list(arguments.get<std::string>("layers"), "layers")) {
+std::vector<bool> chosen_layers(const std::vector<int64_t>& layers, int64_t count) {
+  std::vector<bool> chosen(static_cast<size_t>(count), layers.empty());
+  for (const int64_t layer : layers) {
     if (layer < 0 || layer >= count) {
       throw UsageError("--layers: expected layers 0 to {}, found {}", count - 1, layer);
     }
@@ -101,10 +101,12 @@ std::vector<bool> chosen_layers(const Arguments& arguments, int64_t count) {
   return chosen;
 }
 
-int run_trace_tower(const Arguments& arguments, const CommonSettings& settings, const std::string& model) {
+int run_trace_tower(const TraceFlags& flags, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  const std::string& model = flags.model;
   for (const char* flag : {"text", "tokens", "scheme", "layout", "layout-file", "generate", "rope-theta",
                            "rope-scaling", "pinpoints"}) {
-    if (arguments.has(flag)) throw UsageError("--{}: {} holds a vision tower alone", flag, model);
+    if (invocation.given(flag)) throw UsageError("--{}: {} holds a vision tower alone", flag, model);
   }
   const std::filesystem::path path(model);
   const bool is_folder = std::filesystem::is_directory(path);
@@ -112,11 +114,11 @@ int run_trace_tower(const Arguments& arguments, const CommonSettings& settings, 
   const Json json = read_json_file(config_path);
   const VisionConfig config = parse_vision_config(json, config_path.string());
   const int64_t feature_layer = tower_feature_layer(json, config, config_path.string());
-  const std::set<std::string> wanted = arguments.has("dump") ? parse_dump(arguments.get<std::string>("dump"))
-                                                             : std::set{std::string("vision_feature")};
+  const std::set<std::string> wanted =
+      flags.dump ? parse_dump(*flags.dump) : std::set{std::string("vision_feature")};
   check_dump(wanted, /*tower=*/true);
-  const std::vector<bool> layers = chosen_layers(arguments, config.num_hidden_layers);
-  const at::Tensor pixels = read_tower_pixels(arguments, config_path.parent_path());
+  const std::vector<bool> layers = chosen_layers(flags.layers, config.num_hidden_layers);
+  const at::Tensor pixels = flags.images.read_for_tower(config_path.parent_path());
 
   const at::NoGradGuard no_grad;
   const auto checkpoint = open_checkpoint(model);
@@ -127,10 +129,10 @@ int run_trace_tower(const Arguments& arguments, const CommonSettings& settings, 
   if (!all) load.layers = feature_layer;
   const VisionTower tower = load_vision_tower(*checkpoint, config, load);
 
-  Provenance provenance = make_provenance(arguments, settings);
+  Provenance provenance = invocation.provenance();
   for (const auto& file : checkpoint->files()) provenance.add_input(file);
-  add_image_inputs(arguments, provenance);
-  TraceOutput output(required_text(arguments, "output"), provenance, settings.force);
+  flags.images.add_inputs(provenance);
+  TraceOutput output(flags.output, provenance, settings.force);
   output.attribute("vision_tower", vision_kind_name(config.kind));
   output.attribute("vision_feature_layer", feature_layer);
   VisionTaps taps;
@@ -158,4 +160,4 @@ int run_trace_tower(const Arguments& arguments, const CommonSettings& settings, 
   return 0;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

@@ -5,14 +5,16 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "ropescope/text/tokenizer.h"
 
 #include "command.h"
 #include "image_input.h"
+#include "trace_flags.h"
 #include "trace_tokens.h"
 
-namespace ropescope::app {
+namespace ropescope::app::trace {
 
 /// What the decoder is given: --text or --tokens, with --image or --pixels in their places.
 struct TracePrompt {
@@ -24,20 +26,19 @@ struct TracePrompt {
 };
 
 /// Throws UsageError for images without a model that sees, InputError for tokens that do not fit.
-TracePrompt read_trace_prompt(const Arguments& arguments, const std::string& model,
-                              const DecoderConfig& config);
+TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& config);
 
 /// The layout that the images make, the same for every row; none without images. Throws UsageError if rows
 /// differ.
 std::optional<Layout> layout_of_images(const TracePrompt& prompt);
 
 /// A folder with a vision tower alone: hidden states, attention, and the feature that a projector gets.
-int run_trace_tower(const Arguments& arguments, const CommonSettings& settings, const std::string& model);
+int run_trace_tower(const TraceFlags& flags, const Invocation& invocation);
 
 /// Throws UsageError for something to dump that the kind of model does not have.
 void check_dump(const std::set<std::string>& wanted, bool tower);
 
-/// --layers: which of `count` layers to show; all unless given. Throws UsageError.
-std::vector<bool> chosen_layers(const Arguments& arguments, int64_t count);
+/// --layers as given: which of `count` layers to show; all where there are none. Throws UsageError.
+std::vector<bool> chosen_layers(const std::vector<int64_t>& layers, int64_t count);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::trace

@@ -16,6 +16,8 @@
 
 namespace ropescope::app {
 
+namespace train {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -44,13 +46,10 @@ class SignalGuard {
 };
 
 /// What --resume names; none: a run from the start, for which the leading rank makes room.
-std::optional<fs::path> checkpoint_to_resume(const Arguments& arguments, Checkpoints& checkpoints, bool force,
+std::optional<fs::path> checkpoint_to_resume(const TrainFlags& flags, Checkpoints& checkpoints, bool force,
                                              bool leads) {
-  if (arguments.has("resume")) {
-    const auto name = arguments.get<std::string>("resume");
-    if (name == "auto") return checkpoints.latest();
-    return fs::path(name);
-  }
+  if (flags.resume == "auto") return checkpoints.latest();
+  if (flags.resume) return fs::path(*flags.resume);
   if (const auto latest = checkpoints.latest()) {
     if (!force) {
       throw UsageError("--output: {} is there already. Try: --resume auto to go on, --force to start anew",
@@ -83,73 +82,75 @@ void print_result(const TrainingRunResult& result, const Trainer& trainer, const
 }
 
 /// A run as far as this process takes part in it.
-int take_part(const Arguments& arguments, const CommonSettings& common, TrainSubject& subject,
-              Sampler& sampler, Trainer& trainer) {
-  const fs::path output = required_text(arguments, "output");
+int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubject& subject, Sampler& sampler,
+              Trainer& trainer) {
+  const fs::path output = flags.output;
+  const CommonSettings& common = invocation.settings;
   ProcessGroup* group = trainer.sharding() == nullptr ? nullptr : &trainer.sharding()->group();
   const bool leads = group == nullptr || group->rank() == 0;
   Checkpoints checkpoints(output / "checkpoints", subject.files());
-  Provenance provenance = make_provenance(arguments, common);
+  Provenance provenance = invocation.provenance();
   Curves curves(output / "curves.h5", provenance);
   TrainingRunSettings settings;
   settings.total_steps = trainer.settings().schedule.total_steps;
-  settings.save_every = arguments.get<int64_t>("save-every");
-  settings.keep_last = arguments.get<int64_t>("keep-last");
-  settings.log_every = arguments.get<int64_t>("log-every");
-  settings.config = train_config(arguments, common, settings.total_steps);
+  settings.save_every = flags.save_every;
+  settings.keep_last = flags.keep_last;
+  settings.log_every = flags.log_every;
+  settings.config = train_config(flags, common, settings.total_steps);
   settings.interrupt = [] { return interrupted != 0; };
   TrainingRun training_run(subject.model(), sampler, trainer, checkpoints, curves, settings);
-  if (const auto saved = checkpoint_to_resume(arguments, checkpoints, common.force, leads)) {
-    training_run.resume(read_checkpoint(*saved), arguments.flag("allow-change"));
+  if (const auto saved = checkpoint_to_resume(flags, checkpoints, common.force, leads)) {
+    training_run.resume(read_checkpoint(*saved), flags.allow_change);
     log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
   }
   if (group != nullptr) check_same_step(*group, trainer.steps_done());
   const TrainingRunResult result = training_run.run();
-  const Json memory =
-      arguments.flag("memory-report") ? report_memory(subject, trainer, arguments, common) : Json();
+  const Json memory = flags.processes.memory_report ? report_memory(subject, trainer, flags, common) : Json();
   if (leads) print_result(result, trainer, output, memory, common.json);
   return result.interrupted ? 130 : 0;
 }
 
-int run(const Arguments& given) {
-  CommonSettings common = common_settings(given);
-  if (common.dtype == at::kHalf) {
+int run(const TrainFlags& given, const Invocation& started) {
+  if (started.settings.dtype == at::kHalf) {
     throw UsageError(
         "--dtype: expected float32 or bfloat16, found float16, whose range is too small for gradients");
   }
-  const Arguments arguments = with_stage_defaults(given);
-  const Launch launch = start_process(arguments);
-  common.device = own_device(launch, common.device);
-  TrainFlags flags = read_train_flags(arguments, common);
-  flags.copies_weights = launch.world == 1;
-  const ShardMode shard = parse_shard_mode(arguments.get<std::string>("shard"));
-  const fs::path output = required_text(arguments, "output");
-  const bool dry = arguments.flag("dry-run"), leads = launch.rank == 0;
-  TrainSubject subject(flags, common.device, dry || !leads ? fs::path() : output / "bad_rows.log");
-  Sampler sampler(subject.model().lengths(), flags.sampler);
-  TrainerSettings training = flags.trainer;
+  const TrainFlags flags = with_stage_defaults(given);
+  const Launch launch = start_process(started.common);
+  Invocation invocation = started;
+  invocation.settings.device = own_device(launch, started.settings.device);
+  const CommonSettings& common = invocation.settings;
+  TrainSettings settings = read_settings(flags, common);
+  settings.copies_weights = launch.world == 1;
+  const ShardMode shard = parse_shard_mode(flags.processes.shard);
+  const bool dry = flags.dry_run, leads = launch.rank == 0;
+  TrainSubject subject(settings, common.device,
+                       dry || !leads ? fs::path() : fs::path(flags.output) / "bad_rows.log");
+  Sampler sampler(subject.model().lengths(), settings.sampler);
+  TrainerSettings training = settings.trainer;
   training.schedule.total_steps =
-      flags.max_steps > 0 ? flags.max_steps : flags.epochs * sampler.steps_per_epoch();
-  training.schedule.warmup_steps = warmup_steps(training.schedule.total_steps, flags.warmup_ratio);
+      settings.max_steps > 0 ? settings.max_steps : settings.epochs * sampler.steps_per_epoch();
+  training.schedule.warmup_steps = warmup_steps(training.schedule.total_steps, settings.warmup_ratio);
   if (dry) {
-    const Trainer planned(AdamW(subject.parameters(), flags.groups, flags.adam), training);
-    if (leads)
-      print_plan(subject, sampler, planned, arguments, planned_memory(subject, arguments, common, launch),
+    const Trainer planned(AdamW(subject.parameters(), settings.groups, settings.adam), training);
+    if (leads) {
+      print_plan(subject, sampler, planned, flags, planned_memory(subject, flags, common, launch),
                  common.json);
+    }
     return 0;
   }
   const SignalGuard signals;  // from here on a signal ends a step, not the program
-  const std::unique_ptr<ProcessGroup> group = join_processes(launch, arguments, common.device);
+  const std::unique_ptr<ProcessGroup> group = join_processes(launch, flags.processes, common.device);
   if (group == nullptr) {
-    Trainer trainer(AdamW(subject.parameters(), flags.groups, flags.adam), training);
-    return take_part(arguments, common, subject, sampler, trainer);
+    Trainer trainer(AdamW(subject.parameters(), settings.groups, settings.adam), training);
+    return take_part(flags, invocation, subject, sampler, trainer);
   }
   try {
     const auto sharding = std::make_shared<Sharding>(*group, shard, subject.parameters(),
                                                      subject.model().slots(), common.dtype);
     subject.model().set_weight_access(sharding);
-    Trainer trainer(AdamW(sharding->pieces(), flags.groups, flags.adam), training, *sharding);
-    return take_part(arguments, common, subject, sampler, trainer);
+    Trainer trainer(AdamW(sharding->pieces(), settings.groups, settings.adam), training, *sharding);
+    return take_part(flags, invocation, subject, sampler, trainer);
   } catch (const NumericsError&) {  // all ranks end with it
     throw;
   } catch (const UsageError&) {
@@ -162,12 +163,13 @@ int run(const Arguments& given) {
 
 }  // namespace
 
+}  // namespace train
+
 extern const Command kTrain;
-const Command kTrain = {
+const Command kTrain = make_command<train::TrainFlags>(
     "train",
-    "Train a language model, or one that sees, under any position encoding, with checkpoints that go on "
-    "exactly.",
+    "Trains a language model, or one that sees, under any position encoding, with checkpoints that go on exactly.",
     "ropescope train --model qwen2 --data texts/ --learning-rate 2e-5 --max-steps 100 --output run/",
-    train_options, run};
+    kRunsModel | kDraws | kWrites | kJson, train::run);
 
 }  // namespace ropescope::app

@@ -9,7 +9,7 @@
 
 #include "train_processes.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
 namespace {
 
@@ -55,7 +55,7 @@ std::string hours(double seconds) {
 }  // namespace
 
 void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& trainer,
-                const Arguments& arguments, const Json& memory, bool json) {
+                const TrainFlags& flags, const Json& memory, bool json) {
   const RowTotals totals = subject.model().totals();
   const int64_t rows = subject.model().rows(), trained = count_numbers(subject.parameters());
   const Schedule& schedule = trainer.settings().schedule;
@@ -63,10 +63,9 @@ void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& tr
   const int64_t bytes = trained * 16;
   const double epochs =
       static_cast<double>(schedule.total_steps) / static_cast<double>(sampler.steps_per_epoch());
-  const double operations = epochs * epoch_operations(subject, totals, arguments.flag("checkpoint-layers"));
+  const double operations = epochs * epoch_operations(subject, totals, flags.checkpoint_layers);
   const auto ranks = static_cast<double>(memory.at("ranks").size());
-  const double tflops = arguments.get<double>("tflops"),
-               seconds = tflops > 0 ? operations / (tflops * 1e12 * ranks) : 0.0;
+  const double tflops = flags.tflops, seconds = tflops > 0 ? operations / (tflops * 1e12 * ranks) : 0.0;
   if (json) {
     std::cout << Json{{"rows", rows},
                       {"bad_rows", subject.bad_rows().count()},
@@ -101,4 +100,4 @@ void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& tr
   std::cout << memory_table(memory);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

@@ -5,10 +5,9 @@
 #include "ropescope/train/sampler.h"
 #include "ropescope/train/trainer.h"
 
-#include "command.h"
 #include "train_subject.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
 /// Rows, steps, trained parameters, operations and (with --tflops) time, and `memory` as planned_memory gives
 /// it. Operations: two a weight and token forward; two more backward for the activations, two for each
@@ -16,6 +15,6 @@ namespace ropescope::app {
 /// not counted; images count as if they filled their largest grid, so that the whole is at most what is
 /// printed.
 void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& trainer,
-                const Arguments& arguments, const Json& memory, bool json);
+                const TrainFlags& flags, const Json& memory, bool json);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

@@ -16,26 +16,13 @@
 #include "ropescope/core/log.h"
 #include "ropescope/train/memory_plan.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
-po::options_description process_options() {
-  po::options_description options("Several processes", 110, 55);
-  options.add_options()  //
-      ("shard", po::value<std::string>()->default_value("none"),
-       "what ranks hold a share of: none, optimizer, gradients (and optimizer), parameters (and both)")  //
-      ("timeout", po::value<double>()->default_value(600.0, "600"),
-       "seconds after which a rank that does not come along ends the run")  //
-      ("ranks", po::value<int64_t>()->default_value(0),
-       "for --dry-run: how many processes to plan for; 0: those that there are")  //
-      ("memory-report", po::bool_switch(), "what each rank holds, predicted and measured");
-  return options;
-}
-
-Launch start_process(const Arguments& arguments) {
+Launch start_process(const CommonFlags& common) {
   const Launch launch = read_launch(process_environment());
   if (launch.world == 1) return launch;
   if (launch.rank != 0) set_quiet(true);
-  if (arguments.get<int>("threads") == 0) {
+  if (common.threads == 0) {
     const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
     set_threads(static_cast<int>(std::max<int64_t>(1, cores / launch.local_world)));
   }
@@ -47,15 +34,11 @@ at::Device own_device(const Launch& launch, at::Device device) {
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(launch.local_rank));
 }
 
-std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const Arguments& arguments,
+std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessFlags& flags,
                                              at::Device device) {
   if (launch.world == 1) return nullptr;
-  const auto timeout = arguments.get<double>("timeout");
-  if (!(timeout >= 1.0) || timeout > 1e6) {
-    throw UsageError("--timeout: expected from 1 to 1000000 seconds, found {}", timeout);
-  }
   ProcessGroup::Settings settings;
-  settings.timeout = std::chrono::milliseconds(std::llround(timeout * 1000.0));
+  settings.timeout = std::chrono::milliseconds(std::llround(flags.timeout * 1000.0));
   settings.device = device;
   settings.on_lost = [](const std::string& message) {
     // The main thread may never come back from an exchange with a rank that is gone.
@@ -86,21 +69,16 @@ Json plan_json(const MemoryPlan& plan) {
   return json;
 }
 
-ShardMode mode_of(const Arguments& arguments) {
-  return parse_shard_mode(arguments.get<std::string>("shard"));
-}
-
-MemoryPlan plan_of(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+MemoryPlan plan_of(TrainSubject& subject, const TrainFlags& flags, const CommonSettings& common,
                    int64_t ranks) {
   const RowTotals totals = subject.model().totals();
-  const auto rows = arguments.get<int64_t>("batch-size"),
-             accumulation = arguments.get<int64_t>("accumulation");
+  const int64_t rows = flags.batch_size, accumulation = *flags.accumulation;
   PlannedRun run;
-  run.mode = ranks == 1 ? ShardMode::kNone : mode_of(arguments);
+  run.mode = ranks == 1 ? ShardMode::kNone : parse_shard_mode(flags.processes.shard);
   run.world = ranks;
   run.compute = common.dtype;
   run.on_cpu = common.device.is_cpu();
-  run.recomputes = arguments.flag("checkpoint-layers");
+  run.recomputes = flags.checkpoint_layers;
   run.micro_batches = (accumulation + ranks - 1) / ranks;
   run.tokens = rows * totals.longest;
   if (totals.images > 0) run.image_tokens = rows * (totals.image_tokens + totals.images - 1) / totals.images;
@@ -115,13 +93,12 @@ void check_same_step(const ProcessGroup& group, int64_t step) {
   const at::Tensor steps = group.gather_numbers(at::tensor({step}, at::kLong));
   if (steps.min().item<int64_t>() != steps.max().item<int64_t>()) {
     throw EnvironmentError(
-        "--resume: rank 0 goes on after step {}, rank {} after step {}. Try: an --output that all machines "
-        "see",
+        "--resume: rank 0 goes on after step {}, rank {} after step {}. Try: an --output that all machines see",
         steps[0].item<int64_t>(), group.rank(), step);
   }
 }
 
-Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments,
+Json report_memory(TrainSubject& subject, Trainer& trainer, const TrainFlags& flags,
                    const CommonSettings& common) {
   Sharding* sharding = trainer.sharding();
   ShardMemory measured;
@@ -136,10 +113,10 @@ Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arg
   }
   const int64_t world = sharding == nullptr ? 1 : sharding->group().world();
   const Json own = {{"rank", sharding == nullptr ? 0 : sharding->group().rank()},
-                    {"predicted", plan_json(plan_of(subject, arguments, common, world))},
+                    {"predicted", plan_json(plan_of(subject, flags, common, world))},
                     {"measured", memory_json(measured)},
                     {"peak_resident_bytes", peak_memory_bytes()}};
-  Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
+  Json report = {{"shard", flags.processes.shard}, {"ranks", Json::array()}};
   if (sharding == nullptr) {
     report["ranks"].push_back(own);
     return report;
@@ -150,13 +127,11 @@ Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arg
   return report;
 }
 
-Json planned_memory(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+Json planned_memory(TrainSubject& subject, const TrainFlags& flags, const CommonSettings& common,
                     const Launch& launch) {
-  const auto asked = arguments.get<int64_t>("ranks");
-  if (asked < 0) throw UsageError("--ranks: expected at least 0, found {}", asked);
-  const int64_t ranks = asked > 0 ? asked : launch.world;
-  Json report = {{"shard", shard_mode_name(mode_of(arguments))}, {"ranks", Json::array()}};
-  const Json predicted = plan_json(plan_of(subject, arguments, common, ranks));
+  const int64_t ranks = flags.processes.ranks > 0 ? flags.processes.ranks : launch.world;
+  Json report = {{"shard", flags.processes.shard}, {"ranks", Json::array()}};
+  const Json predicted = plan_json(plan_of(subject, flags, common, ranks));
   for (int64_t rank = 0; rank < ranks; ++rank) {
     report["ranks"].push_back({{"rank", rank}, {"predicted", predicted}});
   }
@@ -166,8 +141,7 @@ Json planned_memory(TrainSubject& subject, const Arguments& arguments, const Com
 std::string memory_table(const Json& report) {
   const auto mib = [](const Json& bytes) { return bytes.get<double>() / 1048576.0; };
   std::string text = fmt::format(
-      "memory of each rank, MiB (--shard {})\nrank                parameters   gradients   optimizer    "
-      "gathered        peak\n",
+      "memory of each rank, MiB (--shard {})\nrank                parameters   gradients   optimizer    gathered        peak\n",
       report.at("shard").get<std::string>());
   for (const Json& rank : report.at("ranks")) {
     for (const char* kind : {"predicted", "measured"}) {
@@ -185,4 +159,4 @@ std::string memory_table(const Json& report) {
   return text;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

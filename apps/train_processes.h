@@ -11,30 +11,28 @@
 #include "command.h"
 #include "train_subject.h"
 
-namespace ropescope::app {
-
-po::options_description process_options();
+namespace ropescope::app::train {
 
 /// Which process this is. Only rank 0 logs from then on, and without --threads the processes of a machine
 /// share its cores.
-Launch start_process(const Arguments& arguments);
+Launch start_process(const CommonFlags& common);
 
 /// cuda becomes the device of this process; other devices stay as they are.
 at::Device own_device(const Launch& launch, at::Device device);
 
 /// Meets the other processes; null if this one is alone.
-std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const Arguments& arguments,
+std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessFlags& flags,
                                              at::Device device);
 
 /// Throws EnvironmentError if the ranks would go on from different checkpoints.
 void check_same_step(const ProcessGroup& group, int64_t step);
 
 /// --memory-report: what every rank holds, beside what follows from names and sizes. All ranks call it.
-Json report_memory(TrainSubject& subject, Trainer& trainer, const Arguments& arguments,
+Json report_memory(TrainSubject& subject, Trainer& trainer, const TrainFlags& flags,
                    const CommonSettings& common);
 /// The prediction alone, for --ranks processes.
-Json planned_memory(TrainSubject& subject, const Arguments& arguments, const CommonSettings& common,
+Json planned_memory(TrainSubject& subject, const TrainFlags& flags, const CommonSettings& common,
                     const Launch& launch);
 std::string memory_table(const Json& report);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

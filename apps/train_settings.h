@@ -1,4 +1,4 @@
-// Flags of `ropescope train`, and what a run is made of.
+// What a training run is made of, by its flags.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,11 @@
 #include "ropescope/vision/image.h"
 
 #include "command.h"
+#include "train_flags.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
-struct TrainFlags {
+struct TrainSettings {
   std::filesystem::path model, vision_tower, data, image_folder;
   std::filesystem::path token_cache;  ///< empty: none
   bool sees = false;                  ///< the model has a vision tower
@@ -43,15 +44,13 @@ struct TrainFlags {
   double warmup_ratio = 0.0;
 };
 
-std::vector<po::options_description> train_options();
-
 /// The same with the flags that were not given as --stage and the model want them.
-Arguments with_stage_defaults(const Arguments& given);
+TrainFlags with_stage_defaults(TrainFlags flags);
 
-/// Throws UsageError for values out of range.
-TrainFlags read_train_flags(const Arguments& arguments, const CommonSettings& common);
+/// `flags` with all that with_stage_defaults fills. Throws UsageError.
+TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& common);
 
-/// The flags that change a run's numbers, for its checkpoints.
-Json train_config(const Arguments& arguments, const CommonSettings& common, int64_t total_steps);
+/// The flags that change a run's numbers, for its checkpoints; `flags` as for read_settings.
+Json train_config(const TrainFlags& flags, const CommonSettings& common, int64_t total_steps);
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

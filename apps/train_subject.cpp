@@ -13,69 +13,69 @@
 
 #include "loaded_model.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
-TrainSubject::TrainSubject(const TrainFlags& flags, at::Device device, std::filesystem::path log)
-    : bad_(flags.max_bad_rows, std::move(log)), tokenizer_(load_tokenizer(flags.model)) {
+TrainSubject::TrainSubject(const TrainSettings& settings, at::Device device, std::filesystem::path log)
+    : bad_(settings.max_bad_rows, std::move(log)), tokenizer_(load_tokenizer(settings.model)) {
   LoadOptions load;
   load.device = device;
-  if (flags.sees) {
-    load_llava(flags, load);
+  if (settings.sees) {
+    load_llava(settings, load);
   } else {
-    load_text(flags, load);
+    load_text(settings, load);
   }
 }
 
-void TrainSubject::load_text(const TrainFlags& flags, const LoadOptions& load) {
-  std::vector<TextRow> rows = read_text_rows(flags.data, *tokenizer_, flags.rows, bad_);
-  decoder_ = load_decoder(*open_checkpoint(flags.model), read_decoder_config(flags.model), load);
+void TrainSubject::load_text(const TrainSettings& settings, const LoadOptions& load) {
+  std::vector<TextRow> rows = read_text_rows(settings.data, *tokenizer_, settings.rows, bad_);
+  decoder_ = load_decoder(*open_checkpoint(settings.model), read_decoder_config(settings.model), load);
   model_ = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
-                                            flags.loss);
-  parameters_ = make_trainable(*decoder_, flags.trained, flags.frozen, flags.copies_weights);
-  files_ = read_model_files(flags.model);
+                                            settings.loss);
+  parameters_ = make_trainable(*decoder_, settings.trained, settings.frozen, settings.copies_weights);
+  files_ = read_model_files(settings.model);
 }
 
-void TrainSubject::load_llava(const TrainFlags& flags, const LoadOptions& load) {
+void TrainSubject::load_llava(const TrainSettings& settings, const LoadOptions& load) {
   ConversationRowOptions options;
-  options.conversation = flags.rows.conversation;
-  options.move = flags.image_move;
+  options.conversation = settings.rows.conversation;
+  options.move = settings.image_move;
   options.images = true;
-  options.image_folder = flags.image_folder;
+  options.image_folder = settings.image_folder;
   std::vector<ConversationRow> rows;
-  if (holds_conversations(flags.data)) {
-    rows = flags.token_cache.empty()
-               ? read_conversation_rows(flags.data, *tokenizer_, options, bad_)
-               : read_cached_rows(flags.token_cache, flags.data, flags.model, *tokenizer_, options, bad_);
+  if (holds_conversations(settings.data)) {
+    rows = settings.token_cache.empty() ? read_conversation_rows(settings.data, *tokenizer_, options, bad_)
+                                        : read_cached_rows(settings.token_cache, settings.data,
+                                                           settings.model, *tokenizer_, options, bad_);
   } else {
-    for (TextRow& row : read_text_rows(flags.data, *tokenizer_, flags.rows, bad_)) {
+    for (TextRow& row : read_text_rows(settings.data, *tokenizer_, settings.rows, bad_)) {
       rows.push_back({std::move(row.name), std::move(row.text), {}});
     }
   }
-  const bool fresh = !flags.vision_tower.empty();
-  const auto checkpoint = open_checkpoint(fresh ? flags.vision_tower : flags.model);
+  const bool fresh = !settings.vision_tower.empty();
+  const auto checkpoint = open_checkpoint(fresh ? settings.vision_tower : settings.model);
   PreprocessSettings preprocess;
   if (fresh) {
-    FreshLlava made = make_fresh_llava(flags.model, flags.vision_tower, flags.sampler.seed, load);
+    FreshLlava made = make_fresh_llava(settings.model, settings.vision_tower, settings.sampler.seed, load);
     llava_ = std::move(made.llava);
     files_ = std::move(made.files);
     preprocess = std::move(made.preprocess);
-    if (flags.pinpoints) preprocess.anyres->rule = *flags.pinpoints;
+    if (settings.pinpoints) preprocess.anyres->rule = *settings.pinpoints;
   } else {
-    llava_ = ropescope::load_llava(*checkpoint, read_llava_config(flags.model), flags.model, load);
-    files_ = read_model_files(flags.model);
-    preprocess = read_preprocess_settings(flags.model, flags.pinpoints);
+    llava_ = ropescope::load_llava(*checkpoint, read_llava_config(settings.model), settings.model, load);
+    files_ = read_model_files(settings.model);
+    preprocess = read_preprocess_settings(settings.model, settings.pinpoints);
   }
   DecodeOptions decode;
-  decode.alpha = flags.alpha.value_or(llava_->config.original ? AlphaRule::kDrop : AlphaRule::kWhite);
-  decode.exif = flags.exif;
-  loader_ = std::make_unique<ImageLoader>(std::move(preprocess), decode, flags.workers);
-  TrainedLlava::Settings settings;
-  settings.image_folder = flags.image_folder;
-  settings.max_length = flags.rows.conversation.max_length;
-  settings.loss = flags.loss;
-  settings.unused_weights = unused_tower_weights(*checkpoint, *llava_);
-  model_ = std::make_unique<TrainedLlava>(*llava_, std::move(rows), *loader_, bad_, std::move(settings));
-  parameters_ = make_trainable(*llava_, flags.trained, flags.frozen, flags.copies_weights);
+  decode.alpha = settings.alpha.value_or(llava_->config.original ? AlphaRule::kDrop : AlphaRule::kWhite);
+  decode.exif = settings.exif;
+  loader_ = std::make_unique<ImageLoader>(std::move(preprocess), decode, settings.workers);
+  TrainedLlava::Settings seeing;
+  seeing.image_folder = settings.image_folder;
+  seeing.max_length = settings.rows.conversation.max_length;
+  seeing.loss = settings.loss;
+  seeing.unused_weights = unused_tower_weights(*checkpoint, *llava_);
+  model_ = std::make_unique<TrainedLlava>(*llava_, std::move(rows), *loader_, bad_, std::move(seeing));
+  parameters_ = make_trainable(*llava_, settings.trained, settings.frozen, settings.copies_weights);
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

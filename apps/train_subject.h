@@ -16,12 +16,12 @@
 
 #include "train_settings.h"
 
-namespace ropescope::app {
+namespace ropescope::app::train {
 
 class TrainSubject {
  public:
   /// Reads data and weights. `log`: where bad rows are named; empty: nowhere.
-  TrainSubject(const TrainFlags& flags, at::Device device, std::filesystem::path log);
+  TrainSubject(const TrainSettings& settings, at::Device device, std::filesystem::path log);
 
   TrainedModel& model() { return *model_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -29,8 +29,8 @@ class TrainSubject {
   const BadRows& bad_rows() const { return bad_; }
 
  private:
-  void load_text(const TrainFlags& flags, const LoadOptions& load);
-  void load_llava(const TrainFlags& flags, const LoadOptions& load);
+  void load_text(const TrainSettings& settings, const LoadOptions& load);
+  void load_llava(const TrainSettings& settings, const LoadOptions& load);
 
   BadRows bad_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -42,4 +42,4 @@ class TrainSubject {
   std::vector<ModelFile> files_;
 };
 
-}  // namespace ropescope::app
+}  // namespace ropescope::app::train

@@ -6,8 +6,6 @@
 #include <string>
 #include <vector>
 
-#include <boost/program_options.hpp>
-
 #include <ATen/ops/arange.h>
 #include <ATen/ops/sum.h>
 #include <c10/core/InferenceMode.h>
@@ -22,11 +20,34 @@
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/weights/checkpoint.h"
 
+#include "apps/flags.h"
+
 namespace ropescope {
 
 namespace {
 
-namespace po = boost::program_options;
+struct StageFlags {
+  std::string model, safetensors, texts, picks, pairs;
+  int64_t threads = 0, max_tokens = 512, pass_tokens = 2048, stage_texts = 20, curve_distances = 256;
+  double theta = 1e4;
+  bool help = false;
+
+  void bind(app::Flags& flags) {
+    flags.group("ropescope's stages of bench/decay");
+    flags.add("model", model, "a .gguf file").required();
+    flags.add("safetensors", safetensors, "the same as a folder").required();
+    flags.add("texts", texts, "JSON lines with `text`").required();
+    flags.add("picks", picks, "CSV of pairs").required();
+    flags.add("pairs", pairs, "HDF5 file with /pairs").required();
+    flags.add("threads", threads, "0: all").at_least(0);
+    flags.add("max-tokens", max_tokens, "of one text").at_least(1);
+    flags.add("pass-tokens", pass_tokens, "of a packed pass").at_least(1);
+    flags.add("stage-texts", stage_texts, "texts of the forward stages").at_least(1);
+    flags.add("curve-distances", curve_distances, "distances 0..N-1").at_least(1);
+    flags.add("theta", theta, "of the curves").above(0);
+    flags.add("help", help, "this text");
+  }
+};
 
 template <typename Function>
 double seconds_of(const Function& function) {
@@ -75,18 +96,17 @@ PickList first_picks(const PickList& all, int64_t texts) {
   return first;
 }
 
-void measure_forward(const Decoder& decoder, TextSet texts, const po::variables_map& flags, Json& report) {
-  const int64_t count =
-      std::min<int64_t>(flags["stage-texts"].as<int64_t>(), static_cast<int64_t>(texts.texts.size()));
+void measure_forward(const Decoder& decoder, TextSet texts, const StageFlags& flags, Json& report) {
+  const int64_t count = std::min<int64_t>(flags.stage_texts, static_cast<int64_t>(texts.texts.size()));
   texts.texts.resize(static_cast<size_t>(count));
   int64_t tokens = 0;
   for (const TokenizedText& text : texts.texts) tokens += static_cast<int64_t>(text.ids.size());
   report["forward_tokens"] = tokens;
 
   SampleOptions options;
-  const PickList picks = read_picks(flags["picks"].as<std::string>());
+  const PickList picks = read_picks(flags.picks);
   options.picks = first_picks(picks, count);
-  options.tokens_per_pass = flags["pass-tokens"].as<int64_t>();
+  options.tokens_per_pass = flags.pass_tokens;
   SampleOptions single = options;
   single.tokens_per_pass = 1;  // every text alone
 
@@ -99,11 +119,11 @@ void measure_forward(const Decoder& decoder, TextSet texts, const po::variables_
   report["forward_many_s"] = seconds_of([&] { sample_texts(decoder, texts, options); });
 }
 
-void measure_curves(const po::variables_map& flags, const ModelFacts& model, Json& report) {
-  Samples samples = read_samples(flags["pairs"].as<std::string>(), SampleSource::kPairs);
+void measure_curves(const StageFlags& flags, const ModelFacts& model, Json& report) {
+  Samples samples = read_samples(flags.pairs, SampleSource::kPairs);
   samples.model = model;
-  const double theta = flags["theta"].as<double>();
-  const at::Tensor distance = at::arange(flags["curve-distances"].as<int64_t>(), at::kLong);
+  const double theta = flags.theta;
+  const at::Tensor distance = at::arange(flags.curve_distances, at::kLong);
   RopeConfig rope;
   rope.theta = theta;
   const Frequencies frequencies = make_frequencies(rope, model.head_dim, model.max_position_embeddings, 1);
@@ -127,38 +147,17 @@ void measure_curves(const po::variables_map& flags, const ModelFacts& model, Jso
   report["decay_report_s"] = seconds_of([&] { compute_decay({samples}, options); });
 }
 
-po::variables_map parse(int argc, char** argv) {
-  po::options_description options("ropescope's stages of bench/decay");
-  options.add_options()                                                                        //
-      ("model", po::value<std::string>()->required(), "a .gguf file")                          //
-      ("safetensors", po::value<std::string>()->required(), "the same as a folder")            //
-      ("texts", po::value<std::string>()->required(), "JSON lines with `text`")                //
-      ("picks", po::value<std::string>()->required(), "CSV of pairs")                          //
-      ("pairs", po::value<std::string>()->required(), "HDF5 file with /pairs")                 //
-      ("threads", po::value<int>()->default_value(0), "0: all")                                //
-      ("max-tokens", po::value<int64_t>()->default_value(512), "of one text")                  //
-      ("pass-tokens", po::value<int64_t>()->default_value(2048), "of a packed pass")           //
-      ("stage-texts", po::value<int64_t>()->default_value(20), "texts of the forward stages")  //
-      ("curve-distances", po::value<int64_t>()->default_value(256), "distances 0..N-1")        //
-      ("theta", po::value<double>()->default_value(1e4), "of the curves");
-  po::variables_map flags;
-  po::store(po::parse_command_line(argc, argv, options), flags);
-  po::notify(flags);
-  return flags;
-}
-
-void measure(const po::variables_map& flags) {
+void measure(const StageFlags& flags) {
   const c10::InferenceMode inference;
-  set_threads(flags["threads"].as<int>());
-  const std::string model = flags["model"].as<std::string>();
+  set_threads(static_cast<int>(flags.threads));
   Json report;
-  timed_load(model, "load_gguf", report);
-  const Decoder decoder = timed_load(flags["safetensors"].as<std::string>(), "load_safetensors", report);
+  timed_load(flags.model, "load_gguf", report);
+  const Decoder decoder = timed_load(flags.safetensors, "load_safetensors", report);
   TextLimits limits;
-  limits.max_tokens = flags["max-tokens"].as<int64_t>();
+  limits.max_tokens = flags.max_tokens;
   limits.min_tokens = 1;
-  const auto tokenizer = load_tokenizer(model);
-  const TextSet texts = load_texts(flags["texts"].as<std::string>(), CorpusForm::kJsonl, *tokenizer, limits);
+  const auto tokenizer = load_tokenizer(flags.model);
+  const TextSet texts = load_texts(flags.texts, CorpusForm::kJsonl, *tokenizer, limits);
   measure_forward(decoder, texts, flags, report);
   measure_curves(flags, model_facts(decoder.config), report);
   report["peak_bytes"] = peak_memory_bytes();
@@ -171,7 +170,15 @@ void measure(const po::variables_map& flags) {
 
 int main(int argc, char** argv) {
   try {
-    ropescope::measure(ropescope::parse(argc, argv));
+    ropescope::app::Flags flags;
+    ropescope::StageFlags stages;
+    stages.bind(flags);
+    flags.parse(argc, argv, /*config=*/"", /*skip_checks=*/"help");
+    if (stages.help) {
+      std::printf("%s", flags.help().c_str());
+    } else {
+      ropescope::measure(stages);
+    }
     return 0;
   } catch (const ropescope::Error& error) {
     std::fprintf(stderr, "decay_stages: %s\n", error.what());

@@ -28,8 +28,8 @@ own_flag() {
 }
 read_flags "$@"
 if [ -z "${ROPESCOPE_MINIATURE:-}" ]; then
+  bootstrap+=(--miniature)
   prepare
-  cmake --build build --target ropescope-miniature
 fi
 miniature=${ROPESCOPE_MINIATURE:-$root/build/ropescope-miniature}
 ropescope=${ROPESCOPE:-$root/build/ropescope}
