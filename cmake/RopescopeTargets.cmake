@@ -23,8 +23,37 @@ if(ROPESCOPE_BUILD_FUZZ)
   target_compile_options(ropescope_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# rs_unity(<target> <sources...>): with ROPESCOPE_UNITY, the sources are compiled some dozen at a time, which saves most of
+# the work: parsing LibTorch's headers costs far more than our own lines do. A batch is bounded by its size, so that many
+# cores still find work. Files that include autograd or c10d headers (15 s of parsing) share one batch of their own, files
+# with options of their own stay apart. Batches are not stable when files come and go: the `dev` preset does without them.
+set(ROPESCOPE_UNITY_BYTES 80000)
+function(rs_unity target)
+  if(NOT ROPESCOPE_UNITY)
+    return()
+  endif()
+  set(batch 0)
+  set(bytes 0)
+  foreach(source IN LISTS ARGN)
+    file(STRINGS "${source}" heavy REGEX "#include .*(core/autograd|train/collectives)\\.h" LIMIT_COUNT 1)
+    if(heavy)
+      set(group autograd)
+    else()
+      file(SIZE "${source}" size)
+      math(EXPR bytes "${bytes} + ${size}")
+      if(bytes GREATER ROPESCOPE_UNITY_BYTES)
+        math(EXPR batch "${batch} + 1")
+        set(bytes ${size})
+      endif()
+      set(group ${batch})
+    endif()
+    set_source_files_properties("${source}" PROPERTIES UNITY_GROUP "${target}_${group}")
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
+
 # The headers that nearly every file includes take most of its compile time (an ATen operation alone: 4 s), so they are
-# compiled once for all libraries, once for the commands and once for all tests.
+# compiled once for all libraries and commands, and once for all tests.
 set(ROPESCOPE_COMMON_HEADERS
     <algorithm> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <optional> <random> <sstream> <string>
     <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp> <ATen/core/Tensor.h> <ATen/ops/arange.h>
@@ -56,6 +85,7 @@ function(rs_add_library folder)
   add_library(ropescope::${folder} ALIAS ropescope_${folder})
   target_link_libraries(ropescope_${folder} PUBLIC ropescope_flags LibTorch::LibTorch ${ARG_DEPENDS})
   rs_precompile(ropescope_${folder} ropescope_core)
+  rs_unity(ropescope_${folder} ${sources})
 endfunction()
 
 # rs_add_tests(<folder> DEPENDS ... [SHARDS n]): one GoogleTest executable from tests/<folder>/*_test.cpp.
@@ -72,6 +102,7 @@ function(rs_add_tests folder)
   # The code under test is optimised, the tests need not be: it halves their compile time.
   target_compile_options(test_${folder} PRIVATE -O0)
   rs_precompile(test_${folder} test_core <gtest/gtest.h>)
+  rs_unity(test_${folder} ${sources})
   rs_run_tests(test_${folder} ${folder} ${ARG_SHARDS})
 endfunction()
 

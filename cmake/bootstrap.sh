@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Installs what ropescope needs, configures and builds it into build/. Safe to run again: every step looks first.
 #
-#   cmake/bootstrap.sh [--cuda] [--notebooks] [--photos] [--no-tests] [--no-build]
+#   cmake/bootstrap.sh [--cuda] [--notebooks] [--photos] [--tests] [--miniature] [--no-build]
 #
 #   --cuda       install the full torch wheel with its CUDA libraries (about 3 GB) instead of the CPU-only three wheels
 #   --notebooks  install what the notebooks need (h5py, matplotlib, nbclient) into .venv
 #   --photos     install the photographs that experiments look at (scikit-image's, 12 MB)
-#   --no-tests   do not build the test suite
+#   --tests      also build the test suite (tests/run.sh does)
+#   --miniature  also build ropescope-miniature (experiments/miniature/run.sh does)
 #   --no-build   only install
+#
+# Only what was asked for is built: the executable ropescope, unless a flag says more. An existing build keeps its settings.
 #
 # LibTorch is taken from CMAKE_PREFIX_PATH or LIBTORCH_ROOT, or from an active Python environment with torch, where
 # there is one; else from .venv/, which this script makes.
@@ -16,15 +19,17 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 venv=$root/.venv
-cuda=0 notebooks=0 photos=0 tests=ON build=1
+cuda=0 notebooks=0 photos=0 tests=0 build=1 targets=(ropescope)
 for argument in "$@"; do
   case $argument in
     --cuda) cuda=1 ;;
     --notebooks) notebooks=1 ;;
     --photos) photos=1 ;;
-    --no-tests) tests=OFF ;;
+    --tests) tests=1 ;;
+    --miniature) targets+=(ropescope-miniature) ;;
+    --no-tests) ;;  # once needed, now what happens without --tests
     --no-build) build=0 ;;
-    --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "bootstrap: unknown flag \"$argument\" (--help lists them)" >&2; exit 2 ;;
   esac
 done
@@ -174,16 +179,23 @@ build_all() {
     known=$(sed -n 's/^LibTorch_ROOT_DIR:PATH=//p' build/CMakeCache.txt)
     [ -n "$known" ] && [ -f "$known/include/ATen/core/Tensor.h" ] || rm -f build/CMakeCache.txt
   fi
+  # The tests are switched on when they are asked for, and never off: an experiment between two test runs costs nothing.
+  local settings=()
+  if [ "$tests" = 1 ]; then settings=(-DROPESCOPE_BUILD_TESTS=ON); elif [ ! -f build/CMakeCache.txt ]; then settings=(-DROPESCOPE_BUILD_TESTS=OFF); fi
   say "Configuring"
-  cmake --preset cpu -DROPESCOPE_BUILD_TESTS=$tests ${LIBTORCH_ROOT:+-DLIBTORCH_ROOT="$LIBTORCH_ROOT"} >&2
+  cmake --preset cpu ${settings[@]+"${settings[@]}"} ${LIBTORCH_ROOT:+-DLIBTORCH_ROOT="$LIBTORCH_ROOT"} >build-configure.log 2>&1 ||
+    { cat build-configure.log >&2; return 1; }
+  mv build-configure.log build/configure.log
   step="building"
   # A file that includes LibTorch takes up to 1.5 GB to compile.
   local cores memory jobs
   cores=$(nproc)
   memory=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
   jobs=$((memory < 1 ? 1 : memory < cores ? memory : cores))
-  say "Building with $jobs job(s)"
-  cmake --build build -j "$jobs" >&2
+  [ "$tests" = 0 ] || targets=(all)
+  # Ninja says how many steps there are and how many are done; most take 10 to 30 s of one core.
+  say "Building ${targets[*]} with $jobs job(s): a few minutes on two cores, nothing when it is up to date"
+  NINJA_STATUS='[%f of %t steps, %e s] ' cmake --build build -j "$jobs" --target "${targets[@]}" >&2
 }
 
 install_debian_packages

