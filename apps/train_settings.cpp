@@ -145,7 +145,8 @@ Json train_config(const TrainFlags& flags, const CommonSettings& common, int64_t
   Flags record;
   decided.bind(record);
   Json config = Json::object();
-  for (const auto& item : record.values().items()) {
+  const Json values = record.values();  // items() only refers to it
+  for (const auto& item : values.items()) {
     if (!is_housekeeping(item.key())) config[item.key()] = item.value();
   }
   // Lists that may be empty, which values() leaves out; a run that is resumed is compared key by key.
