@@ -30,6 +30,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 cd "$root"
+# Resolved now: the branch may move while the builds run.
+base=$(git rev-parse --short "$base") head=$(git rev-parse --short "$head")
 "$root/cmake/bootstrap.sh" --no-build
 folder=${keep:-$(mktemp -d)}
 mkdir -p "$folder"
@@ -98,7 +100,7 @@ for ((round = 1; round <= rounds; ++round)); do
   done
 done
 
-python3 - "$results" "$(git rev-parse --short "$base")" "$(git rev-parse --short "$head")" "$jobs" <<'EOF'
+python3 - "$results" "$base" "$head" "$jobs" <<'EOF'
 import collections, statistics, sys
 wall, cpu = (collections.defaultdict(list) for _ in range(2))
 for line in open(sys.argv[1]):
