@@ -7,6 +7,7 @@
 
 #include "ropescope/analysis/attention_file.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/strings.h"
 
 #include "text_table.h"
 
@@ -151,8 +152,9 @@ void print_attention_text(const AttentionResult& result, const AttentionStudyOpt
     if (options.queries.generated)
       fmt::print("\n{}: {}\n", scheme.scheme, fmt::join(scheme.generated, " | "));
   }
-  fmt::print("\n{} inputs, {} schemes in {:.1f} s; written to {}\n", result.inputs.size(),
-             result.schemes.size(), seconds, output);
+  fmt::print("\n{}, {} in {:.1f} s; written to {}\n",
+             counted(static_cast<int64_t>(result.inputs.size()), "input"),
+             counted(static_cast<int64_t>(result.schemes.size()), "scheme"), seconds, output);
 }
 
 }  // namespace ropescope::app::attention

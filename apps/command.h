@@ -60,6 +60,7 @@ enum CommonUse : unsigned {
   kJson = 16u,      ///< --json
   kCsv = 32u,       ///< --csv
   kTables = kJson | kCsv,
+  kDtype = 64u,  ///< --dtype without a device
 };
 
 /// The flags of one call of a command, and what to do with them.
@@ -89,5 +90,9 @@ Command make_command(std::string name, std::string summary, std::string example,
 }
 
 const std::vector<Command>& commands();
+
+/// Declares a command's own flags and the common ones. Every command takes all of the common ones; help and completion
+/// show those that mean something to it.
+BoundCommand bind_command(const Command& command, Flags& flags, CommonFlags& common);
 
 }  // namespace ropescope::app

@@ -5,7 +5,9 @@ namespace ropescope::app {
 // One line a command: declared here, defined in the file of its name.
 extern const Command kAttention;
 extern const Command kCompare;
+extern const Command kCompletion;
 extern const Command kDecay;
+extern const Command kDump;
 extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
@@ -24,24 +26,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,
-      kTokenize,
-      kTrace,
-      kSample,
-      kDecay,
-      kPrior,
-      kAttention,
-      kGenerate,
-      kSimulate,
-      kPositions,
-      kPreprocess,
-      kTrain,
-      kExport,
-      kEvaluate,
-      kScore,
-      kReport,
-      kCompare,
-      kPlot,
+      kInspect,  kTokenize, kTrace,     kSample,     kDecay,  kPrior,  kAttention,
+      kGenerate, kSimulate, kPositions, kPreprocess, kTrain,  kExport, kEvaluate,
+      kScore,    kReport,   kCompare,   kDump,       kPlot,   kCompletion,
   };
   return all;
 }

@@ -6,6 +6,43 @@
 
 namespace ropescope::app {
 
+namespace {
+
+// Far more than any machine has cores; beyond a few thousand the runtime of OpenMP runs out of stacks.
+constexpr double kMostThreads = 1024;
+
+void bind_common(Flags& flags, CommonFlags& common, unsigned use) {
+  const auto group = [&flags](bool shown) { flags.group("Common", shown); };
+  group((use & kRunsModel) != 0);
+  flags.add("device", common.device, "cpu, cuda or cuda:N");
+  group((use & (kRunsModel | kDtype)) != 0);
+  flags.add(
+      "dtype", common.dtype,
+      "auto, float32, bfloat16 or float16; unless given float32 on a CPU, auto on CUDA; auto is bfloat16 where the device has units for it, else float32");
+  group((use & (kRunsModel | kThreads)) != 0);
+  flags.add("threads", common.threads, "threads; 0: all cores").between(0, kMostThreads);
+  group((use & kDraws) != 0);
+  flags.add("seed", common.seed, "seed of every random choice");
+  group((use & kWrites) != 0);
+  flags.add("force", common.force, "overwrite output files");
+  group((use & kJson) != 0);
+  flags.add("json", common.json, "JSON on stdout instead of a table");
+  group((use & kCsv) != 0);
+  flags.add("csv", common.csv, "CSV on stdout instead of a table");
+  group(true);
+  flags.add("quiet", common.quiet, "no progress or information on stderr");
+  flags.add("config", common.config, "file of `flag = value` lines; flags given here win");
+  flags.add("help", common.help, "this text");
+}
+
+}  // namespace
+
+BoundCommand bind_command(const Command& command, Flags& flags, CommonFlags& common) {
+  BoundCommand bound = command.bind(flags);
+  bind_common(flags, common, command.common);
+  return bound;
+}
+
 CommonSettings common_settings(const CommonFlags& flags) {
   set_quiet(flags.quiet);
   set_threads(static_cast<int>(flags.threads));

@@ -21,6 +21,7 @@ struct CompareFlags {
   std::vector<std::string> input;
   double rtol = 1e-5, atol = 1e-8;
   std::string only;
+  bool timing = false;
 
   void bind(Flags& flags) {
     flags.group("Comparison (exit code 0: equal within tolerance, 1: not)");
@@ -32,6 +33,7 @@ struct CompareFlags {
     flags.add("atol", atol, "absolute tolerance; equal: |a - b| <= atol + rtol |b|, and NaN with NaN")
         .at_least(0);
     flags.add("only", only, "only datasets whose path starts so, for example /decay");
+    flags.add("timing", timing, "compare how fast the runs were, too (tokens_per_second, seconds)");
   }
 };
 
@@ -39,15 +41,27 @@ std::string place_text(const CompareEntry& entry) {
   return entry.place.empty() ? "" : fmt::format(" at [{}]", fmt::join(entry.place, ", "));
 }
 
+/// The largest difference; words where it is no number.
+std::string worst_text(const CompareEntry& entry) {
+  if (std::isfinite(entry.difference)) return fmt::format("{:.3g}", entry.difference);
+  return entry.first.front() == '"' ? "text" : "not finite";
+}
+
+std::string share_text(double share) {
+  return std::isfinite(share) ? fmt::format("{:.3g}", share) : "outside";
+}
+
 void print_table(const CompareReport& report, const CompareOptions& options) {
   fmt::print("{:<15} {:<40} {:>10} {:>11}  {}\n", "status", "dataset", "worst", "of allowed",
              "where: first, second");
-  int64_t different = 0;
+  int64_t different = 0, compared = 0;
   for (const CompareEntry& entry : report.entries) {
+    if (entry.status == CompareStatus::kNotCompared) continue;
+    ++compared;
     different += entry.status != CompareStatus::kEqual;
     const bool values = entry.status == CompareStatus::kEqual || entry.status == CompareStatus::kDiffers;
-    const std::string worst = values && entry.elements > 0 ? fmt::format("{:.3g}", entry.difference) : "";
-    const std::string share = values && entry.elements > 0 ? fmt::format("{:.3g}", entry.share) : "";
+    const std::string worst = values && entry.elements > 0 ? worst_text(entry) : "";
+    const std::string share = values && entry.elements > 0 ? share_text(entry.share) : "";
     std::string detail;
     if (!entry.first.empty() && (entry.difference != 0 || !values)) {
       detail = fmt::format("{}{}{}, {}", place_text(entry), entry.place.empty() ? "" : ": ", entry.first,
@@ -57,8 +71,11 @@ void print_table(const CompareReport& report, const CompareOptions& options) {
     fmt::print("{:<15} {:<40} {:>10} {:>11}  {}\n", compare_status_name(entry.status), entry.name, worst,
                share, detail);
   }
-  fmt::print("\n{} of {} differ (rtol {:g}, atol {:g})\n", different, report.entries.size(), options.rtol,
-             options.atol);
+  for (const CompareEntry& entry : report.entries) {
+    if (entry.status != CompareStatus::kNotCompared) continue;
+    fmt::print("{:<15} {:<40} timing; --timing compares it\n", compare_status_name(entry.status), entry.name);
+  }
+  fmt::print("\n{} of {} differ (rtol {:g}, atol {:g})\n", different, compared, options.rtol, options.atol);
 }
 
 /// JSON has no infinity; null says "beyond any tolerance".
@@ -97,6 +114,7 @@ int run(const CompareFlags& flags, const Invocation& invocation) {
   comparison.rtol = flags.rtol;
   comparison.atol = flags.atol;
   comparison.only = flags.only;
+  comparison.timing = flags.timing;
   const ResultReader first(files[0]), second(files[1]);
   const CompareReport report = compare_results(first, second, comparison);
   if (report.entries.empty()) {

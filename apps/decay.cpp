@@ -14,6 +14,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 
 #include "sampling.h"
 
@@ -34,6 +35,7 @@ struct DecayFlags {
   std::optional<std::string> theta_grid, source, plot;
   std::optional<int64_t> max_distance;
   std::string sign = "causal";
+  std::optional<std::string> keep;
   bool resample = false;
   int64_t memory_limit = 2048;
   SamplingFlags sampling;
@@ -57,6 +59,12 @@ struct DecayFlags {
              "pairs, or moments (mean_q and mean_k of each head); pairs where there are some")
         .one_of({"pairs", "moments"});
     flags.add("resample", resample, "run the model anew under each theta (needs --model)");
+    flags
+        .add(
+            "keep", keep,
+            "what the file holds of each theta: mean, layers (and by_layer) or all (and by_head); all unless given, "
+            "but by_head only up to 64 MiB")
+        .one_of({"mean", "layers", "all"});
     flags.add("memory-limit", memory_limit, "MiB of results; by_layer and by_head are left out beyond it")
         .between(1, kMostMebibytes);
     flags.add("plot", plot, "figure of the curves (.png, .svg or .pdf)");
@@ -64,6 +72,23 @@ struct DecayFlags {
     sampling.bind(flags);
   }
 };
+
+/// Samples are taken already: what chose them cannot choose again. --layers, --heads and --causal select among them.
+void refuse_sampling_flags(const Invocation& invocation) {
+  for (const char* flag : {"texts", "form", "max-texts", "max-tokens", "min-tokens", "pairs-per-layer",
+                           "skip-first", "picks", "moments", "profile", "tokens-per-pass"}) {
+    if (!invocation.given(flag)) continue;
+    throw UsageError(
+        "--{}: expected no such flag beside --samples, whose pairs are taken already (--layers, --heads and --causal "
+        "select among them); give it to `ropescope sample`",
+        flag);
+  }
+}
+
+DecayKeep parse_keep(const std::optional<std::string>& word) {
+  if (!word) return DecayKeep::kSmall;
+  return *word == "mean" ? DecayKeep::kMean : *word == "layers" ? DecayKeep::kLayers : DecayKeep::kAll;
+}
 
 std::vector<double> parse_theta_grid(const std::string& text) {
   std::vector<double> parts;
@@ -126,16 +151,23 @@ std::vector<int64_t> shown_distances(const DecayResult& result, bool listed) {
   return shown;
 }
 
-void print_json(const DecayResult& result, const std::vector<int64_t>& shown, const std::string& output,
-                double seconds) {
+/// [T, D] float64, by index.
+double value_at(const at::Tensor& curves, int64_t theta, int64_t distance) {
+  return curves.const_data_ptr<double>()[theta * curves.size(1) + distance];
+}
+
+/// Pairs (or, of moments, tokens times heads) behind every point of the mean.
+int64_t count_of(const DecayResult& result) { return result.count.sum().item<int64_t>(); }
+
+void print_json(const DecayResult& result, const std::string& output, double seconds) {
   Json rows = Json::array();
   const auto column = [](const at::Tensor& values, int64_t d) {
     Json list = Json::array();
-    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(values[t][d].item<double>());
+    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(value_at(values, t, d));
     return list;
   };
-  for (const int64_t d : shown) {
-    rows.push_back({{"distance", result.distance[d].item<int64_t>()},
+  for (int64_t d = 0; d < result.distance.size(0); ++d) {
+    rows.push_back({{"distance", result.distance.const_data_ptr<int64_t>()[d]},
                     {"mean", column(result.mean, d)},
                     {"ci95_low", column(result.ci95_low, d)},
                     {"ci95_high", column(result.ci95_high, d)}});
@@ -147,6 +179,8 @@ void print_json(const DecayResult& result, const std::vector<int64_t>& shown, co
                        {"resampled", result.options.resampled},
                        {"interval", result.interval},
                        {"clusters", result.clusters},
+                       {"count", count_of(result)},
+                       {"selection", result.options.selection},
                        {"distances", result.distance.size(0)},
                        {"curve_seconds", seconds},
                        {"notes", result.notes},
@@ -154,25 +188,28 @@ void print_json(const DecayResult& result, const std::vector<int64_t>& shown, co
   fmt::print("{}\n", object.dump());
 }
 
-void print_csv(const DecayResult& result, const std::vector<int64_t>& shown) {
-  fmt::print("distance,theta,mean,ci95_low,ci95_high\n");
-  for (const int64_t d : shown) {
-    for (int64_t t = 0; t < result.theta.size(0); ++t) {
-      fmt::print("{},{},{:.9g},{:.9g},{:.9g}\n", result.distance[d].item<int64_t>(),
-                 result.theta[t].item<double>(), result.mean[t][d].item<double>(),
-                 result.ci95_low[t][d].item<double>(), result.ci95_high[t][d].item<double>());
+void print_csv(const DecayResult& result) {
+  fmt::print("distance,theta,mean,ci95_low,ci95_high,count\n");
+  const int64_t count = count_of(result);
+  for (int64_t d = 0; d < result.distance.size(0); ++d) {
+    for (size_t t = 0; t < result.options.theta.size(); ++t) {
+      const auto row = static_cast<int64_t>(t);
+      fmt::print("{},{},{:.9g},{:.9g},{:.9g},{}\n", result.distance.const_data_ptr<int64_t>()[d],
+                 result.options.theta[t], value_at(result.mean, row, d), value_at(result.ci95_low, row, d),
+                 value_at(result.ci95_high, row, d), count);
     }
   }
 }
 
 void print_table(const DecayResult& result, const std::vector<int64_t>& shown, const std::string& output,
-                 double seconds) {
+                 uint64_t bytes, double seconds) {
   const bool causal = result.options.sign == DecaySign::kCausal;
   fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
              causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
   fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
                                               : "q and k were sampled once and serve every theta");
-  fmt::print("intervals: {}; {} texts\n\n{:>9}", result.interval, result.clusters, "distance");
+  if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
+  fmt::print("intervals: {}; {}\n\n{:>9}", result.interval, counted(result.clusters, "text"), "distance");
   for (const double theta : result.options.theta) fmt::print("  {:>25}", fmt::format("theta {:g}", theta));
   fmt::print("\n");
   for (const int64_t d : shown) {
@@ -185,8 +222,12 @@ void print_table(const DecayResult& result, const std::vector<int64_t>& shown, c
     }
     fmt::print("\n");
   }
-  fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {}\n", result.distance.size(0),
-             result.theta.size(0), seconds, output);
+  const int64_t distances = result.distance.size(0);
+  if (static_cast<int64_t>(shown.size()) < distances) {
+    fmt::print("\n{} of {} distances are shown; --csv and --json print all\n", shown.size(), distances);
+  }
+  fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {} ({:.1f} MB)\n", distances,
+             result.theta.size(0), seconds, output, static_cast<double>(bytes) / 1e6);
 }
 
 /// The samples that the curves are made of, and the settings that depend on them.
@@ -204,16 +245,20 @@ DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, Samp
   options.source = source;
   options.resampled = flags.resample;
   options.memory_limit_bytes = flags.memory_limit << 20;
+  options.keep = parse_keep(flags.keep);
   return options;
 }
 
 Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
   if (flags.resample) throw UsageError("--resample: needs --model and --texts, since it runs the model");
+  refuse_sampling_flags(invocation);
   const std::filesystem::path path = flags.samples;
   const SampleSource source = chosen_source(flags, flags.source || ResultReader(path).has("/pairs/q"));
   Inputs inputs;
-  inputs.runs.push_back(read_samples(path, source));
+  const SampleSelection selection{flags.sampling.layers, flags.sampling.heads, flags.sampling.causal};
+  inputs.runs.push_back(read_samples(path, source, selection));
   inputs.options = read_options(flags, inputs.runs.front().model, source);
+  inputs.options.selection = selection.text();
   inputs.provenance = invocation.provenance();
   inputs.provenance.add_input(path);
   return inputs;
@@ -230,6 +275,7 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   if (!flags.samples.empty()) {
     inputs = from_samples(flags, invocation);
   } else {
+    flags.sampling.refuse_unused(invocation);
     job.emplace(flags.sampling, settings);
     inputs.options = read_options(flags, model_facts(job->config()), chosen_source(flags, true));
     if (inputs.options.source == SampleSource::kMoments) job->options().moments = true;
@@ -249,16 +295,15 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   const DecayResult result = compute_decay(inputs.runs, inputs.options);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   write_decay(writer, result);
-  writer.commit();
+  const uint64_t bytes = writer.commit();
   for (const std::string& note : result.notes) log_warning("{}", note);
 
-  const auto shown = shown_distances(result, !flags.distances.empty());
   if (settings.json) {
-    print_json(result, shown, output, seconds);
+    print_json(result, output, seconds);
   } else if (settings.csv) {
-    print_csv(result, shown);
+    print_csv(result);
   } else {
-    print_table(result, shown, output, seconds);
+    print_table(result, shown_distances(result, !flags.distances.empty()), output, bytes, seconds);
   }
   if (flags.plot) {
     plot_result(output, "decay", *flags.plot, settings.force);

@@ -1,21 +1,22 @@
 // ropescope evaluate: a model's answers to a benchmark, under any position encoding.
+#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <optional>
 
-#include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
+#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/io/result_file.h"
+#include "ropescope/rope/scheme.h"
 
 #include "chat_input.h"
-#include "command.h"
-#include "evaluate_fading.h"
-#include "evaluate_run.h"
+#include "evaluate_report.h"
 #include "evaluation_flags.h"
 #include "loaded_model.h"
+#include "text_table.h"
 
 namespace ropescope::app {
 
@@ -35,7 +36,7 @@ struct EvaluateFlags {
   int64_t limit = 0, batch_tokens = 2048;
   std::optional<int64_t> max_new_tokens;
   std::string output;
-  bool resume = false;
+  bool resume = false, list = false;
 
   void bind(Flags& flags) {
     flags.group("Input");
@@ -48,7 +49,7 @@ struct EvaluateFlags {
     flags.add("no-images", no_images, "ask without the pictures: what the text alone gives away");
     chat.bind(flags);
     scoring.bind(flags);
-    positions.bind(flags);
+    positions.bind(flags).alias("schemes");
     long_context.bind(flags);
     flags.group("Running");
     flags.add("limit", limit, "ask the first records only; 0: all").at_least(0);
@@ -56,7 +57,9 @@ struct EvaluateFlags {
     flags.add("max-new-tokens", max_new_tokens, "longest answer, tokens; default: as the benchmark sets it")
         .at_least(1);
     flags.add("output", output, "folder: samples.jsonl, summary.json, result.h5").required();
-    flags.add("resume", resume, "go on where a run in --output stopped; nothing is asked twice");
+    flags.add("resume", resume,
+              "go on where a run in --output stopped: nothing is asked twice, except what failed");
+    flags.add("list", list, "list the benchmarks, and stop").suffices();
   }
 };
 
@@ -65,6 +68,9 @@ Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std:
                   int64_t max_new_tokens) {
   const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
   const fs::path data = flags.data;
+  // Of a comparison the schemes stand apart (add_settings).
+  const std::optional<std::string>& scheme = flags.positions.scheme;
+  const bool one = scheme && split_scheme_list(*scheme).size() == 1;
   return {{"benchmark", run.benchmark.name},
           {"data", data.filename().string()},
           {"data_sha256", sha256_of_file(data)},
@@ -72,7 +78,7 @@ Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std:
           {"profile", eval::profile_name(run.rules.profile)},
           {"policy", eval::policy_name(run.rules.policy)},
           {"ocr", run.rules.ocr_tokens},
-          {"scheme", or_null(flags.positions.scheme)},
+          {"scheme", one ? Json(*scheme) : Json(nullptr)},
           {"rope_theta", or_null(flags.positions.rope.theta)},
           {"rope_scaling", or_null(flags.positions.rope.scaling)},
           {"template", chat},
@@ -80,121 +86,6 @@ Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std:
           {"images", !flags.no_images},
           {"limit", flags.limit},
           {"max_new_tokens", max_new_tokens}};
-}
-
-/// What every summary tells.
-Json summary_of(const EvaluateRun& run, const Json& settings, int64_t asked, double seconds) {
-  Json summary = settings;
-  summary["benchmark_data"] = run.benchmark.data;
-  summary["whole_file"] = settings["limit"] == 0;
-  summary["rejected"] = rejected_records(run);
-  summary["asked_now"] = asked;
-  summary["seconds"] = seconds;
-  return summary;
-}
-
-void add_scores(const eval::Benchmark& benchmark, const eval::Scores& scores, Json& summary) {
-  const auto headline = eval::headline_percent(benchmark, scores.aggregates);
-  summary["items"] = scores.items;
-  summary["failed"] = scores.failed;
-  summary["no_answer"] = scores.no_answer < scores.items ? Json(scores.no_answer) : Json(nullptr);
-  summary["percent"] = headline ? Json(*headline) : Json(nullptr);
-  summary["percent_of"] = benchmark.headline.to_string();
-  summary["aggregates"] = scores.aggregates;
-  if (!scores.aggregates_error.empty()) summary["aggregates_error"] = scores.aggregates_error;
-  summary["generated_tokens"] = scores.generated_tokens;
-}
-
-void add_fading(const std::vector<eval::FadingCurve>& curves,
-                const std::map<eval::Condition, eval::Scores>& scores, Json& summary) {
-  int64_t items = 0, failed = 0, tokens = 0;
-  for (const auto& [condition, part] : scores) {
-    items += part.items;
-    failed += part.failed;
-    tokens += part.generated_tokens;
-  }
-  summary["items"] = items;
-  summary["failed"] = failed;
-  summary["generated_tokens"] = tokens;
-  summary["fading"] = eval::fading_json(curves);
-}
-
-void write_attributes(ResultWriter& writer, const Json& summary) {
-  for (const char* key : {"benchmark", "profile", "policy", "model", "scheme"}) {
-    if (summary[key].is_string()) writer.attribute("/evaluation", key, summary[key].get<std::string>());
-  }
-}
-
-/// Accuracy and number of questions by depth of the needle and length of the context; no number where nothing
-/// was asked.
-void write_niah_map(ResultWriter& writer, const Json& aggregates, const Json& details) {
-  const auto matrix = [](const Json& rows) {
-    std::vector<at::Tensor> out;
-    for (const Json& row : rows) out.push_back(at::tensor(row.get<std::vector<double>>(), at::kDouble));
-    return at::stack(out);
-  };
-  const at::Tensor count = matrix(details.at("cell_count_depth_by_length"));
-  const at::Tensor mean = matrix(aggregates.at("cell_mean_depth_by_length"));
-  writer.write("/niah/count", count.to(at::kLong));
-  writer.write("/niah/mean", mean.masked_fill(count.eq(0), std::nan("")));
-  writer.write("/niah/length_from",
-               at::tensor(details.at("length_from").get<std::vector<double>>(), at::kDouble));
-  writer.write("/niah/depth_from",
-               at::tensor(details.at("depth_from").get<std::vector<double>>(), at::kDouble));
-}
-
-void write_scores(ResultWriter& writer, const Json& summary, const eval::Scores& scores) {
-  writer.write("/evaluation/record", at::tensor(scores.records, at::kLong));
-  writer.write("/evaluation/score", at::tensor(scores.scores, at::kDouble));
-  writer.write("/evaluation/tokens", at::tensor(scores.tokens, at::kLong));
-  write_attributes(writer, summary);
-  if (summary["percent"].is_number())
-    writer.attribute("/evaluation", "percent", summary["percent"].get<double>());
-  writer.attribute("/evaluation", "aggregates", summary["aggregates"].dump());
-  if (scores.details.is_object()) write_niah_map(writer, summary["aggregates"], scores.details);
-}
-
-void print_summary(const Json& summary, const std::vector<eval::FadingCurve>& curves, const fs::path& folder,
-                   const CommonSettings& settings) {
-  if (settings.json) {
-    fmt::print("{}\n", summary.dump(-1, ' ', true));
-    return;
-  }
-  if (settings.csv && !curves.empty()) return print_fading(curves, /*csv=*/true);
-  fmt::print("{}: {} questions, {} failed, {} records rejected\n", summary["benchmark"].get<std::string>(),
-             summary["items"].get<int64_t>(), summary["failed"].get<int64_t>(), summary["rejected"].size());
-  if (!curves.empty()) {
-    print_fading(curves, /*csv=*/false);
-  } else if (summary["percent"].is_number()) {
-    fmt::print("{:.2f} % ({}, profile {}, policy {})\n", summary["percent"].get<double>(),
-               summary["percent_of"].get<std::string>(), summary["profile"].get<std::string>(),
-               summary["policy"].get<std::string>());
-  } else if (summary.contains("aggregates_error")) {
-    fmt::print("no figure: {}\n", summary["aggregates_error"].get<std::string>());
-  }
-  fmt::print("written: {}\n", (folder / "samples.jsonl").string());
-}
-
-/// The finished run's numbers: summary.json, result.h5, stdout.
-void report(const EvaluateRun& run, const std::optional<LongContext>& context, Json summary,
-            const Provenance& provenance, const CommonSettings& settings) {
-  ResultWriter writer(run.folder / "result.h5", provenance, /*force=*/true);
-  std::vector<eval::FadingCurve> curves;
-  if (context) {
-    const auto scores = eval::score_conditions(run.folder / "samples.jsonl", run.benchmark, run.rules,
-                                               /*with_units=*/true);
-    curves = eval::fading_curves(scores, run.benchmark, context->schemes, context->lengths, settings.seed);
-    add_fading(curves, scores, summary);
-    write_fading(writer, *context, curves, scores);
-    write_attributes(writer, summary);
-  } else {
-    const eval::Scores scores = eval::score_samples(run.folder / "samples.jsonl", run.benchmark, run.rules);
-    add_scores(run.benchmark, scores, summary);
-    write_scores(writer, summary, scores);
-  }
-  writer.commit();
-  write_text_file(run.folder / "summary.json", summary.dump(2) + "\n");
-  print_summary(summary, curves, run.folder, settings);
 }
 
 /// One way to ask, or all of a run over many lengths.
@@ -218,23 +109,64 @@ eval::PlanOptions plan_options(const EvaluateFlags& flags, const EvaluateRun& jo
   return options;
 }
 
-void check_plan(const eval::Plan& plan, const std::string& model, bool sees) {
-  if (plan.with_pictures > 0 && !sees) {
-    throw UsageError(
-        "--model: {} questions have pictures and {} has no vision tower; --no-images asks without them",
-        plan.with_pictures, model);
-  }
+/// Says what is left out and what is asked without its picture. Throws where nothing can be asked.
+void check_plan(const EvaluateRun& job, const std::string& model, const std::string& data, bool sees) {
+  const eval::Plan& plan = job.plan;
+  const auto rejected = rejected_records(job);
+  const std::vector<std::string> reasons = eval::rejection_reasons(rejected);
   if (plan.questions == 0) {
-    throw InputError("--data: expected questions to ask, found none; {} records were rejected",
-                     plan.rejected.size());
+    throw InputError("--data {}: expected questions of {} to ask, found none; {} rejected{}{}", data,
+                     job.benchmark.name, counted(static_cast<int64_t>(rejected.size()), "record"),
+                     reasons.empty() ? "" : ": ", fmt::join(reasons, "; "));
   }
+  for (const std::string& reason : reasons) log_warning("{}: rejected: {}", data, reason);
+  if (plan.with_pictures > 0 && !sees) {
+    throw UsageError("--model: {} with pictures, and {} has no vision tower; --no-images asks without them",
+                     counted(plan.with_pictures, "question"), model);
+  }
+  const bool pictures = std::count(job.benchmark.columns.begin(), job.benchmark.columns.end(), "image") > 0;
+  if (pictures && job.pictures && sees && plan.with_pictures < plan.questions) {
+    log_warning("{}: {} of {} without a picture", data, plan.questions - plan.with_pictures,
+                counted(plan.questions, "question"));
+  }
+}
+
+int list_benchmarks(bool json) {
+  if (json) {
+    for (const eval::Benchmark& known : eval::benchmarks()) {
+      fmt::print("{}\n", Json{{"name", known.name},
+                              {"summary", known.summary},
+                              {"data", known.data},
+                              {"columns", known.columns},
+                              {"max_new_tokens", known.max_new_tokens}}
+                             .dump(-1, ' ', true));
+    }
+    return 0;
+  }
+  TextTable table({"benchmark", "what it asks", "published data"});
+  for (const eval::Benchmark& known : eval::benchmarks()) table.add({known.name, known.summary, known.data});
+  fmt::print("{}", table.text(TableStyle::kAligned));
+  return 0;
+}
+
+LoadOptions load_options(const CommonSettings& settings, const Launch& launch) {
+  LoadOptions load;
+  load.device = settings.device;
+  if (launch.world > 1 && load.device.is_cuda() && !load.device.has_index()) {
+    load.device.set_index(static_cast<at::DeviceIndex>(launch.local_rank));
+  }
+  load.dtype = settings.dtype;
+  return load;
 }
 
 int run(const EvaluateFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  if (flags.list) return list_benchmarks(settings.json);
   const std::string& model = flags.model;
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
-  EvaluateRun job{read_launch(process_environment()), flags.output, benchmark, flags.scoring.rules(),
+  const Launch launch = read_launch(process_environment());
+  RunFolder folder(flags.output, flags.resume, settings.force, launch);
+  EvaluateRun job{launch, flags.output, benchmark, flags.scoring.rules(),
                   eval::open_records(flags.data, benchmark.name)};
   job.pictures = !flags.no_images;
   const int64_t new_tokens = flags.max_new_tokens.value_or(benchmark.max_new_tokens);
@@ -258,33 +190,33 @@ int run(const EvaluateFlags& flags, const Invocation& invocation) {
   }
   Json run_json = run_settings(flags, job, chat_template_name(options.chat), new_tokens);
   if (context) add_settings(*context, run_json);
-  settle_run(job.folder, run_json, flags.resume, settings.force, job.launch);
-  if (job.launch.world == 1) eval::merge_samples(job.folder);
+  folder.check(run_json);
 
-  LoadOptions load;
-  load.device = settings.device;
-  if (job.launch.world > 1 && load.device.is_cuda() && !load.device.has_index()) {
-    load.device.set_index(static_cast<at::DeviceIndex>(job.launch.local_rank));
-  }
-  load.dtype = settings.dtype;
-  LoadedModel loaded(model, config, llava, load);
+  planning.count_tokens = [&](const std::string& prompt) {
+    return static_cast<int64_t>(eval::question_ids(*tokenizer, options, prompt, 0).size());
+  };
+  job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
+  check_plan(job, model, flags.data, llava.has_value());
+
+  LoadedModel loaded(model, config, llava, load_options(settings, launch));
+  Provenance provenance = invocation.provenance();
+  loaded.add_inputs(provenance);
+  run_json["model_files"] = digests(provenance.inputs);
+  folder.check(run_json);
+  provenance.add_input(flags.data);
   add_end_of_answer(options.chat, *tokenizer, loaded.decoder().config.eos_token_ids);
   eval::Answerer answerer(loaded.decoder(), llava ? &loaded.llava() : nullptr, *tokenizer, options);
-  planning.count_tokens = [&](const std::string& prompt) { return answerer.count_tokens(prompt); };
-  job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
-  check_plan(job.plan, model, llava.has_value());
+  folder.begin(run_json);
   const auto start = std::chrono::steady_clock::now();
-  const int64_t asked = ask(job, answerer);
-  if (job.launch.rank > 0) return 0;
-  if (job.launch.world > 1) {
+  Asked asked;
+  asked.questions = ask(job, answerer);
+  if (launch.rank > 0) return 0;
+  if (launch.world > 1) {
     wait_for_others(job);
     eval::merge_samples(job.folder);
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  Provenance provenance = invocation.provenance();
-  loaded.add_inputs(provenance);
-  provenance.add_input(flags.data);
-  report(job, context, summary_of(job, run_json, asked, seconds), provenance, settings);
+  asked.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report_run(job, context, run_json, asked, provenance, settings);
   return 0;
 }
 

@@ -19,32 +19,31 @@ void LongContextFlags::bind(Flags& flags) {
   flags.add(
       "distractor", distractor,
       "texts to put between pictures and question: a folder, whose files are joined in the order of their names, or a file");
-  flags.add("text-lengths", text_lengths,
-            "tokens of them, for example 0,1024,2048,4096: every question is asked at each");
   flags.add(
-      "schemes", schemes,
-      "position encodings to compare at these lengths, separated by ; (or , where no scheme has commas)");
+      "text-lengths", text_lengths,
+      "tokens of them, for example 0,1024,2048,4096: every question is asked at each; --scheme may then name several, separated by ; (or , where no scheme has commas)");
 }
 
-std::optional<LongContext> LongContextFlags::read(const std::optional<std::string>& one_scheme) const {
+std::optional<LongContext> LongContextFlags::read(const std::optional<std::string>& scheme) const {
   if (distractor.has_value() != !text_lengths.empty()) {
     throw UsageError("expected --distractor and --text-lengths together");
   }
   if (!distractor) {
-    if (schemes) {
-      throw UsageError("--schemes: expected --distractor and --text-lengths; a plain run has one --scheme");
+    if (scheme && split_scheme_list(*scheme).size() > 1) {
+      throw UsageError(
+          "--scheme: expected one in a plain run, found \"{}\"; several are compared with --distractor and --text-lengths",
+          *scheme);
     }
     return std::nullopt;
   }
-  if (schemes && one_scheme) throw UsageError("--scheme and --schemes: expected only one of the two");
   LongContext context;
-  context.schemes = schemes ? split_scheme_list(*schemes) : std::vector{one_scheme.value_or("")};
+  context.schemes = scheme ? split_scheme_list(*scheme) : std::vector<std::string>{""};
   for (size_t i = 0; i < context.schemes.size(); ++i) {
-    std::string& scheme = context.schemes[i];
-    if (!scheme.empty()) scheme = Scheme(scheme).text();
+    std::string& text = context.schemes[i];
+    if (!text.empty()) text = Scheme(text).text();
     for (size_t j = 0; j < i; ++j) {
-      if (scheme_group("", scheme) == scheme_group("", context.schemes[j])) {
-        throw UsageError("--schemes: expected different schemes, found \"{}\" twice", scheme);
+      if (scheme_group("", text) == scheme_group("", context.schemes[j])) {
+        throw UsageError("--scheme: expected different schemes, found \"{}\" twice", text);
       }
     }
   }

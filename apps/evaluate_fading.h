@@ -21,14 +21,15 @@ struct LongContext {
   eval::DistractorCorpus corpus;
 };
 
-/// --distractor, --text-lengths, --schemes.
+/// --distractor, --text-lengths; --scheme may name several then.
 struct LongContextFlags {
-  std::optional<std::string> distractor, schemes;
+  std::optional<std::string> distractor;
   std::vector<int64_t> text_lengths;  ///< empty unless given
 
   void bind(Flags& flags);
-  /// None where the flags ask for a plain run. `one_scheme` is --scheme. Throws UsageError, InputError.
-  std::optional<LongContext> read(const std::optional<std::string>& one_scheme) const;
+  /// None where the flags ask for a plain run. `scheme` is --scheme, of which a plain run takes one. Throws
+  /// UsageError, InputError.
+  std::optional<LongContext> read(const std::optional<std::string>& scheme) const;
 };
 
 /// What makes two such runs the same run.

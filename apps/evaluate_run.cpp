@@ -1,13 +1,18 @@
 #include "evaluate_run.h"
 
+#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <set>
+#include <system_error>
 #include <thread>
+
+#include <unistd.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 
 namespace ropescope::app::evaluate {
 
@@ -28,37 +33,101 @@ void write_text_file(const fs::path& path, const std::string& text) {
   file.commit();
 }
 
-void settle_run(const fs::path& folder, const Json& settings, bool resume, bool force, const Launch& launch) {
-  const fs::path file = folder / "run.json";
-  if (launch.world > 1 && !resume) {
-    if (force) throw UsageError("--force: not in several processes; remove {} first", folder.string());
-    while (launch.rank > 0 && !fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
-    if (launch.rank > 0) return;
+namespace {
+
+/// samples.jsonl, and those of several processes.
+bool is_samples_file(const fs::path& path) {
+  return path.filename().string().rfind("samples.", 0) == 0 && path.extension() == ".jsonl";
+}
+
+/// Whether a process of a run has written anything that is worth keeping.
+bool has_answers(const fs::path& folder) {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (entry.path().filename() == "summary.json") return true;
+    if (is_samples_file(entry.path()) && entry.file_size(none) > 0) return true;
   }
-  if (fs::exists(file) && resume) {
-    const Json before = read_json_file(file);
-    std::set<std::string> keys;
-    for (const Json* side : {&settings, &before}) {
-      for (const auto& [key, value] : side->items()) keys.insert(key);
+  return false;
+}
+
+void compare(const Json& was, const Json& is, const std::string& key, const fs::path& folder) {
+  if (was == is) return;
+  if (was.is_object() && is.is_object()) {
+    std::set<std::string> names;
+    for (const Json* side : {&was, &is}) {
+      for (const auto& [name, value] : side->items()) names.insert(name);
     }
-    for (const std::string& key : keys) {
-      const Json was = before.value(key, Json()), is = settings.value(key, Json());
-      if (was == is) continue;
-      throw UsageError("--resume: {} was made with {} = {}, now it is {}; use another --output",
-                       folder.string(), key, was.dump(), is.dump());
+    for (const std::string& name : names) {
+      compare(was.value(name, Json()), is.value(name, Json()), key.empty() ? name : key + ": " + name, folder);
     }
     return;
   }
-  if (fs::exists(file) && !force) {
+  throw UsageError("--resume: {} was made with {} = {}, now it is {}; use another --output", folder.string(),
+                   key, was.dump(), is.dump());
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path folder, bool resume, bool force, const Launch& launch)
+    : folder_(std::move(folder)), resume_(resume), force_(force), launch_(launch) {
+  if (launch.world > 1 && force && !resume) {
+    throw UsageError("--force: not in several processes; remove {} first", folder_.string());
+  }
+  if (launch.rank > 0) return;
+  std::error_code code;
+  for (fs::path path = fs::absolute(folder_ / "").lexically_normal().parent_path(); !fs::exists(path, code);
+       path = path.parent_path()) {
+    topmost_made_ = path;
+  }
+  fs::create_directories(folder_, code);
+  if (!code && !fs::is_directory(folder_)) code = std::make_error_code(std::errc::not_a_directory);
+  if (!code && access(folder_.c_str(), W_OK | X_OK) != 0) code.assign(errno, std::generic_category());
+  if (code) throw EnvironmentError("{}: the folder cannot be written ({})", folder_.string(), code.message());
+  const bool run = fs::exists(folder_ / "run.json") && (launch.world > 1 || has_answers(folder_));
+  if (run && !resume && !force) {
     throw UsageError("{}: there is a run already; --resume continues it, --force begins anew",
-                     folder.string());
+                     folder_.string());
   }
-  fs::create_directories(folder);
-  for (const char* name : {"samples.jsonl", "summary.json", "result.h5"}) fs::remove(folder / name);
-  if (force) {
-    eval::merge_samples(folder);  // (clears the files of an unfinished run in several processes)
-    fs::remove(folder / "samples.jsonl");
+}
+
+RunFolder::~RunFolder() {
+  if (begun_ || topmost_made_.empty()) return;
+  std::error_code code;
+  const fs::path above = topmost_made_.parent_path();
+  for (fs::path path = fs::absolute(folder_ / "").lexically_normal().parent_path();
+       path != above && fs::remove(path, code); path = path.parent_path()) {
+  }  // (a folder that is not empty stays)
+}
+
+bool RunFolder::goes_on() const {
+  // Without an answer there is nothing to go on with: what was asked for now counts.
+  return resume_ && fs::exists(folder_ / "run.json") && (launch_.world > 1 || has_answers(folder_));
+}
+
+void RunFolder::check(const Json& settings) const {
+  if (!goes_on()) return;
+  Json before = read_json_file(folder_ / "run.json");
+  if (!settings.contains("model_files")) before.erase("model_files");
+  compare(before, settings, "", folder_);
+}
+
+void RunFolder::begin(const Json& settings) {
+  const fs::path file = folder_ / "run.json";
+  begun_ = true;
+  if (launch_.rank > 0) {
+    while (!fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
+    return;
   }
+  if (goes_on()) {
+    if (launch_.world == 1) eval::merge_samples(folder_);
+    return;
+  }
+  std::vector<fs::path> stale;  // (of an unfinished run in several processes too)
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    if (is_samples_file(entry.path()) || name == "summary.json" || name == "result.h5") stale.push_back(entry.path());
+  }
+  for (const fs::path& path : stale) fs::remove(path);
   write_text_file(file, settings.dump(2) + "\n");
 }
 
@@ -84,7 +153,7 @@ void ask_batch(EvaluateRun& run, eval::Answerer& answerer, const Questions& ques
 int64_t ask(EvaluateRun& run, eval::Answerer& answerer) {
   eval::Samples samples(eval::samples_file(run.folder, run.launch.rank, run.launch.world), /*resume=*/true);
   const std::set<eval::SampleKey> answered = eval::answered(run.folder);
-  if (!answered.empty()) log_info("{} questions are answered already", answered.size());
+  if (!answered.empty()) log_info("answered already: {}", counted(static_cast<int64_t>(answered.size()), "question"));
   const int64_t open = run.samples() - static_cast<int64_t>(answered.size());
   Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.launch.world, 1));
   int64_t asked = 0, number = 0;
@@ -119,17 +188,15 @@ void wait_for_others(const EvaluateRun& run) {
   std::optional<uintmax_t> read;  // (files may be large: they are read again only where they grew)
   while (true) {
     const uintmax_t now = bytes();
-    if (read != now && static_cast<int64_t>(eval::answered(run.folder).size()) >= run.samples()) return;
+    if (read != now && static_cast<int64_t>(eval::answered_or_failed(run.folder, run.launch.world).size()) >= run.samples()) return;
     read = now;
     std::this_thread::sleep_for(kPollInterval);
   }
 }
 
-Json rejected_records(const EvaluateRun& run) {
-  Json rejected = Json::array();
-  for (const auto* list : {&run.records->rejected(), &run.plan.rejected}) {
-    for (const auto& record : *list) rejected.push_back({{"record", record.record}, {"error", record.error}});
-  }
+std::vector<eval::RejectedRecord> rejected_records(const EvaluateRun& run) {
+  std::vector<eval::RejectedRecord> rejected = run.records->rejected();
+  rejected.insert(rejected.end(), run.plan.rejected.begin(), run.plan.rejected.end());
   return rejected;
 }
 

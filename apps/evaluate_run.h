@@ -32,10 +32,31 @@ struct EvaluateRun {
   int64_t samples() const { return plan.questions * static_cast<int64_t>(ways.size()); }
 };
 
-/// Begins a run, or finds the run to go on with. Throws UsageError if it is another one. Of several processes
-/// the first begins it and the others wait for that.
-void settle_run(const std::filesystem::path& folder, const Json& settings, bool resume, bool force,
-                const Launch& launch);
+/// The folder of a run, from before anything is loaded until the run begins. A folder that was made for a run
+/// that never began is taken away again.
+class RunFolder {
+ public:
+  /// Makes the folder. Throws EnvironmentError if it cannot be written, UsageError if there are answers of a run
+  /// in it and neither `resume` nor `force` is given.
+  RunFolder(std::filesystem::path folder, bool resume, bool force, const Launch& launch);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  /// Throws UsageError, with both values, where a run that is resumed was made with other settings. `settings`
+  /// may still be without its "model_files".
+  void check(const Json& settings) const;
+  /// Writes run.json, or finds the run to go on with (after check()). Of several processes the first begins it
+  /// and the others wait for that.
+  void begin(const Json& settings);
+
+ private:
+  bool goes_on() const;
+
+  std::filesystem::path folder_, topmost_made_;
+  bool resume_, force_, begun_ = false;
+  Launch launch_;
+};
 
 /// Asks this process's share of what is not answered yet; returns how many samples were made.
 int64_t ask(EvaluateRun& run, eval::Answerer& answerer);
@@ -44,8 +65,8 @@ int64_t ask(EvaluateRun& run, eval::Answerer& answerer);
 /// is the launcher's part.)
 void wait_for_others(const EvaluateRun& run);
 
-/// Records that made no question, with their reasons.
-Json rejected_records(const EvaluateRun& run);
+/// Records that made no question.
+std::vector<eval::RejectedRecord> rejected_records(const EvaluateRun& run);
 
 void write_text_file(const std::filesystem::path& path, const std::string& text);
 

@@ -58,6 +58,6 @@ int run(const ExportFlags& flags, const Invocation& invocation) {
 extern const Command kExport;
 const Command kExport = make_command<exporting::ExportFlags>(
     "export", "Writes a checkpoint as a folder that Hugging Face transformers loads.",
-    "ropescope export --checkpoint run/ --output model/", kRunsModel | kWrites | kJson, exporting::run);
+    "ropescope export --checkpoint run --output model", kDtype | kWrites | kJson, exporting::run);
 
 }  // namespace ropescope::app

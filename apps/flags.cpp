@@ -134,6 +134,10 @@ Flag& Flag::one_of(std::vector<std::string> list) { return words = std::move(lis
 Flag& Flag::alias(std::string other) { return aliased = std::move(other), *this; }
 Flag& Flag::shown_default(std::string text) { return default_text = std::move(text), *this; }
 Flag& Flag::positional() { return stands_alone = true, *this; }
+Flag& Flag::suffices() {
+  alone = true;
+  return *this;
+}
 Flag& Flag::multitoken() { return several = true, *this; }
 
 Flags::Flags() = default;
@@ -336,6 +340,9 @@ void Flags::parse(int argc, const char* const* argv, const std::string& config,
   }
   if (!skip_checks.empty() && given(skip_checks)) return;
   for (const auto& flag : flags_) {
+    if (flag->alone && flag->given) return;
+  }
+  for (const auto& flag : flags_) {
     const bool empty = !flag->given || flag->value() == Json("");
     if (flag->must && empty) throw UsageError("--{} is required; see --help", flag->name);
   }
@@ -358,10 +365,11 @@ Json Flags::values() const {
   return all;
 }
 
-std::vector<std::pair<std::string, std::vector<std::string>>> Flags::names() const {
-  std::vector<std::pair<std::string, std::vector<std::string>>> all;
+std::vector<FlagName> Flags::names() const {
+  std::vector<FlagName> all;
   for (const auto& flag : flags_) {
-    if (flag->shown) all.emplace_back(flag->name, flag->words);
+    if (!flag->shown) continue;
+    all.push_back({flag->name, flag->help, flag->words, flag->is_switch, flag->repeats, flag->stands_alone});
   }
   return all;
 }

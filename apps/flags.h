@@ -50,6 +50,8 @@ class Flag {
   Flag& shown_default(std::string text);
   /// Words that stand without a flag's name are values of this one (a list).
   Flag& positional();
+  /// A switch that needs no other flag: a command with it is complete, whatever else is required.
+  Flag& suffices();
   /// Values may follow one another: --results a b c (a list).
   Flag& multitoken();
 
@@ -59,10 +61,19 @@ class Flag {
   std::vector<std::string> words;
   std::optional<double> low, high, greater_than;
   std::optional<std::string> default_text;
-  bool must = false, stands_alone = false, several = false, repeats = false, is_switch = false, shown = true;
+  bool must = false, stands_alone = false, several = false, repeats = false, is_switch = false, alone = false,
+       shown = true;
   bool given = false;
   std::function<void(const Flag&, const std::vector<std::string>&)> take;  ///< throws UsageError
   std::function<Json()> value;
+};
+
+/// What completion knows of a flag.
+struct FlagName {
+  std::string name, help;
+  std::vector<std::string> words;  ///< that it takes; empty: any
+  bool is_switch = false, repeats = false;
+  bool stands_alone = false;  ///< its values may stand without its name
 };
 
 class Flags {
@@ -100,8 +111,8 @@ class Flags {
   bool given(const std::string& name) const;
   /// Every flag that has a value, by its name.
   Json values() const;
-  /// Names with their allowed words, for completion.
-  std::vector<std::pair<std::string, std::vector<std::string>>> names() const;
+  /// What help shows, in its order: for completion.
+  std::vector<FlagName> names() const;
   /// The text below the heading of --help.
   std::string help() const;
 

@@ -167,7 +167,7 @@ int run(const InspectFlags& flags, const Invocation& invocation) {
 extern const Command kInspect;
 const Command kInspect = make_command<inspect::InspectFlags>(
     "inspect", "Describes a checkpoint: architecture, rotary settings, tensors, tokenizer, memory.",
-    "ropescope inspect --model SmolLM2-135M-Instruct.Q4_1.gguf --estimate", kRunsModel | kWrites | kTables,
+    "ropescope inspect --model SmolLM2.gguf --estimate", kDtype | kThreads | kWrites | kTables,
     inspect::run);
 
 }  // namespace ropescope::app

@@ -14,10 +14,42 @@ ModelKind model_kind(const fs::path& model) {
   return is_vision_tower_config(config) ? ModelKind::kVisionTower : ModelKind::kDecoder;
 }
 
+std::vector<fs::path> description_files(const fs::path& model) {
+  std::error_code ignored;
+  if (model.extension() == ".gguf") return {};
+  const fs::path folder = fs::is_directory(model, ignored) ? model : fs::absolute(model).parent_path();
+  std::vector<fs::path> files;
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+        "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
+        "chat_template.jinja", "preprocessor_config.json", "processor_config.json"}) {
+    if (fs::is_regular_file(folder / name, ignored)) files.push_back(folder / name);
+  }
+  return files;
+}
+
+Json digests(const std::vector<InputFile>& files) {
+  Json names = Json::object();
+  for (const InputFile& file : files) {
+    std::string name = file.name;
+    while (names.contains(name)) name += "'";
+    names[name] = file.sha256;
+  }
+  return names;
+}
+
+Json model_digests(const fs::path& model) {
+  Provenance files;
+  for (const fs::path& file : open_checkpoint(model)->files()) files.add_input(file);
+  for (const fs::path& file : description_files(model)) files.add_input(file);
+  return digests(files.inputs);
+}
+
 LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
                          const std::optional<LlavaConfig>& llava, const LoadOptions& options) {
   const auto checkpoint = open_checkpoint(model);
   files_ = checkpoint->files();
+  for (fs::path& file : description_files(model)) files_.push_back(std::move(file));
   if (!llava) {
     decoder_ = load_decoder(*checkpoint, decoder, options);
     return;

@@ -17,6 +17,15 @@ enum class ModelKind { kDecoder, kLlava, kVisionTower };
 /// whose reader says what is wrong.
 ModelKind model_kind(const std::filesystem::path& model);
 
+/// The files beside the weights that decide what a model answers, as far as they are there: configuration, tokenizer,
+/// conversation template, preprocessing. None for a single file, which has all of that in itself or beside it.
+std::vector<std::filesystem::path> description_files(const std::filesystem::path& model);
+
+/// SHA-256 by name. Of files of one name (an outside vision tower's beside the model's) the later ones get a mark.
+Json digests(const std::vector<InputFile>& files);
+/// The same of a model that is not loaded here: weights and description_files().
+Json model_digests(const std::filesystem::path& model);
+
 class LoadedModel {
  public:
   /// `llava`: load the vision tower and the projector too; its decoder settings count.
@@ -27,6 +36,7 @@ class LoadedModel {
   Decoder& decoder() { return llava_ ? llava_->decoder : *decoder_; }
   /// Only of a model loaded with its eyes.
   const Llava& llava() const { return *llava_; }
+  /// Weights and description_files().
   void add_inputs(Provenance& provenance) const;
 
  private:

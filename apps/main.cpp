@@ -19,32 +19,8 @@ namespace ropescope::app {
 
 namespace {
 
-// Far more than any machine has cores; beyond a few thousand the runtime of OpenMP runs out of stacks.
-constexpr double kMostThreads = 1024;
-
-/// Everything is taken by every command; help shows what means something to this one.
-void bind_common(Flags& flags, CommonFlags& common, unsigned use) {
-  const auto group = [&flags](bool shown) { flags.group("Common", shown); };
-  group((use & kRunsModel) != 0);
-  flags.add("device", common.device, "cpu, cuda or cuda:N");
-  flags.add(
-      "dtype", common.dtype,
-      "auto, float32, bfloat16 or float16; unless given float32 on a CPU, auto on CUDA; auto is bfloat16 where the device has units for it, else float32");
-  group((use & (kRunsModel | kThreads)) != 0);
-  flags.add("threads", common.threads, "threads; 0: all cores").between(0, kMostThreads);
-  group((use & kDraws) != 0);
-  flags.add("seed", common.seed, "seed of every random choice");
-  group((use & kWrites) != 0);
-  flags.add("force", common.force, "overwrite output files");
-  group((use & kJson) != 0);
-  flags.add("json", common.json, "JSON on stdout instead of a table");
-  group((use & kCsv) != 0);
-  flags.add("csv", common.csv, "CSV on stdout instead of a table");
-  group(true);
-  flags.add("quiet", common.quiet, "no progress or information on stderr");
-  flags.add("config", common.config, "file of `flag = value` lines; flags given here win");
-  flags.add("help", common.help, "this text");
-}
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 input, 4 environment (device, memory, disk), 5 non-finite numbers.";
 
 void print_overview() {
   fmt::print(
@@ -52,7 +28,10 @@ void print_overview() {
       "[flags]\n\n",
       version());
   for (const Command& command : commands()) fmt::print("  {:<12}{}\n", command.name, command.summary);
-  fmt::print("\n`ropescope <command> --help` explains a command; `ropescope --version` shows versions.\n");
+  fmt::print(
+      "\n`ropescope help COMMAND` explains a command and shows an example; `ropescope --version` shows versions.\n"
+      "Results go to stdout, words to stderr. {}\n",
+      kExitCodes);
 }
 
 void print_version() {
@@ -61,9 +40,8 @@ void print_version() {
 }
 
 void print_help(const Command& command, const Flags& flags) {
-  fmt::print(
-      "{}\n\nexample: {}\n\n{}\nexit codes: 0 done, 1 failed, 2 usage, 3 input, 4 environment (device, memory, disk), 5 non-finite numbers\n",
-      command.summary, command.example, flags.help());
+  fmt::print("{}\n\nusage: ropescope {} [flags]\nexample: {}\n\n{}\n{}\n", command.summary, command.name,
+             command.example, flags.help(), kExitCodes);
 }
 
 const Command& find_command(const std::string& name) {
@@ -103,8 +81,7 @@ int dispatch(int argc, char** argv) {
   const Command& command = find_command(asks_help ? argv[2] : first);
   Flags flags;
   CommonFlags common;
-  const BoundCommand bound = command.bind(flags);
-  bind_common(flags, common, command.common);
+  const BoundCommand bound = bind_command(command, flags, common);
   // The only short flag.
   std::vector<const char*> words(argv + 1, argv + argc);
   for (const char*& word : words) {

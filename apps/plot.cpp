@@ -10,6 +10,8 @@
 #include "ropescope/analysis/figures_training.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 
 #include "command.h"
 
@@ -116,7 +118,7 @@ int plot_runs(const PlotFlags& flags, const CommonSettings& settings, const std:
   if (settings.json) {
     fmt::print("{}\n", Json({{"input", files}, {"output", output}, {"kind", kind}}).dump());
   } else {
-    fmt::print("{} of {} runs drawn: {}\n", kind, files.size(), output);
+    fmt::print("{} of {} drawn: {}\n", kind, counted(static_cast<int64_t>(files.size()), "run"), output);
   }
   return 0;
 }
@@ -134,8 +136,15 @@ int list_kinds(const std::vector<std::string>& files, bool json) {
     for (const FigureKind& kind : figure_kinds()) print(kind);
   } else {
     const ResultReader reader(input_file(files));
+    bool any = false;
     for (const FigureKind& kind : figure_kinds()) {
-      if (kind.applies(reader)) print(kind);
+      if (!kind.applies(reader)) continue;
+      print(kind);
+      any = true;
+    }
+    if (!any) {
+      log_warning("{}: holds nothing that a figure can be made of; `ropescope dump` lists what it holds",
+                  reader.path().string());
     }
   }
   if (json) fmt::print("{}\n", listed.dump());

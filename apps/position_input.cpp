@@ -18,7 +18,8 @@ constexpr int64_t kTextBefore = 35, kTextAfter = 20;
 constexpr const char* kDefaultPreset = "llava-next-clip";
 
 /// No count that is asked for is larger.
-constexpr double kMostCount = 1099511627776.0;  // 2^40
+constexpr double kMostCount = 1099511627776.0;             // 2^40
+constexpr double kMostHeadDim = 65536, kMostHeads = 4096;  // beyond any model
 
 /// {width, height} of "1024x768", none for another form.
 std::optional<std::array<int64_t, 2>> image_size(const std::string& text) {
@@ -70,6 +71,14 @@ std::vector<Layout> read_layouts(const PositionsFlags& flags) {
   return layouts_from_json(read_json_file(*flags.layout_file), *flags.layout_file);
 }
 
+/// Sections that do not divide the head are an error of the command, whether a table is asked for or not.
+void check_sections(const PositionRequest& request) {
+  for (const Scheme& scheme : request.schemes) {
+    scheme.frequencies(request.rope, request.head_dim_of(scheme), kv_heads_of(scheme, request.kv_heads),
+                       request.context, 1.0);
+  }
+}
+
 }  // namespace
 
 int64_t PositionRequest::head_dim_of(const Scheme& scheme) const {
@@ -95,7 +104,7 @@ void PositionsFlags::bind(Flags& flags) {
             "JSON file: a list of segments, or {\"layouts\":[{\"name\":...,\"segments\":[...]},...]}");
   flags.add(
       "anyres", anyres,
-      "in place of a layout: an image's WIDTHxHEIGHT in pixels, or grids like 24x24+48x48, between 35 and 20 tokens of text");
+      "in place of a layout: an image's WIDTHxHEIGHT in pixels, or grids of ROWSxCOLUMNS tokens like 24x24+48x48 (as in every layout), between 35 and 20 tokens of text; --json prints one object a line for each scheme and layout");
   flags.add("preset", preset, "how --anyres WIDTHxHEIGHT is cut: llava-next-clip or llava-next-siglip")
       .shown_default(kDefaultPreset);
   flags.group("Measurements");
@@ -107,9 +116,9 @@ void PositionsFlags::bind(Flags& flags) {
   flags.add("mask", mask, "with --json, which keys every query may see, as strings of 0 and 1");
   flags.group("Rotation (criteria and --output)");
   flags.add("head-dim", head_dim, "channels of a head; 128, or what the scheme's sections ask for")
-      .between(1, kMostCount);
+      .between(1, kMostHeadDim);
   flags.add("kv-heads", kv_heads, "key/value heads; 1, or what the scheme's sections ask for")
-      .between(1, kMostCount);
+      .between(1, kMostHeads);
   rope.bind(flags);
   flags.group("Output");
   flags.add("plot", plot, "picture: the layout coloured by id (.png, .svg, .pdf)");
@@ -129,6 +138,7 @@ PositionRequest read_position_request(const PositionsFlags& flags) {
     throw UsageError("--head-dim: expected an even number, found {}", *request.head_dim);
   }
   request.kv_heads = flags.kv_heads;
+  check_sections(request);
   request.context = flags.context.value_or(0);
   request.criteria = flags.criteria;
   request.misalignment = flags.misalignment;

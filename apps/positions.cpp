@@ -96,7 +96,7 @@ int run(const PositionsFlags& flags, const Invocation& invocation) {
 extern const Command kPositions;
 const Command kPositions = make_command<positions::PositionsFlags>(
     "positions",
-    "Where every token of a layout sits under a position encoding; criteria, misalignment, picture.",
+    "Says where every token of a layout sits under a position encoding; criteria, misalignment, picture.",
     "ropescope positions --scheme \"vanilla;id-align\" --anyres 24x24+48x48 --criteria --misalignment",
     kThreads | kWrites | kTables, positions::run);
 

@@ -196,7 +196,7 @@ int run(const PreprocessFlags& flags, const Invocation& invocation) {
 extern const Command kPreprocess;
 const Command kPreprocess = make_command<preprocess::PreprocessFlags>(
     "preprocess",
-    "Tiles, pixel values and token geometry of images, equal to the reference image processors.",
+    "Makes tiles, pixel values and token geometry of images, equal to the reference image processors.",
     "ropescope preprocess --preset llava-next-clip --image photo.jpg --json --output photo.h5",
     kThreads | kWrites | kTables, preprocess::run);
 

@@ -12,6 +12,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 
 #include "command.h"
 #include "layout_input.h"
@@ -200,7 +201,8 @@ void print_report(const PriorResult& result, const std::string& output, double s
   }
   fmt::print("\n\n");
   fmt::print("{}", table(result, TableStyle::kAligned));
-  fmt::print("\n{} schemes in {:.3f} s; written to {}\n", result.schemes.size(), seconds, output);
+  fmt::print("\n{} in {:.3f} s; written to {}\n",
+             counted(static_cast<int64_t>(result.schemes.size()), "scheme"), seconds, output);
 }
 
 int run(const PriorFlags& flags, const Invocation& invocation) {

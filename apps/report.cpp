@@ -8,11 +8,13 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/eval/base64.h"
 #include "ropescope/eval/report_figure.h"
 #include "ropescope/eval/report_page.h"
 
 #include "command.h"
+#include "data_file.h"
 #include "report_maps.h"
 
 namespace ropescope::app {
@@ -25,9 +27,10 @@ namespace fs = std::filesystem;
 
 struct ReportFlags {
   std::vector<std::string> results;
-  std::string tables, paper_tables = ROPESCOPE_PAPER_TABLES;  // tables: empty unless given
+  std::string tables, paper_tables = data_file("paper_tables.json");  // tables: empty unless given
   std::string output;
   std::optional<std::string> plot;
+  bool all_rows = false;
   int64_t most_items = 2000, picture_pixels = 90000, picture_megabytes = 24, maps = 0;
   std::vector<std::string> data, model;
   std::vector<int64_t> map_records;
@@ -38,6 +41,7 @@ struct ReportFlags {
     flags.add(
         "tables", tables,
         "tables of the papers, for example 001:1,001:2; default: those of which a run measures a figure");
+    flags.add("all-rows", all_rows, "also the figures of these tables that no run measures; implied by --tables");
     flags.add("paper-tables", paper_tables, "the papers' figures");
     flags.group("Output");
     flags.add("output", output, "report: .md, .csv or .html").required();
@@ -140,8 +144,8 @@ int run(const ReportFlags& flags, const Invocation& invocation) {
                                           ? eval::read_runs(folders, flags.most_items, maps.records)
                                           : eval::read_runs(folders, 0);
   const Json paper = read_json_file(flags.paper_tables);
-  const eval::Report report =
-      eval::make_report(std::move(runs), paper, parts_of(flags.tables), settings.seed);
+  eval::Report report = eval::make_report(std::move(runs), paper, parts_of(flags.tables), settings.seed);
+  if (flags.tables.empty() && !flags.all_rows) eval::keep_measured_rows(report);
   if (flags.plot) draw_figure(eval::report_figure(report), *flags.plot, settings.force);
   const std::string text = form == ".md"    ? eval::report_markdown(report)
                            : form == ".csv" ? eval::report_csv(report)
@@ -151,8 +155,11 @@ int run(const ReportFlags& flags, const Invocation& invocation) {
   stream.close();
   if (!stream) throw EnvironmentError("{}: writing failed", output.string());
   file.commit();
-  log_info("{}: {} figures of the papers, {} runs, {} comparisons", output.string(), report.rows.size(),
-           report.runs.size(), report.comparisons.size());
+  const auto count = [](const auto& list, const char* one) {
+    return counted(static_cast<int64_t>(list.size()), one);
+  };
+  log_info("{}: {} of the papers, {}, {}", output.string(), count(report.rows, "figure"), count(report.runs, "run"),
+           count(report.comparisons, "comparison"));
   return 0;
 }
 

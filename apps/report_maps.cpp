@@ -296,6 +296,7 @@ void check_models(const eval::Report& report, const std::vector<std::string>& mo
     throw UsageError("--model: expected one model for all runs or one for each of the {} runs, found {}",
                      report.runs.size(), models.size());
   }
+  std::map<std::string, Json> digests_of;
   for (size_t i = 0; i < report.runs.size(); ++i) {
     const std::string& model = models[models.size() == 1 ? 0 : i];
     const std::string name = (fs::path(model) / "").parent_path().filename().string(),
@@ -303,6 +304,14 @@ void check_models(const eval::Report& report, const std::vector<std::string>& mo
     if (!asked.empty() && name != asked) {
       throw UsageError("--model: run {} asked {}, found {}; give one model for each run, in their order",
                        report.runs[i].name, asked, name);
+    }
+    const Json then = report.runs[i].summary.value("model_files", Json::object());
+    if (then.empty()) continue;  // (a run of a version that did not keep them)
+    if (digests_of.count(model) == 0) digests_of[model] = model_digests(model);
+    for (const auto& [file, sha256] : digests_of[model].items()) {
+      if (then.value(file, Json()) == sha256) continue;
+      throw UsageError("--model {}: {} is not the file that run {} asked (SHA-256 {}, then {})", model, file,
+                       report.runs[i].name, sha256.dump(), then.value(file, Json()).dump());
     }
   }
 }

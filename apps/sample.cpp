@@ -1,5 +1,6 @@
 // ropescope sample: real query and key vectors, their moments and distance profiles.
 #include <numeric>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -25,16 +26,44 @@ struct SampleFlags {
   }
 };
 
+/// The numbers 0 .. count - 1 that were asked for; all of them where none was.
+std::vector<int64_t> chosen(const std::vector<int64_t>& asked, int64_t count) {
+  if (!asked.empty()) return asked;
+  std::vector<int64_t> all(static_cast<size_t>(count));
+  std::iota(all.begin(), all.end(), int64_t{0});
+  return all;
+}
+
+/// As many as ranges_text shows.
+int64_t different(std::vector<int64_t> values) {
+  return static_cast<int64_t>(std::set<int64_t>(values.begin(), values.end()).size());
+}
+
+std::vector<int64_t> values_of(const at::Tensor& index) {
+  const int64_t* first = index.const_data_ptr<int64_t>();
+  return {first, first + index.numel()};
+}
+
 /// Name and value of each line of the report.
 std::vector<std::pair<std::string, Json>> report(const Samples& samples, const SamplingJob& job,
-                                                 const std::string& output, uint64_t bytes) {
+                                                 const SamplingFlags& flags, const std::string& output,
+                                                 uint64_t bytes) {
   const int64_t tokens = std::accumulate(samples.text_tokens.begin(), samples.text_tokens.end(), int64_t{0});
+  // Picks alone say themselves where they lie.
+  const bool picked = flags.picks && !flags.moments && !flags.profile;
+  const auto layers =
+      picked ? values_of(samples.pairs.layer) : chosen(flags.layers, samples.model.num_layers);
+  const auto heads = picked ? values_of(samples.pairs.head) : chosen(flags.heads, samples.model.num_heads);
   return {{"texts", samples.text_tokens.size()},
           {"skipped_short", samples.skipped_short},
           {"tokens", tokens},
           {"pairs", samples.pairs.size()},
-          {"layers", samples.model.num_layers},
-          {"heads", samples.model.num_heads},
+          {"layers", different(layers)},
+          {"layers_sampled", ranges_text(layers)},
+          {"layers_of_model", samples.model.num_layers},
+          {"heads", different(heads)},
+          {"heads_sampled", ranges_text(heads)},
+          {"heads_of_model", samples.model.num_heads},
           {"key_value_heads", samples.model.num_key_value_heads},
           {"head_dim", samples.model.head_dim},
           {"rope_theta", samples.model.rope->theta},
@@ -50,6 +79,7 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
 
 int run(const SampleFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  flags.sampling.refuse_unused(invocation);
   SamplingJob job(flags.sampling, settings);
   Provenance provenance = invocation.provenance();
   job.add_inputs(provenance);
@@ -58,7 +88,7 @@ int run(const SampleFlags& flags, const Invocation& invocation) {
   write_samples(writer, samples);
   const uint64_t bytes = writer.commit();
 
-  const auto lines = report(samples, job, flags.output, bytes);
+  const auto lines = report(samples, job, flags.sampling, flags.output, bytes);
   if (settings.json) {
     Json object = Json::object();
     for (const auto& [name, value] : lines) object[name] = value;

@@ -6,6 +6,8 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
+#include "loaded_model.h"
+
 namespace ropescope::app {
 
 namespace {
@@ -70,6 +72,19 @@ void SamplingFlags::bind(Flags& flags) {
       .at_least(1);
 }
 
+void SamplingFlags::refuse_unused(const Invocation& invocation) const {
+  if (!picks) return;
+  const auto refuse = [&](const char* flag, const char* reason) {
+    if (invocation.given(flag))
+      throw UsageError("--{}: expected no such flag beside --picks, {}", flag, reason);
+  };
+  constexpr const char* kNamed = "whose file names the pairs";
+  refuse("causal", kNamed);
+  if (pairs_per_layer != 0) refuse("pairs-per-layer", kNamed);
+  if (moments || profile) return;
+  for (const char* flag : {"layers", "heads", "skip-first"}) refuse(flag, kNamed);
+}
+
 SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& settings)
     : settings_(settings),
       model_(required_text(flags.model, "model")),
@@ -108,7 +123,8 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
 
 void SamplingJob::add_inputs(Provenance& provenance) const {
   for (const auto& file : checkpoint_->files()) provenance.add_input(file);
-  provenance.add_input(corpus_);
+  for (const auto& file : texts_.files) provenance.add_input(file);
+  for (const auto& file : description_files(model_)) provenance.add_input(file);
   if (picks_file_) provenance.add_input(*picks_file_);
 }
 

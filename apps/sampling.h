@@ -25,6 +25,8 @@ struct SamplingFlags {
   std::optional<std::string> picks;
 
   void bind(Flags& flags);
+  /// Throws UsageError for a flag that --picks makes meaningless.
+  void refuse_unused(const Invocation& invocation) const;
 };
 
 /// Everything that the flags name, read and checked before any weight is touched.

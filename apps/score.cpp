@@ -1,4 +1,5 @@
 // ropescope score: reads answers as a benchmark's harness does, and aggregates them.
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -8,13 +9,14 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/eval/benchmark.h"
-#include "ropescope/eval/mmbench_file.h"
 #include "ropescope/eval/reasoning.h"
 #include "ropescope/eval/records.h"
 
 #include "command.h"
 #include "evaluation_flags.h"
+#include "score_check.h"
 
 namespace ropescope::app {
 
@@ -31,16 +33,11 @@ struct ScoreFlags {
     flags.group("Input");
     flags.add("items", items,
               "one JSON object a line: {\"doc\": the record's columns, \"output\": the model's answer}");
-    flags.add("data", data, "with --check: a benchmark file (mmbench: .tsv)");
+    flags.add("data", data, "with --check: the benchmark's file, .tsv or .jsonl (mmbench: .tsv)");
     flags.add("check", check, "only read the file of --data: what is accepted, what is rejected and why");
     scoring.bind(flags);
   }
 };
-
-void print_line(const Json& object) {
-  const std::string line = object.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
-  std::fwrite(line.data(), 1, line.size(), stdout);
-}
 
 Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval::Tally& tally,
                 const std::string& line, const std::string& where) {
@@ -48,7 +45,8 @@ Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval
   if (!object.is_object() || !object.contains("doc") || !object["doc"].is_object()) {
     throw InputError("expected an object with \"doc\" and \"output\"");
   }
-  const Json& doc = object["doc"];
+  const Json doc = eval::own_columns(benchmark, object["doc"]);
+  eval::check_doc(benchmark, doc);
   const std::string output = json_string(object, "output", "item");
   Json result = {{"prompt", benchmark.prompt(doc, rules)}};
   const eval::Reading reading = eval::read_answer(benchmark, doc, output, rules);
@@ -88,40 +86,13 @@ int score_items(const eval::Benchmark& benchmark, const eval::Rules& rules, cons
   if (json) {
     print_line(summary);
   } else {
-    fmt::print("{} items, profile {}, policy {}\n{}\n", scored, eval::profile_name(rules.profile),
-               eval::policy_name(rules.policy), summary["aggregates"].dump(2));
+    fmt::print("{}, profile {}{}\n{}\n", counted(scored, "item"), eval::profile_name(rules.profile),
+               benchmark.has_policy ? ", policy " + eval::policy_name(rules.policy) : "",
+               summary["aggregates"].dump(2));
   }
   if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
   if (rejected == 0) return 0;
   throw InputError("--items {}: {} of {} records could not be scored", path, rejected, scored + rejected);
-}
-
-int check_file(const std::string& path, bool json) {
-  eval::MmbenchCheck check = eval::check_mmbench_file(path);
-  if (json) {
-    Json rejected = Json::array();
-    for (const auto& record : check.rejected) {
-      rejected.push_back({{"record", record.record}, {"error", record.error}});
-    }
-    Json report = {{"items", std::move(check.items)},
-                   {"rejected", std::move(rejected)},
-                   {"n_circular_groups", check.circular_groups}};
-    if (!check.file_error.empty()) report["file_error"] = check.file_error;
-    if (!check.missing_column.empty()) report["column"] = check.missing_column;
-    print_line(report);
-  } else {
-    fmt::print("{} records accepted, {} rejected, {} questions\n", check.items.size(), check.rejected.size(),
-               check.circular_groups);
-    for (const auto& record : check.rejected) fmt::print("record {}: {}\n", record.record, record.error);
-  }
-  if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
-  if (check.file_error == "missing_column") {
-    throw InputError("{}: the header has no column \"{}\"", path, check.missing_column);
-  }
-  if (check.file_error == "unclosed_quote") {
-    throw InputError("{}: a quote is not closed before the end of the file", path);
-  }
-  return 0;
 }
 
 int run(const ScoreFlags& flags, const Invocation& invocation) {
@@ -129,8 +100,10 @@ int run(const ScoreFlags& flags, const Invocation& invocation) {
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
   if (settings.csv) throw UsageError("--csv: score prints text or --json");
   if (flags.check) {
-    if (benchmark.name != "mmbench") throw UsageError("--check: expected --benchmark mmbench");
-    return check_file(required_text(flags.data, "data"), settings.json);
+    const std::string& data = required_text(flags.data, "data");
+    const bool table = std::filesystem::path(data).extension() != ".jsonl";
+    return benchmark.name == "mmbench" && table ? check_mmbench(data, settings.json)
+                                       : check_records(data, benchmark, flags.scoring.rules(), settings.json);
   }
   if (!flags.data.empty()) throw UsageError("--data: expected --check with it");
   return score_items(benchmark, flags.scoring.rules(), required_text(flags.items, "items"), settings.json);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -69,14 +70,21 @@ struct Row {
   double average, expected, std, variance;
 };
 
-std::vector<Row> rows_of(const SimulationResult& result) {
+/// `all`: every distance, else those that a screen shows.
+std::vector<Row> rows_of(const SimulationResult& result, bool all) {
+  const int64_t last = result.options.max_distance;
+  std::vector<int64_t> distances = shown_distances(last);
+  if (all) {
+    distances.resize(static_cast<size_t>(last) + 1);
+    std::iota(distances.begin(), distances.end(), int64_t{0});
+  }
   std::vector<Row> rows;
   const auto at = [](const at::Tensor& values, size_t u, size_t t, int64_t m) {
     return values[static_cast<int64_t>(u)][static_cast<int64_t>(t)][m].item<double>();
   };
   for (size_t u = 0; u < result.options.mean.size(); ++u) {
     for (size_t t = 0; t < result.options.theta.size(); ++t) {
-      for (const int64_t m : shown_distances(result.options.max_distance)) {
+      for (const int64_t m : distances) {
         rows.push_back({result.options.mean[u], result.options.theta[t], m, at(result.average, u, t, m),
                         at(result.expected, u, t, m), at(result.std, u, t, m), at(result.variance, u, t, m)});
       }
@@ -87,7 +95,7 @@ std::vector<Row> rows_of(const SimulationResult& result) {
 
 void print_json(const SimulationResult& result, const std::string& output, double seconds) {
   Json rows = Json::array();
-  for (const Row& row : rows_of(result)) {
+  for (const Row& row : rows_of(result, /*all=*/true)) {
     rows.push_back({{"mean", row.mean},
                     {"theta", row.theta},
                     {"distance", row.distance},
@@ -113,7 +121,7 @@ void print_json(const SimulationResult& result, const std::string& output, doubl
 
 void print_csv(const SimulationResult& result) {
   fmt::print("mean,theta,distance,average,expected,std,variance\n");
-  for (const Row& row : rows_of(result)) {
+  for (const Row& row : rows_of(result, /*all=*/true)) {
     fmt::print("{},{},{},{:.9g},{:.9g},{:.9g},{:.9g}\n", row.mean, row.theta, row.distance, row.average,
                row.expected, row.std, row.variance);
   }
@@ -127,12 +135,13 @@ void print_table(const SimulationResult& result, const std::string& output, doub
   fmt::print("spread: standard deviation of one trial; z: (average - expected) in standard errors\n\n");
   fmt::print("{:>8} {:>10} {:>9} {:>12} {:>12} {:>10} {:>6}\n", "mean", "theta", "distance", "average",
              "expected", "spread", "z");
-  for (const Row& row : rows_of(result)) {
+  for (const Row& row : rows_of(result, /*all=*/false)) {
     const double error = std::sqrt(row.variance / static_cast<double>(options.trials));
     const double z = error > 0 ? (row.average - row.expected) / error : 0.0;
     fmt::print("{:>8g} {:>10g} {:>9} {:>12.3f} {:>12.3f} {:>10.3f} {:>6.2f}\n", row.mean, row.theta,
                row.distance, row.average, row.expected, row.std, z);
   }
+  fmt::print("\nof {} distances those above are shown; --csv and --json print all", options.max_distance + 1);
   fmt::print("\nlargest deviation over all {} distances: {:.2f} standard errors; {:.3f} s; written to {}\n",
              options.max_distance + 1, result.worst_standard_errors, seconds, output);
 }

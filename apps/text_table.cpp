@@ -12,7 +12,7 @@ size_t letters(const std::string& text) {
 }
 
 std::string csv_cell(const std::string& cell) {
-  if (cell.find_first_of(",\"\n") == std::string::npos) return cell;
+  if (cell.find_first_of(",\"\n\r") == std::string::npos) return cell;
   std::string quoted = "\"";
   for (const char c : cell) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
@@ -23,6 +23,12 @@ bool is_number(const std::string& cell) {
 }
 
 }  // namespace
+
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::string line;
+  for (size_t c = 0; c < cells.size(); ++c) line += (c == 0 ? "" : ",") + csv_cell(cells[c]);
+  return line + "\n";
+}
 
 std::string TextTable::text(TableStyle style) const {
   const size_t columns = rows_.front().size();

@@ -8,6 +8,9 @@ namespace ropescope::app {
 
 enum class TableStyle { kAligned, kMarkdown, kCsv };
 
+/// One line of CSV with its end; cells with commas, quotes or line ends are quoted (RFC 4180).
+std::string csv_line(const std::vector<std::string>& cells);
+
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}

@@ -7,6 +7,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/text/text_file.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/text/utf8.h"
 
@@ -95,12 +96,13 @@ std::vector<int64_t> read_ids(const Json& list) {
 void tokenize_file(const TokenizeJob& job, const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("--file {}: cannot be read", path);
+  TextFile text(path);
   size_t number = 0;
   for (std::string line; std::getline(stream, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("{}:{}", path, number);
-    const Json object = parse_json(is_valid_utf8(line) ? line : replace_broken_utf8(line), where);
+    const Json object = parse_json(text.repaired(line, number), where);
     if (!object.is_object()) throw InputError("{}: expected a JSON object", where);
     try {
       if (object.contains("ids") && !object.contains("text")) {
@@ -113,6 +115,7 @@ void tokenize_file(const TokenizeJob& job, const std::string& path) {
     }
   }
   if (stream.bad()) throw InputError("--file {}: reading failed after line {}", path, number);
+  text.report();
 }
 
 int run(const TokenizeFlags& flags, const Invocation& invocation) {

@@ -9,6 +9,7 @@
 #include "ropescope/train/training_run.h"
 
 #include "command.h"
+#include "loaded_model.h"
 #include "train_plan.h"
 #include "train_processes.h"
 #include "train_settings.h"
@@ -97,6 +98,9 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubjec
   settings.keep_last = flags.keep_last;
   settings.log_every = flags.log_every;
   settings.config = train_config(flags, common, settings.total_steps);
+  // Frozen weights, tokenizer and template are not part of a checkpoint: another model under the same name is not this run.
+  settings.config["model_files"] = model_digests(flags.model);
+  if (flags.vision_tower) settings.config["vision_tower_files"] = model_digests(*flags.vision_tower);
   settings.interrupt = [] { return interrupted != 0; };
   TrainingRun training_run(subject.model(), sampler, trainer, checkpoints, curves, settings);
   if (const auto saved = checkpoint_to_resume(flags, checkpoints, common.force, leads)) {
@@ -169,7 +173,7 @@ extern const Command kTrain;
 const Command kTrain = make_command<train::TrainFlags>(
     "train",
     "Trains a language model, or one that sees, under any position encoding, with checkpoints that go on exactly.",
-    "ropescope train --model qwen2 --data texts/ --learning-rate 2e-5 --max-steps 100 --output run/",
+    "ropescope train --model SmolLM2.gguf --data foldoc.dict.dz --max-length 256 --batch-size 2 --max-steps 100 --output run",
     kRunsModel | kDraws | kWrites | kJson, train::run);
 
 }  // namespace ropescope::app

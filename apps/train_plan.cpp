@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/core/strings.h"
 #include "ropescope/models/tensor_slots.h"
 
 #include "train_processes.h"
@@ -85,14 +86,18 @@ void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& tr
               << "\n";
     return;
   }
+  const std::string images =
+      totals.images == 0
+          ? ", no images"
+          : fmt::format(", {} of together at most {}", counted(totals.images, "image"), totals.image_tokens);
   std::cout << fmt::format(
       "rows                {} ({} bad ones left out)\n"
-      "tokens an epoch     {} of text ({} targets), {} images of together at most {}\n"
+      "tokens an epoch     {} of text ({} targets){}\n"
       "steps               {} ({} an epoch, {} of warm-up)\n"
       "trained parameters  {}\n"
       "weights, gradients and optimizer  {} MiB (activations come on top)\n"
       "operations          at most {:.3g}{}\n",
-      rows, subject.bad_rows().count(), totals.tokens, totals.targets, totals.images, totals.image_tokens,
+      rows, subject.bad_rows().count(), totals.tokens, totals.targets, images,
       schedule.total_steps, sampler.steps_per_epoch(), schedule.warmup_steps, trained, bytes >> 20,
       operations,
       tflops > 0 ? fmt::format(", {} at {:g} TFLOP/s in each of {} processes", hours(seconds), tflops, ranks)

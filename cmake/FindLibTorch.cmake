@@ -5,7 +5,8 @@
 #   -DLIBTORCH_ROOT=... or CMAKE_PREFIX_PATH   a LibTorch zip, or a torch package folder
 #   an active Python environment ($VIRTUAL_ENV, $CONDA_PREFIX) or python3 with torch
 #   .venv/ in the source tree (made by cmake/bootstrap.sh)
-# Result variables: LibTorch_FOUND, LibTorch_VERSION, LibTorch_CUDA (TRUE when linked against torch_cuda).
+# Result variables: LibTorch_FOUND, LibTorch_VERSION, LibTorch_CUDA (TRUE when linked against torch_cuda),
+# LibTorch_LIBRARY_DIRS (the run path of what is installed).
 
 set(_libtorch_hints ${LIBTORCH_ROOT})
 foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
@@ -86,6 +87,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
               "-Wl,--as-needed")
   endif()
   set_property(TARGET LibTorch::LibTorch PROPERTY INTERFACE_LINK_LIBRARIES "${_libs}")
+  set(LibTorch_LIBRARY_DIRS ${_rpath})
   # libcudart and libcupti are needed by libtorch_cpu itself and lie outside torch/lib.
   foreach(_dir IN LISTS _rpath)
     set_property(TARGET LibTorch::LibTorch APPEND PROPERTY INTERFACE_LINK_OPTIONS "-Wl,-rpath,${_dir}"

@@ -9,7 +9,12 @@ cd "$root"
 model='' texts=/usr/share/dictd/foldoc.dict.dz output=$root/results/$experiment seed=0 device=cpu bootstrap=()
 
 # The script's own head, up to its first line of code, is its help.
-usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script"; }
+usage() {
+  sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script"
+  printf '\nROPESCOPE=FILE before the command takes that executable; nothing is installed or built then.\n'
+  ! grep -q ROPESCOPE_MINIATURE "$script" ||
+    printf 'ROPESCOPE_MINIATURE=FILE likewise for build/ropescope-miniature.\n'
+}
 
 # own_flag <flag> <value>: a script that has flags of its own overrides this, setting `taken` to the number of words.
 own_flag() { taken=0; }

@@ -295,6 +295,8 @@ TEST(Decay, PartialRotationLeavesTheOtherChannelsAlone) {
 TEST(LogGrid, HitsBothEnds) {
   EXPECT_THAT(log_grid(1e4, 1e7, 4), ::testing::ElementsAre(1e4, ::testing::DoubleNear(1e5, 1e-6),
                                                             ::testing::DoubleNear(1e6, 1e-5), 1e7));
+  // Exactly: 1e5 must be found again by its value.
+  EXPECT_EQ(log_grid(1e4, 1e7, 4), (std::vector<double>{1e4, 1e5, 1e6, 1e7}));
   EXPECT_THAT(log_grid(5.0, 5.0, 1), ::testing::ElementsAre(5.0));
   EXPECT_THROW(log_grid(0.0, 1.0, 3), UsageError);
 }

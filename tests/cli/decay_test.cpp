@@ -1,8 +1,11 @@
 // `ropescope decay` as a user runs it, and the golden picks of SmolLM2 through `sample` and `decay`.
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -43,6 +46,8 @@ class DecayOfForeignFile : public ::testing::Test {
     writer.write("/pairs/text", (at::arange(40, at::kInt).remainder(5)));
     writer.write("/pairs/layer", at::arange(40, at::kInt).remainder(2));
     writer.write("/pairs/head", at::arange(40, at::kInt).remainder(3));
+    writer.write("/pairs/query", at::arange(40, at::kInt).remainder(7));
+    writer.write("/pairs/key", at::arange(40, at::kInt).remainder(4));
     writer.write("/moments/mean_q", at::randn({2, 3, 8}));
     writer.write("/moments/mean_k", at::randn({2, 3, 8}));
     writer.commit();
@@ -91,6 +96,85 @@ TEST_F(DecayOfForeignFile, MomentsAreEnough) {
   const at::Tensor q = file.read("/moments/mean_q");
   const double expected = (q * file.read("/moments/mean_k")).sum(-1).mean().item<double>();
   EXPECT_NEAR(report["rows"][0]["mean"][0].get<double>(), expected, 1e-5);
+}
+
+TEST_F(DecayOfForeignFile, AskedForPartsOfTheSamples) {
+  const auto mean_at_zero = [&](const std::string& flags) {
+    const CommandResult run =
+        run_ropescope("decay --samples " + path_ + " --theta 1e4 --distances 0 --json " + flags +
+                      " --force --output " + output_);
+    EXPECT_EQ(run.exit_code, 0) << flags << run.err;
+    const Json report = parse_json(run.out, "stdout");
+    return std::pair{report["rows"][0]["mean"][0].get<double>(), report["count"].get<int64_t>()};
+  };
+  const auto expected = [&](const auto& keep) {
+    double sum = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < 40; ++i) {
+      if (!keep(i)) continue;
+      sum += q_[i].dot(k_[i]).item<double>();
+      ++count;
+    }
+    return std::pair{sum / static_cast<double>(count), count};
+  };
+  const auto same = [&](const std::string& flags, const auto& keep) {
+    const auto [mean, count] = mean_at_zero(flags);
+    const auto [right, pairs] = expected(keep);
+    EXPECT_NEAR(mean, right, 1e-5) << flags;
+    EXPECT_EQ(count, pairs) << flags;
+  };
+  same("", [](int64_t) { return true; });
+  same("--layers 0", [](int64_t i) { return i % 2 == 0; });
+  same("--heads 1-2", [](int64_t i) { return i % 3 > 0; });
+  same("--layers 1 --heads 0 --causal", [](int64_t i) { return i % 2 == 1 && i % 3 == 0 && i % 4 <= i % 7; });
+  EXPECT_EQ(std::get<std::string>(ResultReader(output_).attribute("/decay", "selection")),
+            "layers 1; heads 0; causal pairs");
+  const ResultReader file(path_);
+  const double of_moments =
+      (file.read("/moments/mean_q")[1] * file.read("/moments/mean_k")[1]).sum(-1).mean().item<double>();
+  EXPECT_NEAR(mean_at_zero("--source moments --layers 1").first, of_moments, 1e-5);
+}
+
+TEST_F(DecayOfForeignFile, WhatTheSamplesCannotAnswerIsRefused) {
+  const auto refused = [&](const std::string& flags, const std::string& part) {
+    const CommandResult run = run_ropescope("decay --samples " + path_ + " --theta 1e4 --distances 0 " +
+                                            flags + " --output " + output_);
+    EXPECT_EQ(run.exit_code, 2) << flags;
+    EXPECT_THAT(run.err, HasSubstr(part)) << flags;
+  };
+  for (const char* flag : {"--texts t.txt", "--max-texts 3", "--max-tokens 9", "--min-tokens 9",
+                           "--skip-first 1", "--pairs-per-layer 2", "--form lines", "--moments"}) {
+    refused(flag, "beside --samples");
+  }
+  refused("--layers 99", "--layers: expected numbers from 0 to 1, found 99");
+  refused("--heads 3", "--heads: expected numbers from 0 to 2, found 3");
+  refused("--source moments --causal", "--causal");
+  EXPECT_FALSE(std::filesystem::exists(output_));
+}
+
+TEST_F(DecayOfForeignFile, TablesGiveEveryDistanceAndTheScreenSaysThatItDoesNot) {
+  const std::string call =
+      "decay --samples " + path_ + " --theta 1e4,1e6 --max-distance 100 --force --output " + output_;
+  const CommandResult csv = run_ropescope(call + " --csv");
+  EXPECT_THAT(csv.out, HasSubstr("distance,theta,mean,ci95_low,ci95_high,count\n"));
+  EXPECT_EQ(std::count(csv.out.begin(), csv.out.end(), '\n'), 1 + 101 * 2);
+  EXPECT_EQ(parse_json(run_ropescope(call + " --json").out, "stdout")["rows"].size(), 101u);
+  EXPECT_THAT(run_ropescope(call).out, HasSubstr("8 of 101 distances are shown"));
+}
+
+TEST_F(DecayOfForeignFile, KeepsTheMapsThatAreAskedFor) {
+  const std::vector<std::tuple<std::string, bool, bool>> words = {
+      {"mean", false, false}, {"layers", true, false}, {"all", true, true}};
+  for (const auto& [word, layers, heads] : words) {
+    const CommandResult run =
+        run_ropescope("decay --samples " + path_ + " --theta 1e4 --distances 0-9 --keep " + word +
+                      " --force --output " + output_);
+    ASSERT_EQ(run.exit_code, 0) << run.err;
+    const ResultReader file(output_);
+    EXPECT_EQ(file.has("/decay/by_layer"), layers) << word;
+    EXPECT_EQ(file.has("/decay/by_head"), heads) << word;
+    EXPECT_TRUE(file.has("/decay/mean"));
+  }
 }
 
 TEST_F(DecayOfForeignFile, UsageErrorsSayWhatIsMissing) {

@@ -297,6 +297,12 @@ TEST(PositionsCommand, MistakesGiveASentence) {
   says("--scheme mrope:sections=16/24 --layout text:5", 2, "16/24");
   says("--scheme mrope:sections=16/24/25 --head-dim 128 --layout text:5 --criteria", 2,
        "expected 64 channels");
+  says("--scheme mrope:sections=16/24/25 --head-dim 128 --layout text:5", 2, "expected 64 channels");
+  says("--scheme mhrope --kv-heads 2 --layout text:5", 2, "key/value head");
+  says("--scheme dipe+cca --layout text:2,image:2x2,text:2", 2, "exclude each other");
+  says("--scheme vanilla --layout text:-4", 2, "at least one token, found \"text:-4\"");
+  says("--scheme vanilla --layout image:-1x4", 2, "at least one row, column and frame");
+  says("--scheme vanilla --layout text:4,", 2, "expected parts like");
   says("--scheme pype --layout text:5", 2, "interval=n");
   says("--scheme vanilla --layout text:5,imag:3x4", 2, "imag:3x4");
   says("--scheme vanilla --layout text:0", 2, "text:0");

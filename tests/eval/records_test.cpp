@@ -77,8 +77,8 @@ TEST(Plan, ARecordThatNoFigureCanCountIsRejectedBeforeItIsAsked) {
   const testing::TemporaryFolder folder;
   const std::string file =
       folder.write("f.jsonl",
-                   "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
-                   "{\"question\": \"q\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
+                   "{\"question\": \"q A: a, B: b\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
+                   "{\"question\": \"q A: a\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
                    "\"category\": \"c\"}\n");
   const auto records = open_records(file, "mmstar");
   PlanOptions options;

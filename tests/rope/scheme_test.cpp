@@ -195,7 +195,35 @@ void expect_refused(const std::string& text, const std::string& words) {
   }
 }
 
+/// t of the first token of each frame, then the next base.
+std::vector<double> frame_ids(const std::string& scheme) {
+  const Positions positions = Scheme(scheme).positions(parse_layout("text:3,video:4x2x2,text:2"));
+  std::vector<double> ids;
+  for (int64_t frame = 0; frame < 4; ++frame) {
+    ids.push_back(positions.coordinates[0][3 + 4 * frame].item<double>());
+  }
+  ids.push_back(positions.coordinates[0][19].item<double>());
+  return ids;
+}
+
+// get_rope_index of Qwen2.5-VL: (frame * stride).long() in float32, the next base from the whole numbers.
+TEST(SchemeVideo, FramesOfMropeTakeWholeIds) {
+  using Ids = std::vector<double>;
+  for (const std::string name : {"mrope", "mrope-interleave", "mhrope", "dipe+mrope", "grape"}) {
+    EXPECT_EQ(frame_ids(name + ":temporal_stride=1.5"), (Ids{3, 4, 6, 7, 8})) << name;
+    EXPECT_EQ(frame_ids(name + ":temporal_stride=0.8"), (Ids{3, 3, 4, 5, 6})) << name;
+    EXPECT_EQ(frame_ids(name + ":temporal_stride=0.6666666666666666"), (Ids{3, 3, 4, 5, 6})) << name;
+    EXPECT_EQ(frame_ids(name + ":temporal_stride=2"), (Ids{3, 5, 7, 9, 10})) << name;
+  }
+  // Their sources keep real ids.
+  EXPECT_EQ(frame_ids("videorope:temporal_stride=1.5"), (Ids{3, 4.5, 6, 7.5, 8.5}));
+  EXPECT_EQ(frame_ids("hope:temporal_stride=1.5"), (Ids{3, 4.5, 6, 7.5, 8.5}));
+}
+
 TEST(SchemeText, WhatCannotBeReadIsNamed) {
+  for (const char* two : {"dipe+cca", "dipe+alibi", "dipe+pype:interval=2"}) {
+    expect_refused(two, "exclude each other");
+  }
   expect_refused("idalign", "unknown scheme \"idalign\"; did you mean \"id-align\"?");
   expect_refused("", "expected a name");
   expect_refused("mrope+", "expected a name");

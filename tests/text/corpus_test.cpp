@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -74,6 +75,61 @@ TEST(Corpus, TextFileIsOneDocument) {
   EXPECT_EQ(read_all(folder.path("a.txt")), (Documents{{"a.txt", "one\ntwo\rthree\n\n"}}));
   folder.write("b.txt", "a\xE2\x82z\xFF");
   EXPECT_EQ(read_all(folder.path("b.txt")), (Documents{{"b.txt", "a\xEF\xBF\xBDz\xEF\xBF\xBD"}}));
+}
+
+TEST(Corpus, WhatIsNoTextIsRefused) {
+  using namespace std::string_literals;
+  const TemporaryFolder folder;
+  const std::vector<std::tuple<std::string, std::string, std::string>> files = {
+      {"wt.parquet", "PAR1\x15\0rows PAR1"s, "data/parquet_to_jsonl.py"},
+      {"photo.png", "\x89PNG\r\n\x1A\n", "a PNG picture"},
+      {"photo.txt", "\xFF\xD8\xFF\xE0", "a JPEG picture"},
+      {"ls",
+       "\x7F"
+       "ELF\2\1\1\0"s,
+       "a program"},
+      {"sixteen.txt",
+       "\xFF\xFE"
+       "a\0b\0"s,
+       "UTF-16"},
+      {"nul.txt", "plain, then\0"s, "a NUL byte"},
+      {"nul.jsonl", "{\"text\": \"a\0b\"}\n"s, "a NUL byte"},
+      {"half.txt", std::string(4000, '\xE9'), "no UTF-8"}};
+  for (const auto& [name, bytes, part] : files) {
+    folder.write(name, bytes);
+    const std::string sentence = refusal_of([&] { read_all(folder.path(name)); });
+    EXPECT_THAT(sentence, ::testing::HasSubstr(part)) << name;
+    EXPECT_THAT(sentence, ::testing::HasSubstr(name)) << name;
+  }
+  // Letters that a binary form begins with are text where its other marks are missing.
+  folder.write("par.txt", "PAR1 is a magic number");
+  EXPECT_EQ(read_all(folder.path("par.txt")).size(), 1u);
+}
+
+TEST(Corpus, BrokenCharactersAreCounted) {
+  const TemporaryFolder folder;
+  folder.write("latin.txt", "caf\xE9\nna\xEFve\n");
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(read_all(folder.path("latin.txt"), CorpusForm::kTextLines).size(), 2u);
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, ::testing::HasSubstr("latin.txt: 2 broken UTF-8 characters (the first in line 1)"));
+  EXPECT_THAT(said, ::testing::HasSubstr("iconv"));
+}
+
+TEST(Corpus, SaysWhichFilesItReadAndWhichItPassedOver) {
+  const TemporaryFolder folder;
+  folder.write("a.txt", "one");
+  folder.write("b.md", "two");
+  folder.write("c.mp4", "three");
+  folder.write("d.jsonl", "{\"text\": \"four\"}\n");
+  ::testing::internal::CaptureStderr();
+  std::vector<std::string> read;
+  for (const fs::path& file :
+       visit_documents(folder.path(""), CorpusForm::kAuto, [](const Document&) { return true; })) {
+    read.push_back(file.filename().string());
+  }
+  EXPECT_EQ(read, (std::vector<std::string>{"a.txt", "d.jsonl"}));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), ::testing::HasSubstr("passed over 2 files"));
 }
 
 TEST(Corpus, LinesAreDocuments) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -235,12 +236,23 @@ void allocate(DecayResult& result, const ModelFacts& model, bool with_std) {
                     mebibytes(bytes), mebibytes(limit)));
     return false;
   };
-  if (fits("by_layer", 3 * 4 * T * L * D)) {
+  const DecayKeep keep = result.options.keep;
+  if (keep != DecayKeep::kMean && fits("by_layer", 3 * 4 * T * L * D)) {
     result.by_layer = at::empty({T, L, D}, at::kFloat);
     result.by_layer_ci95_low = at::empty({T, L, D}, at::kFloat);
     result.by_layer_ci95_high = at::empty({T, L, D}, at::kFloat);
   }
-  if (fits("by_head", 4 * T * L * H * D)) result.by_head = at::empty({T, L, H, D}, at::kFloat);
+  constexpr int64_t kSmallMap = int64_t{64} << 20;
+  const int64_t by_head = 4 * T * L * H * D;
+  if (keep == DecayKeep::kSmall && by_head > kSmallMap) {
+    result.notes.push_back(fmt::format(
+        "by_head left out: it would take {} of the result file; --keep all writes it, --keep layers says that it is "
+        "not wanted",
+        mebibytes(by_head)));
+    return;
+  }
+  const bool wanted = keep == DecayKeep::kSmall || keep == DecayKeep::kAll;
+  if (wanted && fits("by_head", by_head)) result.by_head = at::empty({T, L, H, D}, at::kFloat);
 }
 
 void validate(const std::vector<Samples>& runs, const DecayOptions& options) {
@@ -307,7 +319,7 @@ std::vector<double> log_grid(double low, double high, int64_t count) {
   std::vector<double> values(static_cast<size_t>(count), low);
   for (int64_t i = 1; i < count; ++i) {
     const double share = static_cast<double>(i) / static_cast<double>(count - 1);
-    values[static_cast<size_t>(i)] = low * std::pow(high / low, share);
+    values[static_cast<size_t>(i)] = std::stod(fmt::format("{:.11e}", low * std::pow(high / low, share)));
   }
   if (count > 1) values.back() = high;
   return values;

@@ -17,6 +17,10 @@
 
 namespace ropescope {
 
+/// Which maps stand beside the mean: by_layer [T, L, D] and by_head [T, L, H, D]. kSmall: both, but by_head only up to
+/// 64 MiB, with a note that says so.
+enum class DecayKeep { kSmall, kMean, kLayers, kAll };
+
 struct DecayOptions {
   std::vector<double> theta;  ///< bases; the checkpoint's context scaling (if any) is applied on top of each
   at::Tensor distance;        ///< [D] int64, >= 0
@@ -24,6 +28,8 @@ struct DecayOptions {
   SampleSource source = SampleSource::kPairs;
   bool resampled = false;                         ///< samples were taken anew under each theta
   int64_t memory_limit_bytes = int64_t{2} << 30;  ///< of the result; larger maps are left out
+  DecayKeep keep = DecayKeep::kSmall;
+  std::string selection;  ///< which part of the samples the curves are of, in words; empty: all
 };
 
 /// Bands of log-frequency that curves are split into: band j holds channels floor(8 i / h) = j, so that each
@@ -64,7 +70,8 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
 /// Writes /decay and its attributes.
 void write_decay(ResultWriter& writer, const DecayResult& result);
 
-/// `count` values from `low` to `high`, equally spaced in logarithm, both ends exact.
+/// `count` values from `low` to `high`, equally spaced in logarithm, both ends exact; those between are rounded to 12
+/// significant digits, so that the 1e5 of 1e4:1e7:4 is 1e5.
 std::vector<double> log_grid(double low, double high, int64_t count);
 
 }  // namespace ropescope

@@ -34,6 +34,9 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   writer.attribute("/decay", "resampled", static_cast<int64_t>(result.options.resampled));
   writer.attribute("/decay", "interval", result.interval);
   writer.attribute("/decay", "clusters", result.clusters);
+  if (!result.options.selection.empty()) {
+    writer.attribute("/decay", "selection", result.options.selection);
+  }
   writer.attribute("/decay", "empty", std::string("NaN: no pair fell there"));
 }
 

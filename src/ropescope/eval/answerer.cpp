@@ -49,10 +49,6 @@ std::vector<int64_t> Answerer::encode(const Question& question, const std::strin
                       question.pictures.size());
 }
 
-int64_t Answerer::count_tokens(const std::string& prompt) const {
-  return static_cast<int64_t>(encode({0, prompt, {}, 0}, "").size());
-}
-
 std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, const Manner& manner,
                                      const BytesOf& bytes_of) {
   try {
@@ -72,6 +68,11 @@ std::vector<Answer> Answerer::answer_together(const std::vector<Question>& quest
   for (const Question& question : questions) {
     prompts.push_back(encode(question, manner.distractor));
     if (prompts.back().empty()) throw InputError("the prompt has no tokens");
+    const int64_t most = *std::max_element(prompts.back().begin(), prompts.back().end());
+    if (most >= decoder_.config.vocab_size) {
+      throw InputError("token {} lies outside the model's vocabulary of {}; tokenizer and weights do not match", most,
+                       decoder_.config.vocab_size);
+    }
   }
   const std::vector<std::string>& pictures = questions.front().pictures;
   if (pictures.empty() && manner.distractor.empty()) return answer_text(prompts, manner);

@@ -47,9 +47,6 @@ class Answerer {
   /// `llava` is null for a model without eyes. The objects must outlive this one.
   Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer, AnswererOptions options);
 
-  /// Text tokens of a question, template included.
-  int64_t count_tokens(const std::string& prompt) const;
-
   /// One answer a question, in their order; all without pictures or all on the same ones. `bytes_of` gives a
   /// picture file. Where something goes wrong with the whole batch each question is asked alone, so that an
   /// error costs its own item only.

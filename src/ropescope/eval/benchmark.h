@@ -32,6 +32,13 @@ Policy parse_policy(const std::string& text);
 std::string profile_name(Profile profile);
 std::string policy_name(Policy policy);
 
+/// Where a benchmark's questions have their options.
+enum class Options {
+  kNone,        ///< it asks without any: a record that has some is another benchmark's
+  kColumns,     ///< in columns that its prompt reads
+  kInQuestion,  ///< in the question's text
+};
+
 /// What was read from one answer.
 struct Reading {
   /// A letter, a word or a box; null where no answer was found, or where the benchmark compares the output as
@@ -40,6 +47,9 @@ struct Reading {
   /// The output as it was compared, for the VQA metrics.
   std::optional<std::string> processed;
   double score = 0;  ///< 0..1
+  /// The output is none of the forms that the benchmark reads (no letter, neither yes nor no, no box, or
+  /// nothing at all): wrong, but not for the answer that it gives.
+  bool unreadable = false;
 };
 
 /// Collects readings in any order; memory grows with the number of groups, not of items, wherever the metric
@@ -86,7 +96,24 @@ struct Benchmark {
   Reading (*read)(const Json& doc, const std::string& output, const Rules& rules);
   std::unique_ptr<Tally> (*tally)(const Rules& rules);
   UnitRule units = {};
+  Options options = Options::kNone;
+  /// Brings a record of another published form of the data (VLMEvalKit's tables) into the columns above;
+  /// absent: there is none. A record that has them stays as it is. Throws InputError.
+  void (*adopt)(Json& record) = nullptr;
+  /// Throws InputError unless the doc's answer can be one of this benchmark's. Absent: `read` finds out.
+  void (*check)(const Json& doc) = nullptr;
+  /// Whether `bbox` is in pixels of a picture whose size the doc does not say.
+  bool (*lacks_image_size)(const Json& doc) = nullptr;
+  bool has_policy = false;  ///< Rules::policy makes a difference
 };
+
+/// `record` in the benchmark's own columns. Throws InputError.
+Json own_columns(const Benchmark& benchmark, Json record);
+/// Throws InputError, naming the column, where the doc is no question of this benchmark: options that it does
+/// not ask with, an answer of another form.
+void check_doc(const Benchmark& benchmark, const Json& doc);
+/// Throws InputError where the question cannot be answered as it would be asked: its options are missing.
+void check_question(const Benchmark& benchmark, const Json& doc);
 
 const std::vector<Benchmark>& benchmarks();
 /// Throws UsageError with the nearest name.

@@ -11,8 +11,11 @@ namespace {
 
 const Json& column_of(const Json& doc, const char* column) {
   const auto found = doc.find(column);
-  if (found == doc.end() || found->is_null()) throw InputError("doc: the column \"{}\" is missing", column);
-  return *found;
+  if (found != doc.end() && !found->is_null()) return *found;
+  std::string others;
+  for (const auto& [name, value] : doc.items()) others += (others.empty() ? "" : ", ") + name;
+  throw InputError("doc: the column \"{}\" is missing or empty{}", column,
+                   others.empty() ? "" : "; there are " + others);
 }
 
 std::string as_text(const Json& value, const char* column) {

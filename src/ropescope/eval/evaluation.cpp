@@ -18,6 +18,16 @@ Question question_of(Records& records, const Benchmark& benchmark, const Rules& 
   return question;
 }
 
+Question checked_question(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
+                          bool pictures) {
+  Question question = question_of(records, benchmark, rules, item, pictures);
+  const Json doc = records.doc(item);
+  check_doc(benchmark, doc);
+  check_question(benchmark, doc);
+  benchmark.tally(rules)->add(doc, benchmark.read(doc, "", rules));
+  return question;
+}
+
 namespace {
 
 /// Consecutive items as long as `cost(rows, longest)` stays within the batch.
@@ -48,13 +58,10 @@ Plan plan_questions(Records& records, const Benchmark& benchmark, const Rules& r
   std::unordered_map<std::string, size_t> group_of_pictures;
   for (int64_t item = 0; item < count; ++item) {
     try {
-      const Question question = question_of(records, benchmark, rules, item, options.pictures);
+      const Question question = checked_question(records, benchmark, rules, item, options.pictures);
       if (options.pictures_first && question.prompt.find(kImageText) != std::string::npos) {
         throw InputError("the question names its pictures itself: no text can stand between them and it");
       }
-      // A record without its answer, or without what its score is counted under, is found now.
-      const Json doc = records.doc(item);
-      benchmark.tally(rules)->add(doc, benchmark.read(doc, "", rules));
       const int64_t length = options.count_tokens(question.prompt);
       ++plan.questions;
       if (question.pictures.empty()) {

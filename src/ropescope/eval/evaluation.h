@@ -61,6 +61,12 @@ Plan plan_questions(Records& records, const Benchmark& benchmark, const Rules& r
 Question question_of(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
                      bool pictures);
 
+/// The same, after the tests that can be made before anything is asked. Throws InputError also for a record of
+/// another benchmark, one whose options are missing, and one without its answer or what its score is counted
+/// under.
+Question checked_question(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
+                          bool pictures);
+
 /// The figure of the papers' tables; none where the aggregates do not have it.
 std::optional<double> headline_percent(const Benchmark& benchmark, const Json& aggregates);
 

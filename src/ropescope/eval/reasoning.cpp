@@ -26,8 +26,10 @@ std::string without_reasoning(const std::string& output) {
 
 Reading read_answer(const Benchmark& benchmark, const Json& doc, const std::string& output,
                     const Rules& rules) {
-  if (rules.profile != Profile::kCurrent) return benchmark.read(doc, output, rules);
-  return benchmark.read(doc, without_reasoning(output), rules);
+  const std::string text = rules.profile == Profile::kCurrent ? without_reasoning(output) : output;
+  Reading reading = benchmark.read(doc, text, rules);
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) reading.unreadable = true;
+  return reading;
 }
 
 }  // namespace ropescope::eval

@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <map>
 #include <set>
+#include <span>
 #include <unordered_map>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
@@ -14,6 +19,7 @@
 #include "ropescope/eval/python_text.h"
 #include "ropescope/eval/tsv.h"
 #include "ropescope/text/utf8.h"
+#include "ropescope/vision/image.h"
 
 namespace ropescope::eval {
 
@@ -21,7 +27,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char *kImageColumn = "image", *kIndexColumn = "index";
+constexpr const char *kImageColumn = "image", *kIndexColumn = "index", *kPathColumn = "image_path";
+/// In front of the key of a picture that is a file beside a table.
+constexpr const char* kFileKey = "file:";
+constexpr uint64_t kMostPictureBytes = uint64_t{1} << 30;
 
 /// Header names whose case does not count become those that the benchmark's rules read.
 void use_known_names(std::vector<std::string>& header, const Benchmark& benchmark) {
@@ -37,9 +46,10 @@ void use_known_names(std::vector<std::string>& header, const Benchmark& benchmar
 
 class TsvRecords : public Records {
  public:
-  TsvRecords(const fs::path& path, const std::string& benchmark) : name_(path.string()), reader_(path) {
+  TsvRecords(const fs::path& path, const Benchmark& benchmark)
+      : Records(benchmark), name_(path.string()), folder_(path.parent_path()), reader_(path) {
     std::set<int64_t> refused;
-    if (benchmark == "mmbench") {
+    if (benchmark.name == "mmbench") {
       MmbenchCheck check = check_mmbench_file(path);
       if (!check.missing_column.empty()) {
         throw InputError("{}: the header has no column \"{}\"", name_, check.missing_column);
@@ -48,7 +58,7 @@ class TsvRecords : public Records {
       rejected_ = std::move(check.rejected);
     }
     if (!reader_.next(header_)) throw InputError("{}: the file has no header", name_);
-    use_known_names(header_, find_benchmark(benchmark));
+    use_known_names(header_, benchmark);
     std::vector<std::string> fields;
     for (int64_t number = 1; reader_.next(fields); ++number) {
       if (refused.count(number) > 0) continue;
@@ -68,20 +78,14 @@ class TsvRecords : public Records {
   int64_t size() const override { return static_cast<int64_t>(offsets_.size()); }
   int64_t number(int64_t i) const override { return numbers_[static_cast<size_t>(i)]; }
 
-  Json doc(int64_t i) override {
-    const std::vector<std::string> fields = row(static_cast<size_t>(i));
-    Json doc = Json::object();
-    for (size_t column = 0; column < header_.size(); ++column) {
-      if (header_[column] == kImageColumn || fields[column].empty()) continue;  // (empty: a missing cell)
-      doc.emplace(header_[column], replace_broken_utf8(fields[column]));        // (of two columns the first)
-    }
-    return doc;
-  }
-
   std::vector<std::string> pictures(int64_t i) override {
     const auto own = static_cast<size_t>(i);
-    const std::string image = cell(row(own), kImageColumn);
-    if (image.empty()) return {};
+    const std::vector<std::string> fields = row(own);
+    const std::string image = cell(fields, kImageColumn);
+    if (image.empty()) {
+      if (std::count(header_.begin(), header_.end(), kImageColumn) > 0) return {};
+      return picture_files(cell(fields, kPathColumn));
+    }
     size_t row_number = own;
     if (image.size() <= kLongestReference) {
       const auto found = row_of_index_.find(row_name(image));
@@ -104,6 +108,9 @@ class TsvRecords : public Records {
   }
 
   std::string picture(const std::string& key) override {
+    if (key.rfind(kFileKey, 0) == 0) {
+      return read_file(folder_ / key.substr(std::string_view(kFileKey).size()), kMostPictureBytes);
+    }
     const size_t colon = key.find(':');
     std::string text = cell(row(std::stoull(key.substr(0, colon))), kImageColumn);
     if (!text.empty() && text.front() == '[') {
@@ -115,7 +122,38 @@ class TsvRecords : public Records {
     return std::move(*bytes);
   }
 
+ protected:
+  Json record(int64_t i) override {
+    const std::vector<std::string> fields = row(static_cast<size_t>(i));
+    Json doc = Json::object();
+    for (size_t column = 0; column < header_.size(); ++column) {
+      if (header_[column] == kImageColumn || fields[column].empty()) continue;  // (empty: a missing cell)
+      doc.emplace(header_[column], replace_broken_utf8(fields[column]));        // (of two columns the first)
+    }
+    return doc;
+  }
+
  private:
+  /// A table without pictures that names their files.
+  std::vector<std::string> picture_files(const std::string& named) const {
+    if (named.empty()) return {};
+    std::vector<std::string> names = {named};
+    if (named.front() == '[') {
+      names.clear();
+      for (const Text& name : parse_string_list(from_utf8(named)).value_or(std::vector<Text>())) {
+        names.push_back(to_utf8(name));
+      }
+    }
+    for (std::string& name : names) {
+      if (!fs::is_regular_file(folder_ / name)) {
+        throw InputError("{}: no such picture file, and the table has no column \"image\"",
+                         (folder_ / name).string());
+      }
+      name = kFileKey + name;
+    }
+    return names;
+  }
+
   /// 7 and 007 name the same row.
   static std::string row_name(const std::string& index) {
     const auto number = parse_row_index(index);
@@ -139,6 +177,7 @@ class TsvRecords : public Records {
   }
 
   std::string name_;
+  fs::path folder_;
   TsvReader reader_;
   std::vector<std::string> header_;
   std::vector<uint64_t> offsets_;
@@ -148,7 +187,8 @@ class TsvRecords : public Records {
 
 class JsonlRecords : public Records {
  public:
-  explicit JsonlRecords(const fs::path& path) : name_(path.string()), folder_(path.parent_path()) {
+  JsonlRecords(const fs::path& path, const Benchmark& benchmark)
+      : Records(benchmark), name_(path.string()), folder_(path.parent_path()) {
     stream_.open(path, std::ios::binary);
     if (!stream_) throw InputError("{}: cannot be read", name_);
     int64_t number = 0;
@@ -170,16 +210,8 @@ class JsonlRecords : public Records {
   int64_t size() const override { return static_cast<int64_t>(offsets_.size()); }
   int64_t number(int64_t i) const override { return numbers_[static_cast<size_t>(i)]; }
 
-  Json doc(int64_t i) override {
-    stream_.clear();
-    stream_.seekg(static_cast<std::streamoff>(offsets_[static_cast<size_t>(i)]));
-    std::string line;
-    std::getline(stream_, line);
-    return parse_record(line, name_);
-  }
-
   std::vector<std::string> pictures(int64_t i) override {
-    const Json record = doc(i);
+    const Json record = this->record(i);
     std::vector<std::string> names;
     const auto add = [&](const Json& value) {
       for (const Json& item : value.is_array() ? value : Json::array({value})) {
@@ -199,7 +231,18 @@ class JsonlRecords : public Records {
     return names;
   }
 
-  std::string picture(const std::string& key) override { return read_file(folder_ / key, uint64_t{1} << 30); }
+  std::string picture(const std::string& key) override {
+    return read_file(folder_ / key, kMostPictureBytes);
+  }
+
+ protected:
+  Json record(int64_t i) override {
+    stream_.clear();
+    stream_.seekg(static_cast<std::streamoff>(offsets_[static_cast<size_t>(i)]));
+    std::string line;
+    std::getline(stream_, line);
+    return parse_record(line, name_);
+  }
 
  private:
   std::string name_;
@@ -232,6 +275,61 @@ std::string without_non_finite(const std::string& json) {
 
 }  // namespace
 
+Json Records::doc(int64_t i) {
+  Json doc = own_columns(benchmark_, record(i));
+  if (benchmark_.lacks_image_size == nullptr || !benchmark_.lacks_image_size(doc)) return doc;
+  const std::vector<std::string> keys = pictures(i);
+  if (keys.empty()) return doc;
+  const auto [size, fresh] = size_of_picture_.try_emplace(keys.front());
+  if (fresh) {
+    const std::string bytes = picture(keys.front());
+    const at::Tensor rgb = decode_image(std::as_bytes(std::span(bytes)), "picture " + keys.front()).rgb_HW3;
+    size->second = {rgb.size(1), rgb.size(0)};
+  }
+  if (!size->second.is_null()) doc["image_size"] = size->second;
+  return doc;
+}
+
+std::string rejection_text(const std::string& error) {
+  static const std::map<std::string, std::string> sentences = {
+      {"field_count", "another number of fields than the header has"},
+      {"bad_index", "\"index\" is no integer"},
+      {"duplicate_index", "an earlier record has the same \"index\""},
+      {"missing_question", "\"question\" is empty"},
+      {"too_few_options", "fewer than two of the options A, B, ... are there"},
+      {"bad_answer", "\"answer\" is not the letter of an option that is there"},
+      {"missing_image", "\"image\" is empty"},
+      {"bad_base64", "\"image\" is no base64"},
+      {"bad_image", "the picture cannot be decoded"},
+      {"dangling_image_ref", "\"image\" names a row that is absent, rejected, or without a picture of its own"},
+  };
+  const auto found = sentences.find(error);
+  return found == sentences.end() ? error : found->second;
+}
+
+std::vector<std::string> rejection_reasons(const std::vector<RejectedRecord>& rejected, size_t most) {
+  constexpr size_t kNamed = 3;
+  std::map<std::string, std::vector<int64_t>> records;
+  for (const RejectedRecord& record : rejected) records[rejection_text(record.error)].push_back(record.record);
+  std::vector<std::pair<std::string, std::vector<int64_t>>> reasons(records.begin(), records.end());
+  std::stable_sort(reasons.begin(), reasons.end(),
+                   [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+  std::vector<std::string> lines;
+  for (const auto& [text, numbers] : reasons) {
+    if (lines.size() == most) {
+      const size_t others = reasons.size() - most;
+      lines.push_back(fmt::format("{} other reason{}", others, others == 1 ? "" : "s"));
+      break;
+    }
+    const std::vector<int64_t> named(numbers.begin(),
+                                     numbers.begin() + static_cast<std::ptrdiff_t>(std::min(kNamed, numbers.size())));
+    const char* const plural = numbers.size() == 1 ? "" : "s";
+    lines.push_back(fmt::format("{} record{}: {} (record{} {}{})", numbers.size(), plural, text, plural,
+                                fmt::join(named, ", "), numbers.size() > kNamed ? ", ..." : ""));
+  }
+  return lines;
+}
+
 Json parse_record(const std::string& line, const std::string& what) {
   const std::string text = is_valid_utf8(line) ? line : replace_broken_utf8(line);
   try {
@@ -246,8 +344,9 @@ Json parse_record(const std::string& line, const std::string& what) {
 std::unique_ptr<Records> open_records(const fs::path& path, const std::string& benchmark) {
   if (!fs::is_regular_file(path)) throw InputError("{}: no such file", path.string());
   const std::string extension = path.extension().string();
-  if (extension == ".tsv") return std::make_unique<TsvRecords>(path, benchmark);
-  if (extension == ".jsonl") return std::make_unique<JsonlRecords>(path);
+  const Benchmark& known = find_benchmark(benchmark);
+  if (extension == ".tsv") return std::make_unique<TsvRecords>(path, known);
+  if (extension == ".jsonl") return std::make_unique<JsonlRecords>(path, known);
   throw InputError("{}: expected .tsv or .jsonl; data/parquet_to_jsonl.py converts .parquet", path.string());
 }
 

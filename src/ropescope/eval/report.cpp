@@ -7,6 +7,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/strings.h"
 #include "ropescope/eval/evaluation.h"
 #include "ropescope/eval/report_tables.h"
 
@@ -33,9 +34,14 @@ bool same_questions(const ResultRun& a, const ResultRun& b) {
 
 }  // namespace
 
+bool answered_any(const ResultRun& run) {
+  const int64_t items = run.summary.value("items", int64_t{0}), failed = run.summary.value("failed", int64_t{0});
+  return items == 0 || failed < items;
+}
+
 std::optional<Figure> figure_of(const ResultRun& run, uint64_t seed) {
   const auto percent = headline_percent(*run.benchmark, run.summary.at("aggregates"));
-  if (!percent || run.units.empty()) return std::nullopt;
+  if (!percent || run.units.empty() || !answered_any(run)) return std::nullopt;
   return Figure{*percent, figure_interval(*run.benchmark, run.units, seed),
                 static_cast<int64_t>(run.units.size())};
 }
@@ -66,6 +72,15 @@ Report make_report(std::vector<ResultRun> runs, const Json& paper, const std::ve
   }
   report.runs = std::move(runs);
   return report;
+}
+
+void keep_measured_rows(Report& report) {
+  const auto left_out = static_cast<int64_t>(
+      std::erase_if(report.rows, [](const ReportRow& row) { return !row.measured.has_value(); }));
+  if (left_out == 0) return;
+  report.notes.insert(report.notes.begin(),
+                      fmt::format("{} of these tables {} not measured by these runs; --all-rows lists them.",
+                                  counted(left_out, "figure"), left_out == 1 ? "is" : "are"));
 }
 
 }  // namespace ropescope::eval

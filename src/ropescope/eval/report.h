@@ -35,6 +35,11 @@ ResultRun read_run(const std::filesystem::path& folder, int64_t most_samples,
 std::vector<ResultRun> read_runs(const std::vector<std::filesystem::path>& folders, int64_t most_samples,
                                  const std::set<int64_t>& wanted = {});
 
+/// Whether a question was answered at all: a run that only failed has no figure.
+bool answered_any(const ResultRun& run);
+/// The policy that decided, empty for a benchmark without one.
+std::string policy_of(const ResultRun& run);
+
 /// The run's figure in percent with its interval: Wilson's where the units are right or wrong, else by
 /// bootstrap.
 struct Figure {
@@ -74,6 +79,9 @@ struct Report {
 /// data/paper_tables.json. Throws UsageError for a table that does not exist.
 Report make_report(std::vector<ResultRun> runs, const Json& paper, const std::vector<std::string>& tables,
                    uint64_t seed);
+
+/// Leaves the rows that a run measures, and a note on how many are left out.
+void keep_measured_rows(Report& report);
 
 std::string report_markdown(const Report& report);
 std::string report_csv(const Report& report);

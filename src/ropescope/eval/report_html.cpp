@@ -1,12 +1,10 @@
-#include <algorithm>
-#include <charconv>
-
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/sha256.h"
 #include "ropescope/eval/base64.h"
 #include "ropescope/eval/report_page.h"
+#include "ropescope/eval/sample_text.h"
 
 namespace ropescope::eval {
 
@@ -19,52 +17,6 @@ Json interval_json(const std::optional<Interval>& interval) {
 template <typename T>
 Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
-}
-
-std::string plain_text(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true);
-}
-
-/// Answers of several people, each once: "no ×3, yes ×7".
-std::string answers_text(const Json& list) {
-  std::vector<std::pair<std::string, int64_t>> counts;
-  for (const Json& entry : list) {
-    const std::string answer = plain_text(entry.is_object() ? entry.value("answer", Json("")) : entry);
-    const auto known =
-        std::find_if(counts.begin(), counts.end(), [&](const auto& count) { return count.first == answer; });
-    if (known == counts.end()) {
-      counts.emplace_back(answer, 1);
-    } else {
-      ++known->second;
-    }
-  }
-  std::string text;
-  for (const auto& [answer, count] : counts) {
-    text += (text.empty() ? "" : ", ") + answer + (count > 1 ? fmt::format(" ×{}", count) : "");
-  }
-  return text;
-}
-
-/// The text of an option that is named by its number.
-std::string option_text(const Json& doc, const std::string& answer) {
-  for (const char* column : {"options", "choices"}) {
-    if (!doc.contains(column) || !doc[column].is_array()) continue;
-    size_t index = 0;
-    const auto parsed = std::from_chars(answer.data(), answer.data() + answer.size(), index);
-    if (parsed.ec != std::errc() || parsed.ptr != answer.data() + answer.size()) continue;
-    if (index < doc[column].size()) return " (" + plain_text(doc[column][index]) + ")";
-  }
-  return "";
-}
-
-std::string gold_text(const Json& doc) {
-  for (const char* column : {"answer", "answers", "bbox"}) {
-    if (!doc.contains(column)) continue;
-    const Json& value = doc[column];
-    if (value.is_array() && !value.empty() && !value.front().is_number()) return answers_text(value);
-    return plain_text(value) + option_text(doc, plain_text(value));
-  }
-  return "";
 }
 
 /// What kind of question it is, in the data's own words.
@@ -86,7 +38,7 @@ Json run_json(const ResultRun& run) {
           {"model", run.summary.value("model", Json(""))},
           {"scheme", run.scheme},
           {"profile", run.summary.value("profile", Json(""))},
-          {"policy", run.summary.value("policy", Json(""))},
+          {"policy", policy_of(run)},
           {"items", run.summary.value("items", Json(0))},
           {"failed", run.summary.value("failed", Json(0))},
           {"percent", figure ? Json(figure->percent) : Json(nullptr)},
@@ -96,8 +48,8 @@ Json run_json(const ResultRun& run) {
 Json answer_json(const Json& sample, const std::string& prompt, const std::vector<PageMap>* maps) {
   Json answer = {{"output", sample.value("output", Json(""))}, {"score", sample.at("score")}};
   const Json extracted = sample.value("extracted", Json());
-  if (!extracted.is_null()) answer["read"] = plain_text(extracted);
-  if (sample.contains("error")) answer["error"] = plain_text(sample["error"]);
+  if (!extracted.is_null()) answer["read"] = json_text(extracted);
+  if (sample.contains("error")) answer["error"] = json_text(sample["error"]);
   if (sample.value("prompt", Json("")) != prompt) answer["prompt"] = sample.value("prompt", Json(""));
   if (maps != nullptr) {
     answer["maps"] = Json::array();
@@ -194,6 +146,79 @@ Json comparisons_json(const Report& report) {
   return comparisons;
 }
 
+// ---- what stands in the page before, or without, its script
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '&': out += "&amp;"; break;
+      case '"': out += "&quot;"; break;
+      default: out += c;
+    }
+  }
+  return out;
+}
+
+using Cells = std::vector<std::string>;
+
+std::string plain_table(const std::string& title, const Cells& heads, const std::vector<Cells>& rows) {
+  std::string out = "<h2>" + escaped(title) + "</h2>\n<div class=\"wide\"><table><thead><tr>";
+  for (const std::string& head : heads) out += "<th>" + escaped(head) + "</th>";
+  out += "</tr></thead><tbody>\n";
+  for (const Cells& row : rows) {
+    out += "<tr>";
+    for (const std::string& cell : row) out += "<td>" + (cell.empty() ? "–" : escaped(cell)) + "</td>";
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div>\n";
+}
+
+std::string plain_tables(const Report& report) {
+  std::vector<Cells> runs, pairs, rows;
+  for (const ResultRun& run : report.runs) {
+    const auto figure = figure_of(run, 0);
+    runs.push_back({run.name, run.benchmark->name, json_text(run.summary.value("model", Json(""))), run.scheme,
+                    json_text(run.summary.value("profile", Json(""))), policy_of(run),
+                    json_text(run.summary.value("items", Json(0))), json_text(run.summary.value("failed", Json(0))),
+                    figure ? number_text(figure->percent) : "", figure ? interval_text(figure->interval) : ""});
+  }
+  for (const Comparison& pair : report.comparisons) {
+    pairs.push_back({pair.benchmark, pair.a, pair.b, fmt::format("{:+.2f}", pair.difference),
+                     interval_text(pair.interval), std::to_string(pair.units),
+                     pair.only_a ? std::to_string(*pair.only_a) : "", pair.only_b ? std::to_string(*pair.only_b) : "",
+                     pair.p ? fmt::format("{:.4f}", *pair.p) : ""});
+  }
+  for (const ReportRow& row : report.rows) {
+    rows.push_back({row.table, row.model, row.method, row.column, number_text(row.paper), number_text(row.measured),
+                    difference_text(row.paper, row.measured), interval_text(row.interval),
+                    row.measured ? std::to_string(row.units) : "", row.split, row.why});
+  }
+  std::string out = "<h1>Paper and measurement</h1>\n";
+  out += plain_table("Runs",
+                     {"run", "benchmark", "model", "scheme", "profile", "policy", "items", "failed", "percent",
+                      "95 % interval"},
+                     runs);
+  if (!pairs.empty()) {
+    out += plain_table("Runs on the same questions",
+                       {"benchmark", "a", "b", "b − a, points", "95 % interval (paired bootstrap)", "n",
+                        "only a right", "only b right", "McNemar p"},
+                       pairs);
+  }
+  if (!rows.empty()) {
+    out += plain_table("Beside the papers",
+                       {"table", "model", "method", "column", "paper", "measured", "difference", "95 % interval", "n",
+                        "split used", "why"},
+                       rows);
+  }
+  if (!report.notes.empty()) out += "<h2>Notes</h2>\n<ul>\n";
+  for (const std::string& note : report.notes) out += "<li>" + escaped(note) + "</li>\n";
+  if (!report.notes.empty()) out += "</ul>\n";
+  return out + "<p>Figures and the items, one by one, are shown by the page's own script.</p>\n";
+}
+
 }  // namespace
 
 std::string report_html(const Report& report, const ReportPage& page) {
@@ -215,12 +240,11 @@ std::string report_html(const Report& report, const ReportPage& page) {
       "'unsafe-inline'; script-src 'sha256-{}'\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n"
       "<title>Paper and measurement</title>\n<style>{}</style></head><body>\n"
-      "<main id=\"main\"><noscript>This page shows its tables and items by a script of its "
-      "own.</noscript></main>\n"
+      "<main id=\"main\">\n{}</main>\n"
       "<script type=\"application/json\" id=\"report\">{}</script>\n"
       "<script type=\"application/json\" id=\"pictures\">{}</script>\n"
       "<script>{}</script>\n</body></html>\n",
-      digest_base64(kPageScript), kPageStyle, script_json(all), script_json(pictures), kPageScript);
+      digest_base64(kPageScript), kPageStyle, plain_tables(report), script_json(all), script_json(pictures), kPageScript);
 }
 
 }  // namespace ropescope::eval

@@ -91,6 +91,13 @@ section("Runs");
 table(main, ["run", "benchmark", "model", "scheme", "profile", "policy", "items", "failed", "percent", "95 % interval"],
   report.runs.map(r => [r.name, r.benchmark, String(r.model), r.scheme, String(r.profile), String(r.policy), n(r.items),
     n(r.failed), n(fixed(r.percent)), n(range(r.interval))]));
+if (report.comparisons.length) {
+  section("Runs on the same questions");
+  table(main, ["benchmark", "a", "b", "b − a, points", "95 % interval (paired bootstrap)", "n", "only a right",
+    "only b right", "McNemar p"],
+    report.comparisons.map(c => [c.benchmark, c.a, c.b, n(fixed(c.difference, true)), n(range(c.interval)), n(c.n),
+      n(c.only_a ?? "–"), n(c.only_b ?? "–"), n(c.p === null ? "–" : c.p.toFixed(4))]));
+}
 for (const name of [...new Set(report.rows.map(r => r.table))]) {
   section("Paper " + name.split(":")[0] + ", table " + name.split(":")[1]);
   if (report.figures[name]) {
@@ -111,13 +118,6 @@ for (const name of [...new Set(report.rows.map(r => r.table))]) {
   }
   table(main, ["column", "paper", "measured", "difference", "95 % interval", "std. error", "n", "profile, policy",
     "split used", "why"], lines);
-}
-if (report.comparisons.length) {
-  section("Runs on the same questions");
-  table(main, ["benchmark", "a", "b", "b − a, points", "95 % interval (paired bootstrap)", "n", "only a right",
-    "only b right", "McNemar p"],
-    report.comparisons.map(c => [c.benchmark, c.a, c.b, n(fixed(c.difference, true)), n(range(c.interval)), n(c.n),
-      n(c.only_a ?? "–"), n(c.only_b ?? "–"), n(c.p === null ? "–" : c.p.toFixed(4))]));
 }
 if (report.notes.length) {
   section("Notes");

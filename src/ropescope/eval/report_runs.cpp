@@ -90,7 +90,7 @@ Rules rules_of(const ResultRun& run) {
 
 /// A run over long contexts: one run for each way of asking.
 std::vector<ResultRun> split_run(const fs::path& folder, const ResultRun& whole, const Kept& kept) {
-  auto scores = score_conditions(folder / "samples.jsonl", *whole.benchmark, rules_of(whole), false);
+  auto scores = score_conditions(folder / "samples.jsonl", *whole.benchmark, rules_of(whole));
   auto answers = read_answers(folder, whole, kept);
   std::vector<ResultRun> runs;
   for (auto& [condition, part] : scores) {

@@ -81,7 +81,7 @@ std::optional<ColumnMetric> metric_of(const Json& table, const Json& row, const 
 /// A figure of a run: percent, its interval and what it is a mean of.
 std::optional<Figure> measured_figure(const ResultRun& run, const ColumnMetric& metric, uint64_t seed) {
   const Json& aggregates = run.summary.at("aggregates");
-  if (!aggregates.is_object() || !aggregates.contains(metric.place)) return {};
+  if (!answered_any(run) || !aggregates.is_object() || !aggregates.contains(metric.place)) return {};
   const Json& number = aggregates.at(metric.place);
   if (!number.is_number()) return {};
   const double percent = number.get<double>() * metric.scale;
@@ -142,7 +142,7 @@ std::string reasons(const ResultRun& run, const Json& table, const ReportRow& ro
     if (run.benchmark->name == "pope") parts.push_back("accuracy here; the paper may plot F1");
   }
   if (row.profile != "paper") parts.push_back("scored by other code than the paper's (--profile paper)");
-  if (row.policy != "exact") parts.push_back("letters read by one more rule (--policy static)");
+  if (row.policy == "static") parts.push_back("letters read by one more rule (--policy static)");
   if (!run.summary.value("images", true)) parts.push_back("asked without pictures");
   if (const auto failed = run.summary.value("failed", int64_t{0}); failed > 0) {
     parts.push_back(fmt::format("{} questions failed and count as unanswered", failed));
@@ -213,7 +213,7 @@ void measure(ReportRow& line, const Json& table, const ColumnMetric& metric,
     line.interval = figure->interval;
     line.units = figure->units;
     line.profile = run.summary.value("profile", "paper");
-    line.policy = run.summary.value("policy", "exact");
+    line.policy = policy_of(run);
     line.split = use.text;
     line.whole_split = use.whole;
     const double share = std::clamp(figure->percent / 100, 0.0, 1.0);

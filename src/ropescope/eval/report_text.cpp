@@ -51,6 +51,10 @@ std::string setting(const ResultRun& run, const char* key) {
 
 }  // namespace
 
+std::string policy_of(const ResultRun& run) {
+  return run.benchmark->has_policy ? json_string_or(run.summary, "policy", "exact", run.name) : "";
+}
+
 std::string report_markdown(const Report& report) {
   std::string out = "# Paper and measurement\n\n## Runs\n\n";
   out +=
@@ -60,9 +64,23 @@ std::string report_markdown(const Report& report) {
     const auto figure = figure_of(run, 0);
     out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.name),
                        run.benchmark->name, cell(setting(run, "model")), cell(run.scheme),
-                       setting(run, "profile"), setting(run, "policy"), setting(run, "items"),
+                       setting(run, "profile"), or_dash(policy_of(run)), setting(run, "items"),
                        setting(run, "failed"), figure ? number_text(figure->percent) : "–",
                        figure ? interval_text(figure->interval) : "–");
+  }
+  if (!report.comparisons.empty()) {
+    out += "\n## Runs on the same questions\n\n";
+    out +=
+        "| benchmark | a | b | b − a, points | 95 % interval (paired bootstrap) | n | only a right | only b "
+        "right | "
+        "McNemar p |\n| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n";
+    for (const Comparison& pair : report.comparisons) {
+      out += fmt::format("| {} | {} | {} | {:+.2f} | {} | {} | {} | {} | {} |\n", pair.benchmark,
+                         cell(pair.a), cell(pair.b), pair.difference, interval_text(pair.interval),
+                         pair.units, pair.only_a ? std::to_string(*pair.only_a) : "–",
+                         pair.only_b ? std::to_string(*pair.only_b) : "–",
+                         pair.p ? fmt::format("{:.4f}", *pair.p) : "–");
+    }
   }
   std::string table;
   for (const ReportRow& row : report.rows) {
@@ -82,20 +100,6 @@ std::string report_markdown(const Report& report) {
                     difference_text(row.paper, row.measured), interval_text(row.interval),
                     number_text(row.standard_error), row.measured ? std::to_string(row.units) : "–",
                     or_dash(row.profile), or_dash(row.policy), or_dash(row.split), cell(row.why));
-  }
-  if (!report.comparisons.empty()) {
-    out += "\n## Runs on the same questions\n\n";
-    out +=
-        "| benchmark | a | b | b − a, points | 95 % interval (paired bootstrap) | n | only a right | only b "
-        "right | "
-        "McNemar p |\n| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |\n";
-    for (const Comparison& pair : report.comparisons) {
-      out += fmt::format("| {} | {} | {} | {:+.2f} | {} | {} | {} | {} | {} |\n", pair.benchmark,
-                         cell(pair.a), cell(pair.b), pair.difference, interval_text(pair.interval),
-                         pair.units, pair.only_a ? std::to_string(*pair.only_a) : "–",
-                         pair.only_b ? std::to_string(*pair.only_b) : "–",
-                         pair.p ? fmt::format("{:.4f}", *pair.p) : "–");
-    }
   }
   if (!report.notes.empty()) out += "\n## Notes\n\n";
   for (const std::string& note : report.notes) out += "- " + cell(note) + "\n";

@@ -36,6 +36,40 @@ std::optional<SampleKey> key_of(const Json& sample) {
 
 }  // namespace
 
+namespace {
+
+bool is_failed(const Json& sample) { return sample.contains("error"); }
+
+/// Leaves the whole lines of answers in the file and puts their keys into `keys`.
+void keep_answers(const fs::path& path, std::set<SampleKey>& keys) {
+  std::ifstream stream(path, std::ios::binary);
+  AtomicFile kept(path, /*force=*/true);
+  std::ofstream out(kept.temporary_path(), std::ios::binary);
+  int64_t number = 0;
+  bool all = true;
+  for (std::string line; std::getline(stream, line);) {
+    if (stream.eof()) {  // no newline: the process was stopped while it wrote
+      all = false;
+      break;
+    }
+    const Json sample = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto key = key_of(sample);
+    ++number;
+    if (!key) throw InputError("{}: line {} is no sample", path.string(), number);
+    if (is_failed(sample)) {
+      all = false;
+      continue;
+    }
+    keys.insert(*key);
+    out << line << '\n';
+  }
+  out.close();
+  if (!out) throw EnvironmentError("{}: writing failed", path.string());
+  if (!all) kept.commit();
+}
+
+}  // namespace
+
 struct Samples::Impl {
   int file = -1;
   std::set<SampleKey> keys;
@@ -45,20 +79,7 @@ Samples::Samples(const fs::path& path, bool resume) : impl_(std::make_unique<Imp
   std::error_code code;
   if (fs::exists(path, code)) {
     if (!resume) throw UsageError("{}: the run exists already; --resume continues it", path.string());
-    std::ifstream stream(path, std::ios::binary);
-    uint64_t whole = 0, number = 0;
-    for (std::string line; std::getline(stream, line);) {
-      if (stream.eof()) break;  // no newline: the process was stopped while it wrote
-      const Json sample = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      const auto key = key_of(sample);
-      if (!key) throw InputError("{}: line {} is no sample", path.string(), ++number);
-      impl_->keys.insert(*key);
-      ++number;
-      whole += line.size() + 1;
-    }
-    stream.close();
-    fs::resize_file(path, whole, code);
-    if (code) throw EnvironmentError("{}: cannot be written ({})", path.string(), code.message());
+    keep_answers(path, impl_->keys);
   }
   impl_->file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (impl_->file < 0) throw EnvironmentError("{}: cannot be written", path.string());
@@ -96,7 +117,7 @@ std::vector<fs::path> rank_files(const fs::path& folder) {
   return files;
 }
 
-/// Calls f(key, offset, length) for the whole lines of a file.
+/// Calls f(key, failed, offset, length) for the whole lines of a file.
 template <typename F>
 void for_each_sample(const fs::path& file, F&& f) {
   std::ifstream stream(file, std::ios::binary);
@@ -104,18 +125,25 @@ void for_each_sample(const fs::path& file, F&& f) {
   for (std::string line; std::getline(stream, line) && !stream.eof();
        offset += static_cast<std::streamoff>(line.size()) + 1) {
     const Json sample = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (const auto key = key_of(sample)) f(*key, offset, line.size());
+    if (const auto key = key_of(sample)) f(*key, is_failed(sample), offset, line.size());
   }
 }
 
 }  // namespace
 
-std::set<SampleKey> answered(const fs::path& folder) {
+std::set<SampleKey> answered(const fs::path& folder) { return answered_or_failed(folder, /*world=*/0); }
+
+std::set<SampleKey> answered_or_failed(const fs::path& folder, int64_t world) {
+  std::set<fs::path> at_work;
+  for (int64_t rank = 0; rank < world; ++rank) at_work.insert(samples_file(folder, rank, world));
   std::set<SampleKey> keys;
   std::vector<fs::path> files = rank_files(folder);
   files.push_back(folder / "samples.jsonl");
   for (const fs::path& file : files) {
-    for_each_sample(file, [&](const SampleKey& key, std::streamoff, size_t) { keys.insert(key); });
+    const bool failed_too = at_work.count(file) > 0;
+    for_each_sample(file, [&](const SampleKey& key, bool failed, std::streamoff, size_t) {
+      if (!failed || failed_too) keys.insert(key);
+    });
   }
   return keys;
 }
@@ -128,11 +156,14 @@ void merge_samples(const fs::path& folder) {
   struct Place {
     size_t file = 0, length = 0;
     std::streamoff offset = 0;
+    bool failed = false;
   };
   std::map<SampleKey, Place> places;
   for (size_t i = 0; i < files.size(); ++i) {
-    for_each_sample(files[i], [&](const SampleKey& key, std::streamoff offset, size_t length) {
-      places[key] = {i, length, offset};
+    for_each_sample(files[i], [&](const SampleKey& key, bool failed, std::streamoff offset, size_t length) {
+      const auto known = places.find(key);
+      if (failed && known != places.end() && !known->second.failed) return;
+      places[key] = {i, length, offset, failed};
     });
   }
   AtomicFile target(folder / "samples.jsonl", /*force=*/true);
@@ -190,11 +221,10 @@ std::map<Condition, std::map<int64_t, std::streamoff>> places_of(std::ifstream& 
 
 class ConditionScores {
  public:
-  ConditionScores(const Benchmark& benchmark, const Rules& rules, std::string name, bool with_units)
+  ConditionScores(const Benchmark& benchmark, const Rules& rules, std::string name)
       : benchmark_(benchmark),
         rules_(rules),
         name_(std::move(name)),
-        with_units_(with_units),
         tally_(benchmark.tally(rules)),
         units_(benchmark) {}
 
@@ -202,10 +232,11 @@ class ConditionScores {
     const Json& doc = sample.at("doc");
     const Reading reading = read_answer(benchmark_, doc, json_string(sample, "output", name_), rules_);
     tally_->add(doc, reading);
-    if (with_units_) units_.add(record, doc, reading.score);
+    units_.add(record, doc, reading.score);
     ++scores_.items;
-    scores_.failed += sample.contains("error") ? 1 : 0;
-    scores_.no_answer += reading.extracted.is_null() && sample.at("extracted").is_null() ? 1 : 0;
+    scores_.failed += is_failed(sample) ? 1 : 0;
+    scores_.no_answer += reading.unreadable ? 1 : 0;
+    if (scores_.first.size() < kFirstAnswers) scores_.first.push_back(sample);
     scores_.records.push_back(record);
     scores_.scores.push_back(reading.score);
     scores_.tokens.push_back(json_integer_or(sample, "tokens", 0, name_));
@@ -230,7 +261,6 @@ class ConditionScores {
   const Benchmark& benchmark_;
   const Rules& rules_;
   std::string name_;
-  bool with_units_;
   std::unique_ptr<Tally> tally_;
   UnitCollector units_;
   Scores scores_;
@@ -239,12 +269,12 @@ class ConditionScores {
 }  // namespace
 
 std::map<Condition, Scores> score_conditions(const fs::path& path, const Benchmark& benchmark,
-                                             const Rules& rules, bool with_units) {
+                                             const Rules& rules) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("{}: cannot be read", path.string());
   std::map<Condition, Scores> result;
   for (const auto& [condition, places] : places_of(stream, path.string())) {
-    ConditionScores scores(benchmark, rules, path.string(), with_units);
+    ConditionScores scores(benchmark, rules, path.string());
     for (const auto& [record, place] : places) {
       stream.clear();
       stream.seekg(place);
@@ -258,12 +288,12 @@ std::map<Condition, Scores> score_conditions(const fs::path& path, const Benchma
 }
 
 Scores score_samples(const fs::path& path, const Benchmark& benchmark, const Rules& rules) {
-  std::map<Condition, Scores> all = score_conditions(path, benchmark, rules, /*with_units=*/false);
+  std::map<Condition, Scores> all = score_conditions(path, benchmark, rules);
   if (all.size() > 1 || (!all.empty() && all.begin()->first != Condition())) {
     throw InputError("{}: expected the answers of a run that asks in one way, found {} ways", path.string(),
                      all.size());
   }
-  return all.empty() ? ConditionScores(benchmark, rules, path.string(), false).take()
+  return all.empty() ? ConditionScores(benchmark, rules, path.string()).take()
                      : std::move(all.begin()->second);
 }
 

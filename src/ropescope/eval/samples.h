@@ -3,7 +3,7 @@
 //   {"record", "doc", "prompt", "output", "tokens", "extracted", "processed"?, "score", "error"?}
 // Where a run asks every question in several ways, also {"scheme", "distractor_tokens"}, and for questions
 // with pictures {"visual_share", "visual_tokens", "prompt_tokens"}. A failed item has an error and counts as
-// an empty answer.
+// an empty answer, until a resumed run has asked it again.
 #pragma once
 
 #include <compare>
@@ -38,8 +38,8 @@ struct SampleKey {
 /// Appends to a file.
 class Samples {
  public:
-  /// With `resume` a line that was cut off is removed and done() knows the others; without it an existing
-  /// file is an error. Throws UsageError, InputError.
+  /// With `resume` a line that was cut off and those of failed questions are removed, and done() knows the
+  /// others; without it an existing file is an error. Throws UsageError, InputError.
   Samples(const std::filesystem::path& file, bool resume);
   ~Samples();
   Samples(const Samples&) = delete;
@@ -58,10 +58,14 @@ class Samples {
 /// The file of one of several processes; the only one writes samples.jsonl itself.
 std::filesystem::path samples_file(const std::filesystem::path& folder, int64_t rank, int64_t world);
 
-/// What any process of the run has answered so far; lines that are being written do not count.
+/// What any process of the run has answered so far; lines that are being written and failed questions do not
+/// count.
 std::set<SampleKey> answered(const std::filesystem::path& folder);
+/// The same with the questions that failed in one of the `world` processes at work.
+std::set<SampleKey> answered_or_failed(const std::filesystem::path& folder, int64_t world);
 
-/// Puts the files of all processes into samples.jsonl, by record. Nothing to do without such files.
+/// Puts the files of all processes into samples.jsonl, by record; of two lines for the same question an answer
+/// wins over a failure. Nothing to do without such files.
 void merge_samples(const std::filesystem::path& folder);
 
 /// The line of an answer. `condition`: null where the run has only one.
@@ -72,15 +76,18 @@ Json make_sample(const Benchmark& benchmark, const Rules& rules, int64_t record,
 struct Scores {
   Json aggregates, details;      ///< of the benchmark's tally
   std::string aggregates_error;  ///< why there are none
-  int64_t items = 0, failed = 0, no_answer = 0, generated_tokens = 0;
+  int64_t items = 0, failed = 0, generated_tokens = 0;
+  int64_t no_answer = 0;    ///< Reading::unreadable
+  std::vector<Json> first;  ///< the lines of the kFirstAnswers lowest records
   std::vector<int64_t> records;
   std::vector<double> scores;
   std::vector<int64_t> tokens;
   std::vector<double> visual_share, uniform_share;  ///< NaN where it was not measured
-  UnitScores units;                                 ///< empty unless asked for
+  UnitScores units;
 };
+inline constexpr size_t kFirstAnswers = 3;
 std::map<Condition, Scores> score_conditions(const std::filesystem::path& samples, const Benchmark& benchmark,
-                                             const Rules& rules, bool with_units);
+                                             const Rules& rules);
 /// Of a run that asked in one way. Throws InputError for another.
 Scores score_samples(const std::filesystem::path& samples, const Benchmark& benchmark, const Rules& rules);
 

@@ -137,4 +137,8 @@ std::vector<Text> vqa_answers(const Json& doc) {
   return answers;
 }
 
+void check_vqa_answers(const Json& doc) {
+  if (vqa_answers(doc).empty()) throw InputError("doc: \"answers\": expected an answer, found none");
+}
+
 }  // namespace ropescope::eval

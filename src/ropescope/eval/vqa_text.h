@@ -42,6 +42,8 @@ double vqa_accuracy(const Text& output, const std::vector<Text>& answers);
 
 /// The texts of a doc's `answers`: strings, or records with the key `answer`. Throws InputError.
 std::vector<Text> vqa_answers(const Json& doc);
+/// Throws InputError for none.
+void check_vqa_answers(const Json& doc);
 
 const std::unordered_map<Text, Text>& vqa_contractions();
 

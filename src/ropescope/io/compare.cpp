@@ -63,6 +63,13 @@ std::string shape_text(const at::Tensor& values) {
   return fmt::format("[{}]", fmt::join(values.sizes(), ", "));
 }
 
+std::string number_text(double value) {
+  if (std::isnan(value)) return "NaN";  // its sign means nothing
+  if (std::isinf(value)) return value > 0 ? "infinity" : "-infinity";
+  return fmt::format("{}", value);
+}
+std::string number_text(int64_t value) { return std::to_string(value); }
+
 template <typename T>
 void compare_numbers(const at::Tensor& first, const at::Tensor& second, const CompareOptions& options,
                      CompareEntry& entry) {
@@ -72,8 +79,8 @@ void compare_numbers(const at::Tensor& first, const at::Tensor& second, const Co
   for (int64_t i = 0; i < first.numel(); ++i)
     worst.add(i, difference_of(a[i], b[i]), static_cast<double>(b[i]));
   if (worst.index() < 0) return;
-  entry.first = fmt::format("{}", a[worst.index()]);
-  entry.second = fmt::format("{}", b[worst.index()]);
+  entry.first = number_text(a[worst.index()]);
+  entry.second = number_text(b[worst.index()]);
   int64_t rest = worst.index();
   for (int64_t d = first.dim() - 1; d >= 0; --d) {
     entry.place.insert(entry.place.begin(), rest % first.size(d));
@@ -162,7 +169,9 @@ std::set<std::string> names_of(const ResultReader& file, const CompareOptions& o
     return !is_provenance(object) && object.rfind(options.only, 0) == 0;
   };
   const auto add_attributes = [&](const std::string& object) {
-    for (const std::string& name : file.attribute_names(object)) names.insert(object + "@" + name);
+    for (const std::string& name : file.attribute_names(object)) {
+      if (!is_description_attribute(name)) names.insert(object + "@" + name);
+    }
   };
   for (const std::string& dataset : file.datasets()) {
     if (!wanted(dataset)) continue;
@@ -174,6 +183,8 @@ std::set<std::string> names_of(const ResultReader& file, const CompareOptions& o
   }
   return names;
 }
+
+bool is_timing(const std::string& name) { return is_timing_dataset(name) || name.ends_with("@seconds"); }
 
 Content read_named(const ResultReader& file, const std::string& name) {
   const size_t at = name.rfind('@');
@@ -197,13 +208,18 @@ std::string compare_status_name(CompareStatus status) {
       return "shapes differ";
     case CompareStatus::kKind:
       return "kinds differ";
+    case CompareStatus::kNotCompared:
+      return "not compared";
   }
   return "";
 }
 
 bool CompareReport::equal() const {
   return std::all_of(entries.begin(), entries.end(),
-                     [](const CompareEntry& entry) { return entry.status == CompareStatus::kEqual; });
+                     [](const CompareEntry& entry) {
+                       return entry.status == CompareStatus::kEqual ||
+                              entry.status == CompareStatus::kNotCompared;
+                     });
 }
 
 CompareReport compare_results(const ResultReader& first, const ResultReader& second,
@@ -218,7 +234,9 @@ CompareReport compare_results(const ResultReader& first, const ResultReader& sec
   for (const std::string& name : names) {
     CompareEntry entry;
     entry.name = name;
-    if (in_second.count(name) == 0) {
+    if (!options.timing && is_timing(name)) {
+      entry.status = CompareStatus::kNotCompared;
+    } else if (in_second.count(name) == 0) {
       entry.status = CompareStatus::kOnlyInFirst;
     } else if (in_first.count(name) == 0) {
       entry.status = CompareStatus::kOnlyInSecond;

@@ -12,10 +12,11 @@ namespace ropescope {
 struct CompareOptions {
   double rtol = 1e-5;  ///< relative to the second file's value
   double atol = 1e-8;
-  std::string only;  ///< objects whose path starts with it; empty: all
+  std::string only;     ///< objects whose path starts with it; empty: all
+  bool timing = false;  ///< judge how fast the machine was, too
 };
 
-enum class CompareStatus { kEqual, kDiffers, kOnlyInFirst, kOnlyInSecond, kShape, kKind };
+enum class CompareStatus { kEqual, kDiffers, kOnlyInFirst, kOnlyInSecond, kShape, kKind, kNotCompared };
 std::string compare_status_name(CompareStatus status);
 
 /// One dataset, or one attribute ("/decay@sign").
@@ -32,10 +33,12 @@ struct CompareEntry {
 
 struct CompareReport {
   std::vector<CompareEntry> entries;  ///< by name
+  /// Of all that was compared.
   bool equal() const;
 };
 
-/// Provenance (root attributes, /provenance) is left out: it always differs. NaN equals NaN, and an infinity
+/// Provenance (root attributes, /provenance) is left out: it always differs. So are the words that describe a dataset.
+/// Timing (is_timing_dataset, attributes called seconds) is listed as not compared unless asked for. NaN equals NaN, and an infinity
 /// itself. Number types may differ, values count; integers are subtracted exactly. Datasets whose type is
 /// neither number nor string in both files are an InputError.
 CompareReport compare_results(const ResultReader& first, const ResultReader& second,

@@ -1,6 +1,7 @@
 // Result files: HDF5 with provenance, written under a temporary name and renamed when complete; readable with
 // h5py. Root attributes: format, format_version, command, created_utc, ropescope_version, ropescope_commit,
 // libtorch_version, device, dtype, seed, and for every input its name, size and SHA-256 (/provenance/inputs).
+// Attributes of every dataset that a command writes: dimensions, units, description.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,8 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+
+#include "ropescope/io/dataset_description.h"
 
 namespace ropescope {
 
@@ -55,7 +58,7 @@ class ResultWriter {
   /// On a group or dataset that exists already ("/" is the root; a group is made if it is missing).
   void attribute(const std::string& object, const std::string& name, const Attribute& value);
 
-  /// Closes and renames into place. Without it nothing appears. Returns the bytes written.
+  /// Describes every dataset (dataset_description.h), closes and renames into place. Without it nothing appears. Returns the bytes written.
   uint64_t commit();
 
  private:
@@ -63,10 +66,12 @@ class ResultWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+/// A result file is untrusted input: a child process reads it (reader_process.h), so that no damage to the file can
+/// end this one. Every member throws InputError where the child breaks off.
 class ResultReader {
  public:
   /// Throws InputError if it is not an HDF5 file. A file that others wrote (no `format` attribute) is
-  /// accepted.
+  /// accepted. EnvironmentError: no process can be made.
   explicit ResultReader(const std::filesystem::path& path);
   ~ResultReader();
 
@@ -77,6 +82,15 @@ class ResultReader {
   std::vector<std::string> groups() const;
   /// Whether a dataset holds strings. Throws InputError if it is missing.
   bool is_string(const std::string& dataset) const;
+  struct Array {
+    bool strings;
+    at::ScalarType dtype;  ///< of numbers
+    std::vector<int64_t> shape;
+  };
+  /// Without reading it. Throws InputError if it is missing, or neither numeric nor strings.
+  Array array(const std::string& dataset) const;
+  /// The file's own words, else those of describe_dataset; all empty for neither.
+  DatasetDescription description(const std::string& dataset) const;
   /// CPU tensor in the stored type's nearest ATen dtype. Throws InputError if missing or not numeric.
   at::Tensor read(const std::string& dataset) const;
   std::vector<std::string> read_strings(const std::string& dataset) const;

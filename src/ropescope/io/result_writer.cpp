@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <map>
+#include <optional>
 
 #include <zlib.h>
 
@@ -177,6 +178,7 @@ struct ResultWriter::Impl {
         H5Dcreate2(file.get(), path.c_str(), type, space.get(), H5P_DEFAULT, properties.get(), H5P_DEFAULT),
         H5Dclose);
     require(static_cast<bool>(dataset), path);
+    written.push_back(path);
     return dataset;
   }
 
@@ -208,6 +210,7 @@ struct ResultWriter::Impl {
 
   AtomicFile output;
   Handle file;
+  std::vector<std::string> written;                      ///< datasets
   std::map<std::string, std::vector<hsize_t>> promised;  ///< by create(), nothing written yet
 };
 
@@ -348,6 +351,14 @@ void ResultWriter::attribute(const std::string& object, const std::string& name,
 uint64_t ResultWriter::commit() {
   const hdf5::Silence silence;
   while (!impl_->promised.empty()) impl_->make_promised(impl_->promised.begin()->first, {});
+  for (const std::string& dataset : impl_->written) {
+    const std::optional<DatasetDescription> known = describe_dataset(dataset);
+    if (!known) continue;
+    const auto& [dimensions, units, description] = kDescriptionAttributes;
+    if (!known->dimensions.empty()) attribute(dataset, dimensions, known->dimensions);
+    attribute(dataset, units, known->units);
+    attribute(dataset, description, known->description);
+  }
   impl_->require(H5Fflush(impl_->file.get(), H5F_SCOPE_GLOBAL) >= 0, "the file");
   impl_->require(impl_->file.reset(), "the file");
   std::error_code code;

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
@@ -20,6 +22,7 @@ namespace {
 constexpr int64_t kMostLayers = 4096;
 constexpr int64_t kMostHeads = 4096;
 constexpr int64_t kMostTexts = 100'000'000;
+constexpr int64_t kMostTokens = int64_t{1} << 40;
 constexpr int64_t kMostHeadDim = 65'536;
 constexpr int64_t kMostCoefficients = int64_t{1} << 28;  // layers x heads x head_dim: 2 GiB in float64
 
@@ -224,7 +227,100 @@ MomentSet read_moments(const SampleReader& reader, ModelFacts& model) {
   return set;
 }
 
+void check_selection(const SampleReader& reader, const SampleSelection& selection, const ModelFacts& model,
+                     SampleSource source) {
+  const auto check = [](const char* flag, const std::vector<int64_t>& values, int64_t end) {
+    for (const int64_t value : values) {
+      if (value < 0 || value >= end) {
+        throw UsageError("--{}: expected numbers from 0 to {}, found {}", flag, end - 1, value);
+      }
+    }
+  };
+  check("layers", selection.layers, model.num_layers);
+  check("heads", selection.heads, model.num_heads);
+  if (source == SampleSource::kMoments) {
+    if (selection.causal)
+      throw UsageError("--causal: expected --source pairs, since moments are of all tokens");
+    return;
+  }
+  const auto needs = [&](bool asked, const char* flag, const char* dataset) {
+    if (asked && !reader.has(dataset)) {
+      throw UsageError("--{}: {} does not say it of its pairs ({} is not there); leave the flag out", flag,
+                       reader.path(), dataset);
+    }
+  };
+  needs(!selection.layers.empty(), "layers", "/pairs/layer");
+  needs(!selection.heads.empty(), "heads", "/pairs/head");
+  needs(selection.causal, "causal", "/pairs/query");
+  needs(selection.causal, "causal", "/pairs/key");
+}
+
+/// [size] bool: is the index among the wanted ones? All of them where none is named.
+at::Tensor is_among(const at::Tensor& index, const std::vector<int64_t>& values) {
+  at::Tensor mask = at::full(index.sizes(), values.empty(), at::kBool);
+  for (const int64_t value : values) mask.logical_or_(index.eq(value));
+  return mask;
+}
+
+void select_pairs(const SampleReader& reader, const SampleSelection& selection, PairSet& pairs) {
+  at::Tensor keep =
+      is_among(pairs.layer, selection.layers).logical_and(is_among(pairs.head, selection.heads));
+  if (selection.causal) {
+    const at::Tensor query = reader.index("/pairs/query", pairs.size(), kMostTokens);
+    keep.logical_and_(reader.index("/pairs/key", pairs.size(), kMostTokens).le(query));
+  }
+  const at::Tensor rows = keep.nonzero().squeeze(1);
+  if (rows.numel() == 0) {
+    throw InputError("{}: /pairs: expected pairs of {}, found none", reader.path(), selection.text());
+  }
+  for (at::Tensor* part : {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head}) {
+    *part = part->index_select(0, rows);
+  }
+}
+
+void select_moments(const SampleReader& reader, const SampleSelection& selection, MomentSet& set) {
+  const at::Tensor layer = at::arange(set.count.size(0), at::kLong).unsqueeze(1).expand_as(set.count);
+  const at::Tensor head = at::arange(set.count.size(1), at::kLong).unsqueeze(0).expand_as(set.count);
+  const at::Tensor others =
+      is_among(layer, selection.layers).logical_and(is_among(head, selection.heads)).logical_not();
+  set.count = set.count.masked_fill(others, 0);
+  if (set.count.max().item<int64_t>() <= 0) {
+    throw InputError("{}: /moments: expected heads measured in {}, found none", reader.path(),
+                     selection.text());
+  }
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (at::Tensor* mean : {&set.mean_q, &set.mean_k, &set.text_mean_q, &set.text_mean_k}) {
+    if (mean->defined()) *mean = mean->masked_fill(others.unsqueeze(-1), nan);
+  }
+  for (at::Tensor* covariance : {&set.cov_q, &set.cov_k}) {
+    if (covariance->defined()) *covariance = covariance->masked_fill(others.unsqueeze(-1).unsqueeze(-1), nan);
+  }
+}
+
 }  // namespace
+
+std::string ranges_text(std::vector<int64_t> values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  std::string text;
+  for (size_t first = 0; first < values.size();) {
+    size_t last = first;
+    while (last + 1 < values.size() && values[last + 1] == values[last] + 1) ++last;
+    text += fmt::format("{}{}", text.empty() ? "" : ",", values[first]);
+    if (last > first) text += fmt::format("-{}", values[last]);
+    first = last + 1;
+  }
+  return text;
+}
+
+std::string SampleSelection::text() const {
+  std::string words;
+  const auto add = [&](const std::string& part) { words += (words.empty() ? "" : "; ") + part; };
+  if (!layers.empty()) add("layers " + ranges_text(layers));
+  if (!heads.empty()) add("heads " + ranges_text(heads));
+  if (causal) add("causal pairs");
+  return words;
+}
 
 ModelFacts model_facts(const DecoderConfig& config) {
   ModelFacts facts;
@@ -276,7 +372,8 @@ void write_samples(ResultWriter& writer, const Samples& samples) {
   }
 }
 
-Samples read_samples(const std::filesystem::path& path, SampleSource source) {
+Samples read_samples(const std::filesystem::path& path, SampleSource source,
+                     const SampleSelection& selection) {
   const SampleReader reader(path);
   Samples samples;
   samples.model = reader.model();
@@ -284,6 +381,13 @@ Samples read_samples(const std::filesystem::path& path, SampleSource source) {
     samples.pairs = read_pairs(reader, samples.model);
   } else {
     samples.moments = read_moments(reader, samples.model);
+  }
+  if (selection.empty()) return samples;
+  check_selection(reader, selection, samples.model, source);
+  if (source == SampleSource::kPairs) {
+    select_pairs(reader, selection, samples.pairs);
+  } else {
+    select_moments(reader, selection, *samples.moments);
   }
   return samples;
 }

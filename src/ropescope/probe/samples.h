@@ -75,10 +75,27 @@ void write_samples(ResultWriter& writer, const Samples& samples);
 /// What read_samples is asked for.
 enum class SampleSource { kPairs, kMoments };
 
+/// Indices in order, each once: "0-2,5".
+std::string ranges_text(std::vector<int64_t> values);
+
+/// The part of the samples that is wanted; the numbers are those of the model.
+struct SampleSelection {
+  std::vector<int64_t> layers, heads;  ///< empty: all
+  bool causal = false;                 ///< pairs whose key is not after the query
+
+  bool empty() const { return layers.empty() && heads.empty() && !causal; }
+  /// "layers 0-2,5; heads 1; causal pairs"
+  std::string text() const;
+};
+
 /// Reads /pairs or /moments of any HDF5 file that has those datasets, whoever wrote it: integers and floats
 /// of any width; /pairs/text, layer and head may be missing (then everything is one text, layer 0, head 0);
 /// /moments needs mean_q and mean_k only. Throws InputError naming the file and dataset for shapes that do
 /// not agree, negative or absurd indices, and non-finite vectors.
-Samples read_samples(const std::filesystem::path& path, SampleSource source);
+/// `selection`: other pairs are left out, other heads' moments count as not measured. It needs what it goes by: the
+/// datasets /pairs/layer, head, query, key. Throws UsageError for numbers beyond the model, for `causal` of moments and
+/// where the file cannot answer, InputError where nothing is left.
+Samples read_samples(const std::filesystem::path& path, SampleSource source,
+                     const SampleSelection& selection = {});
 
 }  // namespace ropescope

@@ -33,7 +33,7 @@ TextSet load_texts(const std::filesystem::path& corpus, CorpusForm form, const T
   const size_t max_texts = static_cast<size_t>(limits.max_texts);
   const size_t max_tokens = static_cast<size_t>(limits.max_tokens);
   int64_t longest = 0;
-  visit_documents(corpus, form, [&](const Document& document) {
+  set.files = visit_documents(corpus, form, [&](const Document& document) {
     std::vector<int64_t> ids = tokenizer.encode(useful_prefix(document.text, limits.max_tokens), {});
     longest = std::max(longest, static_cast<int64_t>(ids.size()));
     if (ids.empty() || static_cast<int64_t>(ids.size()) < limits.min_tokens) {

@@ -24,7 +24,8 @@ struct TokenizedText {
 
 struct TextSet {
   std::vector<TokenizedText> texts;
-  int64_t skipped_short = 0;  ///< documents before the last used one that were too short
+  std::vector<std::filesystem::path> files;  ///< that were read, in that order
+  int64_t skipped_short = 0;                 ///< documents before the last used one that were too short
 
   std::vector<int64_t> lengths() const;
 };

@@ -22,11 +22,6 @@ std::vector<T> moved(const std::vector<T>& entries, const Move& move, const Same
 }
 
 void check_combination(const Scheme& scheme, const EncodedModel& model) {
-  if (int{scheme.anchored()} + int{scheme.rings()} + int{scheme.biased()} > 1) {
-    throw UsageError(
-        "scheme \"{}\": dipe, cca, pype and alibi change the attention itself and exclude each other",
-        scheme.text());
-  }
   if (scheme.biased() && scheme.bias_heads().value_or(model.heads) != model.heads) {
     throw UsageError("scheme \"{}\": heads: expected the model's {} heads, found {}", scheme.text(),
                      model.heads, *scheme.bias_heads());

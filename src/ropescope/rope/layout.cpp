@@ -24,11 +24,12 @@ bool sides_fit(const Segment& segment) {
 
 // Empty when the segment is possible, else what was expected.
 std::string segment_fault(const Segment& segment) {
-  if (!sides_fit(segment)) return fmt::format("no more than {} tokens", kMostLayoutTokens);
-  if (segment.kind == Segment::Kind::kText) {
-    return segment.text < 1 ? "a text run of at least one token" : std::string();
+  if (segment.kind == Segment::Kind::kText && segment.text < 1) return "a text run of at least one token";
+  for (const int64_t side : {segment.grid.t, segment.grid.h, segment.grid.w}) {
+    if (segment.kind != Segment::Kind::kText && side < 1) return "at least one row, column and frame";
   }
-  if (segment.grid.tokens() < 1) return "at least one row, column and frame";
+  if (segment.high_h < 0 || segment.high_w < 0) return "no negative number of rows and columns";
+  if (!sides_fit(segment)) return fmt::format("no more than {} tokens", kMostLayoutTokens);
   return {};
 }
 
@@ -171,7 +172,8 @@ Layout parse_layout(const std::string& text) {
       throw UsageError("layout: expected no more than {} tokens, found more", kMostLayoutTokens);
     }
   }
-  if (layout.segments.empty()) refuse(text);
+  // getline gives no last part to a text that ends in a comma.
+  if (layout.segments.empty() || text.back() == ',') refuse(text);
   return layout;
 }
 

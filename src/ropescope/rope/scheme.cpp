@@ -127,6 +127,10 @@ double Positions::largest() const {
 Scheme::Scheme(const std::string& text) : text_(text) {
   const std::vector<SchemePart> parts = parse_scheme_parts(text);
   for (const SchemePart& part : parts) design_ = part.definition->make(part.parameters, design_);
+  if (int{anchored()} + int{rings()} + int{biased()} > 1) {
+    throw UsageError(
+        "scheme \"{}\": dipe, cca, pype and alibi change the attention itself and exclude each other", text);
+  }
   const SchemePart& design = parts.front();
   allocation_ = &find_allocation(design.allocation.empty() ? design.definition->allocation(design.parameters)
                                                            : design.allocation);

@@ -8,8 +8,10 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/text/dictd.h"
+#include "ropescope/text/text_file.h"
 #include "ropescope/text/utf8.h"
 
 namespace ropescope {
@@ -22,10 +24,10 @@ using Visit = std::function<bool(const Document&)>;
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-/// Lines of a file with their numbers from 1, without their ends.
+/// Lines of a text file with their numbers from 1, without their ends and in valid UTF-8.
 class LineReader {
  public:
-  explicit LineReader(const fs::path& path) : path_(path), stream_(path, std::ios::binary) {
+  explicit LineReader(const fs::path& path) : path_(path), stream_(path, std::ios::binary), text_(path) {
     if (!stream_) throw InputError("{}: cannot be read", path.string());
   }
 
@@ -36,8 +38,11 @@ class LineReader {
     }
     if (++number_ == 1 && line.rfind(kByteOrderMark, 0) == 0) line.erase(0, kByteOrderMark.size());
     if (!line.empty() && line.back() == '\r') line.pop_back();
+    line = text_.repaired(std::move(line), number_);
     return true;
   }
+  /// Tells of broken characters among the lines that were read.
+  void report() const { text_.report(); }
   size_t number() const { return number_; }
   std::string where() const { return path_.string() + ":" + std::to_string(number_); }
   /// The same without the folder: for names of documents.
@@ -46,6 +51,7 @@ class LineReader {
  private:
   fs::path path_;
   std::ifstream stream_;
+  TextFile text_;
   size_t number_ = 0;
 };
 
@@ -67,6 +73,7 @@ std::string_view article_title(std::string_view line) {
 }
 
 bool visit_text_file(const fs::path& path, const Visit& visit) {
+  TextFile file(path);
   std::string text = read_file(path);
   if (text.rfind(kByteOrderMark, 0) == 0) text.erase(0, kByteOrderMark.size());
   size_t out = 0;
@@ -75,15 +82,20 @@ bool visit_text_file(const fs::path& path, const Visit& visit) {
     text[out++] = text[i];
   }
   text.resize(out);
-  return visit({path.filename().string(), is_valid_utf8(text) ? std::move(text) : replace_broken_utf8(text)});
+  text = file.repaired(std::move(text));
+  file.report();
+  return visit({path.filename().string(), std::move(text)});
 }
 
 bool visit_lines(const fs::path& path, const Visit& visit) {
   LineReader lines(path);
   for (std::string line; lines.next(line);) {
     if (is_blank(line)) continue;
-    if (!visit({lines.short_where(), replace_broken_utf8(line)})) return false;
+    if (visit({lines.short_where(), line})) continue;
+    lines.report();
+    return false;
   }
+  lines.report();
   return true;
 }
 
@@ -101,10 +113,13 @@ bool visit_jsonl(const fs::path& path, const Visit& visit) {
   LineReader lines(path);
   for (std::string line; lines.next(line);) {
     if (is_blank(line)) continue;
-    const Json object = parse_json(replace_broken_utf8(line), lines.where());
+    const Json object = parse_json(line, lines.where());
     const std::string text = json_string(object, "text", lines.where());
-    if (!visit({document_name(object, lines), text})) return false;
+    if (visit({document_name(object, lines), text})) continue;
+    lines.report();
+    return false;
   }
+  lines.report();
   return true;
 }
 
@@ -118,12 +133,16 @@ bool visit_wikitext(const fs::path& path, const Visit& visit) {
   };
   for (std::string line; lines.next(line);) {
     if (const std::string_view title = article_title(line); !title.empty()) {
-      if (!flush()) return false;
-      article.name = replace_broken_utf8(title);
+      if (!flush()) {
+        lines.report();
+        return false;
+      }
+      article.name = title;
     }
-    article.text += is_valid_utf8(line) ? line : replace_broken_utf8(line);
+    article.text += line;
     article.text += '\n';
   }
+  lines.report();
   return flush();
 }
 
@@ -150,8 +169,10 @@ CorpusForm detect_form(const fs::path& path) {
   return starts_with_heading(path) ? CorpusForm::kWikitext : CorpusForm::kTextFile;
 }
 
-bool visit_file(const fs::path& path, CorpusForm form, const Visit& visit) {
+/// Adds the files that it opens to `read`.
+bool visit_file(const fs::path& path, CorpusForm form, const Visit& visit, std::vector<fs::path>& read) {
   if (form == CorpusForm::kAuto) form = detect_form(path);
+  if (form != CorpusForm::kDictd) read.push_back(path);
   switch (form) {
     case CorpusForm::kTextLines:
       return visit_lines(path, visit);
@@ -166,6 +187,7 @@ bool visit_file(const fs::path& path, CorpusForm form, const Visit& visit) {
             "{}: there is no such file, nor a dictionary of that name (.dict.dz or .dict, and .index)",
             path.string());
       }
+      read.insert(read.end(), {files->text, files->index});
       return visit_dictd(*files, visit);
     }
     default:
@@ -173,11 +195,23 @@ bool visit_file(const fs::path& path, CorpusForm form, const Visit& visit) {
   }
 }
 
+/// Says which files of a folder are left out: a corpus must not shrink unseen.
+void tell_of_others(const fs::path& folder, std::vector<std::string> names) {
+  if (names.empty()) return;
+  constexpr size_t kShown = 5;
+  std::sort(names.begin(), names.end());
+  std::string list;
+  for (size_t i = 0; i < names.size() && i < kShown; ++i) list += (i == 0 ? "" : ", ") + names[i];
+  log_warning("{}: passed over {} file{} whose name is not one of a text: {}{}", folder.string(),
+              names.size(), names.size() == 1 ? "" : "s", list, names.size() > kShown ? ", ..." : "");
+}
+
 /// Files of a folder that can be documents, by path.
 std::vector<fs::path> corpus_files(const fs::path& folder) {
   constexpr std::array<std::string_view, 8> kKnown = {".txt",   ".text",   ".raw",  ".tokens",
                                                       ".jsonl", ".ndjson", ".dict", ".dz"};
   std::vector<fs::path> files;
+  std::vector<std::string> others;
   std::error_code error;
   // Links to folders are not followed: they can lead in a circle.
   for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end;
@@ -185,9 +219,13 @@ std::vector<fs::path> corpus_files(const fs::path& folder) {
     const fs::path& path = place->path();
     if (!place->is_regular_file() || path.filename().string().front() == '.') continue;
     const std::string extension = lower_extension(path);
-    if (std::find(kKnown.begin(), kKnown.end(), extension) == kKnown.end()) continue;
-    if (extension == ".dz" && lower_extension(path.stem()) != ".dict") continue;
-    files.push_back(path);
+    const bool known = std::find(kKnown.begin(), kKnown.end(), extension) != kKnown.end() &&
+                       (extension != ".dz" || lower_extension(path.stem()) == ".dict");
+    if (known) {
+      files.push_back(path);
+    } else if (extension != ".index") {  // a dictionary's, read with it
+      others.push_back(path.lexically_relative(folder).string());
+    }
   }
   if (error) throw InputError("{}: cannot be listed ({})", folder.string(), error.message());
   if (files.empty()) {
@@ -195,6 +233,7 @@ std::vector<fs::path> corpus_files(const fs::path& folder) {
         "{}: expected files named .txt, .jsonl, .raw, .tokens or .dict.dz in this folder, found none",
         folder.string());
   }
+  tell_of_others(folder, std::move(others));
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -215,14 +254,16 @@ CorpusForm parse_corpus_form(const std::string& text) {
                    near.empty() ? "" : "; did you mean \"" + near + "\"?");
 }
 
-void visit_documents(const fs::path& path, CorpusForm form, const Visit& visit) {
+std::vector<fs::path> visit_documents(const fs::path& path, CorpusForm form, const Visit& visit) {
+  std::vector<fs::path> read;
   if (!fs::is_directory(path)) {
-    visit_file(path, form, visit);
-    return;
+    visit_file(path, form, visit, read);
+    return read;
   }
   for (const fs::path& file : corpus_files(path)) {
-    if (!visit_file(file, form, visit)) return;
+    if (!visit_file(file, form, visit, read)) break;
   }
+  return read;
 }
 
 }  // namespace ropescope

@@ -1,6 +1,7 @@
 // Plain documents from the file forms that researchers have: .txt, .jsonl, WikiText, dictd, folders of these.
 //
-// Everywhere broken UTF-8 becomes U+FFFD, a byte order mark at the start of a file is dropped, and a line
+// Everywhere broken UTF-8 becomes U+FFFD (one warning a file counts them), files that are no text are refused
+// (text_file.h), a byte order mark at the start of a file is dropped, and a line
 // that ends in CR LF ends in LF (in .jsonl the text is what JSON says, untouched).
 #pragma once
 
@@ -29,11 +30,12 @@ CorpusForm parse_corpus_form(const std::string& text);
 
 /// Calls `visit` for each document in a fixed order until it returns false. A folder is read with all folders
 /// in it, sorted by path: its files named .txt, .text, .raw, .tokens, .jsonl, .ndjson, .dict, .dict.dz;
-/// others are passed over. dictd goes by offset: each entry once, whatever number of headwords it has, named
+/// others are passed over, with a warning that names them. dictd goes by offset: each entry once, whatever number of headwords it has, named
 /// by the first of them; headers (00-database-...) left out. Memory is proportional to one file (kTextFile),
 /// to one document (others) and to the index (dictd), not to the corpus; compressed files are read as a
-/// stream, so a small file that unpacks to much costs time only. Throws InputError naming file and line.
-void visit_documents(const std::filesystem::path& path, CorpusForm form,
-                     const std::function<bool(const Document&)>& visit);
+/// stream, so a small file that unpacks to much costs time only. Returns the files that were opened, in that order.
+/// Throws InputError naming file and line.
+std::vector<std::filesystem::path> visit_documents(const std::filesystem::path& path, CorpusForm form,
+                                                   const std::function<bool(const Document&)>& visit);
 
 }  // namespace ropescope

@@ -236,7 +236,12 @@ std::vector<std::string> changed_settings(const Json& then, const Json& now) {
   for (const std::string& key : keys) {
     const Json before = then.contains(key) ? then.at(key) : Json(),
                after = now.contains(key) ? now.at(key) : Json();
-    if (before != after) changes.push_back(fmt::format("{}: {}, now {}", key, before.dump(), after.dump()));
+    if (before == after) continue;
+    if (before.is_object() && after.is_object()) {  // the entry that changed, not all of them
+      for (const std::string& change : changed_settings(before, after)) changes.push_back(key + ": " + change);
+      continue;
+    }
+    changes.push_back(fmt::format("{}: {}, now {}", key, before.dump(), after.dump()));
   }
   return changes;
 }

@@ -23,17 +23,24 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   // (the filter sees the raw output)
   const Text text(strip(filtered(from_utf8(output))));
   const char32_t letter = letter_of(doc_integer(doc, "answer"), doc_list(doc, "options").size(), "answer");
-  return {to_utf8(text), std::nullopt, exact_match(text, Text{letter}) ? 1.0 : 0.0};
+  const bool single = text.size() == 1 && is_letter(text[0]);
+  return {to_utf8(text), std::nullopt, exact_match(text, Text{letter}) ? 1.0 : 0.0, !single};
 }
+
+/// VLMEvalKit's table: columns A, B, ... and the letter of the answer.
+void adopt(Json& record) { adopt_option_list(record, "options", /*index=*/true); }
 
 }  // namespace
 }  // namespace ai2d_rules
 
 Benchmark ai2d() {
   using namespace ai2d_rules;
-  return exact_match_benchmark("ai2d", "Diagrams of school science, multiple choice.",
-                               "AI2D, test split: 3088 questions", {"question", "options", "answer", "image"},
-                               prompt, read);
+  Benchmark benchmark = exact_match_benchmark(
+      "ai2d", "Diagrams of school science, multiple choice.", "AI2D, test split: 3088 questions",
+      {"question", "options", "answer", "image"}, prompt, read);
+  benchmark.options = Options::kColumns;
+  benchmark.adopt = adopt;
+  return benchmark;
 }
 
 }  // namespace ropescope::eval

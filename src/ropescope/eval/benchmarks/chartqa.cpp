@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 
 namespace ropescope::eval {
@@ -33,11 +34,37 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   return {nullptr, std::nullopt, relaxed_match(strip(text), doc_text(doc, "answer")) ? 1.0 : 0.0};
 }
 
+constexpr const char *kHuman = "human_test", *kAugmented = "augmented_test";
+
+/// VLMEvalKit's table: the part as `split`, the answer as a list of one.
+void adopt(Json& record) {
+  adopt_column(record, "split", "type");
+  if (const auto type = record.find("type"); type != record.end() && type->is_string()) {
+    if (*type == "test_human") *type = kHuman;
+    if (*type == "test_augmented") *type = kAugmented;
+  }
+  const auto answer = record.find("answer");
+  if (answer == record.end()) return;
+  const bool list = answer->is_array() || (answer->is_string() && answer->get<std::string>().rfind('[', 0) == 0);
+  if (!list) return;
+  const std::vector<Text> texts = doc_list(record, "answer");
+  if (texts.size() != 1) {
+    throw InputError("doc: \"answer\": expected one answer, found a list of {}", texts.size());
+  }
+  *answer = to_utf8(texts.front());
+}
+
+void check(const Json& doc) {
+  const std::string type = doc_key(doc, "type");
+  if (type == kHuman || type == kAugmented) return;
+  throw InputError("doc: \"type\": expected {} or {}, found \"{}\"", kHuman, kAugmented, type);
+}
+
 class ChartqaTally : public Tally {
  public:
   void add(const Json& doc, const Reading& reading) override {
     overall_.add(reading.score);
-    (doc_text(doc, "type") == U"human_test" ? human_ : augmented_).add(reading.score);
+    (doc_key(doc, "type") == kHuman ? human_ : augmented_).add(reading.score);
   }
 
   Json aggregates() const override {
@@ -66,7 +93,11 @@ Benchmark chartqa() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {},
+          Options::kNone,
+          adopt,
+          check};
 }
 
 }  // namespace ropescope::eval

@@ -1,3 +1,4 @@
+#include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/edit_distance.h"
 
@@ -12,6 +13,10 @@ Json prompt(const Json& doc, const Rules&) {
 
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   return {nullptr, std::nullopt, anls(strip(from_utf8(output)), doc_list(doc, "answers"))};
+}
+
+void check(const Json& doc) {
+  if (doc_list(doc, "answers").empty()) throw InputError("doc: \"answers\": expected an answer, found none");
 }
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MeanTally>("anls"); }
@@ -31,7 +36,11 @@ Benchmark docvqa() {
       100,
       prompt,
       read,
-      tally};
+      tally,
+      {},
+      Options::kNone,
+      adopt_answer_list,
+      check};
 }
 
 }  // namespace ropescope::eval

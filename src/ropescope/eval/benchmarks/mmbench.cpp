@@ -34,7 +34,15 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   }
   if (!letter && rules.policy == Policy::kStatic) letter = extract_choice(text, U"ABCD");
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0};
+  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+}
+
+void check(const Json& doc) {
+  std::vector<Option> options;
+  for (const char* column : kOptionColumns) {
+    if (auto option = doc_cell(doc, column)) options.push_back({from_utf8(column)[0], std::move(*option)});
+  }
+  check_letter(doc, options);
 }
 
 std::string short_name(const std::string& l2_category) {
@@ -113,7 +121,12 @@ Benchmark mmbench() {
       prompt,
       read,
       tally,
-      {unit, all_right, nullptr, ability}};
+      {unit, all_right, nullptr, ability},
+      Options::kColumns,
+      nullptr,
+      check,
+      nullptr,
+      /*has_policy=*/true};
 }
 
 }  // namespace ropescope::eval

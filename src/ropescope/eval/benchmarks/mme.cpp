@@ -33,7 +33,23 @@ const char* read_label(const std::string& output) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const char* label = read_label(output);
   const bool right = from_utf8(label) == strip(lower(doc_text(doc, "answer")));
-  return {label, std::nullopt, right ? 1.0 : 0.0};
+  return {label, std::nullopt, right ? 1.0 : 0.0, std::string_view(label) == "other"};
+}
+
+template <typename Names>
+bool is_among(const std::string& category, const Names& names) {
+  return std::find(std::begin(names), std::end(names), category) != std::end(names);
+}
+
+/// VLMEvalKit's table names the picture that two questions share in `image_path`.
+void adopt(Json& record) { adopt_column(record, "image_path", "question_id"); }
+
+void check(const Json& doc) {
+  check_yes_or_no(doc);
+  const std::string category = doc_key(doc, "category");
+  if (is_among(category, kPerception) || is_among(category, kCognition)) return;
+  // (its points would be part of no figure)
+  throw InputError("doc: \"category\": expected one of MME's fourteen, found \"{}\"", category);
 }
 
 /// Of a picture, from the share of its questions that were answered right.
@@ -87,10 +103,7 @@ double picture_points(const std::vector<double>& scores) {
 }
 double weight(const std::string&, size_t) { return 1.0 / 28; }
 std::string part(const Json& doc) {
-  const std::string category = doc_key(doc, "category");
-  const bool cognition =
-      std::find(std::begin(kCognition), std::end(kCognition), category) != std::end(kCognition);
-  return cognition ? "cognition" : "perception";
+  return is_among(doc_key(doc, "category"), kCognition) ? "cognition" : "perception";
 }
 
 }  // namespace
@@ -108,7 +121,10 @@ Benchmark mme() {
           prompt,
           read,
           tally,
-          {unit, picture_points, weight, part}};
+          {unit, picture_points, weight, part},
+          Options::kNone,
+          adopt,
+          check};
 }
 
 }  // namespace ropescope::eval

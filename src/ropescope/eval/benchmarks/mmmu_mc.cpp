@@ -44,7 +44,14 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   // lmms-eval draws a letter at random where no rule finds one; here such an answer is wrong.
   const auto letter = mmmu_choice(text, lettered(doc_list(doc, "options")));
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0};
+  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+}
+
+/// VLMEvalKit's table: columns A, B, ... in place of the list.
+void adopt(Json& record) { adopt_option_list(record, "options", /*index=*/false); }
+
+void check(const Json& doc) {
+  if (!is_open(doc)) check_letter(doc, lettered(doc_list(doc, "options")));
 }
 
 /// "validation_Art_Theory_4" -> "Art_Theory"; empty for other forms.
@@ -92,7 +99,11 @@ Benchmark mmmu_mc() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {},
+          Options::kColumns,
+          adopt,
+          check};
 }
 
 }  // namespace ropescope::eval

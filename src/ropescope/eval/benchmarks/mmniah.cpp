@@ -31,7 +31,12 @@ Json prompt(const Json& doc, const Rules&) {
   } else if (const Json& pictures = meta_of(doc, "choices_image_path"); pictures.is_array()) {
     choices.assign(pictures.size(), U"<image>");
   }
-  if (choices.empty()) return to_utf8(text + U"\n" + Text(kShortAnswerRequest));
+  if (choices.empty()) {
+    if (doc.contains("answer") && doc["answer"].is_number_integer()) {
+      throw InputError("doc: the answer is the number of an option, and \"meta\" has no choices");
+    }
+    return to_utf8(text + U"\n" + Text(kShortAnswerRequest));
+  }
   return to_utf8(text + U"\n" + option_lines(lettered(choices)) + U"\n" + Text(kLetterRequest));
 }
 
@@ -222,7 +227,9 @@ Benchmark mmniah() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {},
+          Options::kColumns};
 }
 
 }  // namespace ropescope::eval

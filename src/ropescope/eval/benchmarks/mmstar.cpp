@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "ropescope/eval/benchmarks/registry.h"
 
 namespace ropescope::eval {
@@ -23,15 +25,29 @@ bool right_by_first_letter(TextView output, TextView answer) {
          letter_after(U"the answer is ");
 }
 
+constexpr TextView kLetters = U"ABCD";
+
 Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   const Text text(strip(from_utf8(output)));
   const Text answer = doc_text(doc, "answer");
   if (rules.profile == Profile::kPaper) {
-    return {nullptr, std::nullopt, right_by_first_letter(text, answer) ? 1.0 : 0.0};
+    const bool any = std::any_of(kLetters.begin(), kLetters.end(), [&](char32_t letter) {
+      return right_by_first_letter(text, Text{letter});
+    });
+    return {nullptr, std::nullopt, right_by_first_letter(text, answer) ? 1.0 : 0.0, !any};
   }
-  const auto letter = extract_choice(text, U"ABCD");
-  return {json_letter(letter), std::nullopt, letter && Text{*letter} == answer ? 1.0 : 0.0};
+  const auto letter = extract_choice(text, kLetters);
+  return {json_letter(letter), std::nullopt, letter && Text{*letter} == answer ? 1.0 : 0.0, !letter};
 }
+
+/// As the data set writes them behind the question.
+Text options_text(const std::vector<Option>& options) {
+  std::vector<Text> parts;
+  for (const Option& option : options) parts.push_back(Text{option.letter} + U": " + option.text);
+  return U"\nOptions: " + join(parts, U", ");
+}
+void adopt(Json& record) { adopt_options_into_question(record, options_text); }
+void check(const Json& doc) { check_letter(doc, lettered(std::vector<Text>(kLetters.size()))); }
 
 class MmstarTally : public Tally {
  public:
@@ -72,7 +88,10 @@ Benchmark mmstar() {
           prompt,
           read,
           tally,
-          {unit, nullptr, nullptr}};
+          {unit, nullptr, nullptr},
+          Options::kInQuestion,
+          adopt,
+          check};
 }
 
 }  // namespace ropescope::eval

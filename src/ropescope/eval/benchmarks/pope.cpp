@@ -11,7 +11,8 @@ Json prompt(const Json& doc, const Rules&) {
 
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const Text text(strip(lower(from_utf8(output))));
-  return {to_utf8(text), std::nullopt, text == strip(lower(doc_text(doc, "answer"))) ? 1.0 : 0.0};
+  const double score = text == strip(lower(doc_text(doc, "answer"))) ? 1 : 0;
+  return {to_utf8(text), std::nullopt, score, text != U"yes" && text != U"no"};
 }
 
 double ratio(int64_t part, int64_t whole) {
@@ -82,7 +83,11 @@ Benchmark pope() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {},
+          Options::kNone,
+          nullptr,
+          check_yes_or_no};
 }
 
 }  // namespace ropescope::eval

@@ -56,9 +56,13 @@ Text filtered(const Json& doc, const std::string& output) {
   return cleaned;
 }
 
+constexpr TextView kLetters = U"ABCD";
+
+bool is_choice(TextView text) { return text.size() == 1 && contains(kLetters, text); }
+
 bool right_in_current(const Text& output, const Text& answer) {
-  if (answer.size() == 1 && answer[0] >= U'A' && answer[0] <= U'D') {
-    const auto letter = extract_choice(output, U"ABCD");
+  if (is_choice(answer)) {
+    const auto letter = extract_choice(output, kLetters);
     return letter && *letter == answer[0];
   }
   Text lowered = lower(output);
@@ -70,20 +74,32 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   const Text answer = doc_text(doc, "answer");
   if (rules.profile == Profile::kCurrent) {
     const bool right = right_in_current(Text(strip(from_utf8(output))), answer);
-    return {nullptr, std::nullopt, right ? 1.0 : 0.0};
+    const Text said(strip(from_utf8(output)));
+    return {nullptr, std::nullopt, right ? 1.0 : 0.0, is_choice(answer) && !extract_choice(said, kLetters)};
   }
   const Text text = filtered(doc, output);
-  return {to_utf8(text), std::nullopt, exact_match(strip(text), answer) ? 1.0 : 0.0};
+  const bool unreadable = is_choice(answer) && !is_choice(upper(strip(text)));
+  return {to_utf8(text), std::nullopt, exact_match(strip(text), answer) ? 1.0 : 0.0, unreadable};
 }
+
+/// As the data set writes them behind the question.
+Text options_text(const std::vector<Option>& options) {
+  return U"\n\n" + option_lines(options) +
+         U"\nPlease answer directly with only the letter of the correct option and nothing else.";
+}
+void adopt(Json& record) { adopt_options_into_question(record, options_text); }
 
 }  // namespace
 }  // namespace realworldqa_rules
 
 Benchmark realworldqa() {
   using namespace realworldqa_rules;
-  return exact_match_benchmark("realworldqa",
-                               "Photographs from vehicles and daily life; letters, words or numbers.",
-                               "RealWorldQA: 765 questions", {"question", "answer", "image"}, prompt, read);
+  Benchmark benchmark = exact_match_benchmark(
+      "realworldqa", "Photographs from vehicles and daily life; letters, words or numbers.",
+      "RealWorldQA: 765 questions", {"question", "answer", "image"}, prompt, read);
+  benchmark.options = Options::kInQuestion;
+  benchmark.adopt = adopt;
+  return benchmark;
 }
 
 }  // namespace ropescope::eval

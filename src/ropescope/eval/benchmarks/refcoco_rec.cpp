@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "ropescope/core/errors.h"
@@ -35,16 +36,52 @@ Box numbers(const Json& doc, const char* column) {
 Box target(const Json& doc) {
   const Box box = numbers(doc, "bbox");
   const auto size = doc.find("image_size");
-  if (size == doc.end()) return box;
+  if (size == doc.end()) {
+    const auto [least, most] = std::minmax_element(box.begin(), box.end());
+    if (*least < 0 || *most > 1) {
+      throw InputError(
+          "doc: \"bbox\": expected shares of the picture, 0 to 1, found {}; a box in pixels needs "
+          "\"image_size\": [width, height]",
+          *most > 1 ? *most : *least);
+    }
+    if (box[2] < box[0] || box[3] < box[1]) {
+      throw InputError("doc: \"bbox\": expected two corners, the upper left one first, as shares of the picture");
+    }
+    return box;
+  }
   const bool valid = size->is_array() && size->size() == 2 && (*size)[0].is_number() &&
                      (*size)[1].is_number() && (*size)[0].get<double>() > 0 && (*size)[1].get<double>() > 0;
   if (!valid) throw InputError("doc: \"image_size\": expected width and height");
-  return box_from_pixels(box, (*size)[0].get<double>(), (*size)[1].get<double>());
+  const double width = (*size)[0].get<double>(), height = (*size)[1].get<double>();
+  if (box[0] < 0 || box[1] < 0 || box[2] <= 0 || box[3] <= 0 || box[0] >= width || box[1] >= height) {
+    throw InputError("doc: \"bbox\": expected x, y, width, height inside of {} x {} pixels, found {}, {}, {}, {}",
+                     width, height, box[0], box[1], box[2], box[3]);
+  }
+  return box_from_pixels(box, width, height);
+}
+
+/// A table's cell holds the list as text.
+void adopt(Json& record) {
+  for (const char* column : {"bbox", "image_size"}) {
+    const auto cell = record.find(column);
+    if (cell == record.end() || !cell->is_string()) continue;
+    Json list = Json::parse(cell->get<std::string>(), nullptr, /*allow_exceptions=*/false);
+    if (list.is_array()) *cell = std::move(list);
+  }
+}
+
+void check(const Json& doc) { target(doc); }
+
+bool lacks_image_size(const Json& doc) {
+  if (doc.contains("image_size")) return false;
+  const Box box = numbers(doc, "bbox");
+  return std::any_of(box.begin(), box.end(), [](double number) { return number > 1; });
 }
 
 Reading read(const Json& doc, const std::string& output, const Rules&) {
-  const Box box = read_box(from_utf8(output)).value_or(Box{0, 0, 0, 0});
-  return {box, std::nullopt, box_iou(box, target(doc))};
+  const auto said = read_box(from_utf8(output));
+  const Box box = said.value_or(Box{0, 0, 0, 0});
+  return {box, std::nullopt, box_iou(box, target(doc)), !said};
 }
 
 class RefcocoTally : public Tally {
@@ -87,7 +124,11 @@ Benchmark refcoco_rec() {
           prompt,
           read,
           tally,
-          {nullptr, half_covered, nullptr}};
+          {nullptr, half_covered, nullptr},
+          Options::kNone,
+          adopt,
+          check,
+          lacks_image_size};
 }
 
 }  // namespace ropescope::eval

@@ -2,6 +2,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/eval/option_columns.h"
 
 namespace ropescope::eval {
 
@@ -42,6 +43,20 @@ const Benchmark& find_benchmark(const std::string& name) {
   const std::string nearest = nearest_name(name, names);
   throw UsageError("--benchmark: \"{}\" is not known{}; there are {}", name,
                    nearest.empty() ? "" : " (did you mean " + nearest + "?)", list);
+}
+
+Json own_columns(const Benchmark& benchmark, Json record) {
+  if (benchmark.adopt != nullptr) benchmark.adopt(record);
+  return record;
+}
+
+void check_doc(const Benchmark& benchmark, const Json& doc) {
+  if (benchmark.options == Options::kNone) check_no_options(doc, benchmark.name);
+  if (benchmark.check != nullptr) benchmark.check(doc);
+}
+
+void check_question(const Benchmark& benchmark, const Json& doc) {
+  if (benchmark.options == Options::kInQuestion) check_options_in_question(doc);
 }
 
 Profile parse_profile(const std::string& text) {

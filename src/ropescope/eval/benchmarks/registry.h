@@ -4,4 +4,5 @@
 
 #include "ropescope/eval/benchmark.h"
 #include "ropescope/eval/doc.h"
+#include "ropescope/eval/option_columns.h"
 #include "ropescope/eval/tallies.h"

@@ -22,17 +22,25 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
       text[1] == U'.') {
     right = lower(text.substr(0, 1)) == gold;
   }
-  return {nullptr, std::nullopt, right ? 1.0 : 0.0};
+  const bool single = !text.empty() && is_letter(text[0]) && (text.size() == 1 || text[1] == U'.');
+  return {nullptr, std::nullopt, right ? 1.0 : 0.0, !single};
 }
+
+/// VLMEvalKit's table: columns A, B, ... and the letter of the answer.
+void adopt(Json& record) { adopt_option_list(record, "choices", /*index=*/true); }
 
 }  // namespace
 }  // namespace scienceqa_img_rules
 
 Benchmark scienceqa_img() {
   using namespace scienceqa_img_rules;
-  return exact_match_benchmark("scienceqa_img", "School science with a picture, multiple choice.",
-                               "ScienceQA, questions of the test split that have a picture: 2017",
-                               {"question", "choices", "answer", "hint", "image"}, prompt, read);
+  Benchmark benchmark =
+      exact_match_benchmark("scienceqa_img", "School science with a picture, multiple choice.",
+                            "ScienceQA, questions of the test split that have a picture: 2017",
+                            {"question", "choices", "answer", "hint", "image"}, prompt, read);
+  benchmark.options = Options::kColumns;
+  benchmark.adopt = adopt;
+  return benchmark;
 }
 
 }  // namespace ropescope::eval

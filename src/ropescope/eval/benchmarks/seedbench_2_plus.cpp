@@ -5,9 +5,11 @@ namespace ropescope::eval {
 namespace seedbench_2_plus_rules {
 namespace {
 
+constexpr const char* kChoices[] = {"choice_A", "choice_B", "choice_C", "choice_D"};
+
 Json prompt(const Json& doc, const Rules&) {
   std::vector<Text> choices;
-  for (const char* column : {"choice_A", "choice_B", "choice_C", "choice_D"}) {
+  for (const char* column : kChoices) {
     const Text choice = doc_text(doc, column);
     const bool picture = contains(choice, U"jpg") || contains(choice, U"png");
     choices.push_back(picture ? U"<image>" : choice);
@@ -19,7 +21,24 @@ Json prompt(const Json& doc, const Rules&) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const Text first(strip(from_utf8(output)).substr(0, 1));
   const bool right = lower(first) == lower(doc_text(doc, "answer"));
-  return {to_utf8(first), std::nullopt, right ? 1.0 : 0.0};
+  const bool letter = first.size() == 1 && contains(U"ABCDabcd", first);
+  return {to_utf8(first), std::nullopt, right ? 1.0 : 0.0, !letter};
+}
+
+/// VLMEvalKit's table: columns A to D, the kind of picture as `category`.
+void adopt(Json& record) {
+  for (const char* column : kChoices) {
+    const std::string letter(1, column[std::string_view(column).size() - 1]);
+    adopt_column(record, letter.c_str(), column);
+  }
+  if (record.contains(kChoices[0])) drop_option_columns(record);
+  adopt_column(record, "category", "question_image_type");
+}
+
+void check(const Json& doc) {
+  std::vector<Text> choices;
+  for (const char* column : kChoices) choices.push_back(doc_text(doc, column));
+  check_letter(doc, lettered(choices));
 }
 
 class SeedbenchTally : public Tally {
@@ -58,7 +77,11 @@ Benchmark seedbench_2_plus() {
           100,
           prompt,
           read,
-          tally};
+          tally,
+          {},
+          Options::kColumns,
+          adopt,
+          check};
 }
 
 }  // namespace ropescope::eval

@@ -26,9 +26,12 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 
 Benchmark textvqa() {
   using namespace textvqa_rules;
-  return exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
+  Benchmark benchmark = exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
                                "TextVQA, validation split (textvqa_val): 5000 questions",
                                {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
+  benchmark.adopt = adopt_answer_list;
+  benchmark.check = check_vqa_answers;
+  return benchmark;
 }
 
 }  // namespace ropescope::eval

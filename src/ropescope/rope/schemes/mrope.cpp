@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "ropescope/rope/schemes/mrope_design.h"
 #include "ropescope/rope/schemes/registry.h"
@@ -16,17 +17,22 @@ class MropeDesign : public SpatialDesign {
   double place_block(const Grid& grid, double base, const CoordinateRows& rows) const override {
     const double origin = reset_ ? 0.0 : base;
     for_each_cell(grid, [&](int64_t token, int64_t tau, int64_t y, int64_t x) {
-      rows[0][token] = base + stride() * static_cast<double>(tau);
+      rows[0][token] = base + steps(tau);
       rows[1][token] = origin + static_cast<double>(y);
       rows[2][token] = origin + static_cast<double>(x);
     });
     return base +
-           std::max({stride() * static_cast<double>(grid.t - 1), static_cast<double>(grid.h - 1),
-                     static_cast<double>(grid.w - 1)}) +
+           std::max({steps(grid.t - 1), static_cast<double>(grid.h - 1), static_cast<double>(grid.w - 1)}) +
            1;
   }
 
  private:
+  /// Whole ids from the first frame to frame tau. The public code multiplies in float32, which decides where a
+  /// product lies next to a whole number.
+  double steps(int64_t tau) const {
+    return std::trunc(static_cast<float>(stride()) * static_cast<float>(tau));
+  }
+
   bool reset_;
 };
 
@@ -62,19 +68,23 @@ std::shared_ptr<const PositionDesign> make_stride_1(const Parameters& parameters
 }  // namespace
 
 extern const SchemeDefinition kMrope = mrope_family(
-    "mrope", "frame, row and column each have their own ids, in three consecutive groups of channels",
+    "mrope",
+    "frame, row and column each have their own ids, in three consecutive groups of channels; published: "
+    "temporal_stride=1 (Qwen2-VL), seconds between frames times tokens a second (Qwen2.5-VL)",
     "Qwen2-VL, arXiv 2409.12191", "2", chunked_allocation,
     [](const Parameters& parameters, std::shared_ptr<const PositionDesign>) {
       return make_mrope_design(parameters, 2.0);
     });
 
 extern const SchemeDefinition kMropeInterleave =
-    mrope_family("mrope-interleave", "M-RoPE's ids with t, h, w channels interleaved over the whole spectrum",
+    mrope_family("mrope-interleave",
+                 "M-RoPE's ids with t, h, w channels interleaved over the whole spectrum; published: "
+                 "spatial_reset=true",
                  "Revisiting Multimodal Positional Encoding, arXiv 2510.23095", "1", interleaved_allocation,
                  make_stride_1);
 
 extern const SchemeDefinition kMhrope = mrope_family(
-    "mhrope", "M-RoPE's ids with whole key/value heads following t, h or w",
+    "mhrope", "M-RoPE's ids with whole key/value heads following t, h or w; published: spatial_reset=true",
     "Revisiting Multimodal Positional Encoding, arXiv 2510.23095", "1",
     [](const Parameters&) { return std::string("heads"); }, make_stride_1);
 

@@ -1,5 +1,6 @@
-// The grid of M-RoPE, used by mrope, mrope-interleave, mhrope and grape: t = b + s tau, h = b + y, w = b + x;
-// next = b + max(s(T-1), H-1, W-1) + 1. With spatial reset h = y, w = x (arXiv 2510.23095, section 4).
+// The grid of M-RoPE, used by mrope, mrope-interleave, mhrope and grape: t = b + trunc(s tau), h = b + y, w = b + x;
+// next = b + max(trunc(s(T-1)), H-1, W-1) + 1. Ids of frames are whole numbers, the product being taken in float32
+// and cut, as in the public code of Qwen2.5-VL. With spatial reset h = y, w = x (arXiv 2510.23095, section 4).
 #pragma once
 
 #include <memory>
