@@ -13,7 +13,9 @@
 #include "ropescope/analysis/attention_study.h"
 #include "ropescope/analysis/figures_attention.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/unfinished.h"
 #include "ropescope/text/generated_text.h"
 
 #include "attention_input.h"
@@ -118,10 +120,12 @@ AttentionStudyOptions study_options(const AttentionFlags& flags) {
   return study;
 }
 
+// DIR of --plot, and the folder that it lies in.
+constexpr int kMostMissing = 2;
+
 /// Pictures of the file's own kinds, each as PNG and SVG.
 void draw(const AttentionFlags& flags, const std::filesystem::path& folder, const AttentionResult& study,
           const AttentionStudyOptions& options, bool force) {
-  std::filesystem::create_directories(folder);
   FigureSelection selection;
   selection.average = flags.average;
   const auto both = [&](const std::string& kind, const std::string& name) {
@@ -149,6 +153,8 @@ int run(const AttentionFlags& flags, const Invocation& invocation) {
   if (flags.plot && study.kept == KeptRows::kNone) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }
+  std::optional<OutputFolder> pictures;
+  if (flags.plot) pictures.emplace(*flags.plot, kMostMissing);
   const at::NoGradGuard no_grad;
   const AttentionSource source =
       read_attention_source(flags.input, settings, /*generates=*/flags.max_new_tokens > 0);
@@ -170,6 +176,7 @@ int run(const AttentionFlags& flags, const Invocation& invocation) {
   ResultWriter writer(flags.output, provenance, settings.force);
   const AttentionResult result = study_attention(*source.decoder, source.inputs, study, writer);
   write_attention_table(writer, result, study);
+  writer.attribute("/attention", "sources", name_of(source.model));
   writer.commit();
   if (settings.json) {
     print_attention_json(result, study, flags.output);
@@ -178,7 +185,10 @@ int run(const AttentionFlags& flags, const Invocation& invocation) {
   } else {
     print_attention_text(result, study, flags.output, flags.markdown);
   }
-  if (flags.plot) draw(flags, *flags.plot, result, study, settings.force);
+  if (pictures) {
+    draw(flags, pictures->path(), result, study, settings.force);
+    pictures->keep();
+  }
   return 0;
 }
 

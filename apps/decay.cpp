@@ -267,6 +267,7 @@ Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
 int run(const DecayFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
   const std::string& output = flags.output;
+  if (flags.plot) check_figure_path(*flags.plot, settings.force);
   if (flags.samples.empty() == flags.sampling.model.empty()) {
     throw UsageError("expected either --samples, or --model with --texts");
   }

@@ -74,7 +74,7 @@ Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std:
   return {{"benchmark", run.benchmark.name},
           {"data", data.filename().string()},
           {"data_sha256", sha256_of_file(data)},
-          {"model", fs::path(flags.model).filename().string()},
+          {"model", name_of(flags.model)},
           {"profile", eval::profile_name(run.rules.profile)},
           {"policy", eval::policy_name(run.rules.policy)},
           {"ocr", run.rules.ocr_tokens},

@@ -1,13 +1,10 @@
 #include "evaluate_run.h"
 
-#include <cerrno>
 #include <chrono>
 #include <fstream>
 #include <set>
 #include <system_error>
 #include <thread>
-
-#include <unistd.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
@@ -21,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kPollInterval = std::chrono::milliseconds(200);
+// DIR of --output and the folder of runs that it lies in.
+constexpr int kMostMissing = 2;
 
 }  // namespace
 
@@ -58,7 +57,8 @@ void compare(const Json& was, const Json& is, const std::string& key, const fs::
       for (const auto& [name, value] : side->items()) names.insert(name);
     }
     for (const std::string& name : names) {
-      compare(was.value(name, Json()), is.value(name, Json()), key.empty() ? name : key + ": " + name, folder);
+      compare(was.value(name, Json()), is.value(name, Json()), key.empty() ? name : key + ": " + name,
+              folder);
     }
     return;
   }
@@ -74,29 +74,12 @@ RunFolder::RunFolder(fs::path folder, bool resume, bool force, const Launch& lau
     throw UsageError("--force: not in several processes; remove {} first", folder_.string());
   }
   if (launch.rank > 0) return;
-  std::error_code code;
-  for (fs::path path = fs::absolute(folder_ / "").lexically_normal().parent_path(); !fs::exists(path, code);
-       path = path.parent_path()) {
-    topmost_made_ = path;
-  }
-  fs::create_directories(folder_, code);
-  if (!code && !fs::is_directory(folder_)) code = std::make_error_code(std::errc::not_a_directory);
-  if (!code && access(folder_.c_str(), W_OK | X_OK) != 0) code.assign(errno, std::generic_category());
-  if (code) throw EnvironmentError("{}: the folder cannot be written ({})", folder_.string(), code.message());
+  made_.emplace(folder_, kMostMissing);
   const bool run = fs::exists(folder_ / "run.json") && (launch.world > 1 || has_answers(folder_));
   if (run && !resume && !force) {
     throw UsageError("{}: there is a run already; --resume continues it, --force begins anew",
                      folder_.string());
   }
-}
-
-RunFolder::~RunFolder() {
-  if (begun_ || topmost_made_.empty()) return;
-  std::error_code code;
-  const fs::path above = topmost_made_.parent_path();
-  for (fs::path path = fs::absolute(folder_ / "").lexically_normal().parent_path();
-       path != above && fs::remove(path, code); path = path.parent_path()) {
-  }  // (a folder that is not empty stays)
 }
 
 bool RunFolder::goes_on() const {
@@ -113,7 +96,7 @@ void RunFolder::check(const Json& settings) const {
 
 void RunFolder::begin(const Json& settings) {
   const fs::path file = folder_ / "run.json";
-  begun_ = true;
+  if (made_) made_->keep();
   if (launch_.rank > 0) {
     while (!fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
     return;
@@ -125,7 +108,8 @@ void RunFolder::begin(const Json& settings) {
   std::vector<fs::path> stale;  // (of an unfinished run in several processes too)
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
-    if (is_samples_file(entry.path()) || name == "summary.json" || name == "result.h5") stale.push_back(entry.path());
+    if (is_samples_file(entry.path()) || name == "summary.json" || name == "result.h5")
+      stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);
   write_text_file(file, settings.dump(2) + "\n");
@@ -153,7 +137,8 @@ void ask_batch(EvaluateRun& run, eval::Answerer& answerer, const Questions& ques
 int64_t ask(EvaluateRun& run, eval::Answerer& answerer) {
   eval::Samples samples(eval::samples_file(run.folder, run.launch.rank, run.launch.world), /*resume=*/true);
   const std::set<eval::SampleKey> answered = eval::answered(run.folder);
-  if (!answered.empty()) log_info("answered already: {}", counted(static_cast<int64_t>(answered.size()), "question"));
+  if (!answered.empty())
+    log_info("answered already: {}", counted(static_cast<int64_t>(answered.size()), "question"));
   const int64_t open = run.samples() - static_cast<int64_t>(answered.size());
   Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.launch.world, 1));
   int64_t asked = 0, number = 0;
@@ -188,7 +173,9 @@ void wait_for_others(const EvaluateRun& run) {
   std::optional<uintmax_t> read;  // (files may be large: they are read again only where they grew)
   while (true) {
     const uintmax_t now = bytes();
-    if (read != now && static_cast<int64_t>(eval::answered_or_failed(run.folder, run.launch.world).size()) >= run.samples()) return;
+    if (read != now &&
+        static_cast<int64_t>(eval::answered_or_failed(run.folder, run.launch.world).size()) >= run.samples())
+      return;
     read = now;
     std::this_thread::sleep_for(kPollInterval);
   }

@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "ropescope/core/unfinished.h"
 #include "ropescope/eval/answerer.h"
 #include "ropescope/eval/samples.h"
 #include "ropescope/train/launch.h"
@@ -39,9 +41,6 @@ class RunFolder {
   /// Makes the folder. Throws EnvironmentError if it cannot be written, UsageError if there are answers of a run
   /// in it and neither `resume` nor `force` is given.
   RunFolder(std::filesystem::path folder, bool resume, bool force, const Launch& launch);
-  ~RunFolder();
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
 
   /// Throws UsageError, with both values, where a run that is resumed was made with other settings. `settings`
   /// may still be without its "model_files".
@@ -53,8 +52,9 @@ class RunFolder {
  private:
   bool goes_on() const;
 
-  std::filesystem::path folder_, topmost_made_;
-  bool resume_, force_, begun_ = false;
+  std::filesystem::path folder_;
+  bool resume_, force_;
+  std::optional<OutputFolder> made_;
   Launch launch_;
 };
 

@@ -70,7 +70,7 @@ DecodeOptions DecodeFlags::options() const {
 
 void ImageFlags::bind(Flags& flags) {
   flags.group("Images");
-  flags.add("image", image, "image files, separated by commas (JPEG, PNG, WebP, TIFF)");
+  flags.add("image", image, "image files, separated by commas (JPEG, PNG, WebP, TIFF, GIF, BMP)");
   flags.add(
       "pixels", pixels,
       "in place of --image: safetensors file with pixel_values [images,tiles,3,S,S] and image_sizes_hw [images,2]");

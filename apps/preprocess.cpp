@@ -7,6 +7,9 @@
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -34,7 +37,7 @@ struct PreprocessFlags {
         "how grid pinpoints are read: hf (height, width) or original (width, height); unless given as the model's form does, hf for a preset");
     decode.bind(flags);
     flags.group("Images");
-    flags.add("image", image, "JPEG, PNG, WebP or TIFF files, separated by commas");
+    flags.add("image", image, "JPEG, PNG, WebP, TIFF, GIF or BMP files, separated by commas");
     flags.add("sizes", sizes, "geometry of sizes alone, for example 640x427,1x20000");
     flags.group("Output");
     flags.add("output", output, "result file with /image/<i>/{rgb,tiles,pixel_values}");
@@ -87,14 +90,16 @@ class Report {
       columns_ = {"size_wh",      "best_wh",   "tiles_cols_rows", "resized_wh", "pad_ltrb",
                   "feat_full_HW", "feat_H1W1", "feat_offset_rc",  "tokens"};
     }
-    for (const std::string& column : columns_) print_cell(column);
-    fmt::print("{}\n", settings_.csv ? "image" : "  image");
   }
 
   void add(const Json& geometry, const std::string& name) {
     if (settings_.json) {
       fmt::print("{}\n", geometry.dump());
       return;
+    }
+    if (std::exchange(first_, false)) {  // not before the first image has been read
+      for (const std::string& column : columns_) print_cell(column);
+      fmt::print("{}\n", settings_.csv ? "image" : "  image");
     }
     for (const std::string& column : columns_) print_cell(text_of(geometry[column]));
     fmt::print("{}{}\n", settings_.csv ? "" : "  ", name);
@@ -118,6 +123,7 @@ class Report {
 
   const CommonSettings& settings_;
   std::vector<std::string> columns_;
+  bool first_ = true;
 };
 
 Json geometry_of(int64_t width, int64_t height, const PreprocessSettings& settings) {

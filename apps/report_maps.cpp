@@ -11,6 +11,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 #include "ropescope/eval/answerer.h"
 #include "ropescope/probe/attention_probe.h"
@@ -299,7 +300,7 @@ void check_models(const eval::Report& report, const std::vector<std::string>& mo
   std::map<std::string, Json> digests_of;
   for (size_t i = 0; i < report.runs.size(); ++i) {
     const std::string& model = models[models.size() == 1 ? 0 : i];
-    const std::string name = (fs::path(model) / "").parent_path().filename().string(),
+    const std::string name = name_of(model),
                       asked = json_string_or(report.runs[i].summary, "model", "", report.runs[i].name);
     if (!asked.empty() && name != asked) {
       throw UsageError("--model: run {} asked {}, found {}; give one model for each run, in their order",

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 
 #include "loaded_model.h"
@@ -145,6 +146,7 @@ Samples SamplingJob::run(std::optional<double> theta) {
   Samples samples =
       sample_texts(*decoder_, texts_, options_, [&](int64_t texts) { progress.advance(texts); });
   progress.finish();
+  samples.model.sources = fmt::format("{}, {}", name_of(model_), name_of(corpus_));
   forward_seconds_ += seconds_from(start);
   return samples;
 }

@@ -46,7 +46,7 @@ Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval
     throw InputError("expected an object with \"doc\" and \"output\"");
   }
   const Json doc = eval::own_columns(benchmark, object["doc"]);
-  eval::check_doc(benchmark, doc);
+  if (!benchmark.scores_any_options) eval::check_doc(benchmark, doc);
   const std::string output = json_string(object, "output", "item");
   Json result = {{"prompt", benchmark.prompt(doc, rules)}};
   const eval::Reading reading = eval::read_answer(benchmark, doc, output, rules);
@@ -102,8 +102,9 @@ int run(const ScoreFlags& flags, const Invocation& invocation) {
   if (flags.check) {
     const std::string& data = required_text(flags.data, "data");
     const bool table = std::filesystem::path(data).extension() != ".jsonl";
-    return benchmark.name == "mmbench" && table ? check_mmbench(data, settings.json)
-                                       : check_records(data, benchmark, flags.scoring.rules(), settings.json);
+    return benchmark.name == "mmbench" && table
+               ? check_mmbench(data, settings.json)
+               : check_records(data, benchmark, flags.scoring.rules(), settings.json);
   }
   if (!flags.data.empty()) throw UsageError("--data: expected --check with it");
   return score_items(benchmark, flags.scoring.rules(), required_text(flags.items, "items"), settings.json);

@@ -5,6 +5,7 @@ folder=$(cd "$(dirname "$script")" && pwd)
 script=$folder/$(basename "$script")
 experiment=$(basename "$folder")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+caller=$PWD
 cd "$root"
 model='' texts=/usr/share/dictd/foldoc.dict.dz output=$root/results/$experiment seed=0 device=cpu bootstrap=()
 
@@ -16,6 +17,9 @@ usage() {
     printf 'ROPESCOPE_MINIATURE=FILE likewise for build/ropescope-miniature.\n'
 }
 
+# from_caller <path>: a path that was given on the command line, seen from the folder in which the script was started.
+from_caller() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s/%s' "$caller" "$1" ;; esac; }
+
 # own_flag <flag> <value>: a script that has flags of its own overrides this, setting `taken` to the number of words.
 own_flag() { taken=0; }
 
@@ -24,9 +28,9 @@ read_flags() {
     taken=2
     case $1 in
       --cuda) bootstrap+=(--cuda) device=cuda taken=1 ;;
-      --model) model=${2:?--model needs a value} ;;
-      --texts) texts=${2:?--texts needs a value} ;;
-      --output) output=${2:?--output needs a value} ;;
+      --model) model=$(from_caller "${2:?--model needs a value}") ;;
+      --texts) texts=$(from_caller "${2:?--texts needs a value}") ;;
+      --output) output=$(from_caller "${2:?--output needs a value}") ;;
       --seed) seed=${2:?--seed needs a value} ;;
       --help) usage; exit 0 ;;
       *) own_flag "$1" "${2:-}" ;;

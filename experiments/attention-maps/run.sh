@@ -14,7 +14,7 @@ script=${BASH_SOURCE[0]}
 image='' region=205,80,55,70 word=astronaut prompt='Who is the astronaut in this picture?' lengths=0,512,1024,4096
 own_flag() {
   case $1 in
-    --image) image=$2 ;;
+    --image) image=$(from_caller "$2") ;;
     --region) region=$2 ;;
     --word) word=$2 ;;
     --prompt) prompt=$2 ;;

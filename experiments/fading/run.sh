@@ -14,11 +14,11 @@ script=${BASH_SOURCE[0]}
 miniature=$root/results/miniature lengths='' questions=256 benchmark='' data='' schemes='vanilla;id-align'
 own_flag() {
   case $1 in
-    --miniature) miniature=$2 ;;
+    --miniature) miniature=$(from_caller "$2") ;;
     --lengths) lengths=$2 ;;
     --questions) questions=$2 ;;
     --benchmark) benchmark=$2 ;;
-    --data) data=$2 ;;
+    --data) data=$(from_caller "$2") ;;
     --schemes) schemes=$2 ;;
     *) taken=0 ;;
   esac

@@ -17,7 +17,7 @@ script=${BASH_SOURCE[0]}
 miniature=$root/results/miniature rows=128 steps=500 jobs=2
 own_flag() {
   case $1 in
-    --miniature) miniature=$2 ;;
+    --miniature) miniature=$(from_caller "$2") ;;
     --rows) rows=$2 ;;
     --steps) steps=$2 ;;
     --jobs) jobs=$2 ;;

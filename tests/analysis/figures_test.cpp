@@ -13,10 +13,12 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figure_data.h"
+#include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/simulation.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/io/figure_script.h"
 
 #include "tests/support/golden.h"
 
@@ -100,6 +102,52 @@ TEST(Figures, SelectionNarrowsThem) {
   EXPECT_THROW(plot_result(path, "by-head", folder.path("two.svg"), false, selection), UsageError);
   selection.theta = {123};
   EXPECT_THROW(plot_result(path, "decay", folder.path("two.svg"), false, selection), UsageError);
+}
+
+TEST(Figures, TheySayWhatTheyAreMadeOfAndWhatTheyLeaveOut) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("r.h5");
+  {
+    constexpr int64_t kThetas = 7, kLayers = 5, kDistances = 50;
+    const at::Tensor curve = at::arange(kDistances, at::kDouble).mul(0.02).cos();
+    at::Tensor by_layer = at::full({kThetas, kLayers, kDistances}, NAN, at::kDouble);
+    for (const int64_t layer : {1, 2}) by_layer.select(1, layer).copy_(curve);
+    ResultWriter writer(path, {}, true);
+    writer.write("/decay/distance", at::arange(kDistances, at::kLong));
+    writer.write("/decay/theta", at::tensor({1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6}, at::kDouble));
+    writer.write("/decay/mean", by_layer.nanmean({1}));
+    writer.write("/decay/by_layer", by_layer);
+    writer.attribute("/decay", "sources", std::string("tiny.gguf, words.txt"));
+    writer.commit();
+  }
+  const auto drawn = [&](const std::string& kind) {
+    plot_result(path, kind, folder.path(kind + ".svg"), true);
+    return read_file(folder.path(kind + ".svg"));
+  };
+  const std::string layers = drawn("by-layer");
+  EXPECT_NE(layers.find("tiny.gguf, words.txt; 4 of 7 θ drawn (--theta chooses)"), std::string::npos);
+  const std::string curves = drawn("decay");
+  EXPECT_NE(curves.find("tiny.gguf, words.txt"), std::string::npos);
+  EXPECT_EQ(curves.find("of 7"), std::string::npos);
+  EXPECT_NE(curves.find("θ = 5×10⁵"), std::string::npos);
+  // Layers that were not sampled are no grey rows.
+  const Figure figure = decay_by_layer(ResultReader(path), {});
+  EXPECT_EQ(figure.panels[0].map->rows, 2);
+  EXPECT_EQ(figure.panels[0].y.ticks[0].second, "1");
+}
+
+TEST(Figures, AColourBarThatEndsBeforeTheLargestValueNamesIt) {
+  Panel panel;
+  panel.map = HeatMap{};
+  panel.map->rows = 1;
+  panel.map->columns = 200;
+  panel.map->values.assign(200, 1.0);
+  panel.map->values[7] = 42.5;
+  panel.map->label = "logit";
+  const std::string cut = figure_script({"", "", {panel}}, ".svg");
+  EXPECT_NE(cut.find("logit (largest: 42.5)"), std::string::npos);
+  panel.map->values[7] = 1.0;
+  EXPECT_EQ(figure_script({"", "", {panel}}, ".svg").find("largest"), std::string::npos);
 }
 
 TEST(Figures, MistakesAreExplained) {

@@ -53,5 +53,17 @@ TEST(TrainingFigures, OneRunShowsItsStepsSeveralTheirNames) {
   EXPECT_THROW(training_figure({{"c", folder.path("c")}}), InputError);
 }
 
+TEST(TrainingFigures, TheyNameWhatTheyShow) {
+  const TemporaryFolder folder;
+  write_run(folder.path("short"), 5);
+  write_run(folder.path("again"), 5);
+  EXPECT_EQ(training_figure({{"short", folder.path("short")}}).panels[0].series[1].label,
+            "mean of the last 5");
+  const Figure two = training_figure({{"short", folder.path("short")}, {"again", folder.path("again")}});
+  EXPECT_EQ(two.panels[0].series[0].label, "short");
+  EXPECT_EQ(two.panels[0].series[1].label, "again (equal to short)");
+  EXPECT_NE(two.title.find("last 5 steps"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ropescope

@@ -153,7 +153,7 @@ TEST_F(AttentionImages, BadFilesAreSentencesAndLeaveNothing) {
       {folder_.path("bomb.tif"), "decompression bomb"},
       {folder_.path("half.png"), "half.png"},
       {folder_.path("empty.png"), "empty"},
-      {folder_.path("config.json"), "expected a JPEG, PNG, WebP or TIFF image"},
+      {folder_.path("config.json"), "expected a JPEG, PNG, WebP, TIFF, GIF or BMP image"},
       {folder_.path("no.png"), "no.png"},
   };
   for (const auto& [file, words] : cases) {

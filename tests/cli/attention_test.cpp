@@ -39,10 +39,11 @@ class AttentionCommand : public ::testing::Test {
   std::string layout_ = "--layout text:2,anyres:2x2+4x4,text:7 ";
 };
 
+// In the order asked for, repeated ones too.
 TEST_F(AttentionCommand, RowsAreThoseOfTraceUnderEveryScheme) {
   for (const std::string scheme : {"vanilla", "id-align", "mrope/interleaved", "dipe", "cca", "alibi"}) {
     const CommandResult run =
-        attention(model_ + tokens_ + layout_ + "--queries 3,10-12,last --schemes " + scheme);
+        attention(model_ + tokens_ + layout_ + "--queries 14,3,10-12,3,last --schemes " + scheme);
     ASSERT_EQ(run.exit_code, 0) << scheme << run.err;
     const CommandResult traced = run_ropescope("trace --quiet --force --dump attention --output " + trace_ +
                                                " " + model_ + tokens_ + layout_ + "--scheme " + scheme);
@@ -51,7 +52,7 @@ TEST_F(AttentionCommand, RowsAreThoseOfTraceUnderEveryScheme) {
     const std::string group =
         scheme == "mrope/interleaved" ? "/attention/mrope_interleaved" : "/attention/" + scheme;
     const at::Tensor rows = file.read(group + "/rows"), queries = file.read(group + "/query_index");
-    EXPECT_TRUE(all_close(queries, at::tensor({3, 10, 11, 12, 32}, at::kLong), 0));
+    EXPECT_TRUE(all_close(queries, at::tensor({14, 3, 10, 11, 12, 3, 32}, at::kLong), 0));
     EXPECT_TRUE(all_close(file.read(group + "/key_index"), at::arange(33, at::kLong), 0));
     ASSERT_EQ(rows.dim(), 4);
     for (int64_t layer = 0; layer < rows.size(0); ++layer) {

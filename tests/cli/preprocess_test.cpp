@@ -112,7 +112,7 @@ TEST(PreprocessCommand, Errors) {
   fails("--preset clip --image no-such.png", 3, "no-such.png");
   fails("--preset clip --alpha grey --image " + synthetic_image("dot_1x1.png"), 2, "--alpha");
   fails("--preset clip --image " + testing::golden_path("vision/anyres.json"), 3,
-        "expected a JPEG, PNG, WebP or TIFF");
+        "expected a JPEG, PNG, WebP, TIFF, GIF or BMP");
 }
 
 }  // namespace

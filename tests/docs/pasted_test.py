@@ -89,7 +89,7 @@ def commands_of(text):
         except ValueError:
             continue
         for i, word in enumerate(words[:-1]):
-            if Path(word).name == "ropescope" and not words[i + 1].startswith("-"):
+            if Path(word).name == "ropescope" and not word.endswith("/") and not words[i + 1].startswith("-"):
                 end = next((j for j in range(i + 1, len(words)) if words[j] in ("|", ">", "&&", ";", "...", "…")), len(words))
                 yield words[i + 1:end]
                 break
@@ -183,6 +183,7 @@ def check_examples(ropescope, folder):
     write_smaller(ropescope, folder / "bin/ropescope")
     (folder / "SmolLM2.gguf").symlink_to(model)
     (folder / "foldoc.dict.dz").symlink_to(FOLDOC)
+    (folder / "foldoc.index").symlink_to(FOLDOC.with_name("foldoc.index"))
     shutil.copy(ROOT / "tests/golden/vision/formats/jpeg_prog.jpg", folder / "photo.jpg")
     doc = {"index": 1, "question": "Which?", "A": "this", "B": "that", "answer": "A", "split": "dev"}
     (folder / "answers.jsonl").write_text(json.dumps({"doc": doc, "output": "A"}) + "\n")

@@ -210,7 +210,9 @@ TEST(FigureRaster, ThoseThatShareABarAreOfOneSizeAndEvenlySpaced) {
 TEST(FigureLabels, TicksAndNumbers) {
   EXPECT_EQ(number_label(1e4), "10⁴");
   EXPECT_EQ(number_label(1e12), "10¹²");
-  EXPECT_EQ(number_label(5e5), "500000");
+  EXPECT_EQ(number_label(5e5), "5×10⁵");
+  EXPECT_EQ(number_label(3162277.66), "3.16×10⁶");
+  EXPECT_EQ(number_label(99999.99), "10⁵");
   EXPECT_EQ(number_label(100), "100");
   EXPECT_EQ(number_label(0), "0");
   EXPECT_EQ(number_label(-0.5), "-0.5");

@@ -84,7 +84,7 @@ std::vector<QuerySet> choose_queries(const AttentionInput& input, const TokenPla
     if (*distinct.rbegin() >= tokens) {
       throw UsageError("--queries: expected tokens 0 to {}, found {}", tokens - 1, *distinct.rbegin());
     }
-    sets.push_back({"index", {distinct.begin(), distinct.end()}});
+    sets.push_back({"index", request.index});
   }
   if (request.region) sets.push_back({"region", region_tokens(input, places, *request.region)});
   if (request.word) sets.push_back({"word", word_tokens(input, *request.word, decode)});
@@ -103,6 +103,18 @@ QuerySet probe_queries(const TokenPlaces& places, int64_t count) {
   for (int64_t i = 0; i < taken; ++i)
     set.tokens.push_back(all[static_cast<size_t>((2 * i + 1) * total / (2 * taken))]);
   return set;
+}
+
+std::vector<int64_t> asked_tokens(const std::vector<QuerySet>& sets) {
+  std::vector<int64_t> tokens;
+  for (const QuerySet& set : sets) {
+    if (set.name == "index") tokens = set.tokens;
+  }
+  const std::set<int64_t> seen(tokens.begin(), tokens.end());
+  for (const int64_t token : union_of(sets)) {
+    if (seen.count(token) == 0) tokens.push_back(token);
+  }
+  return tokens;
 }
 
 std::vector<int64_t> union_of(const std::vector<QuerySet>& sets) {

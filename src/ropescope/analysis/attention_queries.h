@@ -23,7 +23,7 @@ struct QueryRequest {
 /// and ranges; a list of these. Throws UsageError with the nearest name.
 void parse_queries(const std::string& text, QueryRequest& request);
 
-/// Queries of one name, ascending.
+/// Queries of one name: token indices as they were asked for, the others ascending.
 struct QuerySet {
   std::string name;  ///< last, text, generated, high, region, word, index, probe
   std::vector<int64_t> tokens;
@@ -38,6 +38,8 @@ std::vector<QuerySet> choose_queries(const AttentionInput& input, const TokenPla
 /// At most `count` high-resolution tokens that have a thumbnail token, evenly spread.
 QuerySet probe_queries(const TokenPlaces& places, int64_t count);
 
+/// Token indices as they were asked for, repeated ones too, then the tokens of the other sets, each once, ascending.
+std::vector<int64_t> asked_tokens(const std::vector<QuerySet>& sets);
 /// The tokens of all sets, each once, ascending.
 std::vector<int64_t> union_of(const std::vector<QuerySet>& sets);
 

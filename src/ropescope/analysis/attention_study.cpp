@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include <fmt/ranges.h>
+
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
@@ -13,6 +15,7 @@
 #include "ropescope/analysis/attention_measures.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/probe/attention_probe.h"
 #include "ropescope/rope/encoding.h"
 
@@ -56,7 +59,7 @@ class Measurement {
     }
     const TokenPlaces places = token_places(prompt.layout);
     outcome.sets = choose_queries(prompt, places, options_.queries, generated, options_.decode);
-    const std::vector<int64_t> asked = union_of(outcome.sets);
+    const std::vector<int64_t> asked = asked_tokens(outcome.sets);
     std::vector<QuerySet> measured = outcome.sets;
     measured.push_back(probe_queries(places, options_.probe));
     const std::vector<int64_t> queries = union_of(measured);
@@ -70,11 +73,11 @@ class Measurement {
       const at::Tensor chosen = all.index_select(2, kept);
       outcome.means[name] = mean_of(is_alignment_measure(name) ? all : chosen);
       writer.write(group + "/measures/" + name, chosen);
-      if (is_alignment_measure(name) && queries.size() != asked.size()) {
+      if (is_alignment_measure(name) && queries != asked) {
         writer.write(group + "/alignment/" + name, all);
       }
     }
-    if (queries.size() != asked.size()) {
+    if (queries != asked) {
       writer.write(group + "/alignment/query_index", at::tensor(queries, at::kLong));
     }
     for (const QuerySet& set : outcome.sets) {
@@ -90,7 +93,7 @@ class Measurement {
         with_distractor(decoder_, prompt, {options_.distractor.begin(), options_.distractor.begin() + count});
     const SequenceEncoding encoding(scheme, input.layout, encoded_model(decoder_.config));
     const TokenPlaces places = token_places(input.layout);
-    std::vector<int64_t> queries = union_of(sets);
+    std::vector<int64_t> queries = asked_tokens(sets);
     const int64_t place = token_behind_images(prompt.layout);
     for (int64_t& query : queries) query += query >= place ? count : 0;
     const std::vector<int64_t> visible = visible_counts(encoding, queries, input.attention_mask);
@@ -106,7 +109,8 @@ class Measurement {
  private:
   using Values = std::map<std::string, at::Tensor>;  // [layers, heads, queries] float64
   struct Queries {
-    const std::vector<int64_t>&all, &asked;  // ascending; asked ones are among all
+    const std::vector<int64_t>&all,
+        &asked;  // all: ascending; asked ones, in the order of asking, are among them
     const std::vector<QuerySet>& sets;
   };
 
@@ -133,7 +137,7 @@ class Measurement {
         decoder_, input, encoding, {queries, wanted_layers()}, [&](int64_t, const at::Tensor& all_heads) {
           const at::Tensor rows = chosen_heads(all_heads);
           if (options_.kept == KeptRows::kAll) {
-            const bool all = kept == count;
+            const bool all = asked == queries;
             writer.write_part(group + "/rows", slot, all ? rows : rows.index_select(1, place));
           } else if (options_.kept == KeptRows::kMeans) {
             for (const QuerySet& set : of.sets) {
@@ -155,7 +159,7 @@ class Measurement {
     return values;
   }
 
-  /// Of each asked query, its place among `queries`; both ascending.
+  /// Of each asked query, its place among `queries`, which ascend.
   static at::Tensor places_in(const std::vector<int64_t>& queries, const std::vector<int64_t>& asked) {
     std::vector<int64_t> place;
     for (const int64_t query : asked) {
@@ -323,6 +327,11 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
         for (const QuerySet& set : outcome.sets) result.query_sets.push_back(set.name);
         result.queries = outcome.queries;
         result.keys = outcome.keys;
+        if (result.query_sets.size() > 1) {
+          log_warning(
+              "the numbers are means over the queries of {} together; ask for one of them to have its own (maps and /sets keep them apart)",
+              fmt::join(result.query_sets, ", "));
+        }
       }
       for (size_t l = 0; l < lengths; ++l) {
         if (options.text_lengths[l] == 0) {  // what was just measured

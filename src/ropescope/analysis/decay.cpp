@@ -279,6 +279,7 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
   result.distance = options.distance.to(at::kLong).contiguous();
   result.theta = at::tensor(options.theta, at::kDouble);
   const ModelFacts& model = runs.front().model;
+  result.sources = model.sources;
   const bool one_run = runs.size() == 1;
   std::vector<at::Tensor> a_by_theta, b_by_theta, band_edges;
   DecayCoefficients coefficients;

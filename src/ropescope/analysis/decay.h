@@ -57,6 +57,7 @@ struct DecayResult {
   at::Tensor coefficient_a_by_theta, coefficient_b_by_theta;
   int64_t clusters = 0;
   std::string interval;
+  std::string sources;  ///< ModelFacts::sources of the samples
   DecayOptions options;
   std::vector<std::string> notes;  ///< what a reader of the curves should know, in sentences
 };

@@ -34,6 +34,7 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   writer.attribute("/decay", "resampled", static_cast<int64_t>(result.options.resampled));
   writer.attribute("/decay", "interval", result.interval);
   writer.attribute("/decay", "clusters", result.clusters);
+  if (!result.sources.empty()) writer.attribute("/decay", "sources", result.sources);
   if (!result.options.selection.empty()) {
     writer.attribute("/decay", "selection", result.options.selection);
   }

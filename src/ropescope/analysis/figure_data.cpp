@@ -169,6 +169,26 @@ std::vector<int64_t> select_values(const std::vector<double>& wanted, const at::
   return indices;
 }
 
+std::string sources_of(const ResultReader& result, const std::string& group) {
+  if (!result.has_attribute(group, "sources")) return "";
+  const Attribute value = result.attribute(group, "sources");
+  const auto* text = std::get_if<std::string>(&value);
+  return text == nullptr ? "" : *text;
+}
+
+std::string drawn_of(size_t drawn, int64_t all, const std::string& what, const std::string& flag) {
+  if (static_cast<int64_t>(drawn) >= all) return "";
+  return fmt::format("{} of {} {} drawn (--{} chooses)", drawn, all, what, flag);
+}
+
+std::string joined_notes(const std::vector<std::string>& notes) {
+  std::string joined;
+  for (const std::string& note : notes) {
+    if (!note.empty()) joined += (joined.empty() ? "" : "; ") + note;
+  }
+  return joined;
+}
+
 std::string theta_label(double theta) { return "θ = " + number_label(theta); }
 
 }  // namespace ropescope

@@ -65,4 +65,11 @@ inline constexpr int64_t kMostCells = int64_t{1} << 24;
 /// "θ = 10⁴".
 std::string theta_label(double theta);
 
+/// The attribute `sources` of a group (names of the model and the texts); empty where there is none.
+std::string sources_of(const ResultReader& result, const std::string& group);
+/// "4 of 7 θ drawn (--theta chooses)"; empty where all are.
+std::string drawn_of(size_t drawn, int64_t all, const std::string& what, const std::string& flag);
+/// What is not empty, with "; " between.
+std::string joined_notes(const std::vector<std::string>& notes);
+
 }  // namespace ropescope

@@ -75,6 +75,10 @@ Figure simulation_curves(const ResultReader& result, const FigureSelection& sele
     figure.panels.push_back(std::move(panel));
   }
   figure.columns = figure.panels.size() > 1 ? 2 : 1;
+  figure.note = joined_notes({drawn_of(figure.panels.size(), theta.numel(), "θ", "theta"),
+                              shown.size() < static_cast<size_t>(mean.size(0))
+                                  ? fmt::format("{} of {} means drawn", shown.size(), mean.size(0))
+                                  : ""});
   return figure;
 }
 
@@ -104,6 +108,7 @@ Figure profile_curves(const ResultReader& result, const FigureSelection& selecti
       {"", distance.position, quantile(0.5), quantile(0.25), quantile(0.75), "", false, false});
   Figure figure;
   figure.title = "Real token pairs at their real distance";
+  figure.note = sources_of(result, "/model");
   figure.panels = {panel};
   figure.panel_height_cm = 9.0;
   return figure;
@@ -121,6 +126,7 @@ Figure profile_by_layer(const ResultReader& result, const FigureSelection& selec
   panel.y.label = "layer";
   Figure figure;
   figure.title = "Real token pairs at their real distance, mean over the heads of each layer";
+  figure.note = sources_of(result, "/model");
   figure.panels = {panel};
   figure.panel_height_cm = 9.0;
   return figure;
@@ -140,6 +146,7 @@ Figure moments_map(const ResultReader& result, const FigureSelection&) {
   panel.y.label = "layer";
   Figure figure;
   figure.title = "Inner product of the mean query and the mean key of each head";
+  figure.note = sources_of(result, "/model");
   figure.panels = {panel};
   figure.panel_height_cm = 9.0;
   return figure;

@@ -8,6 +8,7 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/analysis/attention_file.h"
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/core/errors.h"
@@ -155,6 +156,7 @@ at::Tensor mean_rows(const ResultReader& result, const std::string& group, const
 struct Maps {
   at::Tensor values;
   std::vector<std::string> names;
+  int64_t all = 0;  ///< before some were left out
 };
 
 Maps read_maps(const ResultReader& result, const std::string& scheme, const std::string& set,
@@ -190,7 +192,8 @@ Maps read_maps(const ResultReader& result, const std::string& scheme, const std:
   } else {
     throw UsageError("--average: expected all, heads, layers or none, found \"{}\"", selection.average);
   }
-  const std::vector<int64_t> shown = spread_indices(maps.values.size(0), kMostMaps);
+  maps.all = maps.values.size(0);
+  const std::vector<int64_t> shown = spread_indices(maps.all, kMostMaps);
   std::vector<std::string> names;
   for (const int64_t i : shown) names.push_back(maps.names[static_cast<size_t>(i)]);
   maps.values = pick(maps.values, 0, shown).contiguous();
@@ -205,6 +208,27 @@ std::vector<double> cell_values(const GridCells& cells, const at::Tensor& keys) 
     values.push_back(token >= 0 && token < keys.numel() ? 100 * of_key[token] : NAN);
   }
   return values;
+}
+
+/// Model and inputs, and what nobody may forget who sees the picture alone.
+std::string caption(const ResultReader& result, const std::string& left_out = "") {
+  std::string features;
+  if (result.has_attribute(kRoot, "features")) {
+    const Attribute value = result.attribute(kRoot, "features");
+    const auto* text = std::get_if<std::string>(&value);
+    if (text != nullptr && *text == kUntrainedFeatures) features = "visual features are untrained";
+  }
+  return joined_notes({sources_of(result, kRoot), features, left_out});
+}
+
+double largest_of(const std::vector<std::vector<double>>& maps) {
+  double largest = 0;
+  for (const auto& map : maps) {
+    for (const double value : map) {
+      if (std::isfinite(value)) largest = std::max(largest, value);
+    }
+  }
+  return largest;
 }
 
 /// The end of the colour bar that the panels of a row share.
@@ -309,6 +333,8 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
       raster.columns = cells->columns;
       raster.low = 0;
       raster.label = "attention, %";
+      if (const double largest = largest_of(values); largest > 1.005 * top)
+        raster.label += fmt::format(" (largest: {:.3g})", largest);
       raster.high = top;
       raster.photograph = backdrop.photograph;
       raster.boxes = backdrop.boxes;
@@ -333,6 +359,8 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
   if (figure.panels.empty()) throw InputError("{}: holds no grid of visual tokens", result.path().string());
   figure.panel_height_cm = figure.columns > 2 ? 5.0 : 7.0;
   figure.title = fmt::format("Attention from {} onto the image", set_title(result, set));
+  figure.note = caption(result, drawn_of(maps.front().names.size(), maps.front().all, "maps",
+                                         selection.average == "layers" ? "heads" : "layers"));
   return figure;
 }
 
@@ -374,6 +402,7 @@ Figure attention_layers(const ResultReader& result, const FigureSelection&) {
   if (figure.panels.empty()) throw InputError("{}: holds no visual tokens", result.path().string());
   figure.columns = static_cast<int>(figure.panels.size());
   figure.title = "Attention layer by layer, mean over heads and queries";
+  figure.note = caption(result);
   return figure;
 }
 
@@ -382,6 +411,7 @@ Figure attention_fading(const ResultReader& result, const FigureSelection&) {
   panel.y.label = "share of attention on visual tokens";
   Figure figure;
   figure.title = "Visual fading: attention on the image as text grows between image and question";
+  figure.note = caption(result);
   figure.panels = {panel};
   figure.panel_height_cm = 9.0;
   return figure;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figure_data.h"
@@ -35,18 +36,31 @@ std::string sign_text(const ResultReader& result) {
 }
 
 /// Panels of one figure, as a grid that stays legible.
-Figure grid(std::string title, std::vector<Panel> panels, double tall_cm) {
+Figure grid(std::string title, std::vector<Panel> panels, double tall_cm, std::vector<std::string> notes) {
   Figure figure;
   figure.title = std::move(title);
+  figure.note = joined_notes(notes);
   figure.columns = panels.size() > 1 ? 2 : 1;
   figure.panel_height_cm = panels.size() > 1 ? tall_cm * 0.85 : tall_cm;
   figure.panels = std::move(panels);
   return figure;
 }
 
-/// Layers that a map shows: all, or those selected.
-std::vector<int64_t> chosen_layers(const FigureSelection& selection, int64_t layers) {
-  if (selection.layers.empty()) return spread_indices(layers, layers);
+/// "4 of 7 θ drawn (--theta chooses)".
+std::string thetas_drawn(const DecayAxes& axes, size_t drawn) {
+  return drawn_of(drawn, axes.thetas(), "θ", "theta");
+}
+
+/// Layers that a map shows: those selected, or all that were sampled. `values`: [theta, layers, ...], NaN where nothing was.
+std::vector<int64_t> chosen_layers(const FigureSelection& selection, const at::Tensor& values) {
+  const int64_t layers = values.size(1);
+  if (selection.layers.empty()) {
+    std::vector<int64_t> sampled;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      if (at::isfinite(values.select(1, layer)).any().item<bool>()) sampled.push_back(layer);
+    }
+    return sampled.empty() ? spread_indices(layers, layers) : sampled;
+  }
   for (const int64_t layer : selection.layers) {
     if (layer < 0 || layer >= layers) {
       throw UsageError("--layers: expected 0 to {}, found {}", layers - 1, layer);
@@ -104,14 +118,15 @@ Figure decay_curves(const ResultReader& result, const FigureSelection& selection
     panel.series.push_back(std::move(series));
   }
   panel.title = bands ? "bands: 95% intervals" : "";
-  return grid("Decay of the mean inner product with distance" + sign_text(result), {panel}, 9.0);
+  return grid("Decay of the mean inner product with distance" + sign_text(result), {panel}, 9.0,
+              {sources_of(result, "/decay"), thetas_drawn(axes, shown.size())});
 }
 
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {
   const DecayAxes axes = read_decay_axes(result);
   const at::Tensor values = read_axes(result, "/decay/by_layer", 3);
   read_shaped(result, "/decay/by_layer", {axes.thetas(), values.size(1), axes.distances()});
-  const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
+  const std::vector<int64_t> layers = chosen_layers(selection, values);
   std::vector<Panel> panels;
   for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
     const at::Tensor rows = values[t].index_select(0, at::tensor(layers, at::kLong));
@@ -120,7 +135,9 @@ Figure decay_by_layer(const ResultReader& result, const FigureSelection& selecti
     panel.y.ticks = row_ticks(layers, 1.0);
     panels.push_back(std::move(panel));
   }
-  return grid("Decay in each layer" + sign_text(result), std::move(panels), 9.0);
+  const size_t drawn = panels.size();
+  return grid("Decay in each layer" + sign_text(result), std::move(panels), 9.0,
+              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
 }
 
 Figure decay_by_head(const ResultReader& result, const FigureSelection& selection) {
@@ -128,7 +145,7 @@ Figure decay_by_head(const ResultReader& result, const FigureSelection& selectio
   const at::Tensor values = read_axes(result, "/decay/by_head", 4);
   const int64_t heads = values.size(2);
   read_shaped(result, "/decay/by_head", {axes.thetas(), values.size(1), heads, axes.distances()});
-  const std::vector<int64_t> layers = chosen_layers(selection, values.size(1));
+  const std::vector<int64_t> layers = chosen_layers(selection, values);
   std::vector<Panel> panels;
   for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
     const at::Tensor rows =
@@ -144,7 +161,9 @@ Figure decay_by_head(const ResultReader& result, const FigureSelection& selectio
     }
     panels.push_back(std::move(panel));
   }
-  return grid("Decay in each head" + sign_text(result), std::move(panels), 12.0);
+  const size_t drawn = panels.size();
+  return grid("Decay in each head" + sign_text(result), std::move(panels), 12.0,
+              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
 }
 
 Figure decay_by_theta(const ResultReader& result, const FigureSelection& selection) {
@@ -161,7 +180,8 @@ Figure decay_by_theta(const ResultReader& result, const FigureSelection& selecti
     panel.y.ticks.emplace_back(static_cast<double>(t),
                                number_label(std::stod(fmt::format("{:.3g}", axes.theta_at(t)))));
   }
-  return grid("Decay under each rotary base" + sign_text(result), {panel}, 9.0);
+  return grid("Decay under each rotary base" + sign_text(result), {panel}, 9.0,
+              {sources_of(result, "/decay")});
 }
 
 Figure decay_bound(const ResultReader& result, const FigureSelection& selection) {
@@ -191,7 +211,8 @@ Figure decay_bound(const ResultReader& result, const FigureSelection& selection)
     const double floor = size.nan_to_num(0.0).max().item<double>() * 1e-3;
     if (floor > 0) panel.y.low = std::min(panel.y.low.value_or(floor), floor);
   }
-  return grid("Mean inner product and its bound" + sign_text(result), {panel}, 9.0);
+  return grid("Mean inner product and its bound" + sign_text(result), {panel}, 9.0,
+              {sources_of(result, "/decay"), thetas_drawn(axes, shown.size())});
 }
 
 Figure decay_bands(const ResultReader& result, const FigureSelection& selection) {
@@ -220,7 +241,9 @@ Figure decay_bands(const ResultReader& result, const FigureSelection& selection)
     }
     panels.push_back(std::move(panel));
   }
-  return grid("What each band of frequencies adds to the curve" + sign_text(result), std::move(panels), 8.5);
+  const size_t drawn = panels.size();
+  return grid("What each band of frequencies adds to the curve" + sign_text(result), std::move(panels), 8.5,
+              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
 }
 
 }  // namespace ropescope

@@ -1,5 +1,6 @@
 #include "ropescope/analysis/figures_training.h"
 
+#include <algorithm>
 #include <cmath>
 #include <deque>
 #include <set>
@@ -48,7 +49,24 @@ Panel training_panel(const std::vector<TrainingCurve>& curves, std::vector<doubl
   return panel;
 }
 
-Figure figure_of_curves(const std::vector<TrainingCurve>& curves, int64_t window) {
+/// A run whose curve lies on an earlier one's, and would hide it, says so.
+void mark_equal(std::vector<TrainingCurve>& curves) {
+  std::vector<std::string> labels;
+  for (const TrainingCurve& curve : curves) labels.push_back(curve.label);
+  for (size_t i = 0; i < curves.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (curves[i].step != curves[j].step || curves[i].loss != curves[j].loss) continue;
+      curves[i].label += " (equal to " + labels[j] + ")";
+      break;
+    }
+  }
+}
+
+Figure figure_of_curves(std::vector<TrainingCurve> curves, int64_t window) {
+  size_t longest = 1;
+  for (const TrainingCurve& curve : curves) longest = std::max(longest, curve.step.size());
+  window = std::min(window, static_cast<int64_t>(longest));
+  mark_equal(curves);
   Figure figure;
   figure.title = curves.size() == 1 ? fmt::format("Training {}", curves[0].label)
                                     : fmt::format("Training, mean of the last {} steps", window);

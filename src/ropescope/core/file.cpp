@@ -37,6 +37,8 @@ uint64_t size_of_regular_file(const fs::path& path) {
 
 MappedFile::MappedFile(const fs::path& path) : path_(path), impl_(std::make_unique<Impl>()) {
   if (size_of_regular_file(path) == 0) return;  // an empty file cannot be mapped
+  if (access(path.c_str(), R_OK) != 0)
+    throw InputError("{}: cannot be read ({})", path.string(), std::strerror(errno));
   try {
     impl_->source.open(path.string());
   } catch (const std::exception& error) {
@@ -49,6 +51,10 @@ MappedFile::~MappedFile() = default;
 std::span<const std::byte> MappedFile::bytes() const noexcept {
   if (!impl_->source.is_open()) return {};
   return {reinterpret_cast<const std::byte*>(impl_->source.data()), impl_->source.size()};
+}
+
+std::string name_of(const fs::path& path) {
+  return fs::absolute(path / "").lexically_normal().parent_path().filename().string();
 }
 
 std::string read_file(const fs::path& path, uint64_t limit_bytes) {
@@ -85,15 +91,12 @@ AtomicFile::AtomicFile(fs::path target, bool force) : target_(std::move(target))
   if (!force && fs::exists(target_, code)) {
     throw UsageError("{}: the file exists already; --force overwrites it", target_.string());
   }
-  const fs::path folder = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
-  fs::create_directories(folder, code);
-  if (code || access(folder.c_str(), W_OK) != 0) {
-    throw EnvironmentError("{}: the folder cannot be written ({})", folder.string(),
-                           code ? code.message() : std::strerror(errno));
-  }
-  // The extension stays at the end: gnuplot and OpenCV choose the format by it.
-  temporary_ =
-      folder / fmt::format(".{}.{}.tmp{}", target_.stem().string(), getpid(), target_.extension().string());
+  require_writable(target_);
+  folder_.emplace(target_.parent_path(), 1);
+  // The extension stays at the end: gnuplot chooses the format by it.
+  temporary_ = folder_->path() /
+               fmt::format(".{}.{}.tmp{}", target_.stem().string(), getpid(), target_.extension().string());
+  removed_.emplace(temporary_);
 }
 
 AtomicFile::~AtomicFile() {
@@ -107,6 +110,8 @@ void AtomicFile::commit() {
   fs::rename(temporary_, target_, code);
   if (code) throw EnvironmentError("{}: cannot be put in place ({})", target_.string(), code.message());
   committed_ = true;
+  removed_.reset();
+  folder_->keep();
 }
 
 }  // namespace ropescope

@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+
+#include "ropescope/core/unfinished.h"
 
 namespace ropescope {
 
@@ -29,6 +32,9 @@ class MappedFile {
   std::unique_ptr<Impl> impl_;
 };
 
+/// The last part of a path, "model" of "path/to/model/" too.
+std::string name_of(const std::filesystem::path& path);
+
 /// The whole file. Throws InputError if it is missing or larger than `limit_bytes`.
 std::string read_file(const std::filesystem::path& path, uint64_t limit_bytes = uint64_t{1} << 32);
 
@@ -36,8 +42,8 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit_bytes = 
 std::string sha256_of_file(const std::filesystem::path& path);
 
 /// Gives a temporary name beside `target`; commit() renames it into place. Without commit() the temporary
-/// file is removed. Throws UsageError if the target exists and `force` is not set, EnvironmentError if its
-/// folder cannot be written.
+/// file is removed, by a signal too, and so is a folder that was made for it (one level, see OutputFolder). Throws
+/// UsageError if the target exists and `force` is not set, EnvironmentError if it cannot be written.
 class AtomicFile {
  public:
   AtomicFile(std::filesystem::path target, bool force);
@@ -53,6 +59,8 @@ class AtomicFile {
   std::filesystem::path target_;
   std::filesystem::path temporary_;
   bool committed_ = false;
+  std::optional<OutputFolder> folder_;
+  std::optional<RemovedBySignals> removed_;
 };
 
 }  // namespace ropescope

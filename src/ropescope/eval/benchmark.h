@@ -105,6 +105,8 @@ struct Benchmark {
   /// Whether `bbox` is in pixels of a picture whose size the doc does not say.
   bool (*lacks_image_size)(const Json& doc) = nullptr;
   bool has_policy = false;  ///< Rules::policy makes a difference
+  /// Answers that are there already are scored whatever options the doc has, as the harness does; only asking needs them.
+  bool scores_any_options = false;
 };
 
 /// `record` in the benchmark's own columns. Throws InputError.

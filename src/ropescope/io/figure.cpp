@@ -51,13 +51,15 @@ std::string ordered_colour(double position) {
 
 std::string number_label(double value) {
   static const std::array<const char*, 10> kSuperscripts = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
-  const double exponent = value > 0 ? std::log10(value) : 0;
-  const bool decade = value >= 1e4 && exponent < 100 && std::abs(exponent - std::round(exponent)) < 1e-12;
-  if (!decade) return fmt::format("{:g}", value);
-  std::string label = "10";
-  for (const char digit : std::to_string(std::lround(exponent))) {
-    if (digit != '\0') label += kSuperscripts[static_cast<size_t>(digit - '0')];
+  if (!(value >= 1e4 && value < 1e100)) return fmt::format("{:g}", value);
+  int exponent = static_cast<int>(std::floor(std::log10(value) + 1e-12));
+  std::string digits = fmt::format("{:.3g}", value / std::pow(10.0, exponent));
+  if (digits == "10") {
+    digits = "1";
+    ++exponent;
   }
+  std::string label = digits == "1" ? "10" : digits + "×10";
+  for (const char digit : std::to_string(exponent)) label += kSuperscripts[static_cast<size_t>(digit - '0')];
   return label;
 }
 
@@ -82,6 +84,7 @@ void check_figure_path(const std::filesystem::path& path, bool force) {
   if (!force && std::filesystem::exists(path, ignored)) {
     throw UsageError("{}: the file exists already; --force overwrites it", path.string());
   }
+  require_writable(path);
 }
 
 void draw_figure(const Figure& figure, const std::filesystem::path& path, bool force) {

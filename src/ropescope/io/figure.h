@@ -97,6 +97,7 @@ struct Panel {
 /// alike.
 struct Figure {
   std::string title;
+  std::string note;  ///< a small line under the title: sources, what is left out
   std::vector<Panel> panels;
   int columns = 1;
   double width_cm = 17.0;  ///< text width of a page
@@ -113,7 +114,7 @@ void check_figure_path(const std::filesystem::path& path, bool force);
 
 /// Ticks of a logarithmic axis from `low` to `high` (> 0): labelled decades, unlabelled 2..9 between.
 std::vector<std::pair<double, std::string>> log_ticks(double low, double high);
-/// "10⁴" for powers of ten from 10⁴ on, else the shortest decimal form.
+/// "10⁴" for powers of ten from 10⁴ on, "3.16×10⁶" for other numbers from there on (three digits), else up to six digits.
 std::string number_label(double value);
 
 }  // namespace ropescope

@@ -237,6 +237,15 @@ double colour_limit(const HeatMap& map) {
   return *place > 0 ? *place : 1.0;
 }
 
+/// The label of the colour bar, with the largest |value| where the bar ends before it.
+std::string bar_label(const HeatMap& map, double limit) {
+  double largest = 0;
+  for (const double value : map.values) {
+    if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  }
+  return largest > 1.005 * limit ? fmt::format("{} (largest: {:.3g})", map.label, largest) : map.label;
+}
+
 std::string map_commands(const Panel& panel, const std::string& prefix) {
   const HeatMap& map = *panel.map;
   const double limit = colour_limit(map);
@@ -261,7 +270,7 @@ std::string map_commands(const Panel& panel, const std::string& prefix) {
              "rgb "
              "'#bbbbbb' fs noborder\nplot ${}m matrix with image notitle\nunset object 1\nset tics in "
              "mirror\n",
-             palette, map.is_signed ? -limit : 0.0, limit, gnuplot_quoted(map.label), prefix);
+             palette, map.is_signed ? -limit : 0.0, limit, gnuplot_quoted(bar_label(map, limit)), prefix);
 }
 
 /// Legend entries of all panels, each label once.
@@ -342,7 +351,7 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
   const auto panels = static_cast<int>(figure.panels.size());
   const int columns = std::clamp(figure.columns, 1, panels);
   const int rows = (panels + columns - 1) / columns;
-  const double title_cm = figure.title.empty() ? 0.0 : 0.75;
+  const double title_cm = (figure.title.empty() ? 0.0 : 0.75) + (figure.note.empty() ? 0.0 : kLineCm);
   const double legend_cm = legend.rows > 0 ? 0.25 + kLineCm * legend.rows : 0.0;
   const double height_cm = title_cm + legend_cm + rows * figure.panel_height_cm;
 
@@ -350,7 +359,12 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
   script += "set encoding utf8\nset border lw 0.7\nset tics scale 0.6\nset key off\nset multiplot\n";
   if (!figure.title.empty()) {
     script += fmt::format("set label 1 {} at screen 0.5, screen {:.6f} center font ',{}' front\n",
-                          gnuplot_quoted(figure.title), 1 - 0.5 * title_cm / height_cm, kFontPoints + 1.5);
+                          gnuplot_quoted(figure.title), 1 - 0.375 / height_cm, kFontPoints + 1.5);
+  }
+  if (!figure.note.empty()) {
+    script +=
+        fmt::format("set label 2 {} at screen 0.5, screen {:.6f} center font ',{}' tc rgb '#555555' front\n",
+                    gnuplot_quoted(figure.note), 1 - (title_cm - 0.5 * kLineCm) / height_cm, kFontPoints - 1);
   }
   const double bar_room = shared_bar_room(figure, columns), width = (figure.width_cm - bar_room) / columns;
   for (int i = 0; i < panels; ++i) {
@@ -371,7 +385,7 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
       } else {
         script += mosaic_commands(panel, box, figure.width_cm, height_cm, prefix + "r");
       }
-      if (i == 0) script += "unset label 1\n";
+      if (i == 0) script += "unset label 1\nunset label 2\n";
       continue;
     }
     const double plot_top = top - (panel.title.empty() ? kTopCm : kTitleCm);
@@ -390,7 +404,7 @@ std::string figure_script(const Figure& figure, const std::string& extension) {
           (plot_top - plot_bottom) / height_cm);
     }
     script += panel.map ? map_commands(panel, prefix) : curve_commands(panel, prefix);
-    if (i == 0) script += "unset label 1\n";
+    if (i == 0) script += "unset label 1\nunset label 2\n";
   }
   return script + legend_commands(legend, legend_cm / height_cm) + "unset multiplot\n";
 }

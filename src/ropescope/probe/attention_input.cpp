@@ -10,6 +10,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/rope/id_align.h"
 
 namespace ropescope {
@@ -119,8 +120,8 @@ bool word_character(char c) {
          (static_cast<unsigned char>(c) & 0x80) != 0;
 }
 
-size_t find_word(const std::string& text, const std::string& word) {
-  for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+size_t find_word(const std::string& text, const std::string& word, size_t from = 0) {
+  for (size_t at = text.find(word, from); at != std::string::npos; at = text.find(word, at + 1)) {
     const bool begins = at == 0 || !word_character(text[at - 1]) || !word_character(word.front());
     const size_t end = at + word.size();
     const bool ends = end == text.size() || !word_character(text[end]) || !word_character(word.back());
@@ -264,6 +265,8 @@ std::vector<int64_t> word_tokens(const AttentionInput& input, const std::string&
     throw UsageError("--word: expected a word of the question, found \"{}\"; the question reads \"{}\"", word,
                      text);
   }
+  if (find_word(text, word, at + word.size()) != std::string::npos)
+    log_warning("--word {}: the question has it more than once; the first is taken", word);
   std::vector<int64_t> tokens;
   size_t begin = 0;
   for (size_t i = 0; i < end.size(); ++i) {

@@ -62,6 +62,7 @@ void write_model(ResultWriter& writer, const ModelFacts& model) {
   writer.attribute(group, "num_attention_heads", model.num_heads);
   writer.attribute(group, "num_key_value_heads", model.num_key_value_heads);
   writer.attribute(group, "max_position_embeddings", model.max_position_embeddings);
+  if (!model.sources.empty()) writer.attribute(group, "sources", model.sources);
 }
 
 /// Reads with checks whose errors name file and dataset.
@@ -157,6 +158,10 @@ ModelFacts SampleReader::model() const {
   facts.num_heads = whole("num_attention_heads", kMostHeads);
   facts.num_key_value_heads = whole("num_key_value_heads", kMostHeads);
   facts.max_position_embeddings = whole("max_position_embeddings", int64_t{1} << 40);
+  if (file_.has_attribute("/model", "sources")) {
+    const Attribute sources = file_.attribute("/model", "sources");
+    if (const auto* text = std::get_if<std::string>(&sources)) facts.sources = *text;
+  }
   return facts;
 }
 

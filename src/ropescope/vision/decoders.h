@@ -51,5 +51,9 @@ DecodedImage decode_jpeg(const Source& source);
 DecodedImage decode_png(const Source& source);
 DecodedImage decode_webp(const Source& source);
 DecodedImage decode_tiff(const Source& source);
+/// The first frame. What it leaves free of the canvas is transparent, or of index 0 without transparency, as in Pillow.
+DecodedImage decode_gif(const Source& source);
+/// Uncompressed ones of 1 to 32 bits.
+DecodedImage decode_bmp(const Source& source);
 
 }  // namespace ropescope::decoders

@@ -22,9 +22,7 @@ bool has_at(std::string_view text, size_t offset, std::string_view part) {
 
 /// A known format that is not read here, for a sentence that helps.
 std::string name_of_other(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, const char*>, 11> kOthers = {{
-      {"GIF8", "a GIF image"},
-      {"BM", "a BMP image"},
+  constexpr std::array<std::pair<std::string_view, const char*>, 9> kOthers = {{
       {"%PDF", "a PDF document"},
       {"<svg", "an SVG drawing"},
       {"<?xml", "an XML document"},
@@ -75,8 +73,13 @@ DecodedImage decode_image(std::span<const std::byte> bytes, const std::string& w
   } else if (has_at(text, 0, std::string_view("II*\0", 4)) || has_at(text, 0, std::string_view("MM\0*", 4)) ||
              has_at(text, 0, std::string_view("II+\0", 4)) || has_at(text, 0, std::string_view("MM\0+", 4))) {
     image = decoders::decode_tiff(source);
+  } else if (has_at(text, 0, "GIF87a") || has_at(text, 0, "GIF89a")) {
+    image = decoders::decode_gif(source);
+  } else if (has_at(text, 0, "BM")) {
+    image = decoders::decode_bmp(source);
   } else {
-    throw InputError("{}: expected a JPEG, PNG, WebP or TIFF image, found {}", what, name_of_other(text));
+    throw InputError("{}: expected a JPEG, PNG, WebP, TIFF, GIF or BMP image, found {}", what,
+                     name_of_other(text));
   }
   if (options.exif == ExifRule::kApply) image.rgb_HW3 = decoders::upright(image.rgb_HW3, image.orientation);
   return image;

@@ -1,6 +1,6 @@
 // Image files to RGB pixels, as Pillow's convert("RGB") gives them: JPEG (libjpeg-turbo: accurate integer
-// DCT, smooth chroma; CMYK by the simple conversion), PNG (grey 1-16 bit, palette, RGB, alpha, 16 bit), WebP
-// (first frame), TIFF (first page). Colour profiles and gamma are not applied. Files are untrusted: sizes are
+// DCT, smooth chroma; CMYK by the simple conversion), PNG (grey 1-16 bit, palette, RGB, alpha, 16 bit), WebP and GIF
+// (first frame), TIFF (first page), BMP (uncompressed). Colour profiles and gamma are not applied. Files are untrusted: sizes are
 // checked before anything of that size is allocated, and a file that ends early is refused.
 #pragma once
 
@@ -38,7 +38,7 @@ struct DecodeOptions {
 
 struct DecodedImage {
   at::Tensor rgb_HW3;   ///< uint8 [H, W, 3], contiguous, CPU
-  std::string format;   ///< "JPEG", "PNG", "WebP", "TIFF"
+  std::string format;   ///< "JPEG", "PNG", "WebP", "TIFF", "GIF", "BMP"
   int orientation = 1;  ///< 1-8 as the file says (EXIF tag 0x0112), applied or not; 1 for TIFF
 };
 

@@ -36,6 +36,14 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 
 constexpr const char *kHuman = "human_test", *kAugmented = "augmented_test";
 
+/// A Python list of strings, as VLMEvalKit writes answers. The data's own answers can be lists too, "[23, 32]", and
+/// are compared as they stand.
+bool is_quoted_list(const std::string& text) {
+  if (text.size() < 4 || text.front() != '[' || text.back() != ']') return false;
+  const char quote = text[1];
+  return (quote == '\'' || quote == '"') && text[text.size() - 2] == quote;
+}
+
 /// VLMEvalKit's table: the part as `split`, the answer as a list of one.
 void adopt(Json& record) {
   adopt_column(record, "split", "type");
@@ -45,7 +53,7 @@ void adopt(Json& record) {
   }
   const auto answer = record.find("answer");
   if (answer == record.end()) return;
-  const bool list = answer->is_array() || (answer->is_string() && answer->get<std::string>().rfind('[', 0) == 0);
+  const bool list = answer->is_array() || (answer->is_string() && is_quoted_list(answer->get<std::string>()));
   if (!list) return;
   const std::vector<Text> texts = doc_list(record, "answer");
   if (texts.size() != 1) {

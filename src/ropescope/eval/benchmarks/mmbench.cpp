@@ -126,7 +126,8 @@ Benchmark mmbench() {
       nullptr,
       check,
       nullptr,
-      /*has_policy=*/true};
+      /*has_policy=*/true,
+      /*scores_any_options=*/true};
 }
 
 }  // namespace ropescope::eval
