@@ -120,9 +120,6 @@ AttentionStudyOptions study_options(const AttentionFlags& flags) {
   return study;
 }
 
-// DIR of --plot, and the folder that it lies in.
-constexpr int kMostMissing = 2;
-
 /// Pictures of the file's own kinds, each as PNG and SVG.
 void draw(const AttentionFlags& flags, const std::filesystem::path& folder, const AttentionResult& study,
           const AttentionStudyOptions& options, bool force) {
@@ -154,7 +151,7 @@ int run(const AttentionFlags& flags, const Invocation& invocation) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }
   std::optional<OutputFolder> pictures;
-  if (flags.plot) pictures.emplace(*flags.plot, kMostMissing);
+  if (flags.plot) pictures.emplace(*flags.plot);
   const at::NoGradGuard no_grad;
   const AttentionSource source =
       read_attention_source(flags.input, settings, /*generates=*/flags.max_new_tokens > 0);

@@ -18,8 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kPollInterval = std::chrono::milliseconds(200);
-// DIR of --output and the folder of runs that it lies in.
-constexpr int kMostMissing = 2;
 
 }  // namespace
 
@@ -74,7 +72,7 @@ RunFolder::RunFolder(fs::path folder, bool resume, bool force, const Launch& lau
     throw UsageError("--force: not in several processes; remove {} first", folder_.string());
   }
   if (launch.rank > 0) return;
-  made_.emplace(folder_, kMostMissing);
+  made_.emplace(folder_);
   const bool run = fs::exists(folder_ / "run.json") && (launch.world > 1 || has_answers(folder_));
   if (run && !resume && !force) {
     throw UsageError("{}: there is a run already; --resume continues it, --force begins anew",

@@ -37,31 +37,31 @@ TEST(Unfinished, AFolderThatNothingWasWrittenIntoIsTakenAway) {
   const TemporaryFolder folder;
   const fs::path wanted = folder.path("runs/first");
   {
-    const OutputFolder made(wanted, 2);
+    const OutputFolder made(wanted);
     EXPECT_TRUE(fs::is_directory(wanted));
   }
   EXPECT_FALSE(fs::exists(folder.path("runs")));
   {
-    OutputFolder made(wanted, 2);
+    OutputFolder made(wanted);
     made.keep();
   }
   EXPECT_TRUE(fs::is_directory(wanted));
   {
-    const OutputFolder there(wanted, 2);  // it was there: it stays
+    const OutputFolder there(wanted);  // it was there: it stays
   }
   EXPECT_TRUE(fs::is_directory(wanted));
 }
 
 TEST(Unfinished, AMistypedPathBecomesNoFolder) {
   const TemporaryFolder folder;
-  EXPECT_THAT(refusal_of([&] { OutputFolder(folder.path("a/b"), 1); }),
-              HasSubstr("a/b: the folder cannot be written"));
-  EXPECT_THAT(refusal_of([&] { AtomicFile(folder.path("a/b/c.h5"), false); }), HasSubstr("mkdir -p"));
+  EXPECT_THAT(refusal_of([&] { OutputFolder(folder.path("a/b/c")); }),
+              HasSubstr("a/b/c: the folder cannot be written"));
+  EXPECT_THAT(refusal_of([&] { AtomicFile(folder.path("a/b/c/d.h5"), false); }), HasSubstr("mkdir -p"));
   EXPECT_FALSE(fs::exists(folder.path("a")));
-  EXPECT_THROW(OutputFolder("/no-such-folder-of-ropescope", 2), EnvironmentError);
+  EXPECT_THROW(OutputFolder("/no-such-folder-of-ropescope"), EnvironmentError);
   EXPECT_FALSE(fs::exists("/no-such-folder-of-ropescope"));
   std::ofstream(folder.path("file")) << "text";
-  EXPECT_THROW(OutputFolder(folder.path("file"), 1), EnvironmentError);
+  EXPECT_THROW(OutputFolder(folder.path("file")), EnvironmentError);
 }
 
 TEST(Unfinished, AFileThatCannotBeMadeIsRefusedInWordsOfTheSystem) {

@@ -75,11 +75,11 @@ TEST(JsonlRecords, BrokenLinesAreCountedAndTheOthersRead) {
 
 TEST(Plan, ARecordThatNoFigureCanCountIsRejectedBeforeItIsAsked) {
   const testing::TemporaryFolder folder;
-  const std::string file =
-      folder.write("f.jsonl",
-                   "{\"question\": \"q A: a, B: b\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
-                   "{\"question\": \"q A: a\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
-                   "\"category\": \"c\"}\n");
+  const std::string file = folder.write(
+      "f.jsonl",
+      "{\"question\": \"q A: a, B: b\", \"answer\": \"A\", \"category\": \"c\", \"l2_category\": \"l\"}\n"
+      "{\"question\": \"q A: a\", \"answer\": \"A\", \"category\": \"c\"}\n{\"question\": \"q\", "
+      "\"category\": \"c\"}\n");
   const auto records = open_records(file, "mmstar");
   PlanOptions options;
   options.count_tokens = [](const std::string& prompt) { return static_cast<int64_t>(prompt.size()); };

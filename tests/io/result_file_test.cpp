@@ -192,7 +192,7 @@ TEST(ResultFile, AppearsOnlyWhenComplete) {
     EXPECT_FALSE(fs::exists(path));
   }
   EXPECT_FALSE(fs::exists(path));
-  EXPECT_TRUE(fs::is_empty(folder.path("deep/er")));  // no temporary file stays
+  EXPECT_FALSE(fs::exists(folder.path("deep")));  // neither a temporary file nor a folder stays
   ResultWriter(path, {}, false).commit();
   EXPECT_THROW(ResultWriter(path, {}, false), UsageError);
   ResultWriter(path, {}, true).commit();

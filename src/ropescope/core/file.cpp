@@ -92,7 +92,7 @@ AtomicFile::AtomicFile(fs::path target, bool force) : target_(std::move(target))
     throw UsageError("{}: the file exists already; --force overwrites it", target_.string());
   }
   require_writable(target_);
-  folder_.emplace(target_.parent_path(), 1);
+  folder_.emplace(target_.parent_path());
   // The extension stays at the end: gnuplot chooses the format by it.
   temporary_ = folder_->path() /
                fmt::format(".{}.{}.tmp{}", target_.stem().string(), getpid(), target_.extension().string());

@@ -42,7 +42,7 @@ std::string read_file(const std::filesystem::path& path, uint64_t limit_bytes = 
 std::string sha256_of_file(const std::filesystem::path& path);
 
 /// Gives a temporary name beside `target`; commit() renames it into place. Without commit() the temporary
-/// file is removed, by a signal too, and so is a folder that was made for it (one level, see OutputFolder). Throws
+/// file is removed, by a signal too, and so is a folder that was made for it (see OutputFolder). Throws
 /// UsageError if the target exists and `force` is not set, EnvironmentError if it cannot be written.
 class AtomicFile {
  public:

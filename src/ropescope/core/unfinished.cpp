@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kMostUnfinished = 64;
+constexpr size_t kMostMissing = 2;
 
 // A signal handler reads them: no lock, no allocation.
 std::array<std::atomic<const char*>, kMostUnfinished> unfinished_paths{};
@@ -70,8 +71,7 @@ RemovedBySignals::~RemovedBySignals() {
   if (slot_ < kMostUnfinished) unfinished_paths[slot_].store(nullptr);
 }
 
-OutputFolder::OutputFolder(fs::path folder, int most_missing)
-    : folder_(folder.empty() ? fs::path(".") : std::move(folder)) {
+OutputFolder::OutputFolder(fs::path folder) : folder_(folder.empty() ? fs::path(".") : std::move(folder)) {
   std::error_code code;
   std::vector<fs::path> missing;
   for (fs::path path = fs::absolute(folder_ / "").lexically_normal().parent_path(); !fs::exists(path, code);
@@ -80,8 +80,7 @@ OutputFolder::OutputFolder(fs::path folder, int most_missing)
   }
   if (!missing.empty()) {
     const fs::path& outermost = missing.back();
-    if (missing.size() > static_cast<size_t>(most_missing) ||
-        outermost.parent_path() == outermost.root_path()) {
+    if (missing.size() > kMostMissing || outermost.parent_path() == outermost.root_path()) {
       throw EnvironmentError(
           "{}: the folder cannot be written (No such file or directory; mkdir -p makes it)",
           folder_.string());
@@ -107,7 +106,7 @@ OutputFolder::~OutputFolder() {
 }
 
 void require_writable(const fs::path& target) {
-  const OutputFolder folder(target.parent_path(), 1);
+  const OutputFolder folder(target.parent_path());
   const fs::path probe = folder.path() / fmt::format(".{}.{}.tmp", target.stem().string(), getpid());
   const int file = open(probe.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
   if (file < 0) {

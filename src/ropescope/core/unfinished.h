@@ -26,10 +26,9 @@ class RemovedBySignals {
 /// A folder to write into. Missing ones are made, and taken away again, where empty, unless keep() was called.
 class OutputFolder {
  public:
-  /// `most_missing`: how many levels may be made. A path with more missing, or with one missing directly below the
-  /// root, is taken for a mistyped one. Throws EnvironmentError, with the reason, then and where the folder cannot be
-  /// written.
-  OutputFolder(std::filesystem::path folder, int most_missing);
+  /// Two levels may be missing (runs/first). A path with more, or with one missing directly below the root, is taken for a
+  /// mistyped one. Throws EnvironmentError, with the reason, then and where the folder cannot be written.
+  explicit OutputFolder(std::filesystem::path folder);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;

@@ -111,12 +111,12 @@ class GifReader {
   }
 
   void read_palette(int transparent) {
-    // Without a colour table, and beyond a short one, an index is a grey level.
+    const ColorMapObject* colors = gif_->Image.ColorMap != nullptr ? gif_->Image.ColorMap : gif_->SColorMap;
+    // Without a colour table an index is a grey level; beyond a short one it is black.
     for (size_t i = 0; i < palette_.size(); ++i) {
-      const auto grey = static_cast<uint8_t>(i);
+      const auto grey = static_cast<uint8_t>(colors == nullptr ? i : 0);
       palette_[i] = {grey, grey, grey, 255};
     }
-    const ColorMapObject* colors = gif_->Image.ColorMap != nullptr ? gif_->Image.ColorMap : gif_->SColorMap;
     for (int i = 0; colors != nullptr && i < colors->ColorCount && i < 256; ++i) {
       const GifColorType& color = colors->Colors[i];
       palette_[static_cast<size_t>(i)] = {color.Red, color.Green, color.Blue, 255};
