@@ -22,6 +22,23 @@ std::string name_some(const std::vector<std::string>& names) {
   return fmt::format("{}{}", fmt::join(shown, ", "), rest > 0 ? fmt::format(" and {} more", rest) : "");
 }
 
+std::vector<std::string> names_without_slot(const Checkpoint& checkpoint,
+                                            const std::vector<TensorSlot>& slots) {
+  std::set<std::string> expected;
+  for (const TensorSlot& slot : slots) expected.insert(slot.name);
+  std::vector<std::string> names;
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    if (expected.count(info.name) == 0) names.push_back(info.name);
+  }
+  return names;
+}
+
+/// What a checkpoint has instead of what is missing.
+std::string other_names(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots) {
+  const std::vector<std::string> names = names_without_slot(checkpoint, slots);
+  return names.empty() ? "it has no other names" : "names that it has instead: " + name_some(names);
+}
+
 }  // namespace
 
 void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
@@ -37,8 +54,8 @@ void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& sl
     }
   }
   if (!missing.empty()) {
-    throw InputError("checkpoint: {} of {} tensors of the {} are missing: {}", missing.size(), slots.size(),
-                     model, name_some(missing));
+    throw InputError("checkpoint: {} of {} tensors of the {} are missing: {}; {}", missing.size(),
+                     slots.size(), model, name_some(missing), other_names(checkpoint, slots));
   }
   if (!wrong.empty()) {
     throw InputError("checkpoint: shapes that do not follow from the configuration of the {}: {}", model,
@@ -49,12 +66,8 @@ void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& sl
 void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
                            const std::string& model,
                            const std::function<bool(const std::string& name)>& ignored) {
-  std::set<std::string> expected;
-  for (const TensorSlot& slot : slots) expected.insert(slot.name);
-  std::vector<std::string> extra;
-  for (const TensorInfo& info : checkpoint.tensors()) {
-    if (expected.count(info.name) == 0 && !ignored(info.name)) extra.push_back(info.name);
-  }
+  std::vector<std::string> extra = names_without_slot(checkpoint, slots);
+  extra.erase(std::remove_if(extra.begin(), extra.end(), ignored), extra.end());
   if (!extra.empty()) {
     log_warning("checkpoint: {} tensors are not part of the {} and were left out: {}", extra.size(), model,
                 name_some(extra));
