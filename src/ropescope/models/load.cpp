@@ -20,6 +20,19 @@ bool is_frequency_buffer(const std::string& name) {
   return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
 }
 
+/// Formats with scales beside the weights (NVFP4 in GGUF, FP8) mean products that are not taken here.
+void refuse_scales(const Checkpoint& checkpoint) {
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    const bool scale =
+        info.name.ends_with("scale") || info.name.ends_with("scale_inv") || info.name.ends_with("scale_2");
+    if (!scale) continue;
+    throw InputError(
+        "checkpoint: tensor \"{}\": weights that a tensor of their own scales are not supported. Try: the model in "
+        "float32, bfloat16 or float16, or a GGUF file with another quantisation",
+        info.name);
+  }
+}
+
 /// Nothing is compared for who needs no logits.
 OutputMatrix output_of(const Checkpoint& checkpoint, const DecoderConfig& config,
                        const LoadOptions& options) {
@@ -84,6 +97,7 @@ Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const 
   }
   const std::unique_ptr<Checkpoint> part = decoder_part(file);
   const Checkpoint& named = part ? *part : file;
+  refuse_scales(named);
   const OutputMatrix output = output_of(named, config, options);
   std::unique_ptr<Checkpoint> doubled;
   if (output == OutputMatrix::kHeadForBoth) doubled = with_head_as_embedding(named);
