@@ -56,11 +56,11 @@ TEST(ModelFiles, RotarySettingsOfAGgufFileAreKept) {
   const std::string key = "llama.rope.scaling.";
   const std::string path = folder.write(
       "yarn.gguf",
-      with_metadata(read_file(golden_path("language/llama-tiny/gguf/llama-tiny-F32.gguf")),
-                    {gguf_pair(key + "type", std::string("yarn")), gguf_pair(key + "factor", 8.0F),
-                     gguf_pair(key + "original_context_length", uint32_t{64}),
-                     gguf_pair(key + "attn_factor", 1.25F), gguf_pair(key + "yarn_beta_fast", 24.0F),
-                     gguf_pair(key + "yarn_beta_slow", 2.0F)}));
+      with_metadata(
+          read_file(golden_path("language/llama-tiny/gguf/llama-tiny-F32.gguf")),
+          {gguf_pair(key + "type", std::string("yarn")), gguf_pair(key + "factor", 8.0F),
+           gguf_pair(key + "original_context_length", uint32_t{64}), gguf_pair(key + "attn_factor", 1.25F),
+           gguf_pair(key + "yarn_beta_fast", 24.0F), gguf_pair(key + "yarn_beta_slow", 2.0F)}));
   const RopeConfig expected = read_decoder_config(path).rope;
   ASSERT_EQ(expected.type, RopeType::kYarn);
   ASSERT_EQ(expected.beta_fast, 24);

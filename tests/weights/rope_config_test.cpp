@@ -14,8 +14,8 @@ namespace {
 using ::testing::HasSubstr;
 
 const std::vector<RopeType>& all_rope_types() {
-  static const std::vector<RopeType> types = {RopeType::kDefault, RopeType::kLinear, RopeType::kDynamic,
-                                              RopeType::kNtk,     RopeType::kYarn,   RopeType::kLlama3,
+  static const std::vector<RopeType> types = {RopeType::kDefault,     RopeType::kLinear, RopeType::kDynamic,
+                                              RopeType::kNtk,         RopeType::kYarn,   RopeType::kLlama3,
                                               RopeType::kProportional};
   return types;
 }
@@ -28,8 +28,16 @@ const std::vector<std::pair<const char*, void (*)(RopeConfig&)>>& field_changes(
       {"factor", [](RopeConfig& rope) { rope.factor = 3.7; }},
       {"M", [](RopeConfig& rope) { rope.original_max_position_embeddings = 77; }},
       {"attention_factor", [](RopeConfig& rope) { rope.attention_factor = 1.3; }},
-      {"mscale", [](RopeConfig& rope) { rope.mscale = 0.707; rope.mscale_all_dim = 0.5; }},
-      {"mscale_all_dim", [](RopeConfig& rope) { rope.mscale = 1.1; rope.mscale_all_dim = 1.7; }},
+      {"mscale",
+       [](RopeConfig& rope) {
+         rope.mscale = 0.707;
+         rope.mscale_all_dim = 0.5;
+       }},
+      {"mscale_all_dim",
+       [](RopeConfig& rope) {
+         rope.mscale = 1.1;
+         rope.mscale_all_dim = 1.7;
+       }},
       {"beta_fast", [](RopeConfig& rope) { rope.beta_fast = 19.5; }},
       {"beta_slow", [](RopeConfig& rope) { rope.beta_slow = 2.25; }},
       {"truncate", [](RopeConfig& rope) { rope.truncate = false; }},
@@ -92,16 +100,17 @@ TEST(RopeConfigJson, DynamicGoesByTheConfiguredLengthAsInTransformers) {
   ::testing::internal::CaptureStderr();
   const DecoderConfig config = parse_decoder_config(
       llama_with({{"rope_scaling", scaling}, {"max_position_embeddings", 256}}), "dynamic/config.json");
-  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("goes by max_position_embeddings (256); original_max_position_embeddings is ignored"));
+  EXPECT_THAT(
+      ::testing::internal::GetCapturedStderr(),
+      HasSubstr("goes by max_position_embeddings (256); original_max_position_embeddings is ignored"));
   EXPECT_FALSE(config.rope.original_max_position_embeddings);
   // Without a checkpoint the setting is the only length there is.
   EXPECT_EQ(parse_rope_scaling(scaling, RopeConfig(), "--rope-scaling").original_max_position_embeddings, 8);
 }
 
 TEST(RopeConfigJson, KeysThatATypeDoesNotUseAreNamedOnceAndIgnored) {
-  const Json scaling = {{"rope_type", "linear"},  {"factor", 2},          {"attention_factor", 3},
-                        {"low_freq_factor", -1},  {"finetuned", true},    {"rope_theta", 5e5},
+  const Json scaling = {{"rope_type", "linear"}, {"factor", 2},       {"attention_factor", 3},
+                        {"low_freq_factor", -1}, {"finetuned", true}, {"rope_theta", 5e5},
                         {"beta_fast", nullptr}};
   ::testing::internal::CaptureStderr();
   const RopeConfig rope = parse_rope_scaling(scaling, RopeConfig(), "linear/config.json");

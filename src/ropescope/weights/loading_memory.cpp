@@ -102,7 +102,8 @@ std::string no_room_for_weights(uint64_t whole, c10::ScalarType dtype, const std
   return fmt::format("out of memory: the checkpoint's weights take {} in {}, more than {}{}. Try: {}",
                      in_gib(whole), dtype_name(dtype), place,
                      left ? fmt::format(" has left ({})", in_gib(*left)) : "",
-                     wide ? fmt::format("--dtype bfloat16 ({})", in_gib(whole / c10::elementSize(dtype) * 2))
+                     wide ? fmt::format("--dtype bfloat16 ({}), or more memory to train",
+                                        in_gib(whole / c10::elementSize(dtype) * 2))
                           : "a smaller model or more memory");
 }
 
