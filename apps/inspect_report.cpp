@@ -83,7 +83,7 @@ Json config_json(const DecoderConfig& config) {
   json["attention_out_bias"] = config.attention_out_bias;
   json["mlp_bias"] = config.mlp_bias;
   json["eos_token_ids"] = config.eos_token_ids;
-  json["bos_token_id"] = optional_json(config.bos_token_id);
+  json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
   json["rope"] = rope_json(config.rope);
   return json;
 }

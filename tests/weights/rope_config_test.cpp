@@ -83,7 +83,7 @@ TEST(RopeConfigJson, HasEveryFieldThatChangesTheFrequencies) {
       SCOPED_TRACE(rope_type_name(type) + ", " + field);
       RopeConfig rope = plain;
       change(rope);
-      if (!same_frequencies(rope, plain)) EXPECT_NE(to_json(rope), to_json(plain));
+      EXPECT_TRUE(same_frequencies(rope, plain) || to_json(rope) != to_json(plain));
     }
   }
 }
