@@ -68,6 +68,16 @@ void read_config(InspectReport& report, const fs::path& model, const std::option
   }
 }
 
+/// What the tensors make of the configuration's tie.
+void read_output(InspectReport& report) {
+  if (!report.config) return;
+  const auto part = decoder_part(*report.checkpoint);
+  bool& tied = report.config->tie_word_embeddings;
+  report.output = output_matrix(part ? *part : *report.checkpoint, tied);
+  report.tie_not_followed = tied && report.output == OutputMatrix::kOwn;
+  if (report.tie_not_followed) tied = false;
+}
+
 TokenizerReport read_tokenizer(const fs::path& model, const std::optional<fs::path>& gguf) {
   TokenizerReport report;
   fs::path source = fs::is_directory(model) ? model : fs::absolute(model).parent_path();
@@ -136,6 +146,7 @@ int run(const InspectFlags& flags, const Invocation& invocation) {
   report.model = model.string();
   report.checkpoint = checkpoint.get();
   read_config(report, model, gguf);
+  read_output(report);
   if (!gguf) {
     report.vision = read_vision_report(fs::is_directory(model) ? model : fs::absolute(model).parent_path());
   }
@@ -167,7 +178,6 @@ int run(const InspectFlags& flags, const Invocation& invocation) {
 extern const Command kInspect;
 const Command kInspect = make_command<inspect::InspectFlags>(
     "inspect", "Describes a checkpoint: architecture, rotary settings, tensors, tokenizer, memory.",
-    "ropescope inspect --model SmolLM2.gguf --estimate", kDtype | kThreads | kWrites | kTables,
-    inspect::run);
+    "ropescope inspect --model SmolLM2.gguf --estimate", kDtype | kThreads | kWrites | kTables, inspect::run);
 
 }  // namespace ropescope::app

@@ -65,25 +65,16 @@ uint64_t bytes_of(const fs::path& path) {
   return code ? 0 : bytes;
 }
 
-template <typename T>
-Json optional_json(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
+/// Every setting there is; null where the type does not use it or the checkpoint does not say.
 Json rope_json(const RopeConfig& rope) {
-  return {{"rope_type", rope_type_name(rope.type)},
-          {"rope_theta", rope.theta},
-          {"factor", rope.factor},
-          {"original_max_position_embeddings", optional_json(rope.original_max_position_embeddings)},
-          {"attention_factor", optional_json(rope.attention_factor)},
-          {"mscale", optional_json(rope.mscale)},
-          {"mscale_all_dim", optional_json(rope.mscale_all_dim)},
-          {"beta_fast", rope.beta_fast},
-          {"beta_slow", rope.beta_slow},
-          {"truncate", rope.truncate},
-          {"low_freq_factor", rope.low_freq_factor},
-          {"high_freq_factor", rope.high_freq_factor},
-          {"partial_rotary_factor", rope.partial_rotary_factor}};
+  Json json = Json::object();
+  for (const char* key : {"rope_type", "rope_theta", "factor", "original_max_position_embeddings",
+                          "attention_factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow",
+                          "truncate", "low_freq_factor", "high_freq_factor", "partial_rotary_factor"}) {
+    json[key] = nullptr;
+  }
+  json.update(to_json(rope));
+  return json;
 }
 
 Json config_json(const DecoderConfig& config) {
@@ -92,7 +83,7 @@ Json config_json(const DecoderConfig& config) {
   json["attention_out_bias"] = config.attention_out_bias;
   json["mlp_bias"] = config.mlp_bias;
   json["eos_token_ids"] = config.eos_token_ids;
-  json["bos_token_id"] = optional_json(config.bos_token_id);
+  json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
   json["rope"] = rope_json(config.rope);
   return json;
 }
@@ -104,7 +95,9 @@ struct Estimate {
 };
 
 Estimate estimate_of(const InspectReport& report, const EstimateRequest& request) {
-  const DecoderMemory memory = estimate_decoder_memory(*report.config, report.model);
+  DecoderConfig config = *report.config;
+  if (report.output == OutputMatrix::kNone) config.tie_word_embeddings = true;  // one matrix is there
+  const DecoderMemory memory = estimate_decoder_memory(config, report.model);
   const VisionShare vision = vision_share(report.vision, report.model);
   const auto width = static_cast<double>(c10::elementSize(request.dtype));
   const auto tokens = static_cast<double>(request.tokens);
@@ -152,13 +145,46 @@ std::string rope_text(const DecoderConfig& config) {
     text += fmt::format(" (turns {:g} to {:g})", rope.low_freq_factor, rope.high_freq_factor);
   }
   if (rope.type == RopeType::kYarn) {
-    text += fmt::format(" (beta {:g} to {:g})", rope.beta_fast, rope.beta_slow);
+    text += fmt::format(" (beta {:g} to {:g}, {})", rope.beta_fast, rope.beta_slow,
+                        rope.truncate ? "truncated to channels" : "not truncated");
+    if (rope.mscale) text += fmt::format(", mscale {:g}", *rope.mscale);
+    if (rope.mscale_all_dim) text += fmt::format(", mscale_all_dim {:g}", *rope.mscale_all_dim);
   }
   if (rope.attention_factor) text += fmt::format(", cos and sin times {:g}", *rope.attention_factor);
   if (rope.partial_rotary_factor != 1) {
     text += fmt::format(", {:g} of the channels rotate", rope.partial_rotary_factor);
   }
   return text;
+}
+
+const char* output_name(OutputMatrix output) {
+  switch (output) {
+    case OutputMatrix::kOwn:
+      return "lm_head.weight";
+    case OutputMatrix::kEmbedding:
+      return "embedding";
+    case OutputMatrix::kHeadForBoth:
+      return "lm_head.weight for both";
+    case OutputMatrix::kNone:
+      break;
+  }
+  return "none";
+}
+
+std::string output_text(const InspectReport& report) {
+  switch (report.output) {
+    case OutputMatrix::kOwn:
+      return report.tie_not_followed
+                 ? "output apart from the embedding (they differ, though the configuration says tied)"
+                 : "output apart from the embedding";
+    case OutputMatrix::kEmbedding:
+      return "output tied to the embedding";
+    case OutputMatrix::kHeadForBoth:
+      return "output tied to the embedding (stored as lm_head.weight alone)";
+    case OutputMatrix::kNone:
+      break;
+  }
+  return "no output matrix (a base model: no logits)";
 }
 
 std::string bias_text(const DecoderConfig& config) {
@@ -188,8 +214,7 @@ void print_config(const InspectReport& report) {
                    ? "half-split (i, i + d/2); the file has them side by side, put back when taken"
                    : "half-split (i, i + d/2), as stored");
   row("context", fmt::format("{} tokens", config.max_position_embeddings));
-  row("vocabulary", fmt::format("{} ids, output {} the embedding", config.vocab_size,
-                                config.tie_word_embeddings ? "tied to" : "apart from"));
+  row("vocabulary", fmt::format("{} ids, {}", config.vocab_size, output_text(report)));
   row("norm", fmt::format("RMSNorm, eps {:g}", config.rms_norm_eps));
   row("biases", bias_text(config));
 }
@@ -254,6 +279,7 @@ Json report_json(const InspectReport& report, const std::optional<EstimateReques
   if (!report.config) json["config_error"] = report.no_config;
   add_vision_json(report.vision, json);
   if (report.config) {
+    json["output_matrix"] = output_name(report.output);
     json["pair_layout"] = "half-split";
     json["stored_pair_layout"] = report.rows_put_back ? "adjacent" : "half-split";
   }

@@ -9,6 +9,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
+#include "ropescope/weights/decoder_names.h"
 
 #include "inspect_vision.h"
 
@@ -24,7 +25,9 @@ struct InspectReport {
   std::string model;  ///< as given on the command line
   const Checkpoint* checkpoint = nullptr;
   std::optional<DecoderConfig> config;
-  std::string no_config;  ///< why there is none
+  std::string no_config;                     ///< why there is none
+  OutputMatrix output = OutputMatrix::kOwn;  ///< of `config`, whose tie_word_embeddings is then what is so
+  bool tie_not_followed = false;             ///< config.json says tied, and two different matrices are there
   VisionReport vision;
   bool rows_put_back = false;  ///< q and k are stored with pairs side by side and put back when taken
   TokenizerReport tokenizer;

@@ -121,6 +121,64 @@ TEST(TokenizerGguf, DamageIsRefused) {
   expect_metadata_refused([](auto& m) { m["tokenizer.ggml.model"] = std::string("llama"); }, "scores");
 }
 
+/// <unk> 0, <s> 1, </s> 2, bytes 3 to 258, U+2581 259, a, b, ab, U+2581 ab 263, <x> 264, <y> 265; `types` of <unk>
+/// and of the last two.
+GgufMetadata sentencepiece_keys(int64_t unknown_type, int64_t other_type) {
+  const std::string space = "\xE2\x96\x81";
+  Strings tokens = {"<unk>", "<s>", "</s>"};
+  for (int b = 0; b < 256; ++b) tokens.push_back(fmt::format("<0x{:02X}>", b));
+  for (const std::string& more : {space, std::string("a"), std::string("b"), std::string("ab"), space + "ab",
+                                  std::string("<x>"), std::string("<y>")}) {
+    tokens.push_back(more);
+  }
+  std::vector<int64_t> types(tokens.size(), 1);
+  types[0] = unknown_type;
+  types[1] = types[2] = 3;
+  std::fill(types.begin() + 3, types.begin() + 259, 6);
+  types[264] = types[265] = other_type;
+  std::vector<double> scores;
+  for (size_t id = 0; id < tokens.size(); ++id) scores.push_back(id > 261 ? 0.0 - double(id) : -1000.0);
+  GgufMetadata metadata;
+  metadata["tokenizer.ggml.model"] = std::string("llama");
+  metadata["tokenizer.ggml.tokens"] = array_of(tokens);
+  metadata["tokenizer.ggml.token_type"] = array_of(types);
+  metadata["tokenizer.ggml.scores"] = array_of(scores);
+  metadata["tokenizer.ggml.bos_token_id"] = uint64_t{1};
+  metadata["tokenizer.ggml.eos_token_id"] = uint64_t{2};
+  return metadata;
+}
+
+// Types 2 unknown, 3 control: some files type <unk> as control, others type many tokens as unknown.
+TEST(TokenizerGguf, TheUnknownPieceIsTheOneThatTheFileNames) {
+  const std::string text = "ab\xC3\xA9 ab<x>ab";
+  const auto usual = make_from_metadata(sentencepiece_keys(2, 3));
+  const Ids expected = usual->encode(text, {});
+  ASSERT_EQ(expected, (Ids{1, 263, 3 + 0xC3, 3 + 0xA9, 263, 264, 262}));
+  for (const auto& [unknown_type, other_type] :
+       {std::pair(3, 3), std::pair(2, 2), std::pair(3, 2), std::pair(1, 2)}) {
+    for (const bool named : {true, false}) {
+      SCOPED_TRACE(fmt::format("<unk> of type {}, others {}, named {}", unknown_type, other_type, named));
+      GgufMetadata metadata = sentencepiece_keys(unknown_type, other_type);
+      if (named) metadata["tokenizer.ggml.unknown_token_id"] = uint64_t{0};
+      const auto tokenizer = make_from_metadata(metadata);
+      EXPECT_EQ(tokenizer->encode(text, {}), expected);
+      EXPECT_EQ(tokenizer->decode(Ids{262, 0}, false), usual->decode(Ids{262, 0}, false));
+      EXPECT_EQ(tokenizer->decode(expected, true), usual->decode(expected, true));
+    }
+  }
+  const auto refused = [](const std::function<void(GgufMetadata&)>& damage, const std::string& part) {
+    expect_damage_refused(sentencepiece_keys(3, 3), damage, make_from_metadata, "test.gguf", part);
+  };
+  refused([](auto& m) { m["tokenizer.ggml.unknown_token_id"] = uint64_t{266}; }, "unknown_token_id");
+  refused(
+      [](auto& m) {
+        Strings tokens = gguf_strings(m, "tokenizer.ggml.tokens", "test");
+        tokens[0] = "<pad>";
+        m["tokenizer.ggml.tokens"] = array_of(tokens);
+      },
+      "expected tokenizer.ggml.unknown_token_id");
+}
+
 TEST(GgufTokenizerFiles, MakeTheSameTokenizerFromAFolder) {
   std::vector<std::string> files = {golden_path("language/qwen2-tiny/gguf/qwen2-tiny-F16.gguf")};
   if (!smollm2_path().empty()) files.push_back(smollm2_path());

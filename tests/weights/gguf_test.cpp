@@ -82,6 +82,25 @@ TEST(GgufBlocks, AllThirteenTypesAreBitEqual) {
   }
 }
 
+TEST(GgufBlocks, FourBitFloatsAreBitEqualUnderEveryScale) {
+  // Random numbers under all 256 values of a scale's byte, widened by the gguf package 0.19.
+  const auto checkpoint = open_gguf_checkpoint(golden_path(kBlocks + "fp4.gguf"));
+  const auto expected = golden_tensors(kBlocks + "fp4-expected.safetensors");
+  for (const char* type : {"MXFP4", "NVFP4"}) {
+    SCOPED_TRACE(type);
+    const at::Tensor actual = checkpoint->take(std::string("t.") + type, at::kFloat);
+    const at::Tensor& truth = expected.at(type);
+    ASSERT_EQ(actual.sizes(), truth.sizes());
+    EXPECT_EQ(std::memcmp(actual.const_data_ptr<float>(), truth.const_data_ptr<float>(),
+                          static_cast<size_t>(truth.numel()) * sizeof(float)),
+              0);
+    EXPECT_EQ(checkpoint->find(std::string("t.") + type)->dtype, type);
+  }
+  EXPECT_EQ(checkpoint->find("t.Q1_0")->dtype, "Q1_0");
+  EXPECT_THAT(testing::refusal_of([&] { checkpoint->take("t.Q1_0", at::kFloat); }),
+              ::testing::HasSubstr("Q1_0 cannot be read"));
+}
+
 TEST(GgufBlocks, NarrowTypesAreRoundedOnce) {
   const auto checkpoint = open_gguf_checkpoint(golden_path(kBlocks + "blocks.gguf"));
   for (const char* name : {"t.F32", "t.F16", "t.BF16", "t.Q4_1", "t.Q6_K"}) {

@@ -104,6 +104,35 @@ TEST(Pytorch, NamesTheFunctionThatItRefusesToCall) {
   expect_pytorch_refused(archive("ccollections\nOrderedDict\n)\x81", ""), "opcode 0x81");  // NEWOBJ
 }
 
+/// A call of _rebuild_from_type_v2 on the function and arguments of p_tensor.
+std::string p_from_type(const std::string& type, const std::string& state, const std::string& more = "") {
+  const std::string tensor = p_tensor("0", 6, 0, {2, 3}, {3, 1});
+  const size_t arguments = tensor.find('(');
+  return "ctorch._tensor\n_rebuild_from_type_v2\n(" + tensor.substr(0, arguments) + type +
+         tensor.substr(arguments, tensor.size() - arguments - 1) + state + more + "tR";
+}
+
+std::string archive_of(const std::string& value) {
+  return zip_archive({{"x/data.pkl", p_file(p_dict({{"x", value}}))}, {"x/data/0", counted_floats(6)}});
+}
+
+// torch.nn.Buffer makes a torch.Tensor with attributes; torch.save writes those beside it.
+TEST(Pytorch, ReadsABufferWithItsAttributes) {
+  const std::string attributes = p_dict({{"persistent", "\x88"}, {"_is_buffer", "\x88"}});
+  const std::string plain = "ctorch\nTensor\n";
+  const at::Tensor x = open_bytes(archive_of(p_from_type(plain, attributes)))->take("x", at::kFloat);
+  EXPECT_TRUE(at::equal(x, at::arange(6, at::kFloat).view({2, 3})));
+  const auto refused = [&](const std::string& value, const std::string& part) {
+    expect_pytorch_refused(archive_of(value), part);
+  };
+  refused(p_from_type("cmine\nTensor\n", attributes), "mine.Tensor");
+  refused(p_from_type("ctorch\nSize\n", attributes), "plain torch.Tensor");
+  refused(p_from_type(plain, p_text("state")), "argument 3");
+  refused(p_from_type(plain, attributes, p_text("more")), "plain torch.Tensor");
+  refused("ctorch._tensor\n_rebuild_from_type_v2\n(ctorch\nSize\n" + plain + ")}tR", "plain torch.Tensor");
+  refused("ctorch\nTensor\n)R", "a call of a type");
+}
+
 TEST(Pytorch, RefusesSizesStridesAndOffsetsThatLeaveTheStorage) {
   constexpr int64_t kMax = INT64_MAX;
   struct Case {

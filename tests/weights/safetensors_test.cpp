@@ -1,10 +1,13 @@
 #include "ropescope/weights/safetensors.h"
 
 #include <bit>
+#include <cstdlib>
 
 #include <gtest/gtest.h>
 
 #include <ATen/ops/equal.h>
+
+#include "ropescope/core/device.h"
 
 #include "tests/support/golden.h"
 #include "tests/weights/refusal.h"
@@ -173,6 +176,42 @@ TEST(Safetensors, RefusesWhatADamagedHeaderMaySay) {
   std::string many = "[1";
   for (int i = 0; i < 64; ++i) many += ",1";
   refused(one(entry("F32", many + "]", "[0,4]")), "64 dimensions", four);
+}
+
+/// How much more than the file itself reading it takes at its peak. The test of one case runs in a process of its
+/// own: a peak is never unmade.
+int64_t extra_bytes(const std::string& header) {
+  const FileBytes file = file_of(file_with(header, ""));
+  const int64_t before = peak_memory_bytes();
+  testing::refusal_of([&] { parse_safetensors(file); });
+  return peak_memory_bytes() - before;
+}
+
+TEST(Safetensors, AHeaderTakesNoManyTimesItsSize) {
+  constexpr size_t kBytes = 20'000'000;
+  const auto repeated = [](const std::string& begin, const std::string& part, const std::string& end) {
+    std::string header = begin;
+    while (header.size() < kBytes) header += part;
+    return header + end;
+  };
+  std::string tensors = "{";
+  for (int i = 0; tensors.size() < kBytes; ++i) {
+    tensors += fmt::format(R"({}"{:x}":{})", i > 0 ? "," : "", i, entry("F4", "[]", "[0,0]"));
+  }
+  const std::vector<std::string> hostile = {
+      repeated(R"({"x":{"dtype":"F32","data_offsets":[0,0],"shape":[0)", ",0", "]}}"),
+      repeated(R"({"x":{"dtype":[0)", ",[]", R"(],"data_offsets":[0,0],"shape":[0]}})"),
+      repeated(R"({"__metadata__":{"a":"")", R"(,"":"")", "}}"), tensors + "}"};
+  for (const std::string& header : hostile) {
+    EXPECT_EXIT(
+        {
+          const int64_t extra = extra_bytes(header);
+          if (extra > 8 * int64_t{kBytes}) fmt::print(stderr, "{} bytes more\n", extra);
+          std::exit(extra > 8 * int64_t{kBytes} ? 1 : 0);
+        },
+        ::testing::ExitedWithCode(0), "")
+        << header.substr(0, 60);
+  }
 }
 
 TEST(Safetensors, AcceptsMetadataPaddingAndEmptyTensorsBetweenOthers) {

@@ -36,12 +36,20 @@ uint64_t size_of_regular_file(const fs::path& path) {
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path), impl_(std::make_unique<Impl>()) {
-  if (size_of_regular_file(path) == 0) return;  // an empty file cannot be mapped
+  const uint64_t size = size_of_regular_file(path);
+  if (size == 0) return;  // an empty file cannot be mapped
   if (access(path.c_str(), R_OK) != 0)
     throw InputError("{}: cannot be read ({})", path.string(), std::strerror(errno));
+  errno = 0;
   try {
     impl_->source.open(path.string());
   } catch (const std::exception& error) {
+    if (errno == ENOMEM) {
+      throw EnvironmentError(
+          "{}: out of memory: a file of {} bytes cannot be mapped within the limits of this process. Try: raise them "
+          "(ulimit -v)",
+          path.string(), size);
+    }
     throw InputError("{}: cannot be mapped into memory ({})", path.string(), error.what());
   }
 }

@@ -167,6 +167,7 @@ Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const 
   Llava llava;
   llava.config = config;
   llava.decoder = load_decoder(checkpoint, config.decoder, options);
+  llava.config.decoder.tie_word_embeddings = llava.decoder.config.tie_word_embeddings;
   llava.projector = load_projector(checkpoint, config, options);
   llava.image_newline = load_newline(checkpoint, config, options);
   load_tower(checkpoint, folder, options, llava);

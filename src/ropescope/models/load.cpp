@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,7 +8,8 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/models/tensor_slots.h"
-#include "ropescope/weights/llava_names.h"
+#include "ropescope/weights/decoder_names.h"
+#include "ropescope/weights/renamed_checkpoint.h"
 
 namespace ropescope {
 
@@ -16,6 +18,34 @@ namespace {
 // The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
 bool is_frequency_buffer(const std::string& name) {
   return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
+}
+
+/// Formats with scales beside the weights (NVFP4 in GGUF, FP8) mean products that are not taken here.
+void refuse_scales(const Checkpoint& checkpoint) {
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    const bool scale =
+        info.name.ends_with("scale") || info.name.ends_with("scale_inv") || info.name.ends_with("scale_2");
+    if (!scale) continue;
+    throw InputError(
+        "checkpoint: tensor \"{}\": weights that a tensor of their own scales are not supported. Try: the model in "
+        "float32, bfloat16 or float16, or a GGUF file with another quantisation",
+        info.name);
+  }
+}
+
+/// Nothing is compared for who needs no logits.
+OutputMatrix output_of(const Checkpoint& checkpoint, const DecoderConfig& config,
+                       const LoadOptions& options) {
+  const bool both =
+      checkpoint.find("lm_head.weight") != nullptr && checkpoint.find("model.embed_tokens.weight") != nullptr;
+  if (both && !options.with_lm_head) return OutputMatrix::kEmbedding;
+  return output_matrix(checkpoint, config.tie_word_embeddings);
+}
+
+std::unique_ptr<Checkpoint> with_head_as_embedding(const Checkpoint& checkpoint) {
+  return rename_tensors(checkpoint, [](const std::string& name) -> std::optional<std::string> {
+    return name == "lm_head.weight" ? "model.embed_tokens.weight" : name;
+  });
 }
 
 }  // namespace
@@ -65,17 +95,29 @@ Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const 
   if (config.hidden_act != "silu" && config.hidden_act != "swish") {
     throw InputError("config.json: expected hidden_act \"silu\", found \"{}\"", config.hidden_act);
   }
-  // The language model inside a vision-language checkpoint goes by the names of a checkpoint of its own.
-  std::unique_ptr<Checkpoint> part;
-  if (has_vision_tensors(file)) part = llava_part(file, LlavaPart::kDecoder);
-  const Checkpoint& checkpoint = part ? *part : file;
+  const std::unique_ptr<Checkpoint> part = decoder_part(file);
+  const Checkpoint& named = part ? *part : file;
+  refuse_scales(named);
+  const OutputMatrix output = output_of(named, config, options);
+  std::unique_ptr<Checkpoint> doubled;
+  if (output == OutputMatrix::kHeadForBoth) doubled = with_head_as_embedding(named);
+  const Checkpoint& checkpoint = doubled ? *doubled : named;
   Decoder decoder;
   decoder.config = config;
-  // Vision-language configurations contradict themselves about ties; an output matrix that is there counts.
-  if (part && checkpoint.find("lm_head.weight") != nullptr) decoder.config.tie_word_embeddings = false;
+  if (output == OutputMatrix::kOwn) {
+    if (config.tie_word_embeddings) warn_of_untied_output();
+    decoder.config.tie_word_embeddings = false;
+  }
   decoder.weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
-  const std::vector<TensorSlot> slots = decoder_slots(decoder.config, options.with_lm_head, decoder.weights);
+  const bool with_head = options.with_lm_head && output != OutputMatrix::kNone;
+  const std::vector<TensorSlot> slots = decoder_slots(decoder.config, with_head, decoder.weights);
   check_slots(checkpoint, slots, "decoder");
+  if (with_head != options.with_lm_head) {
+    throw InputError(
+        "checkpoint: expected an output matrix (lm_head.weight), found none, and tie_word_embeddings is false: "
+        "a base model gives hidden states, q and k but no logits. Try: the checkpoint of the whole model, or "
+        "what needs no logits (trace --dump q,k; sample)");
+  }
   warn_of_other_tensors(checkpoint, slots, "decoder", [](const std::string& name) {
     return is_frequency_buffer(name) || name == "lm_head.weight";  // left out on request, or tied
   });

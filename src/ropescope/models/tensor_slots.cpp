@@ -1,6 +1,7 @@
 #include "ropescope/models/tensor_slots.h"
 
 #include <algorithm>
+#include <new>
 #include <set>
 
 #include <fmt/format.h>
@@ -8,6 +9,8 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/weights/loading_memory.h"
+#include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
 
@@ -20,6 +23,41 @@ std::string name_some(const std::vector<std::string>& names) {
                                        names.begin() + static_cast<int64_t>(std::min(kShown, names.size())));
   const size_t rest = names.size() - shown.size();
   return fmt::format("{}{}", fmt::join(shown, ", "), rest > 0 ? fmt::format(" and {} more", rest) : "");
+}
+
+std::vector<std::string> names_without_slot(const Checkpoint& checkpoint,
+                                            const std::vector<TensorSlot>& slots) {
+  std::set<std::string> expected;
+  for (const TensorSlot& slot : slots) expected.insert(slot.name);
+  std::vector<std::string> names;
+  for (const TensorInfo& info : checkpoint.tensors()) {
+    if (expected.count(info.name) == 0) names.push_back(info.name);
+  }
+  return names;
+}
+
+/// What a checkpoint has instead of what is missing.
+std::string other_names(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots) {
+  const std::vector<std::string> names = names_without_slot(checkpoint, slots);
+  return names.empty() ? "it has no other names" : "names that it has instead: " + name_some(names);
+}
+
+struct WeightBytes {
+  uint64_t whole = 0, fresh = 0;  // all of them; those that no mapped file has in this type already
+};
+
+WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                        at::ScalarType dtype) {
+  WeightBytes bytes;
+  for (const TensorSlot& slot : slots) {
+    uint64_t size = c10::elementSize(dtype);
+    for (const int64_t extent : slot.shape) size *= static_cast<uint64_t>(extent);
+    const TensorInfo* info = checkpoint.find(slot.name);
+    const StoredType* stored = info == nullptr ? nullptr : find_stored_type(info->dtype);
+    bytes.whole += size;
+    if (stored == nullptr || stored->type != dtype) bytes.fresh += size;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -37,8 +75,8 @@ void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& sl
     }
   }
   if (!missing.empty()) {
-    throw InputError("checkpoint: {} of {} tensors of the {} are missing: {}", missing.size(), slots.size(),
-                     model, name_some(missing));
+    throw InputError("checkpoint: {} of {} tensors of the {} are missing: {}; {}", missing.size(),
+                     slots.size(), model, name_some(missing), other_names(checkpoint, slots));
   }
   if (!wrong.empty()) {
     throw InputError("checkpoint: shapes that do not follow from the configuration of the {}: {}", model,
@@ -49,12 +87,8 @@ void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& sl
 void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
                            const std::string& model,
                            const std::function<bool(const std::string& name)>& ignored) {
-  std::set<std::string> expected;
-  for (const TensorSlot& slot : slots) expected.insert(slot.name);
-  std::vector<std::string> extra;
-  for (const TensorInfo& info : checkpoint.tensors()) {
-    if (expected.count(info.name) == 0 && !ignored(info.name)) extra.push_back(info.name);
-  }
+  std::vector<std::string> extra = names_without_slot(checkpoint, slots);
+  extra.erase(std::remove_if(extra.begin(), extra.end(), ignored), extra.end());
   if (!extra.empty()) {
     log_warning("checkpoint: {} tensors are not part of the {} and were left out: {}", extra.size(), model,
                 name_some(extra));
@@ -63,7 +97,17 @@ void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<Tenso
 
 void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots, at::ScalarType dtype,
                 at::Device device) {
-  for (const TensorSlot& slot : slots) *slot.target = checkpoint.take(slot.name, dtype).to(device);
+  const WeightBytes bytes = count_bytes(checkpoint, slots, dtype);
+  if (device.is_cpu()) require_memory_for_weights(bytes.fresh, bytes.whole, dtype);
+  const std::string place = device.is_cpu() ? "this machine has left" : device.str() + " has left";
+  try {
+    for (const TensorSlot& slot : slots) *slot.target = checkpoint.take(slot.name, dtype).to(device);
+  } catch (const c10::Error& error) {
+    if (!is_out_of_memory(error)) throw;
+    throw EnvironmentError("{}", no_room_for_weights(bytes.whole, dtype, place, {}));
+  } catch (const std::bad_alloc&) {
+    throw EnvironmentError("{}", no_room_for_weights(bytes.whole, dtype, place, {}));
+  }
 }
 
 }  // namespace ropescope

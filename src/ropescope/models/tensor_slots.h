@@ -47,6 +47,8 @@ void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<Tenso
                            const std::string& model,
                            const std::function<bool(const std::string& name)>& ignored);
 
+/// Takes every slot's tensor. Throws EnvironmentError, before anything is filled where that can be told, if the
+/// weights do not fit in memory.
 void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots, at::ScalarType dtype,
                 at::Device device);
 

@@ -26,35 +26,12 @@ constexpr int64_t kMostTokens = int64_t{1} << 40;
 constexpr int64_t kMostHeadDim = 65'536;
 constexpr int64_t kMostCoefficients = int64_t{1} << 28;  // layers x heads x head_dim: 2 GiB in float64
 
-std::string rope_scaling_json(const RopeConfig& rope) {
-  Json json = {{"rope_type", rope_type_name(rope.type)}};
-  const auto put = [&](const char* key, const auto& value) {
-    if (value) json[key] = *value;
-  };
-  if (rope.type != RopeType::kDefault) json["factor"] = rope.factor;
-  put("original_max_position_embeddings", rope.original_max_position_embeddings);
-  put("attention_factor", rope.attention_factor);
-  put("mscale", rope.mscale);
-  put("mscale_all_dim", rope.mscale_all_dim);
-  if (rope.type == RopeType::kYarn) {
-    json["beta_fast"] = rope.beta_fast;
-    json["beta_slow"] = rope.beta_slow;
-    json["truncate"] = rope.truncate;
-  }
-  if (rope.type == RopeType::kLlama3) {
-    json["low_freq_factor"] = rope.low_freq_factor;
-    json["high_freq_factor"] = rope.high_freq_factor;
-  }
-  if (rope.partial_rotary_factor != 1.0) json["partial_rotary_factor"] = rope.partial_rotary_factor;
-  return json.dump();
-}
-
 void write_model(ResultWriter& writer, const ModelFacts& model) {
   const std::string group = "/model";
   if (model.rope) {
     writer.attribute(group, "rope_theta", model.rope->theta);
     writer.attribute(group, "rope_type", rope_type_name(model.rope->type));
-    writer.attribute(group, "rope_scaling", rope_scaling_json(*model.rope));
+    writer.attribute(group, "rope_scaling", to_json(*model.rope).dump());
   }
   writer.attribute(group, "pairing", std::string("half"));
   writer.attribute(group, "head_dim", model.head_dim);

@@ -1,5 +1,6 @@
 // The tokenizer inside a GGUF file (keys tokenizer.ggml.*). Source: llama.cpp's gguf documentation and the
 // tables of pre-tokenisers in its vocabulary reader.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -202,17 +203,36 @@ Json byte_level_json(const ByteLevelFiles& files, const PreTokenizerFamily& fami
             {"merges", merges}}}};
 }
 
+/// The one piece for what no other piece covers. Files type it as they like (phi-3's is CONTROL) or type many so;
+/// the key decides as in llama.cpp, then the type, then the usual name.
+int64_t unknown_id(const GgufMetadata& metadata, const std::vector<std::string>& tokens,
+                   const std::vector<TokenType>& types, const std::string& what) {
+  const std::string key = "tokenizer.ggml.unknown_token_id";
+  if (const auto id = optional_id(metadata, key, tokens.size(), what)) return *id;
+  const auto typed = std::count(types.begin(), types.end(), TokenType::kUnknown);
+  const auto id = typed == 1 ? std::find(types.begin(), types.end(), TokenType::kUnknown) - types.begin()
+                             : std::find(tokens.begin(), tokens.end(), "<unk>") - tokens.begin();
+  if (id < static_cast<std::ptrdiff_t>(tokens.size())) return id;
+  throw InputError("{}: expected {}, one token of the type unknown, or a token <unk>; found {} of that type",
+                   what, key, typed);
+}
+
 std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata, const std::string& what) {
   SentencePieceFiles out;
   out.what = what;
   const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
-  const std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
+  std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
   const std::vector<double> scores = gguf_numbers(metadata, "tokenizer.ggml.scores", what);
   if (scores.size() != tokens.size()) {
     throw InputError("{}: tokenizer.ggml.scores: expected {} entries, found {}", what, tokens.size(),
                      scores.size());
   }
+  const auto unknown = static_cast<size_t>(unknown_id(metadata, tokens, types, what));
+  // Texts never become the others: they are what control pieces are.
+  std::replace(types.begin(), types.end(), TokenType::kUnknown, TokenType::kControl);
+  types[unknown] = TokenType::kUnknown;
   SentencePieceModel& model = out.model;
+  model.unknown_piece = tokens[unknown];
   model.kind = SentencePieceModel::Kind::kBpe;
   model.add_dummy_prefix = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", true, what);
   model.remove_extra_whitespaces =
@@ -223,7 +243,6 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
     }
     model.pieces.push_back({tokens[id], static_cast<float>(scores[id]), types[id]});
     model.byte_fallback = model.byte_fallback || types[id] == TokenType::kByte;
-    if (types[id] == TokenType::kUnknown) model.unknown_piece = tokens[id];
   }
   read_start_and_end(metadata, tokens.size(), true, what, out);
   if (out.special.bos) model.bos_piece = tokens[*out.special.bos];

@@ -12,6 +12,7 @@
 #include "ropescope/text/tokenizer_readers.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/decoder_config.h"
+#include "ropescope/weights/decoder_names.h"
 #include "ropescope/weights/llava_config.h"
 #include "ropescope/weights/safetensors_writer.h"
 
@@ -75,17 +76,15 @@ Json config_json(const DecoderConfig& config) {
   if (!qwen) json["mlp_bias"] = config.mlp_bias;
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (!config.eos_token_ids.empty()) json["eos_token_id"] = config.eos_token_ids;
-  if (config.rope.type != RopeType::kDefault) {
-    Json scaling = {{"rope_type", rope_type_name(config.rope.type)}, {"factor", config.rope.factor}};
-    if (config.rope.original_max_position_embeddings) {
-      scaling["original_max_position_embeddings"] = *config.rope.original_max_position_embeddings;
-    }
-    if (config.rope.type == RopeType::kLlama3) {
-      scaling["low_freq_factor"] = config.rope.low_freq_factor;
-      scaling["high_freq_factor"] = config.rope.high_freq_factor;
-    }
-    json["rope_scaling"] = scaling;
+  // Where transformers 4 looks for the two that no scaling changes; beside a scaling it knows them as keys of none.
+  if (config.rope.partial_rotary_factor != 1) {
+    json["partial_rotary_factor"] = config.rope.partial_rotary_factor;
   }
+  if (config.rope.type == RopeType::kDefault) return json;
+  Json scaling = to_json(config.rope);
+  scaling.erase("rope_theta");
+  scaling.erase("partial_rotary_factor");
+  json["rope_scaling"] = scaling;
   return json;
 }
 
@@ -102,7 +101,9 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
   std::error_code ignored;
   if (!fs::is_directory(model, ignored)) {
     // A GGUF file has none of them; its weights come out under Hugging Face names.
-    files.push_back({"config.json", config_json(read_decoder_config(model)).dump(2) + "\n"});
+    DecoderConfig config = read_decoder_config(model);
+    config.tie_word_embeddings = is_tied(model, config.tie_word_embeddings);
+    files.push_back({"config.json", config_json(config).dump(2) + "\n"});
     if (const auto tokenizer = gguf_tokenizer_files(model)) {
       files.push_back({"tokenizer.json", tokenizer->tokenizer.dump() + "\n"});
       files.push_back({"tokenizer_config.json", tokenizer->config.dump(2) + "\n"});
@@ -116,7 +117,9 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
     if (fs::is_regular_file(model / name, ignored)) files.push_back({name, read_file(model / name)});
   }
   if (files.empty() || files.front().name != "config.json") return files;
-  const Json config = parse_json(files.front().content, (model / "config.json").string());
+  const Json stored = parse_json(files.front().content, (model / "config.json").string());
+  const Json config = with_true_tie(stored, model);
+  if (config != stored) files.front().content = config.dump(2) + "\n";
   const std::string key = "mm_vision_tower";
   if (!config.is_object() || !config.contains(key) || !config.at(key).is_string()) return files;
   const auto name = config.at(key).get<std::string>();
@@ -238,7 +241,8 @@ std::vector<std::string> changed_settings(const Json& then, const Json& now) {
                after = now.contains(key) ? now.at(key) : Json();
     if (before == after) continue;
     if (before.is_object() && after.is_object()) {  // the entry that changed, not all of them
-      for (const std::string& change : changed_settings(before, after)) changes.push_back(key + ": " + change);
+      for (const std::string& change : changed_settings(before, after))
+        changes.push_back(key + ": " + change);
       continue;
     }
     changes.push_back(fmt::format("{}: {}, now {}", key, before.dump(), after.dump()));

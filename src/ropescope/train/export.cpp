@@ -14,6 +14,7 @@
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export_config.h"
 #include "ropescope/weights/checkpoint.h"
+#include "ropescope/weights/decoder_names.h"
 #include "ropescope/weights/llava_names.h"
 #include "ropescope/weights/safetensors_writer.h"
 
@@ -89,6 +90,10 @@ void add_image_token(const fs::path& folder, Plan& plan) {
 Plan make_plan(const fs::path& folder) {
   Plan plan;
   plan.config = read_json_file(folder / "config.json");
+  const Json stored = plan.config;
+  plan.config = with_true_tie(stored, folder);
+  const bool untied = plan.config != stored;
+  if (untied) warn_of_untied_output();
   for (ModelFile& file : read_model_files(folder)) {
     const bool below = file.name.find('/') != std::string::npos;  // an original checkpoint's tower
     if (file.name != "config.json" && !below) plan.files.push_back(std::move(file));
@@ -99,6 +104,7 @@ Plan make_plan(const fs::path& folder) {
   }
   plan.form = "llava_next";
   plan.llava = read_llava_config(folder);
+  if (untied) plan.llava->decoder.tie_word_embeddings = false;
   const PreprocessSettings settings = read_preprocess_settings(folder);
   if (plan.llava->original && !plan.llava->image_token_id) {
     add_image_token(folder, plan);

@@ -12,6 +12,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/random.h"
+#include "ropescope/weights/decoder_names.h"
 
 namespace ropescope {
 
@@ -72,8 +73,8 @@ FreshLlava make_fresh_llava(const fs::path& decoder, const fs::path& tower, uint
   FreshLlava fresh;
   const Json tower_json = read_object(tower / "config.json");
   const VisionConfig vision = parse_vision_config(tower_json, (tower / "config.json").string());
-  const Json config =
-      llava_config(read_object(decoder / "config.json"), read_decoder_config(decoder).model_type, vision);
+  const Json config = llava_config(with_true_tie(read_object(decoder / "config.json"), decoder),
+                                   read_decoder_config(decoder).model_type, vision);
   fresh.files = read_model_files(decoder);
   for (ModelFile& file : fresh.files) {
     if (file.name == "config.json") file.content = config.dump(2) + "\n";
@@ -94,6 +95,7 @@ FreshLlava make_fresh_llava(const fs::path& decoder, const fs::path& tower, uint
   llava.config = parse_llava_config(config, tower_json, what);
   llava.config.decoder = read_decoder_config(decoder);
   llava.decoder = load_decoder(*open_checkpoint(decoder), llava.config.decoder, options);
+  llava.config.decoder.tie_word_embeddings = llava.decoder.config.tie_word_embeddings;
   VisionLoadOptions tower_options;
   tower_options.device = options.device;
   tower_options.dtype = options.dtype;

@@ -10,6 +10,7 @@
 #include "ropescope/weights/gguf_config.h"
 #include "ropescope/weights/llava_config.h"
 #include "ropescope/weights/size_count.h"
+#include "ropescope/weights/warn_once.h"
 
 namespace ropescope {
 
@@ -57,8 +58,9 @@ const Defaults& defaults_of(const Json& config, const std::string& what) {
   refuse_vision_language(config, type, what);
   if (type.empty()) {
     if (architecture == "LlamaForCausalLM" || architecture == "LLaMAForCausalLM") type = "llama";
-    if (architecture == "Qwen2ForCausalLM") type = "qwen2";
-    if (architecture == "MistralForCausalLM") type = "mistral";
+    if (architecture == "Qwen2ForCausalLM" || architecture == "Qwen2Model") type = "qwen2";
+    if (architecture == "MistralForCausalLM" || architecture == "MistralModel") type = "mistral";
+    if (architecture == "LlamaModel") type = "llama";
   }
   for (const Defaults& defaults : kDefaults) {
     if (defaults.model_type == type) return defaults;
@@ -118,6 +120,13 @@ RopeConfig read_rope(const Json& config, int64_t max_position_embeddings, const 
     }
   }
   RopeConfig rope = parse_rope_scaling(scaling, base, what);
+  if (rope.type == RopeType::kDynamic && rope.original_max_position_embeddings) {
+    warn_once(
+        fmt::format("{}: the rope type \"dynamic\" goes by max_position_embeddings ({}); "
+                    "original_max_position_embeddings is ignored",
+                    what, max_position_embeddings));
+    rope.original_max_position_embeddings.reset();
+  }
   if (!std::isfinite(rope.theta) || rope.theta <= 0) {
     throw InputError("{}: \"rope_theta\": expected a finite number above 0, found {}", what, rope.theta);
   }

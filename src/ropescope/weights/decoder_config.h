@@ -42,13 +42,19 @@ struct DecoderConfig {
 };
 
 /// From a parsed config.json. Reads `rope_theta` + `rope_scaling` (transformers 4, with `type` or
-/// `rope_type`) and `rope_parameters` (transformers 5). `what` names the file in errors. Throws
+/// `rope_type`) and `rope_parameters` (transformers 5); as there, dynamic NTK goes by max_position_embeddings and
+/// an original_max_position_embeddings beside it is ignored with a warning. `what` names the file in errors. Throws
 /// UnsupportedModel for architectures other than Llama and Qwen2 (Mistral-like configs without sliding window
 /// count as Llama), InputError for impossible sizes.
 DecoderConfig parse_decoder_config(const Json& config, const std::string& what);
 
-/// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`.
+/// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`. Keys that the type
+/// does not use are ignored, as transformers does, with one warning.
 RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::string& what);
+
+/// What parse_rope_scaling reads: rope_type, rope_theta, partial_rotary_factor and every setting that the type
+/// uses and that is given, under transformers' names. Reading it back gives the same frequencies.
+Json to_json(const RopeConfig& rope);
 
 /// Architecture and sizes under transformers' names, what every decoder's config.json has; rotation, biases
 /// and tokens are not among them.

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include <c10/util/Half.h>
@@ -194,6 +195,46 @@ void block_q6_k(const Byte* __restrict block, float* __restrict target) {
   }
 }
 
+// Four-bit floats (1 sign, 2 exponent, 1 mantissa bit) under a shared scale; the table holds them doubled and
+// the scales are halved.
+
+constexpr std::array<float, 16> kDoubledE2m1 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// Half of 2^(byte - 127); the two smallest are subnormal.
+float half_e8m0(Byte byte) {
+  const uint32_t bits = byte < 2 ? 0x00200000U << byte : static_cast<uint32_t>(byte - 1) << 23;
+  return std::bit_cast<float>(bits);
+}
+
+/// Half of an E4M3 number (bias 7) without its sign bit; 0x7F stands for 0.
+float half_e4m3(Byte byte) {
+  if (byte == 0 || byte == 0x7F) return 0;
+  const int exponent = (byte >> 3) & 15;
+  const auto mantissa = static_cast<float>(byte & 7);
+  const float whole =
+      exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(1.0F + mantissa / 8.0F, exponent - 7);
+  return whole * 0.5F;
+}
+
+void e2m1_numbers(float scale, const Byte* __restrict quants, int bytes, float* __restrict target) {
+  for (int i = 0; i < bytes; ++i) {
+    target[i] = scale * kDoubledE2m1[quants[i] & 15];
+    target[i + bytes] = scale * kDoubledE2m1[quants[i] >> 4];
+  }
+}
+
+void block_mxfp4(const Byte* __restrict block, float* __restrict target) {
+  e2m1_numbers(half_e8m0(block[0]), block + 1, kHalf, target);
+}
+
+void block_nvfp4(const Byte* __restrict block, float* __restrict target) {
+  constexpr int kGroups = 4, kBytes = 8;
+  for (int group = 0; group < kGroups; ++group) {
+    e2m1_numbers(half_e4m3(block[group]), block + kGroups + group * kBytes, kBytes,
+                 target + group * 2 * kBytes);
+  }
+}
+
 // Plain numbers.
 
 void decode_f16(const std::byte* source, float* target, int64_t count) {
@@ -235,7 +276,7 @@ constexpr GgmlTypeTraits unreadable(const char* name, int64_t numbers, int64_t b
   return {name, numbers, bytes, nullptr, std::nullopt};
 }
 
-constexpr std::array<NumberedType, 32> kGgmlTypes = {{
+constexpr std::array<NumberedType, 34> kGgmlTypes = {{
     {0, plain("F32", 4, decode_plain<float>, at::kFloat)},
     {1, plain("F16", 2, decode_f16, at::kHalf)},
     {2, quantised<32, 18, block_q4_0>("Q4_0")},
@@ -267,7 +308,9 @@ constexpr std::array<NumberedType, 32> kGgmlTypes = {{
     {30, plain("BF16", 2, decode_bf16, at::kBFloat16)},
     {34, unreadable("TQ1_0", 256, 54)},
     {35, unreadable("TQ2_0", 256, 66)},
-    {39, unreadable("MXFP4", 32, 17)},
+    {39, quantised<32, 17, block_mxfp4>("MXFP4")},
+    {40, quantised<64, 36, block_nvfp4>("NVFP4")},
+    {41, unreadable("Q1_0", 128, 18)},
 }};
 
 }  // namespace

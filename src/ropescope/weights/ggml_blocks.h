@@ -1,6 +1,6 @@
 // GGML's stored types: plain numbers and blocks of quantised numbers, widened to float32.
 // Layouts and the order of products are those of llama.cpp's gguf package, so that results are equal bit for
-// bit. Blocks hold 32 numbers (Q4_0 ... Q8_0) or 256 (K types: sixteen or eight sub-blocks with scales of
+// bit. Blocks hold 32 numbers (Q4_0 ... Q8_0, MXFP4), 64 (NVFP4) or 256 (K types: sixteen or eight sub-blocks with scales of
 // their own).
 #pragma once
 
@@ -33,6 +33,8 @@ enum class GgmlType : uint32_t {
   kI64 = 27,
   kF64 = 28,
   kBF16 = 30,
+  kMXFP4 = 39,
+  kNVFP4 = 40,
 };
 
 /// Widens `count` numbers (a multiple of the type's block) from `source` to `target`. Neither has to be

@@ -35,7 +35,18 @@ struct PickleDict {
 };
 /// An admitted module.name.
 struct PickleGlobal {
-  enum class Kind { kOrderedDict, kSize, kStorage, kDtype, kTensor, kTensorV2, kTensorV3, kParameter };
+  enum class Kind {
+    kOrderedDict,
+    kSize,
+    kStorage,
+    kDtype,
+    kTensor,
+    kTensorV2,
+    kTensorV3,
+    kParameter,
+    kTensorClass,
+    kFromType
+  };
   Kind kind;
   const StoredType* type = nullptr;  ///< of kStorage and kDtype; nullptr: bytes without a type
 };

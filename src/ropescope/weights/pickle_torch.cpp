@@ -15,9 +15,11 @@ struct NamedGlobal {
   std::string_view name;
   Kind kind;
 };
-constexpr std::array<NamedGlobal, 8> kGlobals = {{
+constexpr std::array<NamedGlobal, 10> kGlobals = {{
     {"collections", "OrderedDict", Kind::kOrderedDict},
     {"torch", "Size", Kind::kSize},
+    {"torch", "Tensor", Kind::kTensorClass},
+    {"torch._tensor", "_rebuild_from_type_v2", Kind::kFromType},
     {"torch._utils", "_rebuild_tensor", Kind::kTensor},
     {"torch._utils", "_rebuild_tensor_v2", Kind::kTensorV2},
     {"torch._utils", "_rebuild_tensor_v3", Kind::kTensorV3},
@@ -104,6 +106,26 @@ PickleTensor describe_tensor(Kind kind, const PickleTuple& arguments, const std:
   return tensor;
 }
 
+bool rebuilds_tensor(Kind kind) {
+  return kind == Kind::kTensor || kind == Kind::kTensorV2 || kind == Kind::kTensorV3;
+}
+
+/// A tensor with attributes of its own, as torch.nn.Buffer makes them: (function, torch.Tensor, arguments,
+/// {attributes}). The attributes are no part of the numbers.
+PickleTensor describe_from_type(const PickleTuple& arguments, const std::string& what) {
+  constexpr const char* kCall = "_rebuild_from_type_v2";
+  const auto& function = argument<PickleGlobal>(arguments, 0, kCall, what);
+  const auto& type = argument<PickleGlobal>(arguments, 1, kCall, what);
+  const auto& inner = argument<PickleTuple>(arguments, 2, kCall, what);
+  argument<PickleDict>(arguments, 3, kCall, what);
+  if (arguments.items.size() != 4 || !rebuilds_tensor(function.kind) || type.kind != Kind::kTensorClass) {
+    throw InputError(
+        "{}: _rebuild_from_type_v2: expected a plain torch.Tensor with attributes, found another class",
+        what);
+  }
+  return describe_tensor(function.kind, inner, what);
+}
+
 }  // namespace
 
 std::optional<PickleGlobal> admitted_global(std::string_view module, std::string_view name) {
@@ -133,10 +155,13 @@ PickleValue describe_call(const PickleGlobal& function, const PickleTuple& argum
     case Kind::kTensorV2:
     case Kind::kTensorV3:
       return {describe_tensor(function.kind, arguments, what)};
+    case Kind::kFromType:
+      return {describe_from_type(arguments, what)};
     case Kind::kParameter:
       return {argument<PickleTensor>(arguments, 0, "_rebuild_parameter", what)};
     case Kind::kStorage:
     case Kind::kDtype:
+    case Kind::kTensorClass:
       break;
   }
   throw InputError("{}: damaged pickle: a call of a type", what);

@@ -1,8 +1,14 @@
-// `rope_scaling` and `rope_parameters` objects.
+// `rope_scaling` and `rope_parameters` objects: the one reader and the one writer.
+#include <algorithm>
 #include <cmath>
+#include <string_view>
+#include <vector>
+
+#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/weights/decoder_config.h"
+#include "ropescope/weights/warn_once.h"
 
 namespace ropescope {
 
@@ -28,6 +34,54 @@ std::optional<double> number_unless_zero(const Json& object, const char* key, co
   return positive_number(object, key, what);
 }
 
+using RopeKeys = std::vector<std::string_view>;
+
+/// The settings of a type beside rope_type, rope_theta and partial_rotary_factor: those that transformers'
+/// modeling_rope_utils reads, and the trained length of dynamic NTK where no checkpoint gives one.
+const RopeKeys& rope_keys(RopeType type) {
+  static const RopeKeys none = {}, factor = {"factor"};
+  static const RopeKeys dynamic = {"factor", "original_max_position_embeddings"};
+  static const RopeKeys yarn = {"factor",    "original_max_position_embeddings",
+                                "beta_fast", "attention_factor",
+                                "beta_slow", "mscale",
+                                "truncate",  "mscale_all_dim"};
+  static const RopeKeys llama3 = {"factor", "original_max_position_embeddings", "low_freq_factor",
+                                  "high_freq_factor"};
+  switch (type) {
+    case RopeType::kDefault:
+      return none;
+    case RopeType::kYarn:
+      return yarn;
+    case RopeType::kLlama3:
+      return llama3;
+    case RopeType::kDynamic:
+      return dynamic;
+    case RopeType::kLinear:
+    case RopeType::kNtk:
+    case RopeType::kProportional:
+      break;
+  }
+  return factor;
+}
+
+bool is_one_of(const RopeKeys& keys, std::string_view key) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+void warn_of_unused_keys(const Json& scaling, RopeType type, const std::string& what) {
+  constexpr size_t kMostShown = 8, kLongest = 40;
+  static const RopeKeys always = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+  std::vector<std::string> unused;
+  for (const auto& [key, value] : scaling.items()) {
+    const bool plain = type == RopeType::kDefault && key == "factor" && value == 1;
+    if (value.is_null() || plain || is_one_of(always, key) || is_one_of(rope_keys(type), key)) continue;
+    if (unused.size() < kMostShown) unused.push_back(key.substr(0, kLongest));
+  }
+  if (unused.empty()) return;
+  warn_once(fmt::format("{}: the rope type \"{}\" does not use {}; ignored", what, rope_type_name(type),
+                        fmt::join(unused, ", ")));
+}
+
 RopeType type_of(const Json& scaling, const std::string& what) {
   const char* key = json_has(scaling, "rope_type") ? "rope_type" : "type";
   if (!json_has(scaling, key)) {
@@ -42,6 +96,14 @@ RopeType type_of(const Json& scaling, const std::string& what) {
   } catch (const UsageError& error) {
     throw UnsupportedModel("{}: \"{}\": {}", what, key, error.what());
   }
+}
+
+std::optional<int64_t> trained_positions(const Json& scaling, const std::string& what) {
+  constexpr const char* kKey = "original_max_position_embeddings";
+  if (!json_has(scaling, kKey)) return std::nullopt;
+  const int64_t length = json_integer(scaling, kKey, what);
+  if (length < 1) throw InputError("{}: \"{}\": expected at least 1, found {}", what, kKey, length);
+  return length;
 }
 
 /// transformers 5 nests one object a layer type in models with several kinds of layers.
@@ -80,33 +142,56 @@ RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::s
     throw InputError("{}: \"partial_rotary_factor\": expected at most 1, found {}", what,
                      rope.partial_rotary_factor);
   }
-  if (json_has(scaling, "original_max_position_embeddings")) {
-    const int64_t length = json_integer(scaling, "original_max_position_embeddings", what);
-    if (length < 1) {
-      throw InputError("{}: \"original_max_position_embeddings\": expected at least 1, found {}", what,
-                       length);
-    }
-    rope.original_max_position_embeddings = length;
-  }
-  const bool needs_factor = rope.type != RopeType::kDefault && rope.type != RopeType::kProportional;
+  warn_of_unused_keys(scaling, rope.type, what);
+  const auto reads = [&](const char* key) { return is_one_of(rope_keys(rope.type), key); };
+  const bool needs_factor = reads("factor") && rope.type != RopeType::kProportional;
   if (needs_factor && !json_has(scaling, "factor")) {
     throw InputError("{}: the rope type \"{}\" needs \"factor\"", what, rope_type_name(rope.type));
   }
-  if (rope.type == RopeType::kDefault) return rope;  // whatever else is there has no effect
-  rope.factor = positive_number_or(scaling, "factor", rope.factor, what);
-  rope.attention_factor = positive_number(scaling, "attention_factor", what);
-  rope.mscale = number_unless_zero(scaling, "mscale", what);
-  rope.mscale_all_dim = number_unless_zero(scaling, "mscale_all_dim", what);
-  rope.beta_fast = number_unless_zero(scaling, "beta_fast", what).value_or(rope.beta_fast);
-  rope.beta_slow = number_unless_zero(scaling, "beta_slow", what).value_or(rope.beta_slow);
-  rope.truncate = json_bool_or(scaling, "truncate", rope.truncate, what);
+  if (reads("factor")) rope.factor = positive_number_or(scaling, "factor", rope.factor, what);
+  if (reads("original_max_position_embeddings")) {
+    rope.original_max_position_embeddings = trained_positions(scaling, what);
+  }
+  if (rope.type == RopeType::kYarn) {
+    rope.attention_factor = positive_number(scaling, "attention_factor", what);
+    rope.mscale = number_unless_zero(scaling, "mscale", what);
+    rope.mscale_all_dim = number_unless_zero(scaling, "mscale_all_dim", what);
+    rope.beta_fast = number_unless_zero(scaling, "beta_fast", what).value_or(rope.beta_fast);
+    rope.beta_slow = number_unless_zero(scaling, "beta_slow", what).value_or(rope.beta_slow);
+    rope.truncate = json_bool_or(scaling, "truncate", rope.truncate, what);
+  }
+  if (rope.type != RopeType::kLlama3) return rope;
   rope.low_freq_factor = positive_number_or(scaling, "low_freq_factor", rope.low_freq_factor, what);
   rope.high_freq_factor = positive_number_or(scaling, "high_freq_factor", rope.high_freq_factor, what);
-  if (rope.type == RopeType::kLlama3 && rope.high_freq_factor <= rope.low_freq_factor) {
+  if (rope.high_freq_factor <= rope.low_freq_factor) {
     throw InputError("{}: expected high_freq_factor > low_freq_factor, found {} and {}", what,
                      rope.high_freq_factor, rope.low_freq_factor);
   }
   return rope;
+}
+
+Json to_json(const RopeConfig& rope) {
+  Json all = {{"factor", rope.factor},
+              {"beta_fast", rope.beta_fast},
+              {"beta_slow", rope.beta_slow},
+              {"truncate", rope.truncate},
+              {"low_freq_factor", rope.low_freq_factor},
+              {"high_freq_factor", rope.high_freq_factor}};
+  const auto put = [&](const char* key, const auto& value) {
+    if (value) all[key] = *value;
+  };
+  put("original_max_position_embeddings", rope.original_max_position_embeddings);
+  put("attention_factor", rope.attention_factor);
+  put("mscale", rope.mscale);
+  put("mscale_all_dim", rope.mscale_all_dim);
+  Json json = {{"rope_type", rope_type_name(rope.type)},
+               {"rope_theta", rope.theta},
+               {"partial_rotary_factor", rope.partial_rotary_factor}};
+  for (const std::string_view key : rope_keys(rope.type)) {
+    const auto found = all.find(std::string(key));
+    if (found != all.end()) json[std::string(key)] = *found;
+  }
+  return json;
 }
 
 }  // namespace ropescope

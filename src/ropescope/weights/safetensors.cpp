@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -102,10 +103,124 @@ StoredTensor parse_entry(const std::string& name, const Json& entry, const FileB
   return tensor;
 }
 
-void check_metadata(const Json& metadata, const std::string& what) {
-  const bool texts = metadata.is_object() && std::all_of(metadata.begin(), metadata.end(),
-                                                         [](const Json& value) { return value.is_string(); });
-  if (!texts) throw InputError("{}: __metadata__: expected an object of texts", what);
+/// Gives every entry of a header to `finish` as soon as it is read: a tree of the whole would take many times
+/// the header's size.
+class HeaderHandler final : public nlohmann::json_sax<Json> {
+ public:
+  using Finish = std::function<void(const std::string& name, const Json& entry)>;
+  HeaderHandler(const std::string& what, Finish finish) : what_(what), finish_(std::move(finish)) {}
+
+  bool null() override { return value(nullptr); }
+  bool boolean(bool given) override { return value(given); }
+  bool number_integer(Json::number_integer_t given) override { return value(given); }
+  bool number_unsigned(Json::number_unsigned_t given) override { return value(given); }
+  bool number_float(Json::number_float_t given, const std::string& /*text*/) override { return value(given); }
+  bool string(std::string& given) override { return value(std::move(given)); }
+  bool binary(Json::binary_t& /*given*/) override { return false; }
+  bool start_object(size_t /*size*/) override { return start(Json::object()); }
+  bool end_object() override { return end(); }
+  bool start_array(size_t /*size*/) override { return start(Json::array()); }
+  bool end_array() override { return end(); }
+
+  bool key(std::string& given) override {
+    if (depth_ == 1) {
+      name_ = std::move(given);
+      values_ = 0;
+      in_metadata_ = name_ == "__metadata__";
+      if (in_metadata_ && std::exchange(has_metadata_, true)) twice(name_);
+    } else if (!in_metadata_) {
+      if (open_.back().contains(given)) twice(given);
+      keys_.push_back(std::move(given));
+    }
+    return true;
+  }
+
+  bool parse_error(size_t /*position*/, const std::string& /*token*/,
+                   const nlohmann::detail::exception& error) override {
+    throw InputError("{}: not valid JSON ({})", what_, error.what());
+  }
+
+ private:
+  // More than a sound entry has: what comes after is not kept, and the entry is refused for what is.
+  static constexpr size_t kMostValues = 2 * kMaxDimensions;
+
+  [[noreturn]] void twice(const std::string& key) const {
+    throw InputError("{}: JSON has the key \"{}\" twice in one object", what_, key);
+  }
+  [[noreturn]] void bad_metadata() const {
+    throw InputError("{}: __metadata__: expected an object of texts", what_);
+  }
+
+  bool value(Json given) {
+    if (in_metadata_) {
+      if (depth_ != 2 || !given.is_string()) bad_metadata();
+    } else {
+      put(std::move(given));
+    }
+    return true;
+  }
+
+  bool start(Json container) {
+    if (++depth_ > kMaxHeaderDepth) {
+      throw InputError("{}: JSON nests deeper than {} levels", what_, kMaxHeaderDepth);
+    }
+    if (depth_ == 1) return true;
+    if (in_metadata_) {
+      if (depth_ != 2 || !container.is_object()) bad_metadata();
+    } else {
+      open_.push_back(std::move(container));
+    }
+    return true;
+  }
+
+  bool end() {
+    --depth_;
+    if (depth_ == 0 || in_metadata_) return true;
+    Json whole = std::move(open_.back());
+    open_.pop_back();
+    put(std::move(whole));
+    return true;
+  }
+
+  void put(Json given) {
+    if (open_.empty()) {
+      finish_(name_, given);
+      return;
+    }
+    Json& container = open_.back();
+    const bool kept = ++values_ <= kMostValues;
+    if (container.is_array()) {
+      if (kept) container.push_back(std::move(given));
+      return;
+    }
+    if (kept) container[keys_.back()] = std::move(given);
+    keys_.pop_back();
+  }
+
+  const std::string& what_;
+  Finish finish_;
+  int depth_ = 0;
+  std::string name_;
+  bool in_metadata_ = false, has_metadata_ = false;
+  std::vector<Json> open_;  // containers of the entry that is being read
+  std::vector<std::string> keys_;
+  size_t values_ = 0;
+};
+
+/// At most as many tensors as a header can hold: each has four colons and some fifty bytes.
+size_t most_tensors(std::string_view header) {
+  constexpr size_t kColons = 4, kShortest = 50;
+  const auto colons = static_cast<size_t>(std::count(header.begin(), header.end(), ':'));
+  return std::min(colons / kColons, header.size() / kShortest);
+}
+
+void check_names(const std::vector<StoredTensor>& tensors, const std::string& what) {
+  std::vector<std::string_view> names;
+  names.reserve(tensors.size());
+  for (const StoredTensor& tensor : tensors) names.push_back(tensor.info.name);
+  std::sort(names.begin(), names.end());
+  const auto twin = std::adjacent_find(names.begin(), names.end());
+  if (twin != names.end()) throw InputError("{}: JSON has the key \"{}\" twice in one object", what, *twin);
 }
 
 // The ranges must cover the data from first to last byte: what two tensors share or nobody names is damage.
@@ -151,22 +266,22 @@ std::vector<StoredTensor> parse_safetensors(const FileBytes& file) {
   if (text.empty() || text[0] != '{') {
     throw InputError("{}: expected a safetensors header that starts with '{{'", what);
   }
-  const Json header = parse_json(text, what + ": safetensors header", kMaxHeaderDepth);
+  const std::string header_what = what + ": safetensors header";
   const auto data = file.bytes.subspan(kLengthBytes + length);
 
   std::vector<StoredTensor> tensors;
   std::vector<uint64_t> begins;
-  tensors.reserve(header.size());
-  for (const auto& item : header.items()) {
-    if (item.key() == "__metadata__") {
-      check_metadata(item.value(), what);
-      continue;
-    }
+  tensors.reserve(most_tensors(text));
+  begins.reserve(tensors.capacity());
+  HeaderHandler handler(header_what, [&](const std::string& name, const Json& entry) {
     uint64_t begin = 0;
-    tensors.push_back(parse_entry(item.key(), item.value(), file, data, begin));
+    tensors.push_back(parse_entry(name, entry, file, data, begin));
     begins.push_back(begin);
-  }
+  });
+  Json::sax_parse(text.begin(), text.end(), &handler);
+  check_names(tensors, header_what);
   std::vector<std::pair<uint64_t, const StoredTensor*>> ranges;
+  ranges.reserve(tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) ranges.emplace_back(begins[i], &tensors[i]);
   check_ranges(ranges, data.size(), what);
   return tensors;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
 #include <utility>
 
 #include <ATen/ops/empty.h>
@@ -12,6 +11,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/weights/loading_memory.h"
 #include "ropescope/weights/zip_archive.h"
 
 namespace ropescope {
@@ -61,13 +61,13 @@ class StoredCheckpoint final : public Checkpoint {
       : container_(std::move(container)), files_(std::move(files)), stored_(std::move(tensors)) {
     std::sort(stored_.begin(), stored_.end(),
               [](const StoredTensor& a, const StoredTensor& b) { return a.info.name < b.info.name; });
-    for (size_t i = 0; i < stored_.size(); ++i) {
-      const TensorInfo& info = stored_[i].info;
-      if (!places_.emplace(info.name, i).second) {
-        throw InputError("{}: tensor \"{}\" is there twice (also in {})", info.file, info.name,
-                         stored_[places_.at(info.name)].info.file);
+    infos_.reserve(stored_.size());
+    for (StoredTensor& stored : stored_) {
+      if (!infos_.empty() && infos_.back().name == stored.info.name) {
+        throw InputError("{}: tensor \"{}\" is there twice (also in {})", stored.info.file, stored.info.name,
+                         infos_.back().file);
       }
-      infos_.push_back(info);
+      infos_.push_back(std::move(stored.info));
     }
   }
 
@@ -76,40 +76,40 @@ class StoredCheckpoint final : public Checkpoint {
   std::vector<fs::path> files() const override { return files_; }
 
   at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
-    const auto found = places_.find(name);
-    if (found == places_.end()) {
+    const TensorInfo* info = find(name);
+    if (info == nullptr) {
       std::vector<std::string> names;
-      for (const TensorInfo& info : infos_) names.push_back(info.name);
+      for (const TensorInfo& other : infos_) names.push_back(other.name);
       const std::string near = nearest_name(name, names);
       throw InputError("{}: there is no tensor \"{}\"{}", place(), name,
                        near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
     }
-    const StoredTensor& stored = stored_[found->second];
     try {
-      return convert(stored, dtype);
+      return convert(stored_[static_cast<size_t>(info - infos_.data())], *info, dtype);
     } catch (const c10::Error& error) {
-      throw InputError("{}: tensor \"{}\": LibTorch cannot turn {} into {} ({})", stored.info.file, name,
-                       stored.info.dtype, c10::toString(dtype), error.what_without_backtrace());
+      if (is_out_of_memory(error)) throw;
+      throw InputError("{}: tensor \"{}\": LibTorch cannot turn {} into {} ({})", info->file, name,
+                       info->dtype, c10::toString(dtype), error.what_without_backtrace());
     }
   }
 
  private:
-  static at::Tensor convert(const StoredTensor& stored, at::ScalarType dtype) {
+  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info, at::ScalarType dtype) {
     if (!stored.type->type) {
       throw InputError(
           "{}: tensor \"{}\" is stored as {}, which cannot be converted. Try: save the model as "
           "float32, bfloat16 or float16.",
-          stored.info.file, stored.info.name, stored.info.dtype);
+          info.file, info.name, info.dtype);
     }
     const at::ScalarType type = *stored.type->type;
-    const int64_t count = *count_elements(stored.info.shape);
-    if (count == 0) return at::empty(stored.info.shape, dtype);
+    const int64_t count = *count_elements(info.shape);
+    if (count == 0) return at::empty(info.shape, dtype);
 
     std::span<const std::byte> elements = stored.elements;
     std::shared_ptr<const void> owner = stored.owner;
     if (stored.inflated_bytes) {
       auto inflated = std::make_shared<std::vector<std::byte>>(
-          inflate_record(elements, *stored.inflated_bytes, stored.info.file + ": " + stored.info.name));
+          inflate_record(elements, *stored.inflated_bytes, info.file + ": " + info.name));
       elements = std::span<const std::byte>(*inflated).subspan(stored.inflated_offset);
       owner = std::move(inflated);
     }
@@ -124,8 +124,8 @@ class StoredCheckpoint final : public Checkpoint {
     const auto options = at::TensorOptions().dtype(type);
     const auto release = [owner](void*) mutable { owner.reset(); };
     const at::Tensor view = stored.strides.empty()
-                                ? at::from_blob(data, stored.info.shape, release, options)
-                                : at::from_blob(data, stored.info.shape, stored.strides, release, options);
+                                ? at::from_blob(data, info.shape, release, options)
+                                : at::from_blob(data, info.shape, stored.strides, release, options);
     return view.to(dtype).contiguous();
   }
 
@@ -136,9 +136,8 @@ class StoredCheckpoint final : public Checkpoint {
 
   std::string container_;
   std::vector<fs::path> files_;
-  std::vector<StoredTensor> stored_;
+  std::vector<StoredTensor> stored_;  // sorted by name; what they say of themselves is in infos_
   std::vector<TensorInfo> infos_;
-  std::unordered_map<std::string, size_t> places_;
 };
 
 }  // namespace
