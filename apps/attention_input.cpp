@@ -8,6 +8,7 @@
 
 #include "attention_pictures.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 #include "trace_tokens.h"
 
 namespace ropescope::app::attention {
@@ -41,10 +42,13 @@ bool knows_chatml(const Tokenizer& tokenizer) {
 
 void InputFlags::bind(Flags& flags) {
   flags.group("Input");
-  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
-  flags.add(
-      "decoder", decoder,
-      "in place of --model: a language model that sees patches of the image through a fixed random projection (untrained: only effects of position may be read from it)");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
+      .stands_for(opened_model);
+  flags
+      .add(
+          "decoder", decoder,
+          "in place of --model: a language model that sees patches of the image through a fixed random projection (untrained: only effects of position may be read from it)")
+      .stands_for(opened_model);
   flags
       .add(
           "prompt", prompt,

@@ -19,8 +19,9 @@ void ChatFlags::bind(Flags& flags) {
 
 Flag& PositionFlags::bind(Flags& flags) {
   flags.group("Positions");
-  Flag& named =
-      flags.add("scheme", scheme, "position encoding, for example id-align; default: the model's own");
+  Flag& named = flags.add(
+      "scheme", scheme,
+      "position encoding, for example id-align; default: that which the model was trained under, as its config.json says, else its own rotation");
   rope.bind(flags);
   return named;
 }

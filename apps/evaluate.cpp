@@ -16,6 +16,7 @@
 #include "evaluate_report.h"
 #include "evaluation_flags.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 #include "text_table.h"
 
 namespace ropescope::app {
@@ -41,6 +42,7 @@ struct EvaluateFlags {
   void bind(Flags& flags) {
     flags.group("Input");
     flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .stands_for(opened_model)
         .required();
     flags
         .add("data", data,
@@ -159,10 +161,12 @@ LoadOptions load_options(const CommonSettings& settings, const Launch& launch) {
   return load;
 }
 
-int run(const EvaluateFlags& flags, const Invocation& invocation) {
+int run(const EvaluateFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
-  if (flags.list) return list_benchmarks(settings.json);
+  if (given.list) return list_benchmarks(settings.json);
+  EvaluateFlags flags = given;
   const std::string& model = flags.model;
+  default_to_own_scheme(flags.positions.scheme, model);
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
   const Launch launch = read_launch(process_environment());
   RunFolder folder(flags.output, flags.resume, settings.force, launch);

@@ -20,6 +20,7 @@
 #include "command.h"
 #include "image_input.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -38,6 +39,7 @@ struct GenerateFlags {
   void bind(Flags& flags) {
     flags.group("Prompt");
     flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .stands_for(opened_model)
         .required();
     flags
         .add("prompt", prompt,
@@ -123,9 +125,11 @@ SamplingOptions sampling_options(const GenerateFlags& flags, uint64_t seed) {
   return sampling;
 }
 
-int run(const GenerateFlags& flags, const Invocation& invocation) {
+int run(const GenerateFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  GenerateFlags flags = given;
   const std::string& model = flags.model;
+  default_to_own_scheme(flags.positions.scheme, model);
   TokenSampler sampler(sampling_options(flags, settings.seed));
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
@@ -180,6 +184,7 @@ int run(const GenerateFlags& flags, const Invocation& invocation) {
   stream.finish();
   if (settings.json) {
     const Json report = {{"template", chat_template_name(chat)},
+                         {"scheme", flags.positions.scheme ? Json(*flags.positions.scheme) : Json(nullptr)},
                          {"prompt", text},
                          {"input_ids", ids},
                          {"prompt_tokens", prompt.input_ids.size(1)},

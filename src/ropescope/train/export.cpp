@@ -97,6 +97,7 @@ Plan make_plan(const fs::path& folder) {
     plan.form = read_decoder_config(folder).model_type;
     return plan;
   }
+  const Json tag = plan.config.value("ropescope", Json());
   plan.form = "llava_next";
   plan.llava = read_llava_config(folder);
   const PreprocessSettings settings = read_preprocess_settings(folder);
@@ -106,6 +107,7 @@ Plan make_plan(const fs::path& folder) {
     plan.config = hf_llava_config(plan.config, *plan.llava, *plan.llava->image_token_id,
                                   plan.llava->decoder.vocab_size);
   }
+  if (!tag.is_null()) plan.config["ropescope"] = tag;
   const bool complete = !file_content(plan.files, "preprocessor_config.json").is_null() ||
                         !file_content(plan.files, "processor_config.json").is_null();
   if (plan.llava->original || !complete) {
