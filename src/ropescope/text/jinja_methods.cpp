@@ -317,11 +317,12 @@ Value call_function(const std::string& name, const Arguments& arguments, Budget&
                   step = given == 3 ? arguments.values[2].integer("range()") : 1;
     if (step == 0) throw Fault("range(): expected a step other than 0");
     std::vector<Value> numbers;
-    for (__int128 at = first; step > 0 ? at < last : at > last; at += step) {
+    for (int64_t at = first; step > 0 ? at < last : at > last;) {
       if (static_cast<int64_t>(numbers.size()) >= kLongestRange) {
         throw Fault("range(): expected at most {} numbers", kLongestRange);
       }
-      numbers.emplace_back(static_cast<int64_t>(at));
+      numbers.emplace_back(at);
+      if (__builtin_add_overflow(at, step, &at)) break;
     }
     budget.bytes(numbers.size() * sizeof(Value));
     return Value(std::move(numbers));

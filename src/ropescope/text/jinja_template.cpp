@@ -365,13 +365,14 @@ class Interpreter {
     const int64_t first = place(part(1), step > 0 ? low : high), last = place(part(2), step > 0 ? high : low);
     std::vector<Value> taken;
     std::string text;
-    for (__int128 i = first; step > 0 ? i < last : i > last; i += step) {
+    for (int64_t i = first; step > 0 ? i < last : i > last;) {
       const Value& item = items[static_cast<size_t>(i)];
       if (object.text() != nullptr) {
         text += *item.text();
       } else {
         taken.push_back(item);
       }
+      if (__builtin_add_overflow(i, step, &i)) break;
     }
     return object.text() != nullptr ? Value(std::move(text)) : Value(std::move(taken));
   }
