@@ -182,7 +182,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
   eval::AnswererOptions options;
-  options.chat = flags.chat.chosen(kind, config, *tokenizer);
+  options.chat = flags.chat.chosen(model, kind, config, *tokenizer);
   options.max_new_tokens = new_tokens;
   if (flags.chat.system) options.system = *flags.chat.system;
   choose_ways(flags.positions.scheme, context, *tokenizer, job);
@@ -191,8 +191,9 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   if (kind == ModelKind::kLlava && job.pictures) {
     llava = read_llava_config(model);
     options.preprocess = read_preprocess_settings(model);
+    options.image_token_id = llava->image_token_id;
   }
-  Json run_json = run_settings(flags, job, chat_template_name(options.chat), new_tokens);
+  Json run_json = run_settings(flags, job, options.chat.name(), new_tokens);
   if (context) add_settings(*context, run_json);
   folder.check(run_json);
 

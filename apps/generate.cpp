@@ -13,7 +13,6 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/models/sampling.h"
-#include "ropescope/text/chat_template.h"
 #include "ropescope/text/generated_text.h"
 
 #include "chat_input.h"
@@ -57,16 +56,6 @@ struct GenerateFlags {
         .at_most(1);
   }
 };
-
-std::string prompt_text(const GenerateFlags& flags, ChatTemplate chat, size_t images) {
-  const std::string question = with_images_in_front(flags.prompt, images);
-  // Under `plain` a question would be thrown away: here it begins the text that goes on.
-  if (chat == ChatTemplate::kPlain || chat == ChatTemplate::kNone) return question;
-  ChatOptions chat_options;
-  chat_options.open = true;
-  if (flags.chat.system) chat_options.system = *flags.chat.system;
-  return chat_prompt(chat, {{true, question}}, chat_options);
-}
 
 /// Prints text as soon as its bytes are whole.
 class Stream {
@@ -134,12 +123,12 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
   if (flags.images.given() && kind != ModelKind::kLlava) {
-    throw UsageError("--image: {} has no vision tower; expected a LLaVA-NeXT folder", model);
+    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
   }
   DecoderConfig config = read_decoder_config(model);
   config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
-  const ChatTemplate chat = flags.chat.chosen(kind, config, *tokenizer);
+  const PromptTemplate chat = flags.chat.chosen(model, kind, config, *tokenizer);
 
   std::optional<LlavaConfig> llava;
   ImageInput images;
@@ -147,9 +136,11 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
     llava = read_llava_config(model);
     images = flags.images.read(model);
   }
-  const std::string text = prompt_text(flags, chat, images.images.size());
-  const std::vector<int64_t> ids =
-      llava ? encode_with_images(*tokenizer, text) : tokenizer->encode(text, EncodeOptions{});
+  const std::string question = with_images_in_front(flags.prompt, images.images.size());
+  AskedImages asked;
+  if (llava) asked = {count_images(question), llava->image_token_id};
+  const AskedPrompt text = chat.ask(*tokenizer, question, flags.chat.system, asked);
+  const std::vector<int64_t>& ids = text.ids;
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
   ImagePrompt prompt;
   prompt.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
@@ -183,9 +174,9 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
   ropescope::generate(loaded.decoder(), input, generate_options);
   stream.finish();
   if (settings.json) {
-    const Json report = {{"template", chat_template_name(chat)},
+    const Json report = {{"template", chat.name()},
                          {"scheme", flags.positions.scheme ? Json(*flags.positions.scheme) : Json(nullptr)},
-                         {"prompt", text},
+                         {"prompt", text.text},
                          {"input_ids", ids},
                          {"prompt_tokens", prompt.input_ids.size(1)},
                          {"ids", stream.ids()},

@@ -112,7 +112,10 @@ Plan make_plan(const fs::path& folder) {
                         !file_content(plan.files, "processor_config.json").is_null();
   if (plan.llava->original || !complete) {
     set_file(plan.files, "preprocessor_config.json", hf_image_processor(settings));
-    set_file(plan.files, "processor_config.json", hf_processor(*plan.llava));
+    Json processor = hf_processor(*plan.llava);
+    const Json before = file_content(plan.files, "processor_config.json");
+    if (json_has(before, "chat_template")) processor["chat_template"] = before.at("chat_template");
+    set_file(plan.files, "processor_config.json", processor);
   }
   return plan;
 }
