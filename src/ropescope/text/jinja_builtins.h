@@ -49,6 +49,11 @@ Value call_method(const Value& self, const std::string& name, const Arguments& a
 bool is_function(const std::string& name);
 Value call_function(const std::string& name, const Arguments& arguments, Budget& budget);
 
+/// left name right, for + - * / // % ** ~.
+Value apply_operation(const std::string& name, const Value& left, const Value& right, Budget& budget);
+/// The same for == != < <= > >= in, "not in".
+bool compares(const std::string& name, const Value& left, const Value& right);
+
 /// object.name and object[index] as Jinja reads them: undefined where there is none. Throw Fault for an undefined object.
 Value attribute_of(const Value& object, const std::string& name);
 Value item_of(const Value& object, const Value& index);
