@@ -1,6 +1,9 @@
 #include "chat_input.h"
 
 #include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <initializer_list>
 #include <utility>
 
 #include "ropescope/core/errors.h"
@@ -36,6 +39,22 @@ Flag& PositionFlags::bind(Flags& flags) {
 
 namespace {
 
+/// Whether config.json names a decoder on whose plain Llama form Vicuna is known to lie. (The decoder's own configuration
+/// calls Mistral a Llama.)
+bool names_llama(const std::string& model) {
+  const std::filesystem::path path = std::filesystem::path(model) / "config.json";
+  const Json config = read_json_file(path);
+  std::string names;
+  for (const Json* part : std::initializer_list<const Json*>{&config, json_find(config, "text_config")}) {
+    if (part == nullptr) continue;
+    for (const char* key : {"model_type", "architectures", "_name_or_path"}) {
+      if (const Json* value = json_find(*part, key)) names += value->dump() + " ";
+    }
+  }
+  for (char& c : names) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return names.find("mistral") == std::string::npos && names.find("mixtral") == std::string::npos;
+}
+
 PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderConfig& config,
                        const Tokenizer& tokenizer) {
   if (has_token(tokenizer, "<|im_start|>")) {
@@ -46,7 +65,7 @@ PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderCo
   }
   if (kind != ModelKind::kLlava) return PromptTemplate(ChatTemplate::kNone);
   const bool llama3 = has_token(tokenizer, "<|start_header_id|>") || has_token(tokenizer, "<|eot_id|>");
-  if (config.model_type != "llama" || llama3) {
+  if (config.model_type != "llama" || llama3 || !names_llama(model)) {
     throw InputError(
         "{}: it has no chat template of its own, and nothing tells how it was taught to be asked; expected --template with vicuna_v1, qwen, plain or none",
         model);
