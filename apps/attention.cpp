@@ -20,6 +20,7 @@
 
 #include "attention_input.h"
 #include "attention_report.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -29,7 +30,7 @@ namespace {
 
 struct AttentionFlags {
   InputFlags input;
-  std::string schemes = "vanilla;id-align";
+  std::string schemes;  // empty: compared_schemes()
   std::optional<std::string> queries, region, word;
   int64_t max_new_tokens = 0, probe = 64;
   std::vector<int64_t> layers, heads;  // empty: all
@@ -45,8 +46,12 @@ struct AttentionFlags {
   void bind(Flags& flags) {
     input.bind(flags);
     flags.group("Attention");
-    flags.add("schemes", schemes, "position encodings, separated by ; (or , where no scheme has commas)")
-        .alias("scheme");
+    flags
+        .add(
+            "schemes", schemes,
+            "position encodings, separated by ; (or , where no scheme has commas); default: vanilla and that which the model was trained under, as its config.json says")
+        .alias("scheme")
+        .shown_default("vanilla;id-align");
     flags.add(
         "queries", queries,
         "the tokens that look: last, text (the question's), generated, high (all high-resolution ones), token indices like 5,10-12; last unless --region or --word say who");
@@ -78,6 +83,13 @@ struct AttentionFlags {
     flags.add("output", output, "result file, for example attention.h5").required();
   }
 };
+
+/// What is compared unless --schemes says it: vanilla with the scheme that the model was trained under.
+std::string compared_schemes(const InputFlags& input) {
+  std::optional<std::string> own;
+  if (const auto& model = input.model ? input.model : input.decoder) default_to_own_scheme(own, *model);
+  return "vanilla;" + (own && *own != "vanilla" ? *own : "id-align");
+}
 
 AttentionStudyOptions study_options(const AttentionFlags& flags) {
   AttentionStudyOptions study;
@@ -144,8 +156,10 @@ void draw(const AttentionFlags& flags, const std::filesystem::path& folder, cons
   }
 }
 
-int run(const AttentionFlags& flags, const Invocation& invocation) {
+int run(const AttentionFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  AttentionFlags flags = given;
+  if (flags.schemes.empty()) flags.schemes = compared_schemes(flags.input);
   AttentionStudyOptions study = study_options(flags);
   if (flags.plot && study.kept == KeptRows::kNone) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");

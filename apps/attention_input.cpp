@@ -3,11 +3,11 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/text/chat_template.h"
 #include "ropescope/text/corpus.h"
 
 #include "attention_pictures.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 #include "trace_tokens.h"
 
 namespace ropescope::app::attention {
@@ -20,7 +20,8 @@ constexpr const char* kPreset = "llava-next-clip";
 std::string base_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
 
 AttentionInputs text_inputs(const InputFlags& flags, const Tokenizer& tokenizer) {
-  const std::vector<int64_t> ids = tokenizer.encode(flags.question(), {});
+  const PromptTemplate chat(parse_chat_template(flags.chat.chat_template.value_or("none")));
+  const std::vector<int64_t> ids = chat.ask(tokenizer, flags.question(), flags.chat.system).ids;
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
   return {1, [ids](int64_t) {
             AttentionInput input;
@@ -32,27 +33,23 @@ AttentionInputs text_inputs(const InputFlags& flags, const Tokenizer& tokenizer)
           }};
 }
 
-/// Whether the tokenizer has ChatML's mark as one token.
-bool knows_chatml(const Tokenizer& tokenizer) {
-  return tokenizer.encode("<|im_start|>", {/*add_special=*/false, false}).size() == 1;
-}
-
 }  // namespace
 
 void InputFlags::bind(Flags& flags) {
   flags.group("Input");
-  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
-  flags.add(
-      "decoder", decoder,
-      "in place of --model: a language model that sees patches of the image through a fixed random projection (untrained: only effects of position may be read from it)");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
+      .stands_for(opened_model);
+  flags
+      .add(
+          "decoder", decoder,
+          "in place of --model: a language model that sees patches of the image through a fixed random projection (untrained: only effects of position may be read from it)")
+      .stands_for(opened_model);
   flags
       .add(
           "prompt", prompt,
           "the question; <image> says where the image stands, in front unless given; each image is an input of its own unless there are several <image>")
       .shown_default(kQuestion);
-  flags.add(
-      "template", chat_template,
-      "around the question: vicuna_v1, qwen (ChatML), plain or none; with images by the tokenizer, without: none");
+  chat.bind(flags, "; without images: none");
   flags.add(
       "tokens", tokens,
       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":...}, in place of --prompt; each row is an input");
@@ -97,10 +94,9 @@ AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder) {
           }};
 }
 
-QuestionPrompt question_prompt(const InputFlags& flags, const Tokenizer& tokenizer, size_t images) {
-  const ChatTemplate chat = flags.chat_template       ? parse_chat_template(*flags.chat_template)
-                            : knows_chatml(tokenizer) ? ChatTemplate::kQwen
-                                                      : ChatTemplate::kVicunaV1;
+QuestionPrompt question_prompt(const InputFlags& flags, const LlavaConfig& config, const Tokenizer& tokenizer,
+                               size_t images) {
+  const PromptTemplate chat = flags.chat.chosen(*flags.model, ModelKind::kLlava, config.decoder, tokenizer);
   const std::string question = with_images_in_front(flags.question(), 1);
   QuestionPrompt prompt;
   prompt.images = static_cast<size_t>(count_images(question));
@@ -108,9 +104,8 @@ QuestionPrompt question_prompt(const InputFlags& flags, const Tokenizer& tokeniz
     throw UsageError("--prompt: names {} images, which do not divide the {} of --image or --pixels",
                      prompt.images, images);
   }
-  ChatOptions open;
-  open.open = true;
-  prompt.ids = encode_with_images(tokenizer, chat_prompt(chat, {{/*human=*/true, question}}, open));
+  prompt.ids =
+      chat.ask(tokenizer, question, flags.chat.system, {count_images(question), config.image_token_id}).ids;
   return prompt;
 }
 

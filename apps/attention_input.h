@@ -12,6 +12,7 @@
 #include "ropescope/models/decoder.h"
 #include "ropescope/text/tokenizer.h"
 
+#include "chat_input.h"
 #include "command.h"
 #include "image_input.h"
 #include "layout_input.h"
@@ -19,8 +20,9 @@
 namespace ropescope::app::attention {
 
 struct InputFlags {
-  std::optional<std::string> model, decoder, chat_template, tokens;
+  std::optional<std::string> model, decoder, tokens;
   std::optional<std::string> prompt, preset;  ///< where not given: question(), preset_name()
+  ChatFlags chat;
   LayoutFlags layout;
   ImageFlags images;
 
@@ -48,9 +50,10 @@ struct QuestionPrompt {
   std::vector<int64_t> ids;  ///< kImageId where an image stands
   size_t images = 1;         ///< of one input
 };
-/// A prompt that names no image gets one in front. Without --template: ChatML where the tokenizer knows its
-/// marks, else Vicuna's. Throws UsageError where `images` are not a multiple of those that the prompt names.
-QuestionPrompt question_prompt(const InputFlags& flags, const Tokenizer& tokenizer, size_t images);
+/// A prompt that names no image gets one in front. The template as ChatFlags chooses it. Throws UsageError where `images`
+/// are not a multiple of those that the prompt names.
+QuestionPrompt question_prompt(const InputFlags& flags, const LlavaConfig& config, const Tokenizer& tokenizer,
+                               size_t images);
 
 /// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
 /// there are fewer.

@@ -136,9 +136,7 @@ AttentionInputs rows_with_images(const std::string& path, const Llava& llava, co
 AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates) {
   const std::string& model = *flags.model;
   if (model_kind(model) != ModelKind::kLlava) {
-    throw UsageError(
-        "--{}: {} has no vision tower; expected a LLaVA-NeXT folder, or --decoder in place of --model",
-        flags.images.image.empty() ? "pixels" : "image", model);
+    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
   }
   const std::pair<bool, const char*> made_by_images[] = {
       {flags.layout.layout.has_value(), "layout"},
@@ -162,7 +160,7 @@ AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings&
     source.inputs = rows_with_images(*flags.tokens, loaded->llava(), *images);
     return source;
   }
-  const QuestionPrompt prompt = question_prompt(flags, *load_tokenizer(model), images->count());
+  const QuestionPrompt prompt = question_prompt(flags, config, *load_tokenizer(model), images->count());
   const at::Tensor ids = at::tensor(prompt.ids, at::kLong).unsqueeze(0);
   const size_t each = prompt.images;
   source.inputs = {static_cast<int64_t>(images->count() / each), [loaded, images, ids, each](int64_t i) {

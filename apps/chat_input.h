@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ropescope/text/chat_template.h"
+#include "ropescope/text/chat_template_prompt.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/weights/decoder_config.h"
 
@@ -20,9 +20,13 @@ namespace ropescope::app {
 struct ChatFlags {
   std::optional<std::string> chat_template, system;
 
-  void bind(Flags& flags);
-  /// What --template says; else by the tokenizer and the kind of the model.
-  ChatTemplate chosen(ModelKind kind, const DecoderConfig& config, const Tokenizer& tokenizer) const;
+  /// `exception`: what else help says of the default.
+  void bind(Flags& flags, const char* exception = "");
+  /// What --template says; else the checkpoint's own chat template; only where it has none, the family that its tokenizer
+  /// and configuration are known by, which is said on stderr. Throws InputError, naming --template, where neither is
+  /// known or the template cannot put a question.
+  PromptTemplate chosen(const std::string& model, ModelKind kind, const DecoderConfig& config,
+                        const Tokenizer& tokenizer) const;
 };
 
 /// --scheme, --rope-theta, --rope-scaling of commands that ask a model under one scheme.
@@ -34,7 +38,7 @@ struct PositionFlags {
   Flag& bind(Flags& flags);
 };
 
-/// Adds the token that ends an answer under the template to `ends`, if the tokenizer has it as one token.
-void add_end_of_answer(ChatTemplate chat, const Tokenizer& tokenizer, std::vector<int64_t>& ends);
+/// Adds the token that ends an answer under the template to `ends`, where there is one.
+void add_end_of_answer(const PromptTemplate& chat, const Tokenizer& tokenizer, std::vector<int64_t>& ends);
 
 }  // namespace ropescope::app

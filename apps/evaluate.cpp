@@ -16,6 +16,7 @@
 #include "evaluate_report.h"
 #include "evaluation_flags.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 #include "text_table.h"
 
 namespace ropescope::app {
@@ -41,6 +42,7 @@ struct EvaluateFlags {
   void bind(Flags& flags) {
     flags.group("Input");
     flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .stands_for(opened_model)
         .required();
     flags
         .add("data", data,
@@ -159,10 +161,12 @@ LoadOptions load_options(const CommonSettings& settings, const Launch& launch) {
   return load;
 }
 
-int run(const EvaluateFlags& flags, const Invocation& invocation) {
+int run(const EvaluateFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
-  if (flags.list) return list_benchmarks(settings.json);
+  if (given.list) return list_benchmarks(settings.json);
+  EvaluateFlags flags = given;
   const std::string& model = flags.model;
+  default_to_own_scheme(flags.positions.scheme, model);
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
   const Launch launch = read_launch(process_environment());
   RunFolder folder(flags.output, flags.resume, settings.force, launch);
@@ -178,7 +182,7 @@ int run(const EvaluateFlags& flags, const Invocation& invocation) {
   config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
   eval::AnswererOptions options;
-  options.chat = flags.chat.chosen(kind, config, *tokenizer);
+  options.chat = flags.chat.chosen(model, kind, config, *tokenizer);
   options.max_new_tokens = new_tokens;
   if (flags.chat.system) options.system = *flags.chat.system;
   choose_ways(flags.positions.scheme, context, *tokenizer, job);
@@ -187,8 +191,9 @@ int run(const EvaluateFlags& flags, const Invocation& invocation) {
   if (kind == ModelKind::kLlava && job.pictures) {
     llava = read_llava_config(model);
     options.preprocess = read_preprocess_settings(model);
+    options.image_token_id = llava->image_token_id;
   }
-  Json run_json = run_settings(flags, job, chat_template_name(options.chat), new_tokens);
+  Json run_json = run_settings(flags, job, options.chat.name(), new_tokens);
   if (context) add_settings(*context, run_json);
   folder.check(run_json);
 

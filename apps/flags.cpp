@@ -139,6 +139,9 @@ Flag& Flag::suffices() {
   return *this;
 }
 Flag& Flag::multitoken() { return several = true, *this; }
+Flag& Flag::stands_for(std::function<std::string(const std::string&)> function) {
+  return meaning = std::move(function), *this;
+}
 
 Flags::Flags() = default;
 Flags::~Flags() = default;
@@ -345,6 +348,20 @@ void Flags::parse(int argc, const char* const* argv, const std::string& config,
   for (const auto& flag : flags_) {
     const bool empty = !flag->given || flag->value() == Json("");
     if (flag->must && empty) throw UsageError("--{} is required; see --help", flag->name);
+  }
+}
+
+void Flags::translate() {
+  for (const auto& flag : flags_) {
+    if (!flag->meaning || !flag->given) continue;
+    const Json said = flag->value();
+    std::vector<std::string> texts;
+    if (said.is_string()) {
+      texts.push_back(flag->meaning(said.get<std::string>()));
+    } else {
+      for (const Json& text : said) texts.push_back(flag->meaning(text.get<std::string>()));
+    }
+    flag->take(*flag, texts);
   }
 }
 

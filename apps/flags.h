@@ -54,6 +54,8 @@ class Flag {
   Flag& suffices();
   /// Values may follow one another: --results a b c (a list).
   Flag& multitoken();
+  /// What a text stands for (Flags::translate).
+  Flag& stands_for(std::function<std::string(const std::string&)> meaning);
 
  private:
   friend class Flags;
@@ -66,6 +68,7 @@ class Flag {
   bool given = false;
   std::function<void(const Flag&, const std::vector<std::string>&)> take;  ///< throws UsageError
   std::function<Json()> value;
+  std::function<std::string(const std::string&)> meaning;
 };
 
 /// What completion knows of a flag.
@@ -106,6 +109,9 @@ class Flags {
   /// too; flags of the command line win. `skip_checks` (names a switch): when it is given, nothing is required.
   /// Throws UsageError naming the flag, with the nearest name for an unknown one; InputError for the file.
   void parse(int argc, const char* const* argv, const std::string& config, const std::string& skip_checks);
+
+  /// Puts what they stand for in place of the texts of flags that stands_for() was said of.
+  void translate();
 
   /// Was it said on the command line or in the configuration file? InternalError for a name that is no flag.
   bool given(const std::string& name) const;

@@ -13,13 +13,13 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/models/sampling.h"
-#include "ropescope/text/chat_template.h"
 #include "ropescope/text/generated_text.h"
 
 #include "chat_input.h"
 #include "command.h"
 #include "image_input.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -38,6 +38,7 @@ struct GenerateFlags {
   void bind(Flags& flags) {
     flags.group("Prompt");
     flags.add("model", model, "checkpoint: a folder (Hugging Face or LLaVA form), or a .gguf file")
+        .stands_for(opened_model)
         .required();
     flags
         .add("prompt", prompt,
@@ -55,16 +56,6 @@ struct GenerateFlags {
         .at_most(1);
   }
 };
-
-std::string prompt_text(const GenerateFlags& flags, ChatTemplate chat, size_t images) {
-  const std::string question = with_images_in_front(flags.prompt, images);
-  // Under `plain` a question would be thrown away: here it begins the text that goes on.
-  if (chat == ChatTemplate::kPlain || chat == ChatTemplate::kNone) return question;
-  ChatOptions chat_options;
-  chat_options.open = true;
-  if (flags.chat.system) chat_options.system = *flags.chat.system;
-  return chat_prompt(chat, {{true, question}}, chat_options);
-}
 
 /// Prints text as soon as its bytes are whole.
 class Stream {
@@ -123,19 +114,21 @@ SamplingOptions sampling_options(const GenerateFlags& flags, uint64_t seed) {
   return sampling;
 }
 
-int run(const GenerateFlags& flags, const Invocation& invocation) {
+int run(const GenerateFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  GenerateFlags flags = given;
   const std::string& model = flags.model;
+  default_to_own_scheme(flags.positions.scheme, model);
   TokenSampler sampler(sampling_options(flags, settings.seed));
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
   if (flags.images.given() && kind != ModelKind::kLlava) {
-    throw UsageError("--image: {} has no vision tower; expected a LLaVA-NeXT folder", model);
+    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
   }
   DecoderConfig config = read_decoder_config(model);
   config.rope = flags.positions.rope.over(config.rope);
   const auto tokenizer = load_tokenizer(model);
-  const ChatTemplate chat = flags.chat.chosen(kind, config, *tokenizer);
+  const PromptTemplate chat = flags.chat.chosen(model, kind, config, *tokenizer);
 
   std::optional<LlavaConfig> llava;
   ImageInput images;
@@ -143,9 +136,11 @@ int run(const GenerateFlags& flags, const Invocation& invocation) {
     llava = read_llava_config(model);
     images = flags.images.read(model);
   }
-  const std::string text = prompt_text(flags, chat, images.images.size());
-  const std::vector<int64_t> ids =
-      llava ? encode_with_images(*tokenizer, text) : tokenizer->encode(text, EncodeOptions{});
+  const std::string question = with_images_in_front(flags.prompt, images.images.size());
+  AskedImages asked;
+  if (llava) asked = {count_images(question), llava->image_token_id};
+  const AskedPrompt text = chat.ask(*tokenizer, question, flags.chat.system, asked);
+  const std::vector<int64_t>& ids = text.ids;
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
   ImagePrompt prompt;
   prompt.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
@@ -179,8 +174,9 @@ int run(const GenerateFlags& flags, const Invocation& invocation) {
   ropescope::generate(loaded.decoder(), input, generate_options);
   stream.finish();
   if (settings.json) {
-    const Json report = {{"template", chat_template_name(chat)},
-                         {"prompt", text},
+    const Json report = {{"template", chat.name()},
+                         {"scheme", flags.positions.scheme ? Json(*flags.positions.scheme) : Json(nullptr)},
+                         {"prompt", text.text},
                          {"input_ids", ids},
                          {"prompt_tokens", prompt.input_ids.size(1)},
                          {"ids", stream.ids()},

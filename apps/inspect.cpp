@@ -13,6 +13,7 @@
 
 #include "command.h"
 #include "inspect_report.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -31,7 +32,9 @@ struct InspectFlags {
 
   void bind(Flags& flags) {
     flags.group("Checkpoint");
-    flags.add("model", model, "folder, or one weight file; config.json is not needed").required();
+    flags.add("model", model, "folder, or one weight file; config.json is not needed")
+        .stands_for(opened_model)
+        .required();
     flags.add("list", list, "also list every tensor with its stored type and shape");
     flags.add("estimate", estimate, "also estimate the memory of a run in --dtype");
     flags.add("estimate-tokens", estimate_tokens, "tokens of that run's forward pass").at_least(1);
@@ -152,6 +155,7 @@ int run(const InspectFlags& flags, const Invocation& invocation) {
   }
   report.rows_put_back = gguf && report.config && report.config->model_type == "llama";
   report.tokenizer = read_tokenizer(model, gguf);
+  report.scheme = tagged_scheme(model);
   std::optional<EstimateRequest> estimate;
   if (flags.estimate) estimate = EstimateRequest{settings.dtype, flags.estimate_tokens};
 

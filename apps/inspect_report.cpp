@@ -213,6 +213,7 @@ void print_config(const InspectReport& report) {
   row("pairs", report.rows_put_back
                    ? "half-split (i, i + d/2); the file has them side by side, put back when taken"
                    : "half-split (i, i + d/2), as stored");
+  if (report.scheme) row("scheme", *report.scheme + ", as it was trained");
   row("context", fmt::format("{} tokens", config.max_position_embeddings));
   row("vocabulary", fmt::format("{} ids, {}", config.vocab_size, output_text(report)));
   row("norm", fmt::format("RMSNorm, eps {:g}", config.rms_norm_eps));
@@ -283,6 +284,7 @@ Json report_json(const InspectReport& report, const std::optional<EstimateReques
     json["pair_layout"] = "half-split";
     json["stored_pair_layout"] = report.rows_put_back ? "adjacent" : "half-split";
   }
+  json["scheme"] = report.scheme ? Json(*report.scheme) : Json(nullptr);
   const TokenizerReport& tokenizer = report.tokenizer;
   json["tokenizer"] = tokenizer.description.empty() ? Json(nullptr)
                                                     : Json{{"description", tokenizer.description},

@@ -31,6 +31,7 @@ struct InspectReport {
   VisionReport vision;
   bool rows_put_back = false;  ///< q and k are stored with pairs side by side and put back when taken
   TokenizerReport tokenizer;
+  std::optional<std::string> scheme;  ///< that it was trained under, where it says so
 };
 
 /// Memory of a run, asked for with --estimate.

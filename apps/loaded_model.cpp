@@ -1,5 +1,7 @@
 #include "loaded_model.h"
 
+#include "ropescope/core/errors.h"
+
 namespace ropescope::app {
 
 namespace fs = std::filesystem;
@@ -26,6 +28,21 @@ std::vector<fs::path> description_files(const fs::path& model) {
     if (fs::is_regular_file(folder / name, ignored)) files.push_back(folder / name);
   }
   return files;
+}
+
+void refuse_images(const std::string& flag, const std::string& model) {
+  constexpr const char* kExpected =
+      "expected LLaVA-NeXT (model_type llava_next, or the original LLaVA form) with a CLIP or SigLIP tower";
+  const fs::path path = fs::path(model) / "config.json";
+  std::error_code ignored;
+  try {
+    read_decoder_config(model);
+  } catch (const UnsupportedModel& error) {
+    if (!fs::is_regular_file(path, ignored)) throw;
+    const std::string type = json_string_or(read_json_file(path), "model_type", "", path.string());
+    throw InputError("{}: model_type \"{}\" is not supported; {}", path.string(), type, kExpected);
+  }
+  throw UsageError("--{}: {} has no vision tower; {}", flag, model, kExpected);
 }
 
 Json digests(const std::vector<InputFile>& files) {

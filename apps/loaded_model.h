@@ -21,6 +21,10 @@ ModelKind model_kind(const std::filesystem::path& model);
 /// conversation template, preprocessing. None for a single file, which has all of that in itself or beside it.
 std::vector<std::filesystem::path> description_files(const std::filesystem::path& model);
 
+/// For a model that is given pictures and is no LLaVA-NeXT folder. Throws InputError, naming the model_type, where it is of
+/// an architecture that is not supported; else UsageError: it has no vision tower. `flag`: "image", or the like.
+[[noreturn]] void refuse_images(const std::string& flag, const std::string& model);
+
 /// SHA-256 by name. Of files of one name (an outside vision tower's beside the model's) the later ones get a mark.
 Json digests(const std::vector<InputFile>& files);
 /// The same of a model that is not loaded here: weights and description_files().

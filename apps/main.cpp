@@ -92,7 +92,9 @@ int dispatch(int argc, char** argv) {
     print_help(command, flags);
     return 0;
   }
-  return bound.run({flags, common, common_settings(common), quote_command_line(argc, argv)});
+  const CommonSettings settings = common_settings(common);
+  flags.translate();
+  return bound.run({flags, common, settings, quote_command_line(argc, argv)});
 }
 
 int fail(const std::string& message, int exit_code) {

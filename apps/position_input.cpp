@@ -1,11 +1,13 @@
 #include "position_input.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/vision/preprocess.h"
 
 namespace ropescope::app::positions {
@@ -14,6 +16,9 @@ namespace {
 
 /// Text around the picture of --anyres: about what a chat template and a short question take.
 constexpr int64_t kTextBefore = 35, kTextAfter = 20;
+
+/// Pictures of fewer pixels look like grids of tokens.
+constexpr int64_t kSmallestPicture = 96;
 
 constexpr const char* kDefaultPreset = "llava-next-clip";
 
@@ -41,6 +46,11 @@ Layout anyres_layout(const std::string& text, const std::string& preset) {
           "--anyres: expected an image's WIDTHxHEIGHT like 1024x768, or grids like 24x24+48x48, found "
           "\"{}\"",
           text);
+    }
+    if (std::max((*size)[0], (*size)[1]) <= kSmallestPicture) {
+      log_warning(
+          "--anyres {0}: taken for a picture {1} pixels wide and {2} high; a grid of {1} rows and {2} columns of tokens is --layout image:{0}, or ROWSxCOLUMNS+ROWSxCOLUMNS here",
+          text, (*size)[0], (*size)[1]);
     }
     const PreprocessSettings settings = preset_settings(preset);
     if (!settings.anyres) {
@@ -104,7 +114,7 @@ void PositionsFlags::bind(Flags& flags) {
             "JSON file: a list of segments, or {\"layouts\":[{\"name\":...,\"segments\":[...]},...]}");
   flags.add(
       "anyres", anyres,
-      "in place of a layout: an image's WIDTHxHEIGHT in pixels, or grids of ROWSxCOLUMNS tokens like 24x24+48x48 (as in every layout), between 35 and 20 tokens of text; --json prints one object a line for each scheme and layout");
+      "in place of a layout: an image's WIDTHxHEIGHT in pixels (width first), or, with a +, grids of ROWSxCOLUMNS tokens like 24x24+48x48 (rows first, as in every layout), between 35 and 20 tokens of text; --json prints one object a line for each scheme and layout");
   flags.add("preset", preset, "how --anyres WIDTHxHEIGHT is cut: llava-next-clip or llava-next-siglip")
       .shown_default(kDefaultPreset);
   flags.group("Measurements");

@@ -17,6 +17,7 @@
 
 #include "command.h"
 #include "image_input.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -30,7 +31,7 @@ struct PreprocessFlags {
 
   void bind(Flags& flags) {
     flags.group("Settings");
-    flags.add("model", model, "folder with preprocessor_config.json or config.json");
+    flags.add("model", model, "folder with preprocessor_config.json or config.json").stands_for(opened_model);
     flags.add("preset", preset, "clip, siglip, llava-next-clip or llava-next-siglip");
     flags.add(
         "pinpoints", pinpoints,

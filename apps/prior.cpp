@@ -39,10 +39,10 @@ struct PriorFlags {
         .required();
     layout.bind(flags, "for example text:16,anyres:24x24+48x48,text:32");
     flags
-        .add("schemes", schemes,
-             "for example vanilla,id-align,mrope,dipe; separated by ; where a scheme has commas")
-        .alias("scheme")
-        .required();
+        .add(
+            "schemes", schemes,
+            "for example vanilla,id-align,mrope,dipe; separated by ; where a scheme has commas; default: vanilla and that which the sampled model was trained under")
+        .alias("scheme");
     flags.add("query", query, "the token that looks: last, a token index, or high:row,column");
     flags.add("text-lengths", text_lengths,
               "text tokens between the image and the query, for the fading curve");
@@ -73,6 +73,16 @@ Samples read_moments(const std::string& path) {
         path, dataset, path);
   }
   return read_samples(path, SampleSource::kMoments);
+}
+
+std::vector<std::string> chosen_schemes(const PriorFlags& flags, const ModelFacts& model) {
+  if (!flags.schemes.empty()) return split_scheme_list(flags.schemes);
+  if (model.scheme.empty()) {
+    throw UsageError("--schemes is required, since {} names no scheme of its model", flags.samples);
+  }
+  log_info("scheme {}, as {} says of its model", model.scheme, flags.samples);
+  if (model.scheme == "vanilla") return {"vanilla"};
+  return {"vanilla", model.scheme};
 }
 
 PriorOptions read_options(const PriorFlags& flags, const Samples& samples) {
@@ -208,10 +218,12 @@ void print_report(const PriorResult& result, const std::string& output, double s
 int run(const PriorFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
   const std::string& output = flags.output;
-  const std::vector<std::string> schemes = split_scheme_list(flags.schemes);
   const Layout layout = read_layout(flags.layout);
-  for (const std::string& scheme : schemes) Scheme{scheme};  // a wrong name is told before the file is read
+  if (!flags.schemes.empty()) {  // a wrong name is told before the file is read
+    for (const std::string& scheme : split_scheme_list(flags.schemes)) Scheme{scheme};
+  }
   const Samples samples = read_moments(flags.samples);
+  const std::vector<std::string> schemes = chosen_schemes(flags, samples.model);
   const PriorOptions prior_options = read_options(flags, samples);
   if (flags.plot) check_figure_path(*flags.plot, settings.force);
 

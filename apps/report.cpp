@@ -15,6 +15,7 @@
 
 #include "command.h"
 #include "data_file.h"
+#include "model_folder.h"
 #include "report_maps.h"
 
 namespace ropescope::app {
@@ -41,7 +42,8 @@ struct ReportFlags {
     flags.add(
         "tables", tables,
         "tables of the papers, for example 001:1,001:2; default: those of which a run measures a figure");
-    flags.add("all-rows", all_rows, "also the figures of these tables that no run measures; implied by --tables");
+    flags.add("all-rows", all_rows,
+              "also the figures of these tables that no run measures; implied by --tables");
     flags.add("paper-tables", paper_tables, "the papers' figures");
     flags.group("Output");
     flags.add("output", output, "report: .md, .csv or .html").required();
@@ -84,7 +86,7 @@ std::vector<std::string> names(const std::vector<std::string>& lists) {
 
 MapRequest map_request(const ReportFlags& flags) {
   MapRequest request;
-  request.models = names(flags.model);
+  for (const std::string& model : names(flags.model)) request.models.push_back(opened_model(model));
   request.count = flags.maps;
   request.picture_pixels = flags.picture_pixels;
   request.records = {flags.map_records.begin(), flags.map_records.end()};
@@ -158,8 +160,8 @@ int run(const ReportFlags& flags, const Invocation& invocation) {
   const auto count = [](const auto& list, const char* one) {
     return counted(static_cast<int64_t>(list.size()), one);
   };
-  log_info("{}: {} of the papers, {}, {}", output.string(), count(report.rows, "figure"), count(report.runs, "run"),
-           count(report.comparisons, "comparison"));
+  log_info("{}: {} of the papers, {}, {}", output.string(), count(report.rows, "figure"),
+           count(report.runs, "run"), count(report.comparisons, "comparison"));
   return 0;
 }
 

@@ -99,7 +99,7 @@ class AskedModel {
  public:
   AskedModel(const std::string& model, const ResultRun& run, const CommonSettings& settings) {
     if (model_kind(model) != ModelKind::kLlava) {
-      throw UsageError("--maps: {} has no vision tower; expected a LLaVA-NeXT folder", model);
+      refuse_images("maps", model);
     }
     LlavaConfig config = read_llava_config(model);
     config.decoder.rope = rope_of(run).over(config.decoder.rope);
@@ -110,7 +110,12 @@ class AskedModel {
     loaded_.emplace(model, config.decoder, config, load);
     tokenizer_ = load_tokenizer(model);
     options_.preprocess = read_preprocess_settings(model);
-    options_.chat = parse_chat_template(json_string_or(run.summary, "template", "none", run.name));
+    options_.image_token_id = config.image_token_id;
+    const std::string chat = json_string_or(run.summary, "template", "none", run.name);
+    auto own = read_chat_template(model, *tokenizer_, /*sees=*/true);
+    const bool asked_own = own && own->origin == chat;
+    options_.chat = asked_own ? PromptTemplate(std::move(*own), /*sees=*/true)
+                              : PromptTemplate(parse_chat_template(chat));
     const Json system = run.summary.value("system", Json());
     if (system.is_string()) options_.system = system.get<std::string>();
   }

@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <chrono>
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
+#include "ropescope/eval/padded_rows.h"
 
 #include "loaded_model.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -17,6 +22,13 @@ constexpr int64_t kMaxTexts = 100, kMinTokens = 32;
 
 double seconds_from(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Whether a text's tokens lie and turn under a scheme as under the checkpoint's own rotation.
+bool rotates_text_plainly(const std::string& scheme, const DecoderConfig& config) {
+  const SequenceEncoding encoding(Scheme(scheme), parse_layout("text:8"), encoded_model(config));
+  const auto positions = eval::plain_positions(encoding, config);
+  return positions && at::equal(positions->to(at::kDouble).flatten(), at::arange(8, at::kDouble));
 }
 
 TextLimits limits_of_texts(const SamplingFlags& flags, const SampleOptions& options) {
@@ -47,7 +59,8 @@ TextLimits limits_of_texts(const SamplingFlags& flags, const SampleOptions& opti
 
 void SamplingFlags::bind(Flags& flags) {
   flags.group("Sampling");
-  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
+      .stands_for(opened_model);
   flags.add("texts", texts, "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these");
   flags.add("form", form, "how to read the corpus: auto, text, lines, jsonl, wikitext, dictd")
       .one_of({"auto", "text", "lines", "jsonl", "wikitext", "dictd"});
@@ -120,6 +133,12 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
     }
   }
   checkpoint_ = open_checkpoint(model_);
+  scheme_ = tagged_scheme(model_);
+  if (scheme_ && !rotates_text_plainly(*scheme_, config_)) {
+    log_warning(
+        "{}: trained under scheme {}, which does not rotate plain text as the checkpoint's rotation does; samples are taken under the latter",
+        model_.string(), *scheme_);
+  }
 }
 
 void SamplingJob::add_inputs(Provenance& provenance) const {
@@ -147,6 +166,7 @@ Samples SamplingJob::run(std::optional<double> theta) {
       sample_texts(*decoder_, texts_, options_, [&](int64_t texts) { progress.advance(texts); });
   progress.finish();
   samples.model.sources = fmt::format("{}, {}", name_of(model_), name_of(corpus_));
+  samples.model.scheme = scheme_.value_or("");
   forward_seconds_ += seconds_from(start);
   return samples;
 }

@@ -49,6 +49,7 @@ class SamplingJob {
  private:
   CommonSettings settings_;
   std::filesystem::path model_, corpus_;
+  std::optional<std::string> scheme_;  // that the model was trained under
   std::optional<std::filesystem::path> picks_file_;
   DecoderConfig config_;
   TextSet texts_;

@@ -12,6 +12,7 @@
 #include "ropescope/text/utf8.h"
 
 #include "command.h"
+#include "model_folder.h"
 
 namespace ropescope::app {
 
@@ -26,7 +27,9 @@ struct TokenizeFlags {
 
   void bind(Flags& flags) {
     flags.group("Input");
-    flags.add("model", model, "model folder (tokenizer files suffice) or .gguf file").required();
+    flags.add("model", model, "model folder (tokenizer files suffice) or .gguf file")
+        .stands_for(opened_model)
+        .required();
     flags.add("text", text, "one string");
     flags.add("file", file, "one JSON object a line, with `text` to be encoded or `ids` to be decoded");
     flags.group("How");

@@ -17,6 +17,7 @@
 #include "command.h"
 #include "image_input.h"
 #include "loaded_model.h"
+#include "model_folder.h"
 #include "trace_flags.h"
 #include "trace_output.h"
 #include "trace_scheme.h"
@@ -30,7 +31,8 @@ namespace trace {
 
 void TraceFlags::bind(Flags& flags) {
   flags.group("Input");
-  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file");
+  flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
+      .stands_for(opened_model);
   flags.add("text", text, "one text, tokenized with the model's tokenizer; <image> stands for an image");
   flags.add(
       "tokens", tokens,
@@ -174,14 +176,16 @@ std::vector<std::string> decode_rows(const Tokenizer* tokenizer, const at::Tenso
   return rows;
 }
 
-int run(const TraceFlags& flags, const Invocation& invocation) {
+int run(const TraceFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
-  if (flags.tensors) return run_trace_tensors(flags, invocation);
+  if (given.tensors) return run_trace_tensors(given, invocation);
+  TraceFlags flags = given;
   if (flags.pairing) {
     throw UsageError("--pairing belongs to --tensors; a checkpoint's own layout is known");
   }
   const std::string& model = required_text(flags.model, "model");
   if (model_kind(model) == ModelKind::kVisionTower) return run_trace_tower(flags, invocation);
+  default_to_own_scheme(flags.under.scheme, model);
   DecoderConfig config = read_decoder_config(model);
   config.rope = flags.rope.over(config.rope);
   const TraceRequest request{parse_dump(flags.dump.value_or("logits")),

@@ -43,7 +43,7 @@ void SchemeFlags::bind(Flags& flags) {
   flags
       .add(
           "scheme", scheme,
-          "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions --list`")
+          "position encoding, for example id-align or mrope:sections=8/12/12; see `ropescope positions --list`; default: that which the model was trained under, as its config.json says")
       .alias("schemes");
   layout.bind(flags,
               "what the tokens are, for example text:5,anyres:24x24+48x48,text:7; text only unless given");

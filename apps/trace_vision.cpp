@@ -39,8 +39,7 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
   TracePrompt prompt;
   if (flags.images.given()) {
     if (model_kind(model) != ModelKind::kLlava) {
-      throw UsageError("--{}: {} has no vision tower; expected a LLaVA-NeXT folder",
-                       flags.images.image.empty() ? "pixels" : "image", model);
+      refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
     }
     prompt.llava = read_llava_config(model);
     prompt.images = flags.images.read(model);

@@ -61,24 +61,27 @@ std::optional<fs::path> checkpoint_to_resume(const TrainFlags& flags, Checkpoint
   return std::nullopt;
 }
 
-void print_result(const TrainingRunResult& result, const Trainer& trainer, const fs::path& output,
-                  const Json& memory, bool json) {
-  const double loss = result.reports.empty() ? 0.0 : result.reports.back().loss;
+/// `curves`: those of the run, which a process that made no step knows the last loss from.
+void print_result(const TrainingRunResult& result, const Trainer& trainer, const Curves& curves,
+                  const fs::path& output, const Json& memory, bool json) {
+  std::optional<double> loss;
+  if (!curves.points().empty()) loss = curves.points().back().loss;
+  if (!result.reports.empty()) loss = result.reports.back().loss;
   const std::string state = (output / "checkpoints" / fmt::format("step-{}", trainer.steps_done())).string();
   const int64_t steps = trainer.settings().schedule.total_steps;
   if (json) {
     Json said = {{"step", trainer.steps_done()},
                  {"steps", steps},
-                 {"loss", result.reports.empty() ? Json() : Json(loss)},
+                 {"loss", loss ? Json(*loss) : Json()},
                  {"interrupted", result.interrupted},
                  {"checkpoint", state}};
     if (!memory.is_null()) said["memory"] = memory;
     std::cout << said.dump() << "\n";
     return;
   }
-  std::cout << fmt::format("{} after step {} of {}: loss {:.5f}, {}\n",
-                           result.interrupted ? "interrupted" : "done", trainer.steps_done(), steps, loss,
-                           state);
+  std::cout << fmt::format("{} after step {} of {}: {}, {}\n", result.interrupted ? "interrupted" : "done",
+                           trainer.steps_done(), steps,
+                           loss ? fmt::format("loss {:.5f}", *loss) : "no loss known", state);
   if (!memory.is_null()) std::cout << memory_table(memory);
 }
 
@@ -110,7 +113,7 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubjec
   if (group != nullptr) check_same_step(*group, trainer.steps_done());
   const TrainingRunResult result = training_run.run();
   const Json memory = flags.processes.memory_report ? report_memory(subject, trainer, flags, common) : Json();
-  if (leads) print_result(result, trainer, output, memory, common.json);
+  if (leads) print_result(result, trainer, curves, output, memory, common.json);
   return result.interrupted ? 130 : 0;
 }
 

@@ -1,12 +1,16 @@
 #include "train_flags.h"
 
+#include "model_folder.h"
+
 namespace ropescope::app::train {
 
 namespace {
 
 void bind_data(Flags& flags, TrainFlags& fields) {
   flags.group("Model and data");
-  flags.add("model", fields.model, "checkpoint to start from: a folder, or a .gguf file").required();
+  flags.add("model", fields.model, "checkpoint to start from: a folder, or a .gguf file")
+      .stands_for(opened_model)
+      .required();
   flags.add(
       "vision-tower", fields.vision_tower,
       "with a language model: CLIP or SigLIP folder; makes a LLaVA-NeXT model with a projector that knows nothing yet");
@@ -57,7 +61,9 @@ void bind_data(Flags& flags, TrainFlags& fields) {
       .one_of({"white", "drop"});
   flags.add("exif", fields.exif, "orientation: apply or ignore").one_of({"apply", "ignore"});
   flags.add("workers", fields.workers, "threads that read images ahead; 0: none").at_least(0);
-  flags.add("scheme", fields.scheme, "position encoding; absent: the checkpoint's own rotation")
+  flags
+      .add("scheme", fields.scheme,
+           "position encoding; default: that which the model was trained under, else its own rotation")
       .alias("schemes");
 }
 

@@ -12,6 +12,7 @@
 #include "ropescope/weights/decoder_config.h"
 
 #include "loaded_model.h"
+#include "model_folder.h"
 
 namespace ropescope::app::train {
 
@@ -71,6 +72,7 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
   if (kind == ModelKind::kVisionTower) {
     throw UsageError("--model {}: expected a language model, found a vision tower alone", flags.model);
   }
+  default_to_own_scheme(flags.scheme, model);
   const bool sees = kind == ModelKind::kLlava || flags.vision_tower, pretrain = flags.stage == "pretrain";
   if (pretrain && !sees) {
     throw UsageError("--stage pretrain: expected a LLaVA-NeXT model, whose projector is trained, found {}",

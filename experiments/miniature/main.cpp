@@ -208,7 +208,7 @@ int train(const TrainFlags& flags) {
   const Json before = read_if_there(output);
   if (before.is_object() && before.value("settings", Json()) == now &&
       before.value("start", Json()) == start &&
-      (flags.save.empty() || fs::exists(fs::path(flags.save) / "config.json"))) {
+      (flags.save.empty() || read_if_there(fs::path(flags.save) / "config.json").contains("ropescope"))) {
     return 0;
   }
   Llava llava = load_model(start_folder(from, theta));
@@ -216,7 +216,7 @@ int train(const TrainFlags& flags) {
   const VisualResult result =
       teach_pictures(llava, load_album(features, "train"), load_album(features, "seen"),
                      load_album(features, "unseen"), settings);
-  if (!flags.save.empty()) save_model(llava, flags.save);
+  if (!flags.save.empty()) save_model(llava, flags.save, settings.scheme);
   Json curve = Json::array();
   for (const CurvePoint& point : result.curve) {
     curve.push_back({{"step", point.step},

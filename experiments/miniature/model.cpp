@@ -166,7 +166,7 @@ Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed) {
   return llava;
 }
 
-void save_model(Llava& llava, const fs::path& folder) {
+void save_model(Llava& llava, const fs::path& folder, const std::string& scheme) {
   const fs::path unfinished = folder.string() + ".unfinished";
   std::error_code code;
   fs::remove_all(unfinished, code);
@@ -179,7 +179,9 @@ void save_model(Llava& llava, const fs::path& folder) {
   tensors["model.vision_tower.post_layernorm.weight"] = at::ones({channels});
   tensors["model.vision_tower.post_layernorm.bias"] = at::zeros({channels});
   write_safetensors_file(unfinished / "model.safetensors", tensors);
-  write_text_durably(unfinished / "config.json", saved_config(llava).dump(2) + "\n");
+  Json config = saved_config(llava);
+  if (!scheme.empty()) config["ropescope"] = {{"scheme", scheme}};
+  write_text_durably(unfinished / "config.json", config.dump(2) + "\n");
   write_text_durably(unfinished / "tokenizer.json", tokenizer_json().dump(1) + "\n");
   const Json tokenizer = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                           {"bos_token", "<s>"},

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -22,8 +23,8 @@ struct ModelSize {
 Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed);
 
 /// config.json, model.safetensors, tokenizer.json and tokenizer_config.json, complete or not at all. An
-/// existing folder is replaced.
-void save_model(Llava& llava, const std::filesystem::path& folder);
+/// existing folder is replaced. `scheme`: that it was trained under, for config.json; empty: none.
+void save_model(Llava& llava, const std::filesystem::path& folder, const std::string& scheme = "");
 
 /// A folder that save_model wrote; float32 tensors of their own, on the CPU.
 Llava load_model(const std::filesystem::path& folder);

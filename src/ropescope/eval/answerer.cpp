@@ -26,14 +26,9 @@ std::string with_image_marks(std::string text, size_t pictures) {
 
 std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
                                   const std::string& question, size_t pictures) {
-  std::string text = with_image_marks(question, pictures);
-  if (options.chat != ChatTemplate::kPlain && options.chat != ChatTemplate::kNone) {
-    ChatOptions chat;
-    chat.open = true;
-    chat.system = options.system;
-    text = chat_prompt(options.chat, {{true, text}}, chat);
-  }
-  return pictures == 0 ? tokenizer.encode(text, EncodeOptions{}) : encode_with_images(tokenizer, text);
+  const std::string text = with_image_marks(question, pictures);
+  const AskedImages images{pictures == 0 ? 0 : count_images(text), options.image_token_id};
+  return options.chat.ask(tokenizer, text, options.system, images).ids;
 }
 
 Answerer::Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer,
@@ -70,8 +65,9 @@ std::vector<Answer> Answerer::answer_together(const std::vector<Question>& quest
     if (prompts.back().empty()) throw InputError("the prompt has no tokens");
     const int64_t most = *std::max_element(prompts.back().begin(), prompts.back().end());
     if (most >= decoder_.config.vocab_size) {
-      throw InputError("token {} lies outside the model's vocabulary of {}; tokenizer and weights do not match", most,
-                       decoder_.config.vocab_size);
+      throw InputError(
+          "token {} lies outside the model's vocabulary of {}; tokenizer and weights do not match", most,
+          decoder_.config.vocab_size);
     }
   }
   const std::vector<std::string>& pictures = questions.front().pictures;

@@ -13,17 +13,18 @@
 #include "ropescope/models/generate.h"
 #include "ropescope/models/llava.h"
 #include "ropescope/rope/scheme.h"
-#include "ropescope/text/chat_template.h"
+#include "ropescope/text/chat_template_prompt.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/vision/preprocess.h"
 
 namespace ropescope::eval {
 
 struct AnswererOptions {
-  ChatTemplate chat = ChatTemplate::kNone;
+  PromptTemplate chat = {};
   std::optional<std::string> system;  ///< in place of the template's
   int64_t max_new_tokens = 16;
   std::optional<PreprocessSettings> preprocess;  ///< of a model with eyes
+  std::optional<int64_t> image_token_id;         ///< where its vocabulary has one for a picture
 };
 
 /// One way to ask.

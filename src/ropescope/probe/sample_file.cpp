@@ -40,6 +40,7 @@ void write_model(ResultWriter& writer, const ModelFacts& model) {
   writer.attribute(group, "num_key_value_heads", model.num_key_value_heads);
   writer.attribute(group, "max_position_embeddings", model.max_position_embeddings);
   if (!model.sources.empty()) writer.attribute(group, "sources", model.sources);
+  if (!model.scheme.empty()) writer.attribute(group, "scheme", model.scheme);
 }
 
 /// Reads with checks whose errors name file and dataset.
@@ -130,6 +131,10 @@ ModelFacts SampleReader::model() const {
       }
     }
     facts.rope = rope;
+  }
+  if (file_.has_attribute("/model", "scheme")) {
+    const Attribute scheme = file_.attribute("/model", "scheme");
+    if (const auto* text = std::get_if<std::string>(&scheme)) facts.scheme = *text;
   }
   facts.num_layers = whole("num_hidden_layers", kMostLayers);
   facts.num_heads = whole("num_attention_heads", kMostHeads);

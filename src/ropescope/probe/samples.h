@@ -27,6 +27,7 @@ struct ModelFacts {
   int64_t head_dim = 0;
   int64_t max_position_embeddings = 0;  ///< 0: unknown
   std::string sources;                  ///< names of the model and the texts, for figures; empty: unknown
+  std::string scheme;                   ///< that it was trained under; empty: none named
 };
 
 ModelFacts model_facts(const DecoderConfig& config);

@@ -14,6 +14,8 @@ namespace ropescope {
 
 namespace {
 
+const std::string kChatTemplate = "tokenizer.chat_template";
+
 /// How a named family cuts text into words.
 struct PreTokenizerFamily {
   const char* name;
@@ -272,7 +274,16 @@ std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::pa
   };
   name("bos_token", files.special.bos);
   name("eos_token", files.special.eos);
+  if (metadata.count(kChatTemplate) > 0) {
+    json.config["chat_template"] = gguf_string(metadata, kChatTemplate, what);
+  }
   return json;
+}
+
+std::optional<std::string> gguf_chat_template(const std::filesystem::path& path) {
+  const GgufMetadata metadata = read_gguf_metadata(path);
+  if (metadata.count(kChatTemplate) == 0) return std::nullopt;
+  return gguf_string(metadata, kChatTemplate, path.string());
 }
 
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const std::filesystem::path& path) {

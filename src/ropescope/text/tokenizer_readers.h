@@ -30,4 +30,7 @@ struct GgufTokenizerFiles {
 /// Of a byte-level tokenizer inside a GGUF file; none for SentencePiece's kind.
 std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::path& path);
 
+/// The chat template inside a GGUF file; none where it has none.
+std::optional<std::string> gguf_chat_template(const std::filesystem::path& path);
+
 }  // namespace ropescope

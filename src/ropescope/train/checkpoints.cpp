@@ -65,6 +65,12 @@ std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
+/// GGUF stores float32: 1e-05, not the 9.99999975e-06 that it widens to.
+double shortest_decimal(double number) {
+  const auto narrow = static_cast<float>(number);
+  return static_cast<double>(narrow) == number ? std::stod(fmt::format("{}", narrow)) : number;
+}
+
 /// A decoder's config.json in the form of transformers.
 Json config_json(const DecoderConfig& config) {
   const bool qwen = config.model_type == "qwen2";
@@ -72,6 +78,7 @@ Json config_json(const DecoderConfig& config) {
   json["architectures"] = {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
   json["rope_theta"] = config.rope.theta;
   json["torch_dtype"] = "float32";
+  json["rms_norm_eps"] = shortest_decimal(config.rms_norm_eps);
   if (!qwen) json["attention_bias"] = config.attention_bias;
   if (!qwen) json["mlp_bias"] = config.mlp_bias;
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
@@ -107,6 +114,8 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
     if (const auto tokenizer = gguf_tokenizer_files(model)) {
       files.push_back({"tokenizer.json", tokenizer->tokenizer.dump() + "\n"});
       files.push_back({"tokenizer_config.json", tokenizer->config.dump(2) + "\n"});
+    } else if (const auto chat = gguf_chat_template(model)) {
+      files.push_back({"chat_template.jinja", *chat});
     }
     return files;
   }

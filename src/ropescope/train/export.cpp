@@ -102,6 +102,7 @@ Plan make_plan(const fs::path& folder) {
     plan.form = read_decoder_config(folder).model_type;
     return plan;
   }
+  const Json tag = plan.config.value("ropescope", Json());
   plan.form = "llava_next";
   plan.llava = read_llava_config(folder);
   if (untied) plan.llava->decoder.tie_word_embeddings = false;
@@ -112,11 +113,15 @@ Plan make_plan(const fs::path& folder) {
     plan.config = hf_llava_config(plan.config, *plan.llava, *plan.llava->image_token_id,
                                   plan.llava->decoder.vocab_size);
   }
+  if (!tag.is_null()) plan.config["ropescope"] = tag;
   const bool complete = !file_content(plan.files, "preprocessor_config.json").is_null() ||
                         !file_content(plan.files, "processor_config.json").is_null();
   if (plan.llava->original || !complete) {
     set_file(plan.files, "preprocessor_config.json", hf_image_processor(settings));
-    set_file(plan.files, "processor_config.json", hf_processor(*plan.llava));
+    Json processor = hf_processor(*plan.llava);
+    const Json before = file_content(plan.files, "processor_config.json");
+    if (json_has(before, "chat_template")) processor["chat_template"] = before.at("chat_template");
+    set_file(plan.files, "processor_config.json", processor);
   }
   return plan;
 }

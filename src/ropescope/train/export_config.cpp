@@ -18,7 +18,8 @@ Json text_config(const Json& config, const DecoderConfig& decoder, int64_t vocab
   for (const auto& [key, value] : config.items()) {
     const bool foreign = starts(key, "mm_") || starts(key, "image_") || starts(key, "tokenizer_") ||
                          starts(key, "tune_") || starts(key, "freeze_") || starts(key, "unfreeze_") ||
-                         starts(key, "use_mm") || starts(key, "vision_") || key == "transformers_version";
+                         starts(key, "use_mm") || starts(key, "vision_") || key == "transformers_version" ||
+                         key == "ropescope";
     if (!foreign) text[key] = value;
   }
   const bool qwen = decoder.model_type == "qwen2";
