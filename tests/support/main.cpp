@@ -1,14 +1,14 @@
 // The main of every test executable: each test draws the same random numbers in every run, alone or among others.
 // With ROPESCOPE_TEST_KERNELS=generic tensors on the CPU take the way of other devices in all tests of the run.
-#include <cstdlib>
 #include <optional>
-#include <string_view>
 
 #include <gtest/gtest.h>
 
 #include <ATen/Context.h>
 
 #include "ropescope/core/device_branch.h"
+
+#include "tests/support/paths.h"
 
 namespace ropescope::testing {
 namespace {
@@ -17,11 +17,6 @@ class FixedSeed : public ::testing::EmptyTestEventListener {
   void OnTestSuiteStart(const ::testing::TestSuite& /*suite*/) override { at::manual_seed(0); }
   void OnTestStart(const ::testing::TestInfo& /*test*/) override { at::manual_seed(0); }
 };
-
-bool wants_generic_kernels() {
-  const char* kernels = std::getenv("ROPESCOPE_TEST_KERNELS");
-  return kernels != nullptr && std::string_view(kernels) == "generic";
-}
 
 }  // namespace
 }  // namespace ropescope::testing

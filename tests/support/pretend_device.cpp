@@ -1,7 +1,10 @@
 #include "tests/support/pretend_device.h"
 
+#include <array>
 #include <mutex>
 #include <set>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -11,7 +14,9 @@
 #include <ATen/core/stack.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
@@ -112,7 +117,7 @@ struct PretendGuard final : c10::impl::NoOpDeviceGuardImpl<kPretend> {
   bool queryEvent(void*) const override { return true; }
 
  private:
-  static c10::Stream stream() { return {c10::Stream::DEFAULT, c10::Device(kPretend, 0)}; }
+  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, c10::Device(kPretend, 0)); }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, PretendGuard)
 
@@ -169,6 +174,7 @@ class HostCall {
       TORCH_CHECK(false, "two devices meet in ", name_, ": a tensor was left on the CPU");
     }
     op_.callBoxed(stack);
+    for (const auto& [own, host] : translated_) take_size(own, host);
     if (size_depends_on_numbers(name_)) count_read(name_.substr(6));
     const size_t results = schema.returns().size(), begin = stack->size() - results;
     for (size_t i = 0; i < results; ++i) {
@@ -194,7 +200,17 @@ class HostCall {
     } else if (x.dim() > 0) {
       host_ = true;  // (a number may come from the host)
     }
-    return on_host(x);
+    const at::Tensor host = on_host(x);
+    if (on_device(x)) translated_.emplace_back(x, host);
+    return host;
+  }
+
+  // After an operator that gave its output another size.
+  static void take_size(const at::Tensor& own, const at::Tensor& host) {
+    if (own.sizes() == host.sizes()) return;
+    const at::Tensor fresh = to_device(host);
+    own.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
+    own.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides());
   }
 
   c10::IValue translated(const c10::IValue& value) {
@@ -231,6 +247,7 @@ class HostCall {
 
   const c10::OperatorHandle& op_;
   std::string name_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> translated_;
   bool host_ = false, device_ = false;
 };
 
@@ -264,6 +281,30 @@ at::Scalar local_scalar(const at::Tensor& x) {
   return on_host(x).item();
 }
 
+// (ATen asks a device of its own kind for these by name.)
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                       at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
+                       bool transposed, at::IntArrayRef output_padding, int64_t groups) {
+  TORCH_CHECK(on_device(x) && on_device(weight) && (!bias || !bias->defined() || on_device(*bias)),
+              "two devices meet in a convolution: a tensor was left on the CPU");
+  const Running running;
+  const auto host_bias = bias && bias->defined() ? std::optional<at::Tensor>(on_host(*bias)) : std::nullopt;
+  return to_device(at::convolution(on_host(x), on_host(weight), host_bias, stride, padding, dilation,
+                                   transposed, output_padding, groups));
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
+    const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight, at::IntArrayRef stride,
+    at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed, at::IntArrayRef output_padding,
+    int64_t groups, std::array<bool, 3> wanted) {
+  const Running running;
+  const auto [dx, dw, db] = at::convolution_backward(on_host(gradient), on_host(x), on_host(weight),
+                                                     at::IntArrayRef({weight.size(0)}), stride, padding,
+                                                     dilation, transposed, output_padding, groups, wanted);
+  const auto back = [](const at::Tensor& y) { return y.defined() ? to_device(y) : y; };
+  return {back(dx), back(dw), back(db)};
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
@@ -278,9 +319,21 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_reshape_alias", static_cast<at::Tensor (*)(const at::Tensor&, at::IntArrayRef, at::IntArrayRef)>(
                                &at::native::_reshape_alias));
   m.impl("view_as_real", &at::native::view_as_real);
+  m.impl("convolution_overrideable", &convolution);
+  m.impl("convolution_backward_overrideable", &convolution_backward);
 }
 
-at::Device pretend_device() { return {kPretend, 0}; }
+at::Device pretend_device() {
+  // Autograd asks for the one accelerator of a process; not before it is wanted, or a card's would not be it.
+  static const bool registered = [] {
+    c10::register_privateuse1_backend("pretend");
+    return true;
+  }();
+  static_cast<void>(registered);
+  return {kPretend, 0};
+}
+
+bool is_pretend(at::Device device) { return device.type() == kPretend; }
 
 HostReads::HostReads() {
   const std::lock_guard lock(reads_mutex);

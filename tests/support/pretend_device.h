@@ -11,7 +11,9 @@
 
 namespace ropescope::testing {
 
+/// From the first call on it is the process's accelerator, in place of a card: is_pretend() asks without that.
 at::Device pretend_device();
+bool is_pretend(at::Device device);
 
 /// Counts what is read from the pretend device while it lives, in all threads. One at a time.
 class HostReads {

@@ -44,7 +44,7 @@ class OnDevice : public ::testing::TestWithParam<Place> {
   }
 
   bool narrow() const { return GetParam().dtype != at::kFloat; }
-  bool pretends() const { return GetParam().device == pretend_device(); }
+  bool pretends() const { return is_pretend(GetParam().device); }
 
   /// What the CPU's own kernels say in float32.
   template <typename Work>
@@ -92,21 +92,17 @@ TEST_P(OnDevice, LogitsEqualTheGoldenFiles) {
   for (const auto& model : kDecoders) {
     const Decoder decoder = tiny_decoder(model, GetParam().device, GetParam().dtype);
     const auto golden = golden_tensors("language/" + model.first + "/expected.safetensors");
-    const RotaryTable rotary = plain_rotary_table(decoder.config, 12);
-    for (const char* name : {"posid", "main", "right"}) {
+    for (const std::string name : {"single1", "main", "right"}) {
       ForwardInput input;
-      input.input_ids = golden.at(std::string(name == std::string("right") ? "main" : name) + ".input_ids");
-      if (golden.count(std::string(name) + ".attention_mask") > 0) {
-        input.attention_mask = golden.at(std::string(name) + ".attention_mask");
-      }
-      if (name == std::string("right")) input.input_ids = golden.at("right.input_ids");
+      input.input_ids = golden.at(name + ".input_ids");
+      if (golden.count(name + ".attention_mask") > 0)
+        input.attention_mask = golden.at(name + ".attention_mask");
+      const RotaryTable rotary = plain_rotary_table(decoder.config, input.input_ids.size(1));
       input.blind_query = BlindQuery::kMean;
       input.rotary = &rotary;
       const ForwardOutput output = forward(decoder, input);
-      EXPECT_EQ(output.logits.device(),
-                GetParam().device.has_index() ? GetParam().device : output.logits.device());
-      expect_close(model.first + " logits, " + name, output.logits, golden.at(std::string(name) + ".logits"),
-                   2e-5, 0.04);
+      EXPECT_EQ(output.logits.device().type(), GetParam().device.type());
+      expect_close(model.first + " logits, " + name, output.logits, golden.at(name + ".logits"), 2e-5, 0.04);
     }
   }
 }
@@ -253,11 +249,11 @@ TEST_P(OnDevice, LlavaLossesAndGradientsEqualTheCpus) {
   for (const char* name : {"clip-llama", "siglip-qwen2"}) {
     const SmallLlava model(name);
     const std::vector<LlavaRow> rows = {model.row("two_images"), model.row("text_only")};
-    for (const char* scheme : {"vanilla", "dipe", "cca", "alibi", "dipe+mrope-interleave:sections=2/1/1"}) {
+    for (const char* scheme : {"vanilla", "dipe", "cca", "alibi", "dipe+mrope-interleave:sections=4/2/2"}) {
       ModelLossOptions options;
       options.scheme = Scheme(scheme);
       if (name == std::string("siglip-qwen2") &&
-          scheme == std::string("dipe+mrope-interleave:sections=2/1/1"))
+          scheme == std::string("dipe+mrope-interleave:sections=4/2/2"))
         continue;
       const auto expected =
           reference([&](const Place& place) { return differentiate(model, rows, place, options); });

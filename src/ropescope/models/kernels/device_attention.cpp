@@ -22,9 +22,6 @@ namespace ropescope::kernels {
 
 namespace {
 
-constexpr int64_t kBlock = 32;      // queries whose logarithms lie together
-constexpr int64_t kAlignment = 16;  // numbers between rows of a bias
-
 void expect(bool holds, const char* what) {
   if (!holds) throw InternalError("attention on a device: expected {}", what);
 }
@@ -50,7 +47,7 @@ void expect_efficient(const at::Tensor& q, const at::Tensor& k, const at::Tensor
              bias.size(2) == q.size(2) && bias.size(3) == k.size(2),
          "a bias for every score");
   expect(bias.scalar_type() == q.scalar_type(), "a bias of the queries' type");
-  expect(bias.stride(3) == 1 && bias.stride(2) % kAlignment == 0, "aligned rows of the bias");
+  expect(bias.stride(3) == 1 && bias.stride(2) % kBiasAlignment == 0, "aligned rows of the bias");
 }
 
 // Of q's heads, in the type that sums run in.
@@ -131,7 +128,7 @@ FlashBlock efficient_operator(const at::Tensor& q, const at::Tensor& k, const at
   expect_efficient(q, k, v, bias);
   if (!q.is_cuda()) {
     const FlashBlock found = written_out(q, k, v, bias, is_causal);
-    const int64_t spare = (kBlock - q.size(2) % kBlock) % kBlock;
+    const int64_t spare = (kLseBlock - q.size(2) % kLseBlock) % kLseBlock;
     return {found.out, at::constant_pad_nd(found.lse, {0, spare}, kInfinity)};
   }
   const auto found =
@@ -145,7 +142,7 @@ FlashBlockGradients efficient_operator_backward(const at::Tensor& grad_out, cons
                                                 const at::Tensor& bias, const at::Tensor& out,
                                                 const at::Tensor& lse, bool is_causal) {
   expect_efficient(q, k, v, bias);
-  expect(lse.is_contiguous() && lse.size(2) % kBlock == 0 && lse.size(2) >= q.size(2),
+  expect(lse.is_contiguous() && lse.size(2) % kLseBlock == 0 && lse.size(2) >= q.size(2),
          "logarithms of whole blocks of queries");
   if (!q.is_cuda()) {
     return written_out_backward(grad_out, q, k, v, bias, out, lse.narrow(2, 0, q.size(2)), is_causal);

@@ -3,11 +3,16 @@
 // Shapes  B batch, H query heads, K key/value heads, T queries, S keys, D head_dim
 #pragma once
 
+#include <cstdint>
+
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/kernels/flash_block.h"
 
 namespace ropescope::kernels {
+
+inline constexpr int64_t kBiasAlignment = 16;  ///< numbers: rows of a bias are a multiple of it apart
+inline constexpr int64_t kLseBlock = 32;       ///< queries whose logarithms lie together
 
 /// float16 and bfloat16; q [B, H, T, D], k and v [B, K, S, D], D a multiple of 8. Returns out [B, H, T, D] and
 /// lse float32 [B, H, T].

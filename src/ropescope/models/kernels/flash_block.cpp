@@ -37,15 +37,13 @@ at::Tensor sum_groups(const at::Tensor& gradient, int64_t kv_heads) {
 
 at::Tensor aligned_bias(const at::Tensor& bias, const at::Tensor& q) {
   if (!bias.defined()) return {};
-  constexpr int64_t kAlignment = 16;
-  const int64_t keys = bias.size(1), spare = (kAlignment - keys % kAlignment) % kAlignment;
+  const int64_t keys = bias.size(1), spare = (kBiasAlignment - keys % kBiasAlignment) % kBiasAlignment;
   const at::Tensor aligned = spare == 0 ? bias : at::constant_pad_nd(bias, {0, spare}).narrow(1, 0, keys);
   return aligned.expand({q.size(0), q.size(1), bias.size(0), keys});
 }
 
 at::Tensor whole_blocks(const at::Tensor& lse) {
-  constexpr int64_t kQueries = 32;
-  const int64_t spare = (kQueries - lse.size(2) % kQueries) % kQueries;
+  const int64_t spare = (kLseBlock - lse.size(2) % kLseBlock) % kLseBlock;
   if (spare == 0) return lse.contiguous();
   return at::constant_pad_nd(lse, {0, spare}, std::numeric_limits<float>::infinity());
 }
