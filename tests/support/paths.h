@@ -10,7 +10,9 @@ namespace ropescope::testing {
 std::string source_path(const std::string& relative);
 /// Path below tests/golden/.
 std::string golden_path(const std::string& relative);
-/// The ropescope executable of this build ("" in test_sanitized, which has none).
+/// Whether ROPESCOPE_TEST_KERNELS is "generic": tensors on the CPU then take the way of other devices.
+bool wants_generic_kernels();
+/// The ropescope executable, or ropescope-generic, of this build ("" in test_sanitized, which has none).
 std::string ropescope_path();
 /// The ropescope-miniature executable of this build.
 std::string miniature_path();

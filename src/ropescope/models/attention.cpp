@@ -71,8 +71,13 @@ AttentionPlan::AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const 
       throw InputError("attention mask: expected [{}, {}] (rows, tokens), found {} dimensions of {} values",
                        batch, keys, attention_mask.dim(), attention_mask.numel());
     }
-    const at::Tensor real = attention_mask.ne(0).to(device);
-    if (!real.all().item<bool>()) key_mask_ = real;
+    // Looked at where it lies, on the host as a rule: reading from a device would wait for it.
+    const at::Tensor real = attention_mask.ne(0);
+    if (!real.all().item<bool>()) {
+      key_mask_ = real.to(device);
+      some_blind_ =
+          blind_query == BlindQuery::kMean && real.cumsum(1).narrow(1, past, tokens).eq(0).any().item<bool>();
+    }
   }
   const bool one_new = tokens == 1 && !key_mask_.defined();
   const bool plain = past == 0 && !key_mask_.defined();
@@ -84,7 +89,6 @@ AttentionPlan::AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const 
               .masked_fill_(hidden, kNegativeInfinity);
   if (blind_query == BlindQuery::kMean) {
     const at::Tensor blind = hidden.all(-1, /*keepdim=*/true);
-    some_blind_ = blind.any().item<bool>();
     // The lowest finite number swallows every score, so that all keys weigh the same.
     const double lowest = dtype == at::kHalf ? -65504.0 : std::numeric_limits<float>::lowest() * 0.99;
     bias_.masked_fill_(blind, lowest);

@@ -11,6 +11,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include "ropescope/core/errors.h"
 
@@ -115,12 +116,20 @@ at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kLast;
   options.final_hidden = false;
-  const at::Tensor logits = forward(decoder, step, options, taps).logits.select(1, 0);
-  if (!at::isfinite(logits).all().item<bool>()) {
-    throw NumericsError("generation: the logits after token {} are not finite; try --dtype float32",
-                        sequence.ids.size(1));
+  return forward(decoder, step, options, taps).logits.select(1, 0);
+}
+
+// The next token of each row, on the host. `tokens`: how many there are so far.
+at::Tensor choose_next(const at::Tensor& logits, const GenerateOptions& options, int64_t tokens) {
+  const at::Tensor finite = at::isfinite(logits).all();
+  at::Tensor next;
+  // Greedily, what was found is read from a device once, with -1 for logits that are none: each read waits for it.
+  const bool greedy = !options.choose;
+  if (greedy) next = at::where(finite, at::argmax(logits, -1), -1).to(at::kCPU).contiguous();
+  if (greedy ? next.lt(0).any().item<bool>() : !finite.item<bool>()) {
+    throw NumericsError("generation: the logits after token {} are not finite; try --dtype float32", tokens);
   }
-  return logits;
+  return greedy ? next : options.choose(logits).to(at::kCPU, at::kLong).contiguous();
 }
 
 }  // namespace
@@ -152,9 +161,7 @@ Generation generate(const Decoder& decoder, const GenerateInput& input, const Ge
     const bool tapped = step == 0 && input.prompt_taps != nullptr;
     const at::Tensor logits =
         last_logits(decoder, sequence, keep_keys ? &cache : nullptr, tapped ? *input.prompt_taps : Taps());
-    const at::Tensor next = (options.choose ? options.choose(logits) : at::argmax(logits, -1))
-                                .to(at::kCPU, at::kLong)
-                                .contiguous();
+    const at::Tensor next = choose_next(logits, options, sequence.ids.size(1));
     auto* ids = next.mutable_data_ptr<int64_t>();
     std::vector<int64_t> open;  // places among the rows asked
     for (size_t place = 0; place < asked.size(); ++place) {

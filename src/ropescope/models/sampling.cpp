@@ -25,8 +25,7 @@ TokenSampler::TokenSampler(const SamplingOptions& options)
 }
 
 at::Tensor TokenSampler::operator()(const at::Tensor& logits) {
-  const at::Tensor greedy = at::argmax(logits, -1).to(at::kCPU);
-  if (options_.temperature == 0) return greedy;
+  if (options_.temperature == 0) return at::argmax(logits, -1).to(at::kCPU);
   // The largest logit is taken off first: a small temperature would otherwise overflow.
   const at::Tensor shifted = logits.to(at::kCPU, at::kDouble);
   const at::Tensor scaled = shifted.sub(std::get<0>(shifted.max(-1, true))).div(options_.temperature);

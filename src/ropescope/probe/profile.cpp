@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
+#include "ropescope/core/device_branch.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
 #include "ropescope/core/parallel.h"
@@ -64,10 +65,14 @@ at::Tensor spectra(const Group& group, int64_t first, int64_t count) {
   return at::fft_fft(padded);
 }
 
-/// sum[g] += sum over channels of q[g] conj(k). Plain loops: tensor operators would pass over memory four
+/// sum[g] += sum over channels of q[g] conj(k). On a CPU plain loops: tensor operators would pass over memory four
 /// times.
 void add_cross_spectrum(const at::Tensor& spectra, at::Tensor& sum) {
   const int64_t queries = spectra.size(0) - 1;
+  if (!own_cpu_kernels(spectra)) {
+    sum.add_(spectra.narrow(0, 0, queries).mul(spectra.select(0, queries).conj()).sum(1));
+    return;
+  }
   const int64_t channels = spectra.size(1);
   const int64_t length = spectra.size(2);
   const auto* values = reinterpret_cast<const double*>(spectra.const_data_ptr<c10::complex<double>>());
@@ -97,7 +102,7 @@ at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KT
   const int64_t n = k_KTD.size(1);
   const int64_t half = k_KTD.size(2) / 2;
   const int64_t length = fast_length(2 * n - 1);
-  const bool on_cpu = k_KTD.is_cpu();
+  const bool on_cpu = own_cpu_kernels(k_KTD);
   // One task is a share of the channels of one key/value head. Each has its own sum; they are added in order.
   const int64_t shares = on_cpu ? std::clamp<int64_t>((kTasks + kv_heads - 1) / kv_heads, 1, half) : 1;
   const int64_t chunk_bytes = on_cpu ? kChunkBytes : kDeviceChunkBytes;

@@ -15,6 +15,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "ropescope/core/device_branch.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/train/adamw_update.h"
 
@@ -185,7 +186,7 @@ void AdamW::step(const std::vector<double>& learning_rates, double factor) {
     steps_[i].add_(1);
     const auto group = static_cast<size_t>(group_of_[i]);
     if (value.numel() == 0) continue;  // a piece that lies with other ranks
-    if (value.device().is_cpu() && value.scalar_type() == at::kFloat && value.is_contiguous()) {
+    if (own_cpu_kernels(value) && value.scalar_type() == at::kFloat && value.is_contiguous()) {
       update_on_cpu(i, learning_rates[group], factor);
       continue;
     }

@@ -12,9 +12,11 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nonzero.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/autograd.h"
+#include "ropescope/core/device_branch.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
@@ -31,8 +33,9 @@ using torch::autograd::variable_list;
 constexpr int64_t kChunkBytes = int64_t{64} << 20;
 
 // -log softmax(logits)[y], summed over the rows; `logits` [n, V] become the slope of that sum times `scale`.
-double take_slope(at::Tensor& logits, const at::Tensor& y, double scale) {
-  if (logits.device().is_cpu() && logits.is_contiguous()) {
+// A float64 scalar where the logits lie: reading it would wait for the device, chunk after chunk.
+at::Tensor take_slope(at::Tensor& logits, const at::Tensor& y, double scale) {
+  if (own_cpu_kernels(logits) && logits.is_contiguous()) {
     const int64_t rows = logits.size(0), width = logits.size(1);
     std::vector<double> losses(static_cast<size_t>(rows));
     auto* values = logits.mutable_data_ptr<float>();
@@ -43,10 +46,10 @@ double take_slope(at::Tensor& logits, const at::Tensor& y, double scale) {
             kernels::softmax_slope(values + i * width, width, targets[i], static_cast<float>(scale));
       }
     });
-    return std::accumulate(losses.begin(), losses.end(), 0.0);
+    return at::scalar_tensor(std::accumulate(losses.begin(), losses.end(), 0.0), at::kDouble);
   }
   const at::Tensor normaliser = at::logsumexp(logits, {1}, /*keepdim=*/true), column = y.unsqueeze(1);
-  const double sum = (normaliser - logits.gather(1, column)).sum(at::kDouble).item<double>();
+  at::Tensor sum = (normaliser - logits.gather(1, column)).sum(at::kDouble);
   logits.sub_(normaliser).exp_();
   logits.scatter_add_(1, column, at::full(column.sizes(), -1.0, logits.options()));
   logits.mul_(scale);
@@ -83,14 +86,14 @@ class VocabularyLoss : public torch::autograd::Function<VocabularyLoss> {
     }
     const at::Tensor products =
         at::empty({std::min(chunk, rows), vocabulary}, hidden.options().requires_grad(false));
-    double sum = 0.0;
+    const at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble).requires_grad(false));
     for (int64_t first = 0; first < rows; first += chunk) {
       const int64_t count = std::min(chunk, rows - first);
       const at::Tensor x = hidden.narrow(0, first, count);
       at::Tensor product = products.narrow(0, 0, count);
       at::mm_out(product, x, weight.t());
       at::Tensor logits = product.to(at::kFloat);
-      sum += take_slope(logits, targets.narrow(0, first, count), scale);
+      sum.add_(take_slope(logits, targets.narrow(0, first, count), scale));
       if (!wants_hidden && !wants_weight) continue;
       const at::Tensor slope = logits.to(weight.scalar_type());
       if (wants_hidden) {
@@ -109,11 +112,12 @@ class VocabularyLoss : public torch::autograd::Function<VocabularyLoss> {
     context->saved_data["hidden"] = hidden_grad;
     context->saved_data["weight"] = weight_grad;
     context->saved_data["in_place"] = in_place;
-    return at::full({}, sum * scale, hidden.options().dtype(at::kFloat).requires_grad(false));
+    return sum.mul(scale).to(at::kFloat);
   }
 
   static variable_list backward(AutogradContext* context, variable_list outer) {
-    const bool as_it_is = outer[0].item<double>() == 1.0;
+    // (Reading a device's number would wait for it: there the gradient is scaled, by 1 as a rule.)
+    const bool as_it_is = own_cpu_kernels(outer[0]) && outer[0].item<double>() == 1.0;
     if (!as_it_is && context->saved_data["in_place"].toBool()) {
       throw InternalError("vocabulary_loss: a gradient that was added in place cannot be scaled");
     }
@@ -122,7 +126,7 @@ class VocabularyLoss : public torch::autograd::Function<VocabularyLoss> {
       if (found == context->saved_data.end()) throw InternalError("vocabulary_loss: differentiated twice");
       at::Tensor gradient = found->second.toTensor();
       context->saved_data.erase(found);
-      return !gradient.defined() || as_it_is ? gradient : gradient * outer[0].to(gradient.scalar_type());
+      return !gradient.defined() || as_it_is ? gradient : gradient.mul_(outer[0].to(gradient.scalar_type()));
     };
     const at::Tensor hidden = take("hidden"), weight = take("weight");
     return {hidden, weight, {}, {}, {}, {}, {}};
@@ -138,9 +142,9 @@ at::Tensor vocabulary_loss(const at::Tensor& hidden, const at::Tensor& weight, c
     throw InternalError("vocabulary_loss: expected hidden [N, C], weight [V, C] and targets [N]");
   }
   const int64_t vocabulary = weight.size(0);
-  const at::Tensor labels = targets.to(hidden.device());
-  const at::Tensor kept = labels.ne(kIgnoredLabel).nonzero().flatten();
-  const at::Tensor wanted = labels.index_select(0, kept);
+  // Looked at where they lie, on the host as a rule.
+  const at::Tensor kept = targets.ne(kIgnoredLabel).nonzero().flatten();
+  const at::Tensor wanted = targets.index_select(0, kept);
   if (wanted.numel() > 0) {
     const auto lowest = wanted.min().item<int64_t>(), highest = wanted.max().item<int64_t>();
     if (lowest < 0 || highest >= vocabulary) {
@@ -150,8 +154,9 @@ at::Tensor vocabulary_loss(const at::Tensor& hidden, const at::Tensor& weight, c
   }
   if (chunk <= 0) chunk = std::max<int64_t>(16, kChunkBytes / (4 * vocabulary));
   const bool learns = at::GradMode::is_enabled();
-  return VocabularyLoss::apply(hidden.index_select(0, kept), weight, wanted, scale, chunk,
-                               learns && hidden.requires_grad(), learns && weight.requires_grad());
+  return VocabularyLoss::apply(hidden.index_select(0, kept.to(hidden.device())), weight,
+                               wanted.to(hidden.device()), scale, chunk, learns && hidden.requires_grad(),
+                               learns && weight.requires_grad());
 }
 
 ShiftedLabels shift_labels(const at::Tensor& labels) {

@@ -1,18 +1,14 @@
 #include "ropescope/models/kernels/flash_block.h"
 
-#include <array>
 #include <limits>
 #include <optional>
-#include <tuple>
 
-#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
-#include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/empty.h>
+
+#include "ropescope/core/device_branch.h"
+#include "ropescope/models/kernels/device_attention.h"
 
 namespace ropescope::kernels {
 
@@ -24,7 +20,7 @@ at::Tensor readable(const at::Tensor& x) {
   return x.stride(3) == 1 && x.stride(2) >= x.size(3) ? x : x.contiguous();
 }
 
-// CUDA: FlashAttention takes 16-bit types without bias; the memory-efficient kernel takes all, but wants one
+// On a device FlashAttention takes 16-bit types without bias; the memory-efficient kernel takes all, but wants one
 // key/value head a query head, biases in aligned memory and logarithms for whole blocks of 32 queries.
 bool flash_serves(const at::Tensor& q, const at::Tensor& bias) {
   return (q.scalar_type() == at::kHalf || q.scalar_type() == at::kBFloat16) && !bias.defined();
@@ -39,17 +35,15 @@ at::Tensor sum_groups(const at::Tensor& gradient, int64_t kv_heads) {
   return gradient.unflatten(1, {kv_heads, gradient.size(1) / kv_heads}).sum(2);
 }
 
-std::optional<at::Tensor> aligned_bias(const at::Tensor& bias, const at::Tensor& q) {
-  if (!bias.defined()) return std::nullopt;
-  constexpr int64_t kAlignment = 16;
-  const int64_t keys = bias.size(1), spare = (kAlignment - keys % kAlignment) % kAlignment;
+at::Tensor aligned_bias(const at::Tensor& bias, const at::Tensor& q) {
+  if (!bias.defined()) return {};
+  const int64_t keys = bias.size(1), spare = (kBiasAlignment - keys % kBiasAlignment) % kBiasAlignment;
   const at::Tensor aligned = spare == 0 ? bias : at::constant_pad_nd(bias, {0, spare}).narrow(1, 0, keys);
   return aligned.expand({q.size(0), q.size(1), bias.size(0), keys});
 }
 
 at::Tensor whole_blocks(const at::Tensor& lse) {
-  constexpr int64_t kQueries = 32;
-  const int64_t spare = (kQueries - lse.size(2) % kQueries) % kQueries;
+  const int64_t spare = (kLseBlock - lse.size(2) % kLseBlock) % kLseBlock;
   if (spare == 0) return lse.contiguous();
   return at::constant_pad_nd(lse, {0, spare}, std::numeric_limits<float>::infinity());
 }
@@ -61,20 +55,16 @@ double hidden_score(at::ScalarType dtype) { return dtype == at::kHalf ? -60000.0
 FlashBlock flash_block(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                        const at::Tensor& bias, bool is_causal) {
   const at::Tensor q = readable(queries), k = readable(keys), v = readable(values);
-  if (q.device().is_cpu()) {
+  if (own_cpu_kernels(q)) {
     const auto mask = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
     const auto [out, lse] =
         at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, /*dropout_p=*/0.0, is_causal, mask);
     return {out, lse};
   }
-  if (flash_serves(q, bias)) {
-    const auto found = at::_scaled_dot_product_flash_attention(q, k, v, /*dropout_p=*/0.0, is_causal);
-    return {std::get<0>(found), std::get<1>(found)};
-  }
-  const auto found = at::_scaled_dot_product_efficient_attention(
-      q, for_all_heads(k, q.size(1)), for_all_heads(v, q.size(1)), aligned_bias(bias, q),
-      /*compute_log_sumexp=*/true, /*dropout_p=*/0.0, is_causal);
-  return {std::get<0>(found), std::get<1>(found).narrow(2, 0, q.size(2))};
+  if (flash_serves(q, bias)) return flash_operator(q, k, v, is_causal);
+  const FlashBlock found = efficient_operator(q, for_all_heads(k, q.size(1)), for_all_heads(v, q.size(1)),
+                                              aligned_bias(bias, q), is_causal);
+  return {found.out, found.lse.narrow(2, 0, q.size(2))};
 }
 
 FlashBlockGradients flash_block_backward(const at::Tensor& grad_rows, const at::Tensor& queries,
@@ -83,28 +73,18 @@ FlashBlockGradients flash_block_backward(const at::Tensor& grad_rows, const at::
                                          const at::Tensor& bias, bool is_causal) {
   const at::Tensor grad_out = readable(grad_rows), out = readable(out_rows);
   const at::Tensor q = readable(queries), k = readable(keys), v = readable(values);
-  if (q.device().is_cpu()) {
+  if (own_cpu_kernels(q)) {
     const auto mask = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
     const auto [grad_q, grad_k, grad_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         grad_out, q, k, v, out, lse, /*dropout_p=*/0.0, is_causal, mask);
     return {grad_q, grad_k, grad_v};
   }
-  // The state of random numbers is asked for, and not read without dropout.
-  if (flash_serves(q, bias)) {
-    const at::Tensor state = at::empty({2}, q.options().dtype(at::kUInt64));
-    const at::Tensor unused = at::empty({}, q.options().dtype(at::kUInt64));
-    const auto [grad_q, grad_k, grad_v] = at::_scaled_dot_product_flash_attention_backward(
-        grad_out, q, k, v, out, lse.contiguous(), /*cum_seq_q=*/at::Tensor(), /*cum_seq_k=*/at::Tensor(),
-        q.size(2), k.size(2), /*dropout_p=*/0.0, is_causal, state, unused);
-    return {grad_q, grad_k, grad_v};
-  }
-  const at::Tensor state = at::empty({}, q.options().dtype(at::kLong));
-  const auto found = at::_scaled_dot_product_efficient_attention_backward(
-      grad_out, q, for_all_heads(k, q.size(1)), for_all_heads(v, q.size(1)),
-      aligned_bias(bias, q).value_or(at::Tensor()), out, whole_blocks(lse), state, state, /*dropout_p=*/0.0,
-      std::array<bool, 4>{true, true, true, false}, is_causal);
-  return {std::get<0>(found), sum_groups(std::get<1>(found), k.size(1)),
-          sum_groups(std::get<2>(found), k.size(1))};
+  if (flash_serves(q, bias))
+    return flash_operator_backward(grad_out, q, k, v, out, lse.contiguous(), is_causal);
+  const FlashBlockGradients found =
+      efficient_operator_backward(grad_out, q, for_all_heads(k, q.size(1)), for_all_heads(v, q.size(1)),
+                                  aligned_bias(bias, q), out, whole_blocks(lse), is_causal);
+  return {found.q, sum_groups(found.k, k.size(1)), sum_groups(found.v, k.size(1))};
 }
 
 }  // namespace ropescope::kernels

@@ -6,6 +6,7 @@
 #include <ATen/ops/mm.h>
 
 #include "ropescope/core/autograd.h"
+#include "ropescope/core/device_branch.h"
 
 namespace ropescope::kernels {
 
@@ -45,7 +46,7 @@ InPlaceGradients::~InPlaceGradients() { in_place = before_; }
 bool InPlaceGradients::active() { return in_place; }
 
 bool InPlaceGradients::serves(const at::Tensor& weight) {
-  if (!in_place || !weight.is_leaf() || !weight.requires_grad() || !weight.device().is_cpu() ||
+  if (!in_place || !weight.is_leaf() || !weight.requires_grad() || !own_cpu_kernels(weight) ||
       weight.scalar_type() != at::kFloat || !weight.is_contiguous() ||
       torch::autograd::impl::post_acc_grad_hooks(weight) != nullptr) {
     return false;

@@ -11,6 +11,7 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/silu.h>
 
+#include "ropescope/core/device_branch.h"
 #include "ropescope/models/kernels/trained_linear.h"
 
 namespace ropescope::kernels {
@@ -49,7 +50,7 @@ struct OneDnn {
     // error is twice MKL's (SmolLM2's down projection; largest error of a token's log-likelihood 2.5e-5
     // against 1e-5).
     constexpr int64_t kLongestSum = 1024;
-    return plain && binary && !at::GradMode::is_enabled() && x.device().is_cpu() &&
+    return plain && binary && !at::GradMode::is_enabled() && own_cpu_kernels(x) &&
            x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
            x.size(-1) <= kLongestSum && x.numel() >= kFewestRows * x.size(-1) &&
            at::globalContext().userEnabledMkldnn();

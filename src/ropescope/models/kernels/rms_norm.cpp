@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/autograd.h"
+#include "ropescope/core/device_branch.h"
 #include "ropescope/models/kernels/row_loops.h"
 
 namespace ropescope::kernels {
@@ -81,7 +82,7 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const bool plain_float = x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat;
-  if (plain_float && x.device().is_cpu() && x.is_contiguous() && weight.is_contiguous()) {
+  if (plain_float && own_cpu_kernels(x) && x.is_contiguous() && weight.is_contiguous()) {
     return at::GradMode::is_enabled() ? RmsNorm::apply(x, weight, eps) : normalised(x, weight, eps).first;
   }
   const at::Tensor wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);

@@ -11,6 +11,7 @@
 #include <ATen/ops/mm.h>
 
 #include "ropescope/core/autograd.h"
+#include "ropescope/core/device_branch.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/row_loops.h"
 
@@ -158,7 +159,7 @@ class GatedLinear : public torch::autograd::Function<GatedLinear> {
 }  // namespace
 
 bool trains_on_cpu(const at::Tensor& x, const at::Tensor& weight) {
-  return at::GradMode::is_enabled() && x.device().is_cpu() && x.scalar_type() == at::kFloat &&
+  return at::GradMode::is_enabled() && own_cpu_kernels(x) && x.scalar_type() == at::kFloat &&
          weight.scalar_type() == at::kFloat;
 }
 

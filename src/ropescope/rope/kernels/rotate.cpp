@@ -9,6 +9,8 @@
 #include <ATen/ops/addcmul.h>
 #include <ATen/ops/empty.h>
 
+#include "ropescope/core/device_branch.h"
+
 namespace ropescope::kernels {
 
 namespace {
@@ -105,7 +107,7 @@ void rotate_aten(const at::Tensor& x, const RotaryTable& table, bool inverse, at
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, bool inverse) {
   const at::NoGradGuard no_grad;
   at::Tensor out = empty_like_x(x);
-  if (!x.device().is_cpu()) {
+  if (!own_cpu_kernels(x)) {
     rotate_aten(x, table, inverse, out);
     return out;
   }
