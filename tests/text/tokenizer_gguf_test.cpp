@@ -179,6 +179,21 @@ TEST(TokenizerGguf, TheUnknownPieceIsTheOneThatTheFileNames) {
       "expected tokenizer.ggml.unknown_token_id");
 }
 
+// Gemma has runs of spaces and newlines as user-defined pieces, which no merge reaches; files have them with plain
+// spaces.
+TEST(TokenizerGguf, UserDefinedRunsOfSpacesAreFound) {
+  GgufMetadata metadata = sentencepiece_keys(2, 4);
+  Strings tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", "test");
+  tokens[264] = "  ";
+  tokens[265] = "\n\n";
+  metadata["tokenizer.ggml.tokens"] = array_of(tokens);
+  metadata["tokenizer.ggml.add_space_prefix"] = false;
+  const auto tokenizer = make_from_metadata(metadata);
+  const Ids expected = {262, 264, 262, 265, 262, 263};
+  EXPECT_EQ(tokenizer->encode("ab  ab\n\nab ab", kPlain), expected);
+  EXPECT_EQ(tokenizer->decode(expected, true), "ab  ab\n\nab ab");
+}
+
 TEST(GgufTokenizerFiles, MakeTheSameTokenizerFromAFolder) {
   std::vector<std::string> files = {golden_path("language/qwen2-tiny/gguf/qwen2-tiny-F16.gguf")};
   if (!smollm2_path().empty()) files.push_back(smollm2_path());
