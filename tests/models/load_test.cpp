@@ -42,8 +42,14 @@ class LoadForms : public ::testing::Test {
     LoadOptions options;
     options.with_lm_head = with_lm_head;
     const std::string path = folder_.path("");
+    Decoder decoder;
     ::testing::internal::CaptureStderr();
-    Decoder decoder = load_decoder(*open_checkpoint(path), read_decoder_config(path), options);
+    try {
+      decoder = load_decoder(*open_checkpoint(path), read_decoder_config(path), options);
+    } catch (...) {
+      words_ = ::testing::internal::GetCapturedStderr();
+      throw;
+    }
     words_ = ::testing::internal::GetCapturedStderr();
     return decoder;
   }

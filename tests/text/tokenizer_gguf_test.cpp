@@ -153,7 +153,7 @@ TEST(TokenizerGguf, TheUnknownPieceIsTheOneThatTheFileNames) {
   const std::string text = "ab\xC3\xA9 ab<x>ab";
   const auto usual = make_from_metadata(sentencepiece_keys(2, 3));
   const Ids expected = usual->encode(text, {});
-  ASSERT_EQ(expected, (Ids{1, 263, 3 + 0xC3, 3 + 0xA9, 263, 264, 262}));
+  ASSERT_EQ(expected, (Ids{1, 263, 3 + 0xC3, 3 + 0xA9, 263, 264, 263}));
   for (const auto& [unknown_type, other_type] :
        {std::pair(3, 3), std::pair(2, 2), std::pair(3, 2), std::pair(1, 2)}) {
     for (const bool named : {true, false}) {
@@ -177,6 +177,21 @@ TEST(TokenizerGguf, TheUnknownPieceIsTheOneThatTheFileNames) {
         m["tokenizer.ggml.tokens"] = array_of(tokens);
       },
       "expected tokenizer.ggml.unknown_token_id");
+}
+
+// Gemma has runs of spaces and newlines as user-defined pieces, which no merge reaches; files have them with plain
+// spaces.
+TEST(TokenizerGguf, UserDefinedRunsOfSpacesAreFound) {
+  GgufMetadata metadata = sentencepiece_keys(2, 4);
+  Strings tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", "test");
+  tokens[264] = "  ";
+  tokens[265] = "\n\n";
+  metadata["tokenizer.ggml.tokens"] = array_of(tokens);
+  metadata["tokenizer.ggml.add_space_prefix"] = false;
+  const auto tokenizer = make_from_metadata(metadata);
+  const Ids expected = {262, 264, 262, 265, 262, 263};
+  EXPECT_EQ(tokenizer->encode("ab  ab\n\nab ab", kPlain), expected);
+  EXPECT_EQ(tokenizer->decode(expected, true), "ab  ab\n\nab ab");
 }
 
 TEST(GgufTokenizerFiles, MakeTheSameTokenizerFromAFolder) {

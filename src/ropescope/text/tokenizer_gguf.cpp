@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
+#include <unordered_set>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/text/byte_level_tokenizer.h"
@@ -219,6 +221,14 @@ int64_t unknown_id(const GgufMetadata& metadata, const std::vector<std::string>&
                    what, key, typed);
 }
 
+/// llama.cpp's converter writes user-defined pieces with the spaces of a text; the library looks for them with
+/// U+2581, as the model had them. A piece that another one already is stays as it is.
+std::string with_space_signs(const std::string& piece, const std::unordered_set<std::string_view>& pieces) {
+  std::string signs;
+  for (const char c : piece) signs += c == ' ' ? std::string("\xE2\x96\x81") : std::string(1, c);
+  return pieces.count(signs) > 0 ? piece : signs;
+}
+
 std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata, const std::string& what) {
   SentencePieceFiles out;
   out.what = what;
@@ -239,11 +249,14 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
   model.add_dummy_prefix = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", true, what);
   model.remove_extra_whitespaces =
       gguf_bool_or(metadata, "tokenizer.ggml.remove_extra_whitespaces", false, what);
+  const std::unordered_set<std::string_view> texts(tokens.begin(), tokens.end());
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (std::abs(scores[id]) > std::numeric_limits<float>::max()) {
       throw InputError("{}: the score of token {} is {}", what, id, scores[id]);
     }
-    model.pieces.push_back({tokens[id], static_cast<float>(scores[id]), types[id]});
+    const bool own = types[id] == TokenType::kUserDefined;
+    model.pieces.push_back(
+        {own ? with_space_signs(tokens[id], texts) : tokens[id], static_cast<float>(scores[id]), types[id]});
     model.byte_fallback = model.byte_fallback || types[id] == TokenType::kByte;
   }
   read_start_and_end(metadata, tokens.size(), true, what, out);

@@ -55,7 +55,10 @@ bool says_tied(const Json& config, const std::string& what) {
 
 std::unique_ptr<Checkpoint> decoder_part(const Checkpoint& file) {
   // The language model inside a vision-language checkpoint goes by the names of a checkpoint of its own.
-  if (has_vision_tensors(file)) return llava_part(file, LlavaPart::kDecoder);
+  if (has_vision_tensors(file)) {
+    auto part = llava_part(file, LlavaPart::kDecoder);
+    if (!part->tensors().empty()) return part;
+  }
   const std::optional<std::string> prefix = prefix_of_layers(file);
   if (!prefix || *prefix == kModelPrefix) return nullptr;
   const bool whole = prefix->ends_with(kModelPrefix);

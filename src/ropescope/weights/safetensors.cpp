@@ -142,7 +142,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
 
  private:
   // More than a sound entry has: what comes after is not kept, and the entry is refused for what is.
-  static constexpr size_t kMostValues = 2 * kMaxDimensions;
+  static constexpr size_t kMostValues = 2 * kMaxDimensions, kMostKeys = 8;
 
   [[noreturn]] void twice(const std::string& key) const {
     throw InputError("{}: JSON has the key \"{}\" twice in one object", what_, key);
@@ -188,12 +188,11 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
       return;
     }
     Json& container = open_.back();
-    const bool kept = ++values_ <= kMostValues;
     if (container.is_array()) {
-      if (kept) container.push_back(std::move(given));
+      if (++values_ <= kMostValues) container.push_back(std::move(given));
       return;
     }
-    if (kept) container[keys_.back()] = std::move(given);
+    if (container.size() < kMostKeys) container[keys_.back()] = std::move(given);
     keys_.pop_back();
   }
 
@@ -204,7 +203,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
   bool in_metadata_ = false, has_metadata_ = false;
   std::vector<Json> open_;  // containers of the entry that is being read
   std::vector<std::string> keys_;
-  size_t values_ = 0;
+  size_t values_ = 0;  // of all arrays in the entry
 };
 
 /// At most as many tensors as a header can hold: each has four colons and some fifty bytes.
