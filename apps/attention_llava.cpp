@@ -136,7 +136,8 @@ AttentionInputs rows_with_images(const std::string& path, const Llava& llava, co
 AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates) {
   const std::string& model = *flags.model;
   if (model_kind(model) != ModelKind::kLlava) {
-    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
+    refuse_images(flags.images.image.empty() ? "pixels" : "image", model,
+                  ", or --decoder in place of --model");
   }
   const std::pair<bool, const char*> made_by_images[] = {
       {flags.layout.layout.has_value(), "layout"},
