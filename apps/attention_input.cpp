@@ -94,9 +94,12 @@ AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder) {
           }};
 }
 
-QuestionPrompt question_prompt(const InputFlags& flags, const LlavaConfig& config, const Tokenizer& tokenizer,
-                               size_t images) {
-  const PromptTemplate chat = flags.chat.chosen(*flags.model, ModelKind::kLlava, config.decoder, tokenizer);
+QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& config,
+                               const Tokenizer& tokenizer, size_t images,
+                               const std::optional<int64_t>& image_token_id) {
+  const PromptTemplate chat = flags.model
+                                  ? flags.chat.chosen(*flags.model, ModelKind::kLlava, config, tokenizer)
+                                  : flags.chat.chosen(*flags.decoder, ModelKind::kDecoder, config, tokenizer);
   const std::string question = with_images_in_front(flags.question(), 1);
   QuestionPrompt prompt;
   prompt.images = static_cast<size_t>(count_images(question));
@@ -104,8 +107,7 @@ QuestionPrompt question_prompt(const InputFlags& flags, const LlavaConfig& confi
     throw UsageError("--prompt: names {} images, which do not divide the {} of --image or --pixels",
                      prompt.images, images);
   }
-  prompt.ids =
-      chat.ask(tokenizer, question, flags.chat.system, {count_images(question), config.image_token_id}).ids;
+  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, {count_images(question), image_token_id}).ids;
   return prompt;
 }
 

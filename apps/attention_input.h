@@ -52,8 +52,9 @@ struct QuestionPrompt {
 };
 /// A prompt that names no image gets one in front. The template as ChatFlags chooses it. Throws UsageError where `images`
 /// are not a multiple of those that the prompt names.
-QuestionPrompt question_prompt(const InputFlags& flags, const LlavaConfig& config, const Tokenizer& tokenizer,
-                               size_t images);
+QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& config,
+                               const Tokenizer& tokenizer, size_t images,
+                               const std::optional<int64_t>& image_token_id = {});
 
 /// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
 /// there are fewer.

@@ -136,7 +136,8 @@ AttentionInputs rows_with_images(const std::string& path, const Llava& llava, co
 AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates) {
   const std::string& model = *flags.model;
   if (model_kind(model) != ModelKind::kLlava) {
-    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
+    refuse_images(flags.images.image.empty() ? "pixels" : "image", model,
+                  ", or --decoder in place of --model");
   }
   const std::pair<bool, const char*> made_by_images[] = {
       {flags.layout.layout.has_value(), "layout"},
@@ -160,7 +161,8 @@ AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings&
     source.inputs = rows_with_images(*flags.tokens, loaded->llava(), *images);
     return source;
   }
-  const QuestionPrompt prompt = question_prompt(flags, config, *load_tokenizer(model), images->count());
+  const QuestionPrompt prompt =
+      question_prompt(flags, config.decoder, *load_tokenizer(model), images->count(), config.image_token_id);
   const at::Tensor ids = at::tensor(prompt.ids, at::kLong).unsqueeze(0);
   const size_t each = prompt.images;
   source.inputs = {static_cast<int64_t>(images->count() / each), [loaded, images, ids, each](int64_t i) {

@@ -130,7 +130,8 @@ AttentionInputs patch_inputs(const InputFlags& flags, uint64_t seed,
     throw UsageError("--preset {}: expected llava-next-clip or llava-next-siglip, which cut into tiles",
                      preset.name);
   }
-  const QuestionPrompt prompt = question_prompt(flags, *load_tokenizer(*flags.decoder), images.size());
+  const QuestionPrompt prompt =
+      question_prompt(flags, decoder->config, *load_tokenizer(*flags.decoder), images.size());
   const AnyresOptions anyres = *preset.anyres;
   const DecodeOptions decode = flags.images.decode.options();
   const size_t each = prompt.images;

@@ -9,6 +9,8 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
+#include "model_folder.h"
+
 namespace ropescope::app {
 
 namespace {
@@ -57,6 +59,11 @@ bool names_llama(const std::string& model) {
 
 PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderConfig& config,
                        const Tokenizer& tokenizer) {
+  const auto trained = trained_template(model);
+  if (trained && kind == ModelKind::kLlava) {
+    log_info("template {}, as state.json says", *trained);
+    return PromptTemplate(parse_chat_template(*trained));
+  }
   if (has_token(tokenizer, "<|im_start|>")) {
     log_warning(
         "{}: it has no chat template of its own; its tokenizer knows <|im_start|>, so qwen is taken (--template)",
@@ -87,6 +94,12 @@ PromptTemplate ChatFlags::chosen(const std::string& model, ModelKind kind, const
   const PromptTemplate own(std::move(*stored), sees);
   own.ask(tokenizer, "Is it?", system);
   log_info("template: the model's own, {}", own.name());
+  const auto trained = trained_template(model);
+  if (trained && sees) {
+    log_warning(
+        "{}: this step was trained with --template {}, which may differ from the checkpoint's own chat template",
+        model, *trained);
+  }
   return own;
 }
 

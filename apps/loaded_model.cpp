@@ -30,7 +30,7 @@ std::vector<fs::path> description_files(const fs::path& model) {
   return files;
 }
 
-void refuse_images(const std::string& flag, const std::string& model) {
+void refuse_images(const std::string& flag, const std::string& model, const std::string& way_out) {
   constexpr const char* kExpected =
       "expected LLaVA-NeXT (model_type llava_next, or the original LLaVA form) with a CLIP or SigLIP tower";
   const fs::path path = fs::path(model) / "config.json";
@@ -40,9 +40,9 @@ void refuse_images(const std::string& flag, const std::string& model) {
   } catch (const UnsupportedModel& error) {
     if (!fs::is_regular_file(path, ignored)) throw;
     const std::string type = json_string_or(read_json_file(path), "model_type", "", path.string());
-    throw InputError("{}: model_type \"{}\" is not supported; {}", path.string(), type, kExpected);
+    throw InputError("{}: model_type \"{}\" is not supported; {}{}", path.string(), type, kExpected, way_out);
   }
-  throw UsageError("--{}: {} has no vision tower; {}", flag, model, kExpected);
+  throw UsageError("--{}: {} has no vision tower; {}{}", flag, model, kExpected, way_out);
 }
 
 Json digests(const std::vector<InputFile>& files) {

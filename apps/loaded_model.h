@@ -22,8 +22,9 @@ ModelKind model_kind(const std::filesystem::path& model);
 std::vector<std::filesystem::path> description_files(const std::filesystem::path& model);
 
 /// For a model that is given pictures and is no LLaVA-NeXT folder. Throws InputError, naming the model_type, where it is of
-/// an architecture that is not supported; else UsageError: it has no vision tower. `flag`: "image", or the like.
-[[noreturn]] void refuse_images(const std::string& flag, const std::string& model);
+/// an architecture that is not supported; else UsageError: it has no vision tower. `flag`: "image", or the like; `way_out` follows what was expected.
+[[noreturn]] void refuse_images(const std::string& flag, const std::string& model,
+                                const std::string& way_out = "");
 
 /// SHA-256 by name. Of files of one name (an outside vision tower's beside the model's) the later ones get a mark.
 Json digests(const std::vector<InputFile>& files);

@@ -19,6 +19,15 @@ struct SchemeTag {
   std::string file;  ///< that says it
 };
 
+/// state.json of a training step's folder.
+std::optional<Json> step_state(const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(folder / "state.json", ignored)) return std::nullopt;
+  Json json = read_json_file(folder / "state.json");
+  if (!json_has(json, "format_version") || !json_has(json, "step")) return std::nullopt;
+  return json;
+}
+
 /// The `scheme` of an object that may be absent; `what` names it in errors.
 std::optional<std::string> scheme_in(const Json* object, const std::string& what) {
   if (object == nullptr) return std::nullopt;
@@ -35,11 +44,8 @@ SchemeTag find_tag(const fs::path& model) {
   const fs::path folder = fs::is_directory(model, ignored) ? model : fs::absolute(model).parent_path();
   // A step of a training run has the config.json of the model that it began with.
   const fs::path state = folder / "state.json", config = folder / "config.json";
-  if (fs::is_regular_file(state, ignored)) {
-    const Json json = read_json_file(state);
-    if (json_has(json, "format_version") && json_has(json, "step")) {
-      return {scheme_in(json_find(json, "config"), state.string() + ": \"config\""), state.string()};
-    }
+  if (const auto json = step_state(folder)) {
+    return {scheme_in(json_find(*json, "config"), state.string() + ": \"config\""), state.string()};
   }
   if (!fs::is_regular_file(config, ignored)) return {};
   const Json json = read_json_file(config);
@@ -72,6 +78,14 @@ std::string opened_model(const std::string& model) {
 }
 
 std::optional<std::string> tagged_scheme(const fs::path& model) { return checked(find_tag(model)); }
+
+std::optional<std::string> trained_template(const fs::path& model) {
+  const auto state = step_state(model);
+  const Json* config = state ? json_find(*state, "config") : nullptr;
+  const Json* chat = config != nullptr ? json_find(*config, "template") : nullptr;
+  if (chat == nullptr || !chat->is_string()) return std::nullopt;
+  return chat->get<std::string>();
+}
 
 void default_to_own_scheme(std::optional<std::string>& scheme, const fs::path& model) {
   if (scheme) return;

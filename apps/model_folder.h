@@ -16,6 +16,9 @@ std::string opened_model(const std::string& model);
 /// none where neither names one. Throws InputError, naming the file, for what is no scheme.
 std::optional<std::string> tagged_scheme(const std::filesystem::path& model);
 
+/// The conversation template that a step of a training run was taught with (state.json); none for other models.
+std::optional<std::string> trained_template(const std::filesystem::path& model);
+
 /// The default of --scheme: fills `scheme`, where it was not given, with the model's own (tagged_scheme) and says so on
 /// stderr.
 void default_to_own_scheme(std::optional<std::string>& scheme, const std::filesystem::path& model);

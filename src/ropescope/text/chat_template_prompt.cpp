@@ -158,8 +158,10 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
   };
   const auto as_parts = [&] { return attempt(content_of(parts), true); };
   const auto as_text = [&] { return attempt(Value(question), false); };
-  std::optional<std::string> text = images.count > 0 ? as_parts() : as_text();
-  if (!text) text = images.count > 0 ? as_text() : as_parts();
+  // (a processor gives parts, pictures or not; a tokenizer gives texts)
+  const bool parts_first = images.count > 0 || own_->sees;
+  std::optional<std::string> text = parts_first ? as_parts() : as_text();
+  if (!text) text = parts_first ? as_text() : as_parts();
   // A template of texts only, in parts.
   if (!text && images.count > 0) text = attempt(content_of({{false, question}}), true);
   if (text) return std::move(*text);

@@ -221,6 +221,7 @@ std::optional<Value> list_filter(const std::string& name, const Value& value, co
         !value.is_undefined()) {
       throw Fault("length: expected a text, a list or a dictionary, found {}", value.type());
     }
+    if (value.text() != nullptr) return Value(static_cast<int64_t>(characters(*value.text()).size()));
     return Value(static_cast<int64_t>(items_of(value, budget).size()));
   }
   if (name == "join") return joined(value, arguments, budget);

@@ -12,8 +12,8 @@ namespace ropescope::jinja {
 
 namespace {
 
-constexpr int64_t kMostSteps = 2'000'000;
-constexpr size_t kMostBytes = size_t{256} << 20;
+constexpr int64_t kMostSteps = 400'000;
+constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr int64_t kLongestRange = 100'000;
 
 const std::string& text_argument(const Arguments& arguments, size_t place, const char* name,
