@@ -39,7 +39,9 @@ step() {
   local name=$1 most=$2 begin=$SECONDS code=0
   shift 2
   printf '== %s\n' "$name" >&2
-  [ "$dry" = 0 ] || printf '   on a card: %s\n' "$(printf '%q ' "$@" | sed "s/\(--device \|DEVICE=\)cpu/\1$device/g")" >&2
+  local there=$device
+  case $name in *-cpu) there=cpu ;; esac
+  [ "$dry" = 0 ] || printf '   on a card: %s\n' "$(printf '%q ' "$@" | sed "s/\(--device \|DEVICE=\)cpu/\1$there/g")" >&2
   timeout "$most" "$@" >"$output/$name.log" 2>&1 || code=$?
   if [ "$code" = 0 ]; then
     printf '%s | passed | %s s\n' "$name" $((SECONDS - begin)) >>"$steps"
