@@ -1,6 +1,7 @@
 #include "tests/support/pretend_device.h"
 
 #include <array>
+#include <cstring>
 #include <mutex>
 #include <set>
 #include <tuple>
@@ -9,9 +10,11 @@
 
 #include <sys/mman.h>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
+#include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/convolution.h>
@@ -30,7 +33,7 @@ namespace {
 
 constexpr c10::DeviceType kPretend = c10::DeviceType::PrivateUse1;
 
-// Device memory: one reservation, which can be touched only while an operator runs.
+// Device memory: its addresses are a reservation that nobody can touch, its bytes lie as far into another one.
 class Memory {
  public:
   static Memory& instance() {
@@ -58,34 +61,23 @@ class Memory {
     const std::lock_guard lock(mutex_);
     free_[sizes_.at(static_cast<char*>(start))].push_back(static_cast<char*>(start));
   }
-  void open() {
-    const std::lock_guard lock(mutex_);
-    if (running_++ == 0) mprotect(begin_, kBytes, PROT_READ | PROT_WRITE);
-  }
-  void close() {
-    const std::lock_guard lock(mutex_);
-    if (--running_ == 0) mprotect(begin_, kBytes, PROT_NONE);
-  }
+  /// Where the bytes of a device address lie.
+  char* bytes_of(const void* address) const { return bytes_ + (static_cast<const char*>(address) - begin_); }
+  bool has(const void* address) const { return address >= begin_ && address < begin_ + kBytes; }
 
  private:
   static constexpr size_t kBytes = size_t{4} << 30, kGrain = 64;
 
-  Memory() {
-    begin_ = end_ = static_cast<char*>(
-        mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    TORCH_CHECK(begin_ != MAP_FAILED, "no memory can be reserved for the pretend device");
+  static char* reserve(int access) {
+    void* start = mmap(nullptr, kBytes, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    TORCH_CHECK(start != MAP_FAILED, "no memory can be reserved for the pretend device");
+    return static_cast<char*>(start);
   }
 
   std::mutex mutex_;
-  char *begin_ = nullptr, *end_ = nullptr;
+  char *begin_ = reserve(PROT_NONE), *end_ = begin_, *bytes_ = reserve(PROT_READ | PROT_WRITE);
   std::map<size_t, std::vector<char*>> free_;
   std::map<char*, size_t> sizes_;
-  int running_ = 0;
-};
-
-struct Running {
-  Running() { Memory::instance().open(); }
-  ~Running() { Memory::instance().close(); }
 };
 
 void give_back(void* start) {
@@ -99,8 +91,9 @@ struct PretendAllocator final : c10::Allocator {
   }
   c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
   void copy_data(void* to, const void* from, size_t bytes) const override {
-    const Running running;
-    default_copy_data(to, from, bytes);
+    const Memory& memory = Memory::instance();
+    std::memcpy(memory.has(to) ? memory.bytes_of(to) : to, memory.has(from) ? memory.bytes_of(from) : from,
+                bytes);
   }
 };
 PretendAllocator allocator;
@@ -121,6 +114,22 @@ struct PretendGuard final : c10::impl::NoOpDeviceGuardImpl<kPretend> {
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, PretendGuard)
 
+// What autograd and at::manual_seed ask of an accelerator.
+struct PretendHooks final : at::PrivateUse1HooksInterface {
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  c10::DeviceIndex deviceCount() const override { return 1; }
+  void setCurrentDevice(c10::DeviceIndex) const override {}
+  c10::DeviceIndex getCurrentDevice() const override { return 0; }
+  c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
+  c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+  const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override {
+    return at::detail::getDefaultCPUGenerator();
+  }
+};
+PretendHooks hooks;
+
 std::mutex reads_mutex;
 std::map<std::string, int64_t> reads;
 bool counting = false;
@@ -137,14 +146,14 @@ at::Tensor empty_on_device(at::IntArrayRef sizes, at::IntArrayRef strides, at::S
                                            c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), dtype);
 }
 
-// The same memory as a CPU tensor, valid while the device runs.
+// The same memory as a CPU tensor, valid while x is.
 at::Tensor on_host(const at::Tensor& x) {
   if (!on_device(x)) return x;
-  void* start = x.numel() == 0 ? nullptr
-                               : static_cast<char*>(x.storage().mutable_data()) +
-                                     x.storage_offset() * static_cast<int64_t>(x.itemsize());
-  if (start == nullptr) return at::empty(x.sizes(), at::TensorOptions(x.scalar_type()));
-  return at::from_blob(start, x.sizes(), x.strides(), at::TensorOptions(x.scalar_type()));
+  if (x.numel() == 0) return at::empty(x.sizes(), at::TensorOptions(x.scalar_type()));
+  char* start = Memory::instance().bytes_of(x.storage().data()) +
+                x.storage_offset() * static_cast<int64_t>(x.itemsize());
+  const at::Tensor host = at::from_blob(start, x.sizes(), x.strides(), at::TensorOptions(x.scalar_type()));
+  return x.is_conj() ? host.conj() : host;
 }
 
 at::Tensor to_device(const at::Tensor& x) {
@@ -251,10 +260,7 @@ class HostCall {
   bool host_ = false, device_ = false;
 };
 
-void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  const Running running;
-  HostCall(op).run(stack);
-}
+void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) { HostCall(op).run(stack); }
 
 at::Tensor empty_memory_format(at::IntArrayRef size, std::optional<at::ScalarType> dtype,
                                std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
@@ -270,14 +276,12 @@ at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::opti
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
   if (on_device(from) && !on_device(to)) count_read("_copy_from");
-  const Running running;
   on_host(to).copy_(on_host(from));
   return to;
 }
 
 at::Scalar local_scalar(const at::Tensor& x) {
   count_read("_local_scalar_dense");
-  const Running running;
   return on_host(x).item();
 }
 
@@ -287,7 +291,6 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std:
                        bool transposed, at::IntArrayRef output_padding, int64_t groups) {
   TORCH_CHECK(on_device(x) && on_device(weight) && (!bias || !bias->defined() || on_device(*bias)),
               "two devices meet in a convolution: a tensor was left on the CPU");
-  const Running running;
   const auto host_bias = bias && bias->defined() ? std::optional<at::Tensor>(on_host(*bias)) : std::nullopt;
   return to_device(at::convolution(on_host(x), on_host(weight), host_bias, stride, padding, dilation,
                                    transposed, output_padding, groups));
@@ -297,7 +300,6 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
     const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight, at::IntArrayRef stride,
     at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed, at::IntArrayRef output_padding,
     int64_t groups, std::array<bool, 3> wanted) {
-  const Running running;
   const auto [dx, dw, db] = at::convolution_backward(on_host(gradient), on_host(x), on_host(weight),
                                                      at::IntArrayRef({weight.size(0)}), stride, padding,
                                                      dilation, transposed, output_padding, groups, wanted);
@@ -308,6 +310,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
 }  // namespace
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+
+// Copying is how ATen itself takes a pending conjugation in.
+TORCH_LIBRARY_IMPL(aten, Conjugate, m) { m.impl("_copy_from", torch::CppFunction::makeFallthrough()); }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("empty.memory_format", &empty_memory_format);
@@ -326,6 +331,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 at::Device pretend_device() {
   // Autograd asks for the one accelerator of a process; not before it is wanted, or a card's would not be it.
   static const bool registered = [] {
+    at::RegisterPrivateUse1HooksInterface(&hooks);
     c10::register_privateuse1_backend("pretend");
     return true;
   }();
