@@ -26,9 +26,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,  kTokenize, kTrace,     kSample,     kDecay,  kPrior,  kAttention,
-      kGenerate, kSimulate, kPositions, kPreprocess, kTrain,  kExport, kEvaluate,
-      kScore,    kReport,   kCompare,   kDump,       kPlot,   kCompletion,
+      kInspect,  kTokenize, kTrace,     kSample,     kDecay, kPrior,      kAttention,
+      kGenerate, kSimulate, kPositions, kPreprocess, kTrain, kExport,     kEvaluate,
+      kScore,    kReport,   kCompare,   kDump,       kPlot,  kCompletion,
   };
   return all;
 }

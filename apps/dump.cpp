@@ -26,8 +26,9 @@ struct DumpFlags {
   void bind(Flags& flags) {
     flags.group("What to show");
     flags
-        .add("input", input,
-             "result file, and what of it: nothing lists its datasets; a dataset (/decay/mean) shows its numbers as CSV; a group or / its attributes; /decay@sign one attribute")
+        .add(
+            "input", input,
+            "result file, and what of it: nothing lists its datasets; a dataset (/decay/mean) shows its numbers as CSV; a group or / its attributes; /decay@sign one attribute")
         .positional();
     flags.add("wide", wide, "one row for each value of all axes but the last, which becomes columns");
   }
@@ -161,7 +162,8 @@ std::vector<int64_t> place_of(int64_t flat, const std::vector<int64_t>& shape) {
 
 std::string last_part(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-void print_csv(const std::string& dataset, const Cells& cells, const std::vector<AxisValues>& axes, bool wide) {
+void print_csv(const std::string& dataset, const Cells& cells, const std::vector<AxisValues>& axes,
+               bool wide) {
   const size_t kept = axes.size() - (wide && !axes.empty() ? 1 : 0);
   std::vector<std::string> header;
   for (size_t d = 0; d < kept; ++d) header.push_back(axes[d].name);
@@ -308,14 +310,15 @@ int run(const DumpFlags& flags, const Invocation& invocation) {
   if (print_attribute(file, path, settings.json)) return 0;
   const std::vector<std::string> datasets = file.datasets();
   if (std::ranges::find(datasets, path) != datasets.end()) {
-    if (flags.wide && settings.json) throw UsageError("--wide: expected without --json, which nests its values");
+    if (flags.wide && settings.json)
+      throw UsageError("--wide: expected without --json, which nests its values");
     print_dataset(file, path, flags.wide, settings.json);
     return 0;
   }
   if (!file.has(path)) {
     const std::string near = nearest_name(path, datasets);
-    throw UsageError("{}: no dataset or group {}{}; `ropescope dump {}` lists what it holds", flags.input[0], path,
-                     near.empty() ? "" : fmt::format("; did you mean {}?", near), flags.input[0]);
+    throw UsageError("{}: no dataset or group {}{}; `ropescope dump {}` lists what it holds", flags.input[0],
+                     path, near.empty() ? "" : fmt::format("; did you mean {}?", near), flags.input[0]);
   }
   print_attributes(file, path, settings.json);
   return 0;

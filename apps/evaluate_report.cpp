@@ -118,10 +118,9 @@ void print_figure(const eval::Benchmark& benchmark, const Json& summary) {
       interval = fmt::format(" [{:.2f}, {:.2f}]", summary["interval"][0].get<double>(),
                              summary["interval"][1].get<double>());
     }
-    const std::string policy =
-        benchmark.has_policy ? ", policy " + summary["policy"].get<std::string>() : "";
-    fmt::print("{:.2f} %{}, 95 % interval, n = {} ({}, profile {}{})\n", summary["percent"].get<double>(), interval,
-               summary["n"].get<int64_t>(), summary["percent_of"].get<std::string>(),
+    const std::string policy = benchmark.has_policy ? ", policy " + summary["policy"].get<std::string>() : "";
+    fmt::print("{:.2f} %{}, 95 % interval, n = {} ({}, profile {}{})\n", summary["percent"].get<double>(),
+               interval, summary["n"].get<int64_t>(), summary["percent_of"].get<std::string>(),
                summary["profile"].get<std::string>(), policy);
   } else if (summary.contains("aggregates_error")) {
     fmt::print("no figure: {}\n", summary["aggregates_error"].get<std::string>());
@@ -137,7 +136,8 @@ void print_answers(const std::vector<Json>& samples) {
                                  ? "failed: " + line_of(eval::json_text(sample["error"]))
                                  : "\"" + line_of(eval::json_text(sample.at("output"))) + "\"";
     fmt::print("record {}: {}\n  answer {}, expected \"{}\"\n", sample.at("record").get<int64_t>(),
-               line_of(eval::json_text(sample.at("prompt"))), said, line_of(eval::gold_text(sample.at("doc"))));
+               line_of(eval::json_text(sample.at("prompt"))), said,
+               line_of(eval::gold_text(sample.at("doc"))));
   }
 }
 
@@ -168,8 +168,9 @@ void check_answered(const Json& summary, const std::vector<Json>& first) {
   const auto items = summary["items"].get<int64_t>();
   if (items == 0 || summary["failed"].get<int64_t>() < items) return;
   const std::string reason = first.empty() ? "" : eval::json_text(first.front().value("error", Json("")));
-  throw InputError("none of the {} could be asked, the first because: {}; once that is mended --resume asks again",
-                   counted(items, "question"), reason);
+  throw InputError(
+      "none of the {} could be asked, the first because: {}; once that is mended --resume asks again",
+      counted(items, "question"), reason);
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ Json report_of(std::vector<Json> items, const std::vector<eval::RejectedRecord>&
 }
 
 void print_counts(size_t items, int64_t questions, const std::vector<eval::RejectedRecord>& rejected) {
-  fmt::print("{} accepted, {} rejected, {}\n", counted(static_cast<int64_t>(items), "record"), rejected.size(),
-             counted(questions, "question"));
+  fmt::print("{} accepted, {} rejected, {}\n", counted(static_cast<int64_t>(items), "record"),
+             rejected.size(), counted(questions, "question"));
   for (const auto& record : rejected) {
     fmt::print("record {}: {}\n", record.record, eval::rejection_text(record.error));
   }
@@ -62,14 +62,16 @@ int check_mmbench(const std::string& path, bool json) {
   return 0;
 }
 
-int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules, bool json) {
+int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules,
+                  bool json) {
   const auto records = eval::open_records(path, benchmark.name);
   std::vector<eval::RejectedRecord> rejected = records->rejected();
   std::vector<Json> items;
   std::set<std::string> decoded;
   for (int64_t i = 0; i < records->size(); ++i) {
     try {
-      const eval::Question question = eval::checked_question(*records, benchmark, rules, i, /*pictures=*/true);
+      const eval::Question question =
+          eval::checked_question(*records, benchmark, rules, i, /*pictures=*/true);
       for (const std::string& key : question.pictures) {
         if (decoded.count(key) > 0) continue;
         const std::string bytes = records->picture(key);

@@ -16,6 +16,7 @@ void print_line(const Json& object);
 /// Throws InputError, after printing, for a file that is broken as a whole (`file_error`, `column`).
 int check_mmbench(const std::string& path, bool json);
 /// The items are the records in the benchmark's own columns, `n_questions` of them.
-int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules, bool json);
+int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules,
+                  bool json);
 
 }  // namespace ropescope::app::score

@@ -97,9 +97,8 @@ void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& tr
       "trained parameters  {}\n"
       "weights, gradients and optimizer  {} MiB (activations come on top)\n"
       "operations          at most {:.3g}{}\n",
-      rows, subject.bad_rows().count(), totals.tokens, totals.targets, images,
-      schedule.total_steps, sampler.steps_per_epoch(), schedule.warmup_steps, trained, bytes >> 20,
-      operations,
+      rows, subject.bad_rows().count(), totals.tokens, totals.targets, images, schedule.total_steps,
+      sampler.steps_per_epoch(), schedule.warmup_steps, trained, bytes >> 20, operations,
       tflops > 0 ? fmt::format(", {} at {:g} TFLOP/s in each of {} processes", hours(seconds), tflops, ranks)
                  : "");
   std::cout << memory_table(memory);

@@ -29,7 +29,8 @@ class EvaluateTrust : public ::testing::Test {
   }
   CommandResult evaluate(const std::string& output, const std::string& more = "") const {
     return run_ropescope("evaluate --quiet --model '" + model_ + "' --benchmark pope --data '" +
-                         folder_.path("items.jsonl") + "' --template vicuna_v1 --max-new-tokens 3 --no-images --output '" +
+                         folder_.path("items.jsonl") +
+                         "' --template vicuna_v1 --max-new-tokens 3 --no-images --output '" +
                          folder_.path(output) + "' " + more);
   }
   bool exists(const std::string& name) const { return std::filesystem::exists(folder_.path(name)); }
@@ -46,8 +47,8 @@ TEST_F(EvaluateTrust, NothingToAskIsExplainedAndLeavesNothingBehind) {
   write_items({{{"q", "Is it red?"}, {"answer", "yes"}}, {{"q", "Is it blue?"}, {"answer", "no"}}});
   const auto refused = evaluate("new/run");
   EXPECT_EQ(refused.exit_code, 3);
-  EXPECT_THAT(refused.err, AllOf(HasSubstr("2 records rejected: 2 records"), HasSubstr("\"question\" is missing"),
-                                 HasSubstr("there are answer, q")));
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("2 records rejected: 2 records"),
+                                 HasSubstr("\"question\" is missing"), HasSubstr("there are answer, q")));
   EXPECT_FALSE(exists("new"));
   write_items(kThree);
   const auto run = evaluate("new/run");
@@ -68,7 +69,8 @@ TEST_F(EvaluateTrust, TheEndSaysHowSureTheFigureIsAndShowsAnswers) {
   const auto run = evaluate("run");
   ASSERT_EQ(run.exit_code, 0) << run.err;
   EXPECT_THAT(run.out, AllOf(HasSubstr("95 % interval, n = 3"), HasSubstr("unreadable answers: "),
-                             HasSubstr("record 1: Is it red?"), HasSubstr("expected \"no\""), Not(HasSubstr("policy"))));
+                             HasSubstr("record 1: Is it red?"), HasSubstr("expected \"no\""),
+                             Not(HasSubstr("policy"))));
   const Json summary = summary_in(folder_.path("run"));
   EXPECT_EQ(summary.at("n"), 3);
   ASSERT_EQ(summary.at("interval").size(), 2u);
@@ -102,9 +104,9 @@ TEST_F(EvaluateTrust, AnotherTokenizerConfigurationIsNotResumed) {
 TEST_F(EvaluateTrust, WhereEveryQuestionFailsThereIsNoFigureAndResumeAsksAgain) {
   write_items({{{"question", "Is it red?"}, {"answer", "yes"}, {"image", "p.png"}}});
   std::ofstream(folder_.path("p.png")) << "no picture";
-  const std::string command = "evaluate --quiet --model '" + model_ + "' --benchmark pope --data '" +
-                              folder_.path("items.jsonl") + "' --template vicuna_v1 --max-new-tokens 3 --output '" +
-                              folder_.path("run") + "' ";
+  const std::string command =
+      "evaluate --quiet --model '" + model_ + "' --benchmark pope --data '" + folder_.path("items.jsonl") +
+      "' --template vicuna_v1 --max-new-tokens 3 --output '" + folder_.path("run") + "' ";
   const auto failed = run_ropescope(command);
   EXPECT_EQ(failed.exit_code, 3);
   EXPECT_THAT(failed.err, HasSubstr("--resume asks again"));

@@ -231,9 +231,7 @@ class JsonlRecords : public Records {
     return names;
   }
 
-  std::string picture(const std::string& key) override {
-    return read_file(folder_ / key, kMostPictureBytes);
-  }
+  std::string picture(const std::string& key) override { return read_file(folder_ / key, kMostPictureBytes); }
 
  protected:
   Json record(int64_t i) override {
@@ -301,7 +299,8 @@ std::string rejection_text(const std::string& error) {
       {"missing_image", "\"image\" is empty"},
       {"bad_base64", "\"image\" is no base64"},
       {"bad_image", "the picture cannot be decoded"},
-      {"dangling_image_ref", "\"image\" names a row that is absent, rejected, or without a picture of its own"},
+      {"dangling_image_ref",
+       "\"image\" names a row that is absent, rejected, or without a picture of its own"},
   };
   const auto found = sentences.find(error);
   return found == sentences.end() ? error : found->second;
@@ -310,7 +309,8 @@ std::string rejection_text(const std::string& error) {
 std::vector<std::string> rejection_reasons(const std::vector<RejectedRecord>& rejected, size_t most) {
   constexpr size_t kNamed = 3;
   std::map<std::string, std::vector<int64_t>> records;
-  for (const RejectedRecord& record : rejected) records[rejection_text(record.error)].push_back(record.record);
+  for (const RejectedRecord& record : rejected)
+    records[rejection_text(record.error)].push_back(record.record);
   std::vector<std::pair<std::string, std::vector<int64_t>>> reasons(records.begin(), records.end());
   std::stable_sort(reasons.begin(), reasons.end(),
                    [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
@@ -321,8 +321,8 @@ std::vector<std::string> rejection_reasons(const std::vector<RejectedRecord>& re
       lines.push_back(fmt::format("{} other reason{}", others, others == 1 ? "" : "s"));
       break;
     }
-    const std::vector<int64_t> named(numbers.begin(),
-                                     numbers.begin() + static_cast<std::ptrdiff_t>(std::min(kNamed, numbers.size())));
+    const std::vector<int64_t> named(
+        numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(std::min(kNamed, numbers.size())));
     const char* const plural = numbers.size() == 1 ? "" : "s";
     lines.push_back(fmt::format("{} record{}: {} (record{} {}{})", numbers.size(), plural, text, plural,
                                 fmt::join(named, ", "), numbers.size() > kNamed ? ", ..." : ""));

@@ -35,7 +35,8 @@ bool same_questions(const ResultRun& a, const ResultRun& b) {
 }  // namespace
 
 bool answered_any(const ResultRun& run) {
-  const int64_t items = run.summary.value("items", int64_t{0}), failed = run.summary.value("failed", int64_t{0});
+  const int64_t items = run.summary.value("items", int64_t{0}),
+                failed = run.summary.value("failed", int64_t{0});
   return items == 0 || failed < items;
 }
 

@@ -152,11 +152,20 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '&': out += "&amp;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -180,26 +189,29 @@ std::string plain_tables(const Report& report) {
   std::vector<Cells> runs, pairs, rows;
   for (const ResultRun& run : report.runs) {
     const auto figure = figure_of(run, 0);
-    runs.push_back({run.name, run.benchmark->name, json_text(run.summary.value("model", Json(""))), run.scheme,
-                    json_text(run.summary.value("profile", Json(""))), policy_of(run),
-                    json_text(run.summary.value("items", Json(0))), json_text(run.summary.value("failed", Json(0))),
-                    figure ? number_text(figure->percent) : "", figure ? interval_text(figure->interval) : ""});
+    runs.push_back(
+        {run.name, run.benchmark->name, json_text(run.summary.value("model", Json(""))), run.scheme,
+         json_text(run.summary.value("profile", Json(""))), policy_of(run),
+         json_text(run.summary.value("items", Json(0))), json_text(run.summary.value("failed", Json(0))),
+         figure ? number_text(figure->percent) : "", figure ? interval_text(figure->interval) : ""});
   }
   for (const Comparison& pair : report.comparisons) {
     pairs.push_back({pair.benchmark, pair.a, pair.b, fmt::format("{:+.2f}", pair.difference),
                      interval_text(pair.interval), std::to_string(pair.units),
-                     pair.only_a ? std::to_string(*pair.only_a) : "", pair.only_b ? std::to_string(*pair.only_b) : "",
+                     pair.only_a ? std::to_string(*pair.only_a) : "",
+                     pair.only_b ? std::to_string(*pair.only_b) : "",
                      pair.p ? fmt::format("{:.4f}", *pair.p) : ""});
   }
   for (const ReportRow& row : report.rows) {
-    rows.push_back({row.table, row.model, row.method, row.column, number_text(row.paper), number_text(row.measured),
-                    difference_text(row.paper, row.measured), interval_text(row.interval),
-                    row.measured ? std::to_string(row.units) : "", row.split, row.why});
+    rows.push_back({row.table, row.model, row.method, row.column, number_text(row.paper),
+                    number_text(row.measured), difference_text(row.paper, row.measured),
+                    interval_text(row.interval), row.measured ? std::to_string(row.units) : "", row.split,
+                    row.why});
   }
   std::string out = "<h1>Paper and measurement</h1>\n";
   out += plain_table("Runs",
-                     {"run", "benchmark", "model", "scheme", "profile", "policy", "items", "failed", "percent",
-                      "95 % interval"},
+                     {"run", "benchmark", "model", "scheme", "profile", "policy", "items", "failed",
+                      "percent", "95 % interval"},
                      runs);
   if (!pairs.empty()) {
     out += plain_table("Runs on the same questions",
@@ -209,8 +221,8 @@ std::string plain_tables(const Report& report) {
   }
   if (!rows.empty()) {
     out += plain_table("Beside the papers",
-                       {"table", "model", "method", "column", "paper", "measured", "difference", "95 % interval", "n",
-                        "split used", "why"},
+                       {"table", "model", "method", "column", "paper", "measured", "difference",
+                        "95 % interval", "n", "split used", "why"},
                        rows);
   }
   if (!report.notes.empty()) out += "<h2>Notes</h2>\n<ul>\n";
@@ -244,7 +256,8 @@ std::string report_html(const Report& report, const ReportPage& page) {
       "<script type=\"application/json\" id=\"report\">{}</script>\n"
       "<script type=\"application/json\" id=\"pictures\">{}</script>\n"
       "<script>{}</script>\n</body></html>\n",
-      digest_base64(kPageScript), kPageStyle, plain_tables(report), script_json(all), script_json(pictures), kPageScript);
+      digest_base64(kPageScript), kPageStyle, plain_tables(report), script_json(all), script_json(pictures),
+      kPageScript);
 }
 
 }  // namespace ropescope::eval

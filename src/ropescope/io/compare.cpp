@@ -215,11 +215,9 @@ std::string compare_status_name(CompareStatus status) {
 }
 
 bool CompareReport::equal() const {
-  return std::all_of(entries.begin(), entries.end(),
-                     [](const CompareEntry& entry) {
-                       return entry.status == CompareStatus::kEqual ||
-                              entry.status == CompareStatus::kNotCompared;
-                     });
+  return std::all_of(entries.begin(), entries.end(), [](const CompareEntry& entry) {
+    return entry.status == CompareStatus::kEqual || entry.status == CompareStatus::kNotCompared;
+  });
 }
 
 CompareReport compare_results(const ResultReader& first, const ResultReader& second,

@@ -308,7 +308,8 @@ ReaderProcess::ReaderProcess(const std::filesystem::path& path) : impl_(std::mak
   if (code) throw InputError("{}: {}", path.string(), code.message());
   int ends[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    throw EnvironmentError("{}: no socket for the process that reads it ({})", path.string(), std::strerror(errno));
+    throw EnvironmentError("{}: no socket for the process that reads it ({})", path.string(),
+                           std::strerror(errno));
   }
   impl_->socket = Descriptor(ends[0]);
   Descriptor other(ends[1]);
@@ -345,8 +346,8 @@ at::Tensor ReaderProcess::read(const std::string& dataset) const {
   }
   void* values = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, message.descriptor.get(), 0);
   if (values == MAP_FAILED) throw EnvironmentError("{}: not enough memory to read it", impl_->path.string());
-  const at::Tensor tensor =
-      at::from_blob(values, shape, [bytes](void* memory) { munmap(memory, bytes); }, at::dtype(stored));
+  const at::Tensor tensor = at::from_blob(
+      values, shape, [bytes](void* memory) { munmap(memory, bytes); }, at::dtype(stored));
   return dtype == at::kBool ? tensor.to(at::kBool) : tensor;
 }
 

@@ -28,7 +28,9 @@ ResultReader::~ResultReader() = default;
 
 const std::filesystem::path& ResultReader::path() const noexcept { return impl_->path; }
 
-bool ResultReader::has(const std::string& object) const { return impl_->process->ask("has", object).get<bool>(); }
+bool ResultReader::has(const std::string& object) const {
+  return impl_->process->ask("has", object).get<bool>();
+}
 
 std::vector<std::string> ResultReader::datasets() const { return impl_->names("datasets", ""); }
 

@@ -35,9 +35,9 @@ void adopt(Json& record) { adopt_option_list(record, "options", /*index=*/true);
 
 Benchmark ai2d() {
   using namespace ai2d_rules;
-  Benchmark benchmark = exact_match_benchmark(
-      "ai2d", "Diagrams of school science, multiple choice.", "AI2D, test split: 3088 questions",
-      {"question", "options", "answer", "image"}, prompt, read);
+  Benchmark benchmark = exact_match_benchmark("ai2d", "Diagrams of school science, multiple choice.",
+                                              "AI2D, test split: 3088 questions",
+                                              {"question", "options", "answer", "image"}, prompt, read);
   benchmark.options = Options::kColumns;
   benchmark.adopt = adopt;
   return benchmark;

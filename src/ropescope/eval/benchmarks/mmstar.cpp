@@ -31,9 +31,8 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   const Text text(strip(from_utf8(output)));
   const Text answer = doc_text(doc, "answer");
   if (rules.profile == Profile::kPaper) {
-    const bool any = std::any_of(kLetters.begin(), kLetters.end(), [&](char32_t letter) {
-      return right_by_first_letter(text, Text{letter});
-    });
+    const bool any = std::any_of(kLetters.begin(), kLetters.end(),
+                                 [&](char32_t letter) { return right_by_first_letter(text, Text{letter}); });
     return {nullptr, std::nullopt, right_by_first_letter(text, answer) ? 1.0 : 0.0, !any};
   }
   const auto letter = extract_choice(text, kLetters);

@@ -45,7 +45,8 @@ Box target(const Json& doc) {
           *most > 1 ? *most : *least);
     }
     if (box[2] < box[0] || box[3] < box[1]) {
-      throw InputError("doc: \"bbox\": expected two corners, the upper left one first, as shares of the picture");
+      throw InputError(
+          "doc: \"bbox\": expected two corners, the upper left one first, as shares of the picture");
     }
     return box;
   }
@@ -54,8 +55,9 @@ Box target(const Json& doc) {
   if (!valid) throw InputError("doc: \"image_size\": expected width and height");
   const double width = (*size)[0].get<double>(), height = (*size)[1].get<double>();
   if (box[0] < 0 || box[1] < 0 || box[2] <= 0 || box[3] <= 0 || box[0] >= width || box[1] >= height) {
-    throw InputError("doc: \"bbox\": expected x, y, width, height inside of {} x {} pixels, found {}, {}, {}, {}",
-                     width, height, box[0], box[1], box[2], box[3]);
+    throw InputError(
+        "doc: \"bbox\": expected x, y, width, height inside of {} x {} pixels, found {}, {}, {}, {}", width,
+        height, box[0], box[1], box[2], box[3]);
   }
   return box_from_pixels(box, width, height);
 }

@@ -26,9 +26,10 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 
 Benchmark textvqa() {
   using namespace textvqa_rules;
-  Benchmark benchmark = exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
-                               "TextVQA, validation split (textvqa_val): 5000 questions",
-                               {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
+  Benchmark benchmark =
+      exact_match_benchmark("textvqa", "Text in photographs, ten annotators each.",
+                            "TextVQA, validation split (textvqa_val): 5000 questions",
+                            {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
   benchmark.adopt = adopt_answer_list;
   benchmark.check = check_vqa_answers;
   return benchmark;

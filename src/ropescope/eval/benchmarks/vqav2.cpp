@@ -38,9 +38,10 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 
 Benchmark vqav2() {
   using namespace vqav2_rules;
-  Benchmark benchmark = exact_match_benchmark("vqav2", "Open questions about photographs, ten annotators each.",
-                               "VQAv2, validation split (vqav2_val): 214354 questions",
-                               {"question_id", "question", "answers", "image"}, prompt, read);
+  Benchmark benchmark =
+      exact_match_benchmark("vqav2", "Open questions about photographs, ten annotators each.",
+                            "VQAv2, validation split (vqav2_val): 214354 questions",
+                            {"question_id", "question", "answers", "image"}, prompt, read);
   benchmark.adopt = adopt_answer_list;
   benchmark.check = check_vqa_answers;
   return benchmark;
