@@ -126,7 +126,7 @@ TEST_F(Completion, BashOffersCommandsFlagsAndWords) {
 TEST_F(Completion, EveryFlagThatHelpShowsIsInEveryScript) {
   const std::string bash = run_ropescope("completion bash").out, zsh = run_ropescope("completion zsh").out,
                     fish = run_ropescope("completion fish").out;
-  const std::regex entry("\\n  --([a-z-]+)");
+  const std::regex entry("\\n  --([a-z0-9-]+)");
   for (const std::string& name : command_names()) {
     const std::string help = run_ropescope("help " + name).out;
     for (std::sregex_iterator i(help.begin(), help.end(), entry), end; i != end; ++i) {
