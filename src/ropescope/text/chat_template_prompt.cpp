@@ -122,7 +122,7 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
   const bool known = images.token_id && *images.token_id >= 0 && *images.token_id < tokenizer.vocab_size();
   const std::string own_mark = known ? tokenizer.token(*images.token_id) : "";
   std::string reason;
-  bool refused = false;
+  bool refused = false, weak = true;  // a reason that may only be that the form was not the template's
   const auto attempt = [&](Value content, bool as_parts) -> std::optional<std::string> {
     try {
       std::vector<Value> messages;
@@ -140,7 +140,8 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
       });
       const int64_t marks = images.count > 0 ? count_images(text) : 0;
       if (!rendering.printed_container && lost == kept.end() && marks == images.count) return std::move(text);
-      if (!refused && reason.empty()) {
+      if (!refused && weak) {
+        weak = rendering.printed_container;
         const bool loses_system = system && lost == kept.end() - 1;
         reason = rendering.printed_container ? "it expects another form of message"
                  : loses_system              ? "it leaves the system text out"
@@ -152,7 +153,7 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
         reason = fmt::format("it says \"{}\"{}", refusal.what(), system ? " (with the system text)" : "");
       refused = true;
     } catch (const jinja::Fault& fault) {
-      if (reason.empty()) reason = fault.what();
+      if (!refused && weak) reason = fault.what();
     }
     return std::nullopt;
   };
