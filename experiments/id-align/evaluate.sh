@@ -6,17 +6,20 @@
 #   --model M     LLaVA-NeXT folder (trained under ID-Align: both runs tell what the positions change at test time)
 #   --data DIR    the benchmark files, under the names that --dry-run lists
 #   --schemes A;B schemes in place of vanilla;id-align
+#   --template T  the conversation template of the papers' harness (vicuna_v1, or qwen for a Qwen2 decoder); the checkpoint's own
+#                 chat template unless given
 #   --dry-run     only says which files are there and where the others are published
 #   --output DIR  runs and report (default results/id-align)
 # A run that was stopped goes on where it was.
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-data=$root/data/benchmarks schemes='vanilla;id-align' dry=''
+data=$root/data/benchmarks schemes='vanilla;id-align' dry='' template=()
 own_flag() {
   taken=2
   case $1 in
-    --data) data=${2:?--data needs a value} ;;
+    --data) data=$(from_caller "${2:?--data needs a value}") ;;
+    --template) template=(--template "${2:?--template needs a value}") ;;
     --schemes) schemes=${2:?--schemes needs a value} ;;
     --dry-run) dry=1 taken=1 ;;
     *) taken=0 ;;
@@ -27,13 +30,13 @@ read_flags "$@"
 # benchmark, file, where it is published
 benchmarks='mmbench MMBench_DEV_EN.tsv opencompass.openxlab.space/utils/VLMEval/MMBench_DEV_EN.tsv
 mmstar mmstar.jsonl huggingface.co/datasets/Lin-Chen/MMStar
-realworldqa realworldqa.jsonl huggingface.co/datasets/lmms-lab/RealWorldQA
+realworldqa realworldqa.jsonl huggingface.co/datasets/lmms-lab-encoder/RealWorldQA
 seedbench_2_plus seedbench_2_plus.jsonl huggingface.co/datasets/doolayer/SEED-Bench-2-Plus
-pope pope.jsonl huggingface.co/datasets/lmms-lab/POPE
-mme mme.jsonl huggingface.co/datasets/lmms-lab/MME
-ai2d ai2d.jsonl huggingface.co/datasets/lmms-lab/ai2d
-vqav2 vqav2_val.jsonl huggingface.co/datasets/lmms-lab/VQAv2
-scienceqa_img scienceqa_img.jsonl huggingface.co/datasets/lmms-lab/ScienceQA'
+pope pope.jsonl huggingface.co/datasets/lmms-lab-encoder/POPE
+mme mme.jsonl huggingface.co/datasets/lmms-lab-encoder/MME
+ai2d ai2d.jsonl huggingface.co/datasets/lmms-lab-encoder/ai2d
+vqav2 vqav2_val.jsonl huggingface.co/datasets/lmms-lab-encoder/VQAv2
+scienceqa_img scienceqa_img.jsonl huggingface.co/datasets/lmms-lab-encoder/ScienceQA'
 
 missing=0
 while read -r name file source; do
@@ -61,7 +64,8 @@ while read -r name file _; do
     resume=()
     [ ! -f "$run/run.json" ] || resume=(--resume)
     [ -f "$run/summary.json" ] || "$ropescope" evaluate --model "$model" --benchmark "$name" --data "$data/$file" \
-      --scheme "$scheme" --device "$device" --output "$run" ${resume[@]+"${resume[@]}"} </dev/null
+      --scheme "$scheme" --device "$device" --output "$run" ${template[@]+"${template[@]}"} \
+      ${resume[@]+"${resume[@]}"} </dev/null
   done
 done <<<"$benchmarks"
 for form in md html; do

@@ -43,7 +43,7 @@ TEST(ReportCommand, TwoSchemesBesideThePaper) {
     EXPECT_THAT(text, HasSubstr("test split"));
   }
   EXPECT_THAT(read_file(folder.path("report.md")), HasSubstr("| pope | vanilla | id-align |"));
-  EXPECT_THAT(read_file(folder.path("report.md")), HasSubstr("| paper | exact | POPE"));
+  EXPECT_THAT(read_file(folder.path("report.md")), HasSubstr("| paper | – | POPE"));
   const auto plot = run_ropescope("report --results '" + folder.path("vanilla") + "' --output '" +
                                   folder.path("r.md") + "' --plot '" + folder.path("r.png") + "'");
   ASSERT_EQ(plot.exit_code, 0) << plot.err;
