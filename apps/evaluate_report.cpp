@@ -43,7 +43,7 @@ void add_scores(const eval::Benchmark& benchmark, const eval::Scores& scores, ui
   summary["interval"] = nullptr;
   if (headline && !scores.units.empty()) {
     const eval::Interval interval = eval::figure_interval(benchmark, scores.units, seed);
-    summary["interval"] = {interval.low, interval.high};
+    if (interval.known()) summary["interval"] = {interval.low, interval.high};
   }
   summary["percent_of"] = benchmark.headline.to_string();
   summary["aggregates"] = scores.aggregates;
@@ -113,14 +113,14 @@ std::string line_of(const std::string& text) {
 void print_figure(const eval::Benchmark& benchmark, const Json& summary) {
   const auto items = summary["items"].get<int64_t>(), no_answer = summary["no_answer"].get<int64_t>();
   if (summary["percent"].is_number()) {
-    std::string interval;
+    std::string interval = ", no interval from one unit";
     if (summary["interval"].is_array()) {
-      interval = fmt::format(" [{:.2f}, {:.2f}]", summary["interval"][0].get<double>(),
+      interval = fmt::format(" [{:.2f}, {:.2f}], 95 % interval", summary["interval"][0].get<double>(),
                              summary["interval"][1].get<double>());
     }
     const std::string policy = benchmark.has_policy ? ", policy " + summary["policy"].get<std::string>() : "";
-    fmt::print("{:.2f} %{}, 95 % interval, n = {} ({}, profile {}{})\n", summary["percent"].get<double>(),
-               interval, summary["n"].get<int64_t>(), summary["percent_of"].get<std::string>(),
+    fmt::print("{:.2f} %{}, n = {} ({}, profile {}{})\n", summary["percent"].get<double>(), interval,
+               summary["n"].get<int64_t>(), summary["percent_of"].get<std::string>(),
                summary["profile"].get<std::string>(), policy);
   } else if (summary.contains("aggregates_error")) {
     fmt::print("no figure: {}\n", summary["aggregates_error"].get<std::string>());

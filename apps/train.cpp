@@ -111,6 +111,12 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubjec
     log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
   }
   if (group != nullptr) check_same_step(*group, trainer.steps_done());
+  if (leads) {
+    const int64_t trained = count_numbers(subject.parameters());
+    log_info(
+        "{} rows, {} steps ({} an epoch), {} trained parameters, {} MiB of weights, gradients and optimizer state",
+        subject.model().rows(), settings.total_steps, sampler.steps_per_epoch(), trained, trained * 16 >> 20);
+  }
   const TrainingRunResult result = training_run.run();
   const Json memory = flags.processes.memory_report ? report_memory(subject, trainer, flags, common) : Json();
   if (leads) print_result(result, trainer, curves, output, memory, common.json);

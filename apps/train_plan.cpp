@@ -14,12 +14,6 @@ namespace ropescope::app::train {
 
 namespace {
 
-int64_t count_numbers(const std::vector<Parameter>& parameters) {
-  int64_t count = 0;
-  for (const Parameter& parameter : parameters) count += parameter.value.numel();
-  return count;
-}
-
 int64_t numbers_of(const std::vector<int64_t>& shape) {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;
@@ -54,6 +48,12 @@ std::string hours(double seconds) {
 }
 
 }  // namespace
+
+int64_t count_numbers(const std::vector<Parameter>& parameters) {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters) count += parameter.value.numel();
+  return count;
+}
 
 void print_plan(TrainSubject& subject, const Sampler& sampler, const Trainer& trainer,
                 const TrainFlags& flags, const Json& memory, bool json) {

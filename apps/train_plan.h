@@ -1,6 +1,8 @@
 // What a training run will do, before it does it.
 #pragma once
 
+#include <vector>
+
 #include "ropescope/core/json.h"
 #include "ropescope/train/sampler.h"
 #include "ropescope/train/trainer.h"
@@ -8,6 +10,8 @@
 #include "train_subject.h"
 
 namespace ropescope::app::train {
+
+int64_t count_numbers(const std::vector<Parameter>& parameters);
 
 /// Rows, steps, trained parameters, operations and (with --tflops) time, and `memory` as planned_memory gives
 /// it. Operations: two a weight and token forward; two more backward for the activations, two for each

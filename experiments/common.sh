@@ -76,5 +76,12 @@ table_of() {
   rm -f "$table.new"
 }
 
-# at_once: runs the lines of standard input, $jobs at a time, and stops at the first that fails.
-at_once() { tr '\n' '\0' | xargs -0 -r -P "$jobs" -I{} sh -c '{} || exit 255'; }
+# at_once <what>: runs the lines of standard input, $jobs at a time, and stops at the first that fails. Says which of how many begins.
+at_once() {
+  local lines
+  lines=$(cat)
+  [ -n "$lines" ] || return 0
+  awk -v what="$1" -v all="$(wc -l <<<"$lines")" -v begin="$(date +%s)" '{
+    printf "echo \"== %s: %d of %d, $(($(date +%%s) - %d)) s so far\" >&2\n%s%c", what, NR, all, begin, $0, 0
+  }' <<<"$lines" | xargs -0 -P "$jobs" -I{} sh -c '{} || exit 255'
+}

@@ -58,7 +58,7 @@ for scheme in "${schemes[@]}"; do
 --workers 1 --save-every %s --resume auto --output '%s' && '%s' export --checkpoint '%s' --output '%s'\n" \
       "$ropescope" "$miniature/models/$scheme" "$scheme" "$data/train.json" "$seed_folder/pictures/train" \
       "$steps" "$seed" "$steps" "$output/training-$scheme" "$ropescope" "$output/training-$scheme" "$output/models/$scheme"
-done | at_once
+done | at_once "training"
 
 names="realworldqa_own_tsv realworldqa_own_jsonl mmbench mme vqav2 scienceqa_img docvqa textvqa seedbench_2_plus mmniah pope $parquet"
 runs=()
@@ -78,7 +78,7 @@ for name in $names; do
 --output '%s' >/dev/null\n" "$ropescope" "$from" "$scheme" "${name%%_own_*}" "$file" "$how" "$resume" "$run"
   done
 done > "$output/runs.txt"
-at_once < "$output/runs.txt"
+at_once "evaluating" < "$output/runs.txt"
 for form in md html; do
   "$ropescope" report --force --results "${runs[@]}" --output "$output/report.$form" >/dev/null
 done

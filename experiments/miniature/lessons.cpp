@@ -191,6 +191,7 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
       make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings,
       ScheduleKind::kCosine);
   Rng rng = make_rng(settings.seed, {0x746f776572});
+  Progress progress("tower", "steps", settings.steps);
   for (int64_t step = 0; step < settings.steps; ++step) {
     const at::Tensor chosen = random_indices(settings.batch, tiles.pixels.size(0), rng);
     const at::Tensor words = tiles.words.index_select(0, chosen).flatten();
@@ -207,6 +208,7 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
       return (shown - wanted).square().mean() * scale;
     };
     const StepReport report = trainer.step({micro});
+    progress.advance();
     if (report.step % 100 == 0) log_info("tower: step {}, squared distance {:.4f}", report.step, report.loss);
   }
   return examine_tower(llava, others);

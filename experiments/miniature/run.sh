@@ -44,7 +44,7 @@ train_line() {  # <seed> <theta> <scheme> <weight of the cells' colours> [furthe
 
 for seed in $seeds; do
   printf "'%s' prepare --quiet --seed %s --output '%s'\n" "$miniature" "$seed" "$output/seed-$seed"
-done | at_once
+done | at_once "pictures and eyes"
 
 # text_lines <theta...>: what the decoder of each seed knows before it sees a picture.
 text_lines() {
@@ -56,7 +56,7 @@ text_lines() {
   done
 }
 
-text_lines 1e4 | at_once
+text_lines 1e4 | at_once "what the decoder knows of text"
 first=${seeds%% *}
 for seed in $seeds; do
   while IFS= read -r scheme; do
@@ -67,14 +67,14 @@ for seed in $seeds; do
     train_line "$seed" 1e4 "$scheme" 1 "$save"
   done < <(tr ';' '\n' <<<"$schemes")
   for scheme in vanilla id-align; do train_line "$seed" 1e4 "$scheme" 0; done
-done | at_once
+done | at_once "training"
 # shellcheck disable=SC2086  # a list
-[ -z "$thetas" ] || text_lines $thetas | at_once
+[ -z "$thetas" ] || text_lines $thetas | at_once "text under other thetas"
 for seed in $seeds; do
   for theta in $thetas; do
     for scheme in vanilla id-align; do train_line "$seed" "$theta" "$scheme" 1; done
   done
-done | at_once
+done | at_once "training under other thetas"
 
 "$miniature" table --results "$output/runs" --output "$output/table"
 

@@ -264,6 +264,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
     loss_count = 0;
   };
   look(0, settings.measure_pictures);
+  Progress progress(settings.scheme, "steps", settings.steps);
   for (int64_t step = 1; step <= settings.steps; ++step) {
     const auto begin = Clock::now();
     const Deck::Draw draw = deck.next();
@@ -289,6 +290,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
       return loss;
     };
     trainer.step({micro});
+    progress.advance();
     result.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
     const bool last = step == settings.steps;
     if (last || step % settings.measure_every == 0) look(step, last ? 0 : settings.measure_pictures);

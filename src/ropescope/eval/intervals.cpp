@@ -37,6 +37,9 @@ double stratified_mean(const std::vector<Stratum>& strata) {
 }
 
 Interval bootstrap_interval(const std::vector<Stratum>& strata, uint64_t seed, int64_t rounds) {
+  const bool any_spread = std::any_of(strata.begin(), strata.end(),
+                                      [](const Stratum& stratum) { return stratum.values.size() > 1; });
+  if (!any_spread) return {std::nan(""), std::nan("")};
   std::vector<double> figures;
   Rng rng = make_rng(seed, {0x626F6F74});
   for (int64_t round = 0; round < rounds; ++round) {

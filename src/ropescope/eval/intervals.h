@@ -1,6 +1,7 @@
 // How sure a figure is, and whether two differ.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -9,7 +10,8 @@
 namespace ropescope::eval {
 
 struct Interval {
-  double low = 0, high = 0;
+  double low = 0, high = 0;  ///< NaN: not known
+  bool known() const { return std::isfinite(low) && std::isfinite(high); }
 };
 
 /// Wilson's 95 % interval of a share of `right` among `count` (Wilson 1927); 0..1 for no observations.
@@ -27,7 +29,7 @@ struct Stratum {
 double stratified_mean(const std::vector<Stratum>& strata);
 
 /// 95 % percentile interval of the stratified mean: units are drawn anew within each stratum. For a
-/// comparison give the differences of the paired units.
+/// comparison give the differences of the paired units. Not known where no stratum has two units.
 Interval bootstrap_interval(const std::vector<Stratum>& strata, uint64_t seed, int64_t rounds = 2000);
 
 }  // namespace ropescope::eval

@@ -42,7 +42,7 @@ class Bars {
       tops_.low.push_back(0);
       tops_.high.push_back(value);
     }
-    if (!interval) return;
+    if (!interval || !interval->known()) return;
     for (const double y : {interval->low, interval->high, kBreak}) {
       intervals_.x.push_back(centre);
       intervals_.y.push_back(y);

@@ -11,7 +11,7 @@ namespace ropescope::eval {
 namespace {
 
 Json interval_json(const std::optional<Interval>& interval) {
-  return interval ? Json{interval->low, interval->high} : Json(nullptr);
+  return interval && interval->known() ? Json{interval->low, interval->high} : Json(nullptr);
 }
 
 template <typename T>

@@ -13,7 +13,7 @@ std::string difference_text(const std::optional<double>& paper, const std::optio
 }
 
 std::string interval_text(const std::optional<Interval>& interval) {
-  return interval ? fmt::format("{:.2f} – {:.2f}", interval->low, interval->high) : "–";
+  return interval && interval->known() ? fmt::format("{:.2f} – {:.2f}", interval->low, interval->high) : "–";
 }
 
 namespace {
@@ -117,17 +117,17 @@ std::string report_csv(const Report& report) {
   for (const ReportRow& row : report.rows) {
     const auto difference =
         row.paper && row.measured ? std::optional<double>(*row.measured - *row.paper) : std::nullopt;
-    out +=
-        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", row.table, csv_field(row.model),
-                    csv_field(row.method), csv_field(row.column), plain(row.paper), plain(row.measured),
-                    plain(difference), row.interval ? fmt::format("{}", row.interval->low) : "",
-                    row.interval ? fmt::format("{}", row.interval->high) : "", plain(row.standard_error),
-                    row.measured ? std::to_string(row.units) : "", csv_field(row.run), row.profile,
-                    row.policy, csv_field(row.split),
-                    !row.measured     ? ""
-                    : row.whole_split ? "yes"
-                                      : "no",
-                    csv_field(row.why));
+    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", row.table,
+                       csv_field(row.model), csv_field(row.method), csv_field(row.column), plain(row.paper),
+                       plain(row.measured), plain(difference),
+                       row.interval && row.interval->known() ? fmt::format("{}", row.interval->low) : "",
+                       row.interval && row.interval->known() ? fmt::format("{}", row.interval->high) : "",
+                       plain(row.standard_error), row.measured ? std::to_string(row.units) : "",
+                       csv_field(row.run), row.profile, row.policy, csv_field(row.split),
+                       !row.measured     ? ""
+                       : row.whole_split ? "yes"
+                                         : "no",
+                       csv_field(row.why));
   }
   for (const Comparison& pair : report.comparisons) {
     out += fmt::format(

@@ -174,7 +174,8 @@ TrainingRunResult TrainingRun::run() {
     curves_.add({report.step, report.loss, report.learning_rate, report.gradient_norm, speed});
     result.reports.push_back(report);
     const bool last = report.step == settings_.total_steps;
-    if (settings_.log_every > 0 && (report.step % settings_.log_every == 0 || last)) {
+    const bool first = result.reports.size() == 1;  // a sign of life, and what a step takes
+    if (settings_.log_every > 0 && (report.step % settings_.log_every == 0 || first || last)) {
       log(report, speed, seconds_since(start) / static_cast<double>(result.reports.size()));
       if (seconds_since(last_curves) > kCurvesSeconds) {
         if (leads()) curves_.write();
