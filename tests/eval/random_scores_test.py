@@ -93,7 +93,8 @@ def doc_for(benchmark, rng, number):
         doc = {"id": f"validation_Art_{number}", "question": question, "question_type": "multiple-choice"}
         return doc | {"options": repr(options), "answer": chr(65 + letter)}, options + LETTERS
     if benchmark == "refcoco_rec":
-        return {"question_id": number, "answer": question, "bbox": [round(rng.random(), 2) for _ in range(4)]}, BOXES
+        (left, right), (top, bottom) = (sorted(round(rng.random(), 2) for _ in range(2)) for _ in range(2))
+        return {"question_id": number, "answer": question, "bbox": [left, top, right, bottom]}, BOXES
     task = rng.choice(["choice", "text", "counting"])
     answer = {"choice": rng.randrange(4), "text": rng.choice([short(rng), NUMBERS[:9]]), "counting": [1, 2, 3]}[task]
     return {"task": task, "answer": answer}, LISTS + LETTERS + NUMBERS + ([answer] if isinstance(answer, str) else [])
