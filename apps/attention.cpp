@@ -1,4 +1,5 @@
 // ropescope attention: where a model's heads look, row by row, under each scheme.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -185,7 +186,17 @@ int run(const AttentionFlags& given, const Invocation& invocation) {
   source.add_files(provenance);
   flags.input.add_inputs(provenance);
   ResultWriter writer(flags.output, provenance, settings.force);
+  const int64_t layers = study.layers.empty() ? source.decoder->config.num_hidden_layers
+                                              : static_cast<int64_t>(study.layers.size());
+  // A pass for each length of text but 0, which is the first pass's.
+  const auto lengths =
+      std::count_if(study.text_lengths.begin(), study.text_lengths.end(), [](int64_t n) { return n > 0; });
+  Progress progress(
+      "attention", "layers",
+      layers * source.inputs.count * static_cast<int64_t>(study.schemes.size()) * (1 + lengths));
+  study.layer_done = [&] { progress.advance(); };
   const AttentionResult result = study_attention(*source.decoder, source.inputs, study, writer);
+  progress.finish();
   write_attention_table(writer, result, study);
   writer.attribute("/attention", "sources", name_of(source.model));
   writer.commit();

@@ -49,6 +49,16 @@ std::vector<std::string> command_names() {
   return names;
 }
 
+TEST(FirstDay, ANameOfAHubComesWithTheCommandThatFetchesIt) {
+  for (const char* command :
+       {"inspect", "tokenize --text x", "generate --prompt x", "sample --texts x --output y"}) {
+    const auto run = run_ropescope(std::string(command) + " --model Qwen/Qwen2.5-0.5B");
+    EXPECT_EQ(run.exit_code, 3) << command;
+    EXPECT_THAT(run.err, HasSubstr("hf download Qwen/Qwen2.5-0.5B")) << command;
+  }
+  EXPECT_THAT(run_ropescope("inspect --model nowhere.gguf").err, Not(HasSubstr("hf download")));
+}
+
 TEST(FirstDay, HelpIsTheSameByEveryNameAndEverySummaryIsAVerb) {
   const auto overview = run_ropescope("help");
   EXPECT_EQ(overview.exit_code, 0);

@@ -102,6 +102,7 @@ class Measurement {
     visit_attention_rows(decoder_, input, encoding, {queries, wanted_layers()},
                          [&](int64_t, const at::Tensor& rows) {
                            sum += mean_of(measures.of(chosen_heads(rows)).at("visual_share"));
+                           if (options_.layer_done) options_.layer_done();
                          });
     return {sum / static_cast<double>(layers_.size()), mean_of(measures.uniform_share())};
   }
@@ -147,6 +148,7 @@ class Measurement {
           }
           for (const auto& [name, numbers] : measures.of(rows)) values.at(name)[slot].copy_(numbers);
           ++slot;
+          if (options_.layer_done) options_.layer_done();
         });
     writer.write(group + "/query_index", at::tensor(asked, at::kLong));
     writer.write(group + "/key_index", at::arange(input.tokens(), at::kLong));

@@ -44,6 +44,7 @@ struct AttentionStudyOptions {
   KeptRows kept = KeptRows::kAll;
   std::function<std::string(const std::vector<int64_t>&)> decode;  ///< text of ids
   std::function<void(const std::string& what)> progress;           ///< may be empty
+  std::function<void()> layer_done;  ///< after each layer of each pass; may be empty
 };
 
 struct AttentionNumber {

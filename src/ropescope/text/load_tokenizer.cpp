@@ -1,5 +1,6 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/text/tokenizer_readers.h"
+#include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/gguf.h"
 
 namespace ropescope {
@@ -7,7 +8,7 @@ namespace ropescope {
 namespace fs = std::filesystem;
 
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& model) {
-  if (!fs::exists(model)) throw InputError("{}: there is no such file or folder", model.string());
+  check_model_is_there(model);
   if (!fs::is_directory(model)) {
     if (model.filename() == "tokenizer.json") return read_tokenizer_json(read_json_file(model), model);
     if (model.extension() == ".model") return read_sentencepiece(model);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -165,7 +166,22 @@ std::unique_ptr<Checkpoint> open_folder(const fs::path& folder) {
 
 }  // namespace
 
+void check_model_is_there(const fs::path& model) {
+  std::error_code ignored;
+  if (fs::exists(model, ignored)) return;
+  // "Qwen/Qwen2.5-0.5B": what other programs fetch by this name.
+  const bool name_of_hub = model.is_relative() && std::distance(model.begin(), model.end()) == 2 &&
+                           !fs::exists(model.parent_path(), ignored);
+  throw InputError(
+      "{}: no such file or folder{}", model.string(),
+      name_of_hub
+          ? fmt::format("; ropescope downloads nothing: `hf download {} --local-dir {}` puts it there",
+                        model.string(), model.string())
+          : "");
+}
+
 std::unique_ptr<Checkpoint> open_checkpoint(const fs::path& path) {
+  check_model_is_there(path);
   std::error_code ignored;
   return fs::is_directory(path, ignored) ? open_folder(path) : open_file(path);
 }

@@ -46,6 +46,9 @@ class Checkpoint {
   const TensorInfo* find(const std::string& name) const;
 };
 
+/// Throws InputError where there is neither file nor folder; for a name such as Qwen/Qwen2.5-0.5B with the command that fetches it.
+void check_model_is_there(const std::filesystem::path& model);
+
 /// Opens a folder (Hugging Face form: model.safetensors[.index.json] before pytorch_model.bin[.index.json];
 /// else the only weight files there) or one weight file, chosen by content rather than by name. Throws
 /// InputError in words for anything malformed: truncated, overlapping, overflowing, duplicate, missing

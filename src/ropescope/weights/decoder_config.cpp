@@ -6,6 +6,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/gguf.h"
 #include "ropescope/weights/gguf_config.h"
 #include "ropescope/weights/llava_config.h"
@@ -281,7 +282,7 @@ void add_generation_end_tokens(const fs::path& folder, DecoderConfig& decoder) {
 
 DecoderConfig read_decoder_config(const fs::path& model) {
   std::error_code code;
-  if (!fs::exists(model, code)) throw InputError("{}: no such file or folder", model.string());
+  check_model_is_there(model);
   if (fs::is_directory(model, code)) {
     if (fs::exists(model / "config.json")) return read_folder(model);
     if (const auto file = only_gguf_file(model)) return read_gguf(*file);
