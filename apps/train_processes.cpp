@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -46,6 +47,8 @@ std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const Process
     std::fflush(nullptr);
     std::_Exit(4);
   };
+  // Writing to a rank that is gone is an error to be explained (on_lost), not the end of this process by a signal.
+  std::signal(SIGPIPE, SIG_IGN);
   auto group = std::make_unique<ProcessGroup>(launch, settings);
   log_info("{} ranks, started by {}", launch.world, launch.launcher);
   return group;
