@@ -57,9 +57,9 @@ def main():
                     hog.wait()
             ratios = [s / p for s, p in zip(times["spinning"], times["passive"])]
             median = {name: statistics.median(values) for name, values in times.items()}
-            print(f"{'one core busy' if busy else 'no core busy'}, {args.rounds} rounds: {args.threads} threads passive "
+            print(f"{'one core busy' if busy else 'no core busy'}, {args.rounds} rounds: {args.threads} threads as it is "
                   f"{median['passive']:.2f} s, spinning {median['spinning']:.2f} s, one thread {median['one']:.2f} s; "
-                  f"passive is {statistics.median(ratios):.2f} times as fast (median of pairs; {min(ratios):.2f} to {max(ratios):.2f})",
+                  f"as it is {statistics.median(ratios):.2f} times as fast (median of pairs; {min(ratios):.2f} to {max(ratios):.2f})",
                   flush=True)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What it costs how threads wait: `ropescope sample` of SmolLM2 as it is (threads that wait give their core away) against
+# What it costs how threads wait: `ropescope sample` of SmolLM2 as it is (threads that wait give their core away where others run) against
 # the same with libgomp's own default (they spin for some milliseconds first), on all cores, without and with one core kept busy by
 # something else, in turn. Prints medians and ratios, and what one thread takes.
 #

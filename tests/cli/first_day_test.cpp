@@ -161,10 +161,12 @@ TEST_F(Completion, EveryFlagThatHelpShowsIsInEveryScript) {
 }
 
 // libgomp says on request what it read when it was loaded. It counts rounds of spinning: 0 is passive waiting.
-TEST(PassiveWaiting, IsTheDefaultAndAUsersWordStands) {
+// Something else runs meanwhile: an idle machine is left alone, and whether this one is idle is not known.
+TEST(PassiveWaiting, IsTheDefaultBesideOthersAndAUsersWordStands) {
   const auto spins = [](const std::string& environment, const std::string& arguments) {
-    const std::string said = output_of("env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose " +
-                                       environment + " '" + ropescope_path() + "' " + arguments + " 2>&1");
+    const std::string said = output_of(
+        "while :; do :; done & busy=$!\nenv -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose " +
+        environment + " '" + ropescope_path() + "' " + arguments + " 2>&1; kill $busy");
     std::vector<std::string> found;
     const std::regex entry("GOMP_SPINCOUNT = '([0-9]+)'");
     for (std::sregex_iterator i(said.begin(), said.end(), entry), end; i != end; ++i)
