@@ -66,18 +66,20 @@ TEST(GgufMetadata, NamesTheKeyAndTheKindThatItFound) {
   EXPECT_THROW(gguf_strings(metadata, "test.arr_i", "blocks.gguf"), InputError);
 }
 
+void expect_bit_equal(const at::Tensor& actual, const at::Tensor& truth) {
+  ASSERT_EQ(actual.sizes(), truth.sizes());
+  EXPECT_EQ(std::memcmp(actual.const_data_ptr<float>(), truth.const_data_ptr<float>(),
+                        static_cast<size_t>(truth.numel()) * sizeof(float)),
+            0);
+}
+
 TEST(GgufBlocks, AllThirteenTypesAreBitEqual) {
   const auto checkpoint = open_gguf_checkpoint(golden_path(kBlocks + "blocks.gguf"));
   const auto expected = golden_tensors(kBlocks + "expected.safetensors");
   for (const char* type : {"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
                            "Q4_K", "Q5_K", "Q6_K"}) {
     SCOPED_TRACE(type);
-    const at::Tensor actual = checkpoint->take(std::string("t.") + type, at::kFloat);
-    const at::Tensor& truth = expected.at(type);
-    ASSERT_EQ(actual.sizes(), truth.sizes());
-    EXPECT_EQ(std::memcmp(actual.const_data_ptr<float>(), truth.const_data_ptr<float>(),
-                          static_cast<size_t>(truth.numel()) * sizeof(float)),
-              0);
+    expect_bit_equal(checkpoint->take(std::string("t.") + type, at::kFloat), expected.at(type));
     EXPECT_EQ(checkpoint->find(std::string("t.") + type)->dtype, type);
   }
 }
@@ -88,12 +90,7 @@ TEST(GgufBlocks, FourBitFloatsAreBitEqualUnderEveryScale) {
   const auto expected = golden_tensors(kBlocks + "fp4-expected.safetensors");
   for (const char* type : {"MXFP4", "NVFP4"}) {
     SCOPED_TRACE(type);
-    const at::Tensor actual = checkpoint->take(std::string("t.") + type, at::kFloat);
-    const at::Tensor& truth = expected.at(type);
-    ASSERT_EQ(actual.sizes(), truth.sizes());
-    EXPECT_EQ(std::memcmp(actual.const_data_ptr<float>(), truth.const_data_ptr<float>(),
-                          static_cast<size_t>(truth.numel()) * sizeof(float)),
-              0);
+    expect_bit_equal(checkpoint->take(std::string("t.") + type, at::kFloat), expected.at(type));
     EXPECT_EQ(checkpoint->find(std::string("t.") + type)->dtype, type);
   }
   EXPECT_EQ(checkpoint->find("t.Q1_0")->dtype, "Q1_0");
