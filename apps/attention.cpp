@@ -186,7 +186,7 @@ int run(const AttentionFlags& given, const Invocation& invocation) {
   source.add_files(provenance);
   flags.input.add_inputs(provenance);
   ResultWriter writer(flags.output, provenance, settings.force);
-  const int64_t layers = study.layers.empty() ? source.decoder->config.num_hidden_layers
+  const int64_t layers = study.layers.empty() ? static_cast<int64_t>(layers_with_qk(source.decoder->config).size())
                                               : static_cast<int64_t>(study.layers.size());
   // A pass for each length of text but 0, which is the first pass's.
   const auto lengths =

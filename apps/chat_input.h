@@ -8,7 +8,7 @@
 
 #include "ropescope/text/chat_template_prompt.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "flags.h"
 #include "loaded_model.h"

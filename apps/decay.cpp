@@ -12,10 +12,9 @@
 
 #include "ropescope/analysis/figures.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
-#include "ropescope/core/strings.h"
 
+#include "decay_report.h"
 #include "sampling.h"
 
 namespace ropescope::app {
@@ -29,12 +28,12 @@ constexpr int64_t kMostDistances = 10'000'000;  // beyond any context; keeps a t
 constexpr double kMostMebibytes = int64_t{1} << 40;
 
 struct DecayFlags {
-  std::string samples, output;     // empty: not given
-  std::vector<double> theta;       // empty: not given
-  std::vector<int64_t> distances;  // empty: not given
+  std::string samples, output;             // empty: not given
+  std::vector<double> theta, theta_scale;  // empty: not given
+  std::vector<int64_t> distances;          // empty: not given
   std::optional<std::string> theta_grid, source, plot;
   std::optional<int64_t> max_distance;
-  std::string sign = "causal";
+  std::string sign = "causal", by = "theta";
   std::optional<std::string> keep;
   bool resample = false;
   int64_t memory_limit = 2048;
@@ -43,8 +42,17 @@ struct DecayFlags {
   void bind(Flags& flags) {
     flags.group("Curves");
     flags.add("samples", samples, "result of `ropescope sample`, or any HDF5 file with /pairs or /moments");
-    flags.add("theta", theta, "bases, for example 1e4,1e5,1e6; the checkpoint's unless given").above(0);
+    flags
+        .add("theta", theta,
+             "bases of every layer that rotates, for example 1e4,1e5,1e6; each layer's own unless given")
+        .above(0);
     flags.add("theta-grid", theta_grid, "LO:HI:N, N bases equally spaced in logarithm");
+    flags.add("theta-scale", theta_scale, "each layer's own base times this, for example 1,4,16").above(0);
+    flags
+        .add(
+            "by", by,
+            "the table and the figure: theta, the mean over the layers that rotate; kind, the mean of each kind of layers (sliding, full, without rotation)")
+        .one_of({"theta", "kind"});
     flags
         .add("max-distance", max_distance,
              "distances 0 to M tokens, M included; the model's context unless given")
@@ -107,14 +115,21 @@ std::vector<double> parse_theta_grid(const std::string& text) {
   return log_grid(parts[0], parts[1], static_cast<int64_t>(parts[2]));
 }
 
-std::vector<double> chosen_thetas(const DecayFlags& flags, const ModelFacts& model) {
+/// At most one of --theta, --theta-grid, --theta-scale; none: the layers' own bases, which must be known.
+void choose_bases(const DecayFlags& flags, const ModelFacts& model, DecayOptions& options) {
   if (!flags.theta.empty() && flags.theta_grid) {
     throw UsageError("--theta and --theta-grid: expected one of the two");
   }
-  if (!flags.theta.empty()) return flags.theta;
-  if (flags.theta_grid) return parse_theta_grid(*flags.theta_grid);
-  if (!model.rope) throw UsageError("--theta is required: the samples do not say their model's rope_theta");
-  return {model.rope->theta};
+  const bool given = !flags.theta.empty() || flags.theta_grid;
+  if (given && !flags.theta_scale.empty()) {
+    throw UsageError("--theta-scale and --{}: expected one of the two",
+                     flags.theta_grid ? "theta-grid" : "theta");
+  }
+  if (!given && !model.rope && model.layers.empty()) {
+    throw UsageError("--theta is required: the samples do not say their model's rope_theta");
+  }
+  options.theta = flags.theta_grid ? parse_theta_grid(*flags.theta_grid) : flags.theta;
+  options.theta_scale = flags.theta_scale;
 }
 
 at::Tensor chosen_distances(const DecayFlags& flags, const ModelFacts& model) {
@@ -138,98 +153,6 @@ SampleSource chosen_source(const DecayFlags& flags, bool has_pairs) {
   return has_pairs ? SampleSource::kPairs : SampleSource::kMoments;
 }
 
-/// Indices of the distances that the table shows: 0 and the powers of two; all of a short list.
-std::vector<int64_t> shown_distances(const DecayResult& result, bool listed) {
-  constexpr int64_t kShortList = 64;
-  const int64_t* distance = result.distance.const_data_ptr<int64_t>();
-  const int64_t count = result.distance.size(0);
-  std::vector<int64_t> shown;
-  for (int64_t d = 0; d < count; ++d) {
-    const bool round = (distance[d] & (distance[d] - 1)) == 0;
-    if (round || (listed && count <= kShortList)) shown.push_back(d);
-  }
-  return shown;
-}
-
-/// [T, D] float64, by index.
-double value_at(const at::Tensor& curves, int64_t theta, int64_t distance) {
-  return curves.const_data_ptr<double>()[theta * curves.size(1) + distance];
-}
-
-/// Pairs (or, of moments, tokens times heads) behind every point of the mean.
-int64_t count_of(const DecayResult& result) { return result.count.sum().item<int64_t>(); }
-
-void print_json(const DecayResult& result, const std::string& output, double seconds) {
-  Json rows = Json::array();
-  const auto column = [](const at::Tensor& values, int64_t d) {
-    Json list = Json::array();
-    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(value_at(values, t, d));
-    return list;
-  };
-  for (int64_t d = 0; d < result.distance.size(0); ++d) {
-    rows.push_back({{"distance", result.distance.const_data_ptr<int64_t>()[d]},
-                    {"mean", column(result.mean, d)},
-                    {"ci95_low", column(result.ci95_low, d)},
-                    {"ci95_high", column(result.ci95_high, d)}});
-  }
-  const Json object = {{"output", output},
-                       {"theta", result.options.theta},
-                       {"sign", static_cast<int>(result.options.sign)},
-                       {"source", result.options.source == SampleSource::kPairs ? "pairs" : "moments"},
-                       {"resampled", result.options.resampled},
-                       {"interval", result.interval},
-                       {"clusters", result.clusters},
-                       {"count", count_of(result)},
-                       {"selection", result.options.selection},
-                       {"distances", result.distance.size(0)},
-                       {"curve_seconds", seconds},
-                       {"notes", result.notes},
-                       {"rows", rows}};
-  fmt::print("{}\n", object.dump());
-}
-
-void print_csv(const DecayResult& result) {
-  fmt::print("distance,theta,mean,ci95_low,ci95_high,count\n");
-  const int64_t count = count_of(result);
-  for (int64_t d = 0; d < result.distance.size(0); ++d) {
-    for (size_t t = 0; t < result.options.theta.size(); ++t) {
-      const auto row = static_cast<int64_t>(t);
-      fmt::print("{},{},{:.9g},{:.9g},{:.9g},{}\n", result.distance.const_data_ptr<int64_t>()[d],
-                 result.options.theta[t], value_at(result.mean, row, d), value_at(result.ci95_low, row, d),
-                 value_at(result.ci95_high, row, d), count);
-    }
-  }
-}
-
-void print_table(const DecayResult& result, const std::vector<int64_t>& shown, const std::string& output,
-                 uint64_t bytes, double seconds) {
-  const bool causal = result.options.sign == DecaySign::kCausal;
-  fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
-             causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
-  fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
-                                              : "q and k were sampled once and serve every theta");
-  if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
-  fmt::print("intervals: {}; {}\n\n{:>9}", result.interval, counted(result.clusters, "text"), "distance");
-  for (const double theta : result.options.theta) fmt::print("  {:>25}", fmt::format("theta {:g}", theta));
-  fmt::print("\n");
-  for (const int64_t d : shown) {
-    fmt::print("{:>9}", result.distance[d].item<int64_t>());
-    for (int64_t t = 0; t < result.theta.size(0); ++t) {
-      const double low = result.ci95_low[t][d].item<double>();
-      const std::string interval =
-          std::isnan(low) ? "" : fmt::format(" [{:.2f}, {:.2f}]", low, result.ci95_high[t][d].item<double>());
-      fmt::print("  {:>25}", fmt::format("{:.2f}{}", result.mean[t][d].item<double>(), interval));
-    }
-    fmt::print("\n");
-  }
-  const int64_t distances = result.distance.size(0);
-  if (static_cast<int64_t>(shown.size()) < distances) {
-    fmt::print("\n{} of {} distances are shown; --csv and --json print all\n", shown.size(), distances);
-  }
-  fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {} ({:.1f} MB)\n", distances,
-             result.theta.size(0), seconds, output, static_cast<double>(bytes) / 1e6);
-}
-
 /// The samples that the curves are made of, and the settings that depend on them.
 struct Inputs {
   std::vector<Samples> runs;
@@ -239,7 +162,7 @@ struct Inputs {
 
 DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, SampleSource source) {
   DecayOptions options;
-  options.theta = chosen_thetas(flags, model);
+  choose_bases(flags, model, options);
   options.distance = chosen_distances(flags, model);
   options.sign = parse_decay_sign(flags.sign);
   options.source = source;
@@ -247,6 +170,23 @@ DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, Samp
   options.memory_limit_bytes = flags.memory_limit << 20;
   options.keep = parse_keep(flags.keep);
   return options;
+}
+
+/// Samples that do not tell layers apart have no kinds.
+void refuse_by_kind(const DecayFlags& flags, const ModelFacts& model) {
+  if (flags.by != "kind" || !model.layers.empty()) return;
+  throw UsageError(
+      "--by kind: expected samples that say what turns each layer, found no /samples/layers in {}; sample again, or "
+      "select layers with --layers",
+      flags.samples);
+}
+
+/// Asked for, or all that there is: a mean over layers that rotate needs some.
+bool shows_kinds(const DecayFlags& flags, const DecayResult& result) {
+  const auto rotates = [](const DecayKind& kind) { return kind.rotates; };
+  const bool none_rotates =
+      !result.kinds.empty() && std::none_of(result.kinds.begin(), result.kinds.end(), rotates);
+  return flags.by == "kind" || none_rotates;
 }
 
 Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
@@ -257,6 +197,7 @@ Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
   Inputs inputs;
   const SampleSelection selection{flags.sampling.layers, flags.sampling.heads, flags.sampling.causal};
   inputs.runs.push_back(read_samples(path, source, selection));
+  refuse_by_kind(flags, inputs.runs.front().model);
   inputs.options = read_options(flags, inputs.runs.front().model, source);
   inputs.options.selection = selection.text();
   inputs.provenance = invocation.provenance();
@@ -286,7 +227,7 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   ResultWriter writer(output, inputs.provenance, settings.force);
   if (job) {
     if (inputs.options.resampled) {
-      for (const double theta : inputs.options.theta) inputs.runs.push_back(job->run(theta));
+      for (const BaseChange& change : base_changes(inputs.options)) inputs.runs.push_back(job->run(change));
     } else {
       inputs.runs.push_back(job->run());
       write_samples(writer, inputs.runs.front());
@@ -299,15 +240,18 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   const uint64_t bytes = writer.commit();
   for (const std::string& note : result.notes) log_warning("{}", note);
 
+  const bool by_kind = shows_kinds(flags, result);
   if (settings.json) {
-    print_json(result, output, seconds);
+    print_json(result, by_kind, output, seconds);
   } else if (settings.csv) {
-    print_csv(result);
+    print_csv(result, by_kind);
   } else {
-    print_table(result, shown_distances(result, !flags.distances.empty()), output, bytes, seconds);
+    print_table(result, by_kind, !flags.distances.empty());
+    fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {} ({:.1f} MB)\n", result.distance.size(0),
+               result.theta.size(0), seconds, output, static_cast<double>(bytes) / 1e6);
   }
   if (flags.plot) {
-    plot_result(output, "decay", *flags.plot, settings.force);
+    plot_result(output, by_kind ? "by-kind" : "decay", *flags.plot, settings.force);
     log_info("figure written to {}", *flags.plot);
   }
   return 0;

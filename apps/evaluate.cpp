@@ -179,7 +179,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
   DecoderConfig config = read_decoder_config(model);
-  config.rope = flags.positions.rope.over(config.rope);
+  override_ropes(config, flags.positions.rope);
   const auto tokenizer = load_tokenizer(model);
   eval::AnswererOptions options;
   options.chat = flags.chat.chosen(model, kind, config, *tokenizer);

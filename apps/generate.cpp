@@ -126,7 +126,7 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
     refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
   }
   DecoderConfig config = read_decoder_config(model);
-  config.rope = flags.positions.rope.over(config.rope);
+  override_ropes(config, flags.positions.rope);
   const auto tokenizer = load_tokenizer(model);
   const PromptTemplate chat = flags.chat.chosen(model, kind, config, *tokenizer);
 

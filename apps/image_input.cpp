@@ -6,6 +6,7 @@
 
 #include <ATen/ops/cat.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/chat_template.h"

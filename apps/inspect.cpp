@@ -6,12 +6,16 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/architecture.h"
+#include "ropescope/architectures/gguf_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/weights/gguf.h"
 
 #include "command.h"
+#include "inspect_layers.h"
 #include "inspect_report.h"
 #include "model_folder.h"
 
@@ -35,7 +39,11 @@ struct InspectFlags {
     flags.add("model", model, "folder, or one weight file; config.json is not needed")
         .stands_for(opened_model)
         .required();
-    flags.add("list", list, "also list every tensor with its stored type and shape");
+    flags
+        .add(
+            "list", list,
+            "also list every tensor with its stored type and shape; without --model: the families of decoders that can be read")
+        .suffices();
     flags.add("estimate", estimate, "also estimate the memory of a run in --dtype");
     flags.add("estimate-tokens", estimate_tokens, "tokens of that run's forward pass").at_least(1);
     flags.add("tensors", tensors, "all, or NAME,...: tensors to write to --output");
@@ -79,6 +87,13 @@ void read_output(InspectReport& report) {
   report.output = output_matrix(part ? *part : *report.checkpoint, tied);
   report.tie_not_followed = tied && report.output == OutputMatrix::kOwn;
   if (report.tie_not_followed) tied = false;
+}
+
+/// Whether GGUF files of the family hold rotated pairs side by side where its own form has halves.
+bool puts_rows_back(const DecoderConfig& config) {
+  const std::vector<GgufNames>& forms = architecture_of(config).gguf;
+  return std::any_of(forms.begin(), forms.end(),
+                     [](const GgufNames& names) { return names.role == gguf_llama_role; });
 }
 
 TokenizerReport read_tokenizer(const fs::path& model, const std::optional<fs::path>& gguf) {
@@ -139,6 +154,11 @@ void write_tensors(const std::vector<std::string>& names, const std::string& out
 
 int run(const InspectFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
+  if (flags.model.empty()) {
+    if (settings.csv) throw UsageError("--csv: expected no such flag beside --list without --model");
+    list_architectures(settings.json);
+    return 0;
+  }
   const fs::path model = flags.model;
   if (!flags.output.empty() && !flags.tensors) {
     throw UsageError("--output: expected --tensors all or --tensors NAME,... beside it");
@@ -153,7 +173,7 @@ int run(const InspectFlags& flags, const Invocation& invocation) {
   if (!gguf) {
     report.vision = read_vision_report(fs::is_directory(model) ? model : fs::absolute(model).parent_path());
   }
-  report.rows_put_back = gguf && report.config && report.config->model_type == "llama";
+  report.rows_put_back = gguf && report.config && puts_rows_back(*report.config);
   report.tokenizer = read_tokenizer(model, gguf);
   report.scheme = tagged_scheme(model);
   std::optional<EstimateRequest> estimate;

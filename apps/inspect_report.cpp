@@ -9,8 +9,10 @@
 
 #include <c10/core/ScalarType.h>
 
+#include "ropescope/architectures/decoder_memory.h"
 #include "ropescope/core/device.h"
-#include "ropescope/weights/decoder_memory.h"
+
+#include "inspect_layers.h"
 
 namespace ropescope::app::inspect {
 
@@ -84,7 +86,7 @@ Json config_json(const DecoderConfig& config) {
   json["mlp_bias"] = config.mlp_bias;
   json["eos_token_ids"] = config.eos_token_ids;
   json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
-  json["rope"] = rope_json(config.rope);
+  json["rope"] = rope_json(config.rope());
   return json;
 }
 
@@ -130,33 +132,6 @@ Json estimate_json(const InspectReport& report, const EstimateRequest& request) 
           {"total_bytes", estimate.total}};
 }
 
-std::string rope_text(const DecoderConfig& config) {
-  const RopeConfig& rope = config.rope;
-  std::string text = fmt::format("theta {:g}", rope.theta);
-  if (rope.type == RopeType::kDefault) {
-    text += ", no scaling";
-  } else {
-    text += fmt::format(", {} by {:g}", rope_type_name(rope.type), rope.factor);
-  }
-  if (rope.original_max_position_embeddings) {
-    text += fmt::format(" of {} trained positions", *rope.original_max_position_embeddings);
-  }
-  if (rope.type == RopeType::kLlama3) {
-    text += fmt::format(" (turns {:g} to {:g})", rope.low_freq_factor, rope.high_freq_factor);
-  }
-  if (rope.type == RopeType::kYarn) {
-    text += fmt::format(" (beta {:g} to {:g}, {})", rope.beta_fast, rope.beta_slow,
-                        rope.truncate ? "truncated to channels" : "not truncated");
-    if (rope.mscale) text += fmt::format(", mscale {:g}", *rope.mscale);
-    if (rope.mscale_all_dim) text += fmt::format(", mscale_all_dim {:g}", *rope.mscale_all_dim);
-  }
-  if (rope.attention_factor) text += fmt::format(", cos and sin times {:g}", *rope.attention_factor);
-  if (rope.partial_rotary_factor != 1) {
-    text += fmt::format(", {:g} of the channels rotate", rope.partial_rotary_factor);
-  }
-  return text;
-}
-
 const char* output_name(OutputMatrix output) {
   switch (output) {
     case OutputMatrix::kOwn:
@@ -195,6 +170,24 @@ std::string bias_text(const DecoderConfig& config) {
   return places.empty() ? "none" : fmt::format("{}", fmt::join(places, ", "));
 }
 
+const char* norm_name(NormKind norm) {
+  switch (norm) {
+    case NormKind::kRms:
+      return "RMSNorm";
+    case NormKind::kRmsAddOne:
+      return "RMSNorm (1 + w)";
+    case NormKind::kLayer:
+      break;
+  }
+  return "LayerNorm";
+}
+
+std::string pairs_text(const InspectReport& report) {
+  if (report.config->pairing == PairLayout::kAdjacent) return "adjacent (2i, 2i + 1), as stored";
+  return report.rows_put_back ? "half-split (i, i + d/2); the file has them side by side, put back when taken"
+                              : "half-split (i, i + d/2), as stored";
+}
+
 void row(const std::string& label, const std::string& text) { fmt::print("  {:<15} {}\n", label, text); }
 
 void print_config(const InspectReport& report) {
@@ -204,19 +197,18 @@ void print_config(const InspectReport& report) {
     return;
   }
   const DecoderConfig& config = *report.config;
-  row("architecture",
-      fmt::format("{} decoder, {} layers, hidden {}, MLP {} ({})", config.model_type,
-                  config.num_hidden_layers, config.hidden_size, config.intermediate_size, config.hidden_act));
+  row("architecture", fmt::format("{} decoder, {} layers, hidden {}, MLP {} ({})", config.model_type,
+                                  config.num_hidden_layers, config.hidden_size, config.intermediate_size,
+                                  config.activation == GateActivation::kSilu ? "silu" : "gelu_tanh"));
   row("heads", fmt::format("{} query, {} key/value, head size {}", config.num_attention_heads,
                            config.num_key_value_heads, config.head_dim));
-  row("rope", rope_text(config));
-  row("pairs", report.rows_put_back
-                   ? "half-split (i, i + d/2); the file has them side by side, put back when taken"
-                   : "half-split (i, i + d/2), as stored");
+  if (config.ropes.size() == 1) row("rope", rope_text(config.rope()));
+  row("pairs", pairs_text(report));
+  for (const auto& [label, text] : layer_rows(config)) row(label, text);
   if (report.scheme) row("scheme", *report.scheme + ", as it was trained");
   row("context", fmt::format("{} tokens", config.max_position_embeddings));
   row("vocabulary", fmt::format("{} ids, {}", config.vocab_size, output_text(report)));
-  row("norm", fmt::format("RMSNorm, eps {:g}", config.rms_norm_eps));
+  row("norm", fmt::format("{}, eps {:g}", norm_name(config.norm), config.rms_norm_eps));
   row("biases", bias_text(config));
 }
 
@@ -281,8 +273,10 @@ Json report_json(const InspectReport& report, const std::optional<EstimateReques
   add_vision_json(report.vision, json);
   if (report.config) {
     json["output_matrix"] = output_name(report.output);
-    json["pair_layout"] = "half-split";
-    json["stored_pair_layout"] = report.rows_put_back ? "adjacent" : "half-split";
+    const bool adjacent = report.config->pairing == PairLayout::kAdjacent;
+    json["pair_layout"] = adjacent ? "adjacent" : "half-split";
+    json["stored_pair_layout"] = adjacent || report.rows_put_back ? "adjacent" : "half-split";
+    json["layers"] = layers_json(*report.config);
   }
   json["scheme"] = report.scheme ? Json(*report.scheme) : Json(nullptr);
   const TokenizerReport& tokenizer = report.tokenizer;

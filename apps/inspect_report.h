@@ -8,8 +8,8 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
-#include "ropescope/weights/decoder_names.h"
+#include "ropescope/architectures/decoder_config.h"
+#include "ropescope/architectures/decoder_names.h"
 
 #include "inspect_vision.h"
 

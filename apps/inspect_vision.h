@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ropescope/core/json.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope::app::inspect {
 

@@ -1,5 +1,6 @@
 #include "loaded_model.h"
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 
 namespace ropescope::app {
@@ -64,11 +65,11 @@ Json model_digests(const fs::path& model) {
 
 LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
                          const std::optional<LlavaConfig>& llava, const LoadOptions& options) {
-  const auto checkpoint = open_checkpoint(model);
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
   files_ = checkpoint->files();
   for (fs::path& file : description_files(model)) files_.push_back(std::move(file));
   if (!llava) {
-    decoder_ = load_decoder(*checkpoint, decoder, options);
+    decoder_ = load_decoder(checkpoint, decoder, options);
     return;
   }
   LlavaConfig config = *llava;

@@ -46,7 +46,10 @@ struct PriorFlags {
     flags.add("query", query, "the token that looks: last, a token index, or high:row,column");
     flags.add("text-lengths", text_lengths,
               "text tokens between the image and the query, for the fading curve");
-    flags.add("rope-theta", rope_theta, "base in place of the checkpoint's, which the samples know").above(0);
+    flags
+        .add("rope-theta", rope_theta,
+             "base of every layer that rotates, in place of its own, which the samples know")
+        .above(0);
     flags.add("layers", layers, "only these layers, for example 0-3,31");
     flags.add("heads", heads, "only these query heads");
     flags.add("by-head", by_head, "keep the maps of every head, not only those of every layer");
@@ -123,7 +126,8 @@ void print_json(const PriorResult& result, const std::string& output) {
   const Json object = {{"output", output},
                        {"layout", layout_text(result.layout)},
                        {"query", result.schemes.front().query},
-                       {"rope_theta", result.rope.theta},
+                       {"rope_theta", std::isfinite(result.theta) ? Json(result.theta) : Json()},
+                       {"layers", result.layers},
                        {"heads", result.head_count},
                        {"interval", result.interval},
                        {"trained_context", result.trained_context},
@@ -200,6 +204,7 @@ std::string table(const PriorResult& result, TableStyle style) {
 void print_report(const PriorResult& result, const std::string& output, double seconds) {
   fmt::print("prior attention of token {} of {} (softmax of expected scores, mean over {} heads)\n",
              result.schemes.front().query, layout_text(result.layout), result.head_count);
+  if (!result.layers.empty()) fmt::print("each layer under its own encoding; {}\n", result.layers);
   fmt::print("intervals: {}\n", result.interval);
   fmt::print("visual % at t: attention on visual tokens with t more text tokens before the query\n");
   fmt::print("order: visual % at {}, the greatest length within the trained context ({} tokens)\n",

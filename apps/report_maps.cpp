@@ -74,14 +74,16 @@ std::vector<GridMap> grid_maps(const Layout& layout, const at::Tensor& attention
 /// Attention of the last token on every token, mean over layers and heads, [T] float64.
 at::Tensor last_row(const Decoder& decoder, const AttentionInput& input, const std::string& scheme) {
   const SequenceEncoding encoding(Scheme(scheme), input.layout, encoded_model(decoder.config));
-  const auto layers = static_cast<size_t>(decoder.config.num_hidden_layers);
+  std::vector<bool> shown(static_cast<size_t>(decoder.config.num_hidden_layers), false);
+  const std::vector<int64_t> layers = layers_with_qk(decoder.config);
+  for (const int64_t layer : layers) shown[static_cast<size_t>(layer)] = true;
   at::Tensor sum;
-  visit_attention_rows(decoder, input, encoding, {{input.tokens() - 1}, std::vector<bool>(layers, true)},
+  visit_attention_rows(decoder, input, encoding, {{input.tokens() - 1}, shown},
                        [&](int64_t, const at::Tensor& rows_HQS) {
                          const at::Tensor row = rows_HQS.select(1, 0).to(at::kDouble).mean(0);
                          sum = sum.defined() ? sum.add(row) : row;
                        });
-  return sum.div(static_cast<double>(layers)).contiguous();
+  return sum.div(static_cast<double>(layers.size())).contiguous();
 }
 
 /// The flags that changed the model's rotation when the run was made.
@@ -102,7 +104,7 @@ class AskedModel {
       refuse_images("maps", model);
     }
     LlavaConfig config = read_llava_config(model);
-    config.decoder.rope = rope_of(run).over(config.decoder.rope);
+    override_ropes(config.decoder, rope_of(run));
     LoadOptions load;
     load.device = settings.device;
     load.dtype = settings.dtype;

@@ -2,7 +2,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 namespace ropescope::app {
 
@@ -26,6 +26,10 @@ RopeConfig RopeFlags::over(RopeConfig base) const {
   }
   if (theta) base.theta = *theta;
   return base;
+}
+
+void override_ropes(DecoderConfig& config, const RopeFlags& flags) {
+  for (RopeConfig& rope : config.ropes) rope = flags.over(rope);
 }
 
 }  // namespace ropescope::app

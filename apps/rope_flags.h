@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/rope/frequencies.h"
 
 #include "flags.h"
@@ -20,5 +21,8 @@ struct RopeFlags {
   RopeConfig over(RopeConfig base) const;
   bool given() const { return theta || scaling; }
 };
+
+/// Of all layers that rotate.
+void override_ropes(DecoderConfig& config, const RopeFlags& flags);
 
 }  // namespace ropescope::app

@@ -1,4 +1,5 @@
 // ropescope sample: real query and key vectors, their moments and distance profiles.
+#include <algorithm>
 #include <numeric>
 #include <set>
 
@@ -34,6 +35,35 @@ std::vector<int64_t> chosen(const std::vector<int64_t>& asked, int64_t count) {
   return all;
 }
 
+/// Layers that q and k were taken of: those asked for, or all of the samples' head size that have some of their own.
+std::vector<int64_t> sampled_layers(const std::vector<int64_t>& asked, const ModelFacts& model) {
+  if (!asked.empty()) return asked;
+  std::vector<int64_t> sampled;
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    const LayerFacts& layer = model.layers[l];
+    if (layer.has_qk && layer.head_dim == model.head_dim) sampled.push_back(static_cast<int64_t>(l));
+  }
+  return sampled;
+}
+
+/// "sliding_attention 0-4,6 (theta 10000); full_attention 5 (theta 1e+06)"
+std::string kinds_text(const std::vector<int64_t>& layers, const ModelFacts& model) {
+  std::vector<std::pair<LayerFacts, std::vector<int64_t>>> kinds;
+  for (const int64_t l : std::set<int64_t>(layers.begin(), layers.end())) {
+    const LayerFacts& layer = model.layers[static_cast<size_t>(l)];
+    auto known =
+        std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.first == layer; });
+    if (known == kinds.end()) known = kinds.insert(known, {layer, {}});
+    known->second.push_back(l);
+  }
+  std::string text;
+  for (const auto& [facts, members] : kinds) {
+    const std::string turns = facts.rotates ? fmt::format("theta {:g}", facts.rope.theta) : "no rotation";
+    text += fmt::format("{}{} {} ({})", text.empty() ? "" : "; ", facts.kind, ranges_text(members), turns);
+  }
+  return text;
+}
+
 /// As many as ranges_text shows.
 int64_t different(std::vector<int64_t> values) {
   return static_cast<int64_t>(std::set<int64_t>(values.begin(), values.end()).size());
@@ -51,8 +81,7 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
   const int64_t tokens = std::accumulate(samples.text_tokens.begin(), samples.text_tokens.end(), int64_t{0});
   // Picks alone say themselves where they lie.
   const bool picked = flags.picks && !flags.moments && !flags.profile;
-  const auto layers =
-      picked ? values_of(samples.pairs.layer) : chosen(flags.layers, samples.model.num_layers);
+  const auto layers = picked ? values_of(samples.pairs.layer) : sampled_layers(flags.layers, samples.model);
   const auto heads = picked ? values_of(samples.pairs.head) : chosen(flags.heads, samples.model.num_heads);
   return {{"texts", samples.text_tokens.size()},
           {"skipped_short", samples.skipped_short},
@@ -61,6 +90,7 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
           {"layers", different(layers)},
           {"layers_sampled", ranges_text(layers)},
           {"layers_of_model", samples.model.num_layers},
+          {"layer_kinds", kinds_text(layers, samples.model)},
           {"heads", different(heads)},
           {"heads_sampled", ranges_text(heads)},
           {"heads_of_model", samples.model.num_heads},

@@ -6,6 +6,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
@@ -118,7 +119,7 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   }
   const TextLimits limits = limits_of_texts(flags, options_);
   config_ = read_decoder_config(model_);
-  options_.validate(config_.num_hidden_layers, config_.num_attention_heads);
+  options_.validate(config_);
   const auto tokenizer = load_tokenizer(model_);
   texts_ = load_texts(corpus_, parse_corpus_form(flags.form), *tokenizer, limits);
   if (options_.picks) {
@@ -148,23 +149,29 @@ void SamplingJob::add_inputs(Provenance& provenance) const {
   if (picks_file_) provenance.add_input(*picks_file_);
 }
 
-Samples SamplingJob::run(std::optional<double> theta) {
+Samples SamplingJob::run(const BaseChange& change) {
   if (!decoder_) {
     const auto start = std::chrono::steady_clock::now();
     LoadOptions load;
     load.device = settings_.device;
     load.dtype = settings_.dtype;
     load.with_lm_head = false;
-    decoder_ = load_decoder(*checkpoint_, config_, load);
+    decoder_ = load_decoder(checkpoint_, config_, load);
     load_seconds_ += seconds_from(start);
   }
-  decoder_->config.rope.theta = theta.value_or(config_.rope.theta);
+  decoder_->config.ropes = config_.ropes;
+  for (RopeConfig& rope : decoder_->config.ropes) rope.theta = change.of(rope.theta);
   const auto start = std::chrono::steady_clock::now();
-  Progress progress(theta ? fmt::format("sampling, theta {:g}", *theta) : "sampling", "texts",
+  const std::string label = change.label();
+  Progress progress(label.empty() ? "sampling" : "sampling, " + label, "texts",
                     static_cast<int64_t>(texts_.texts.size()));
   Samples samples =
       sample_texts(*decoder_, texts_, options_, [&](int64_t texts) { progress.advance(texts); });
   progress.finish();
+  // The checkpoint's own bases, whatever the run's were: who changes them again starts from these.
+  const int64_t head_dim = samples.model.head_dim;
+  samples.model = model_facts(config_);
+  samples.model.head_dim = head_dim;
   samples.model.sources = fmt::format("{}, {}", name_of(model_), name_of(corpus_));
   samples.model.scheme = scheme_.value_or("");
   forward_seconds_ += seconds_from(start);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/analysis/decay_layers.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/probe/sampler.h"
 
@@ -40,8 +41,9 @@ class SamplingJob {
   const TextSet& texts() const { return texts_; }
   /// Adds weights, texts and picks.
   void add_inputs(Provenance& provenance) const;
-  /// Loads the weights on the first call. `theta` replaces the checkpoint's rope_theta.
-  Samples run(std::optional<double> theta = std::nullopt);
+  /// Loads the weights on the first call, and runs the model with its bases changed. The samples' facts are the
+  /// checkpoint's own.
+  Samples run(const BaseChange& change = {});
   /// Seconds spent so far.
   double load_seconds() const { return load_seconds_; }
   double forward_seconds() const { return forward_seconds_; }
@@ -54,7 +56,7 @@ class SamplingJob {
   DecoderConfig config_;
   TextSet texts_;
   SampleOptions options_;
-  std::unique_ptr<Checkpoint> checkpoint_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
   std::optional<Decoder> decoder_;
   double load_seconds_ = 0, forward_seconds_ = 0;
 };

@@ -90,7 +90,7 @@ Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output)
   const auto pair_writer = [&request, &output](const char* q_name, const char* k_name) {
     return [&request, &output, q_name, k_name](int64_t layer, const at::Tensor& q, const at::Tensor& k) {
       if (request.shows(q_name)) output.write(fmt::format("{}/{}", q_name, layer), q);
-      if (request.shows(k_name)) output.write(fmt::format("{}/{}", k_name, layer), k);
+      if (request.shows(k_name) && k.defined()) output.write(fmt::format("{}/{}", k_name, layer), k);
     };
   };
   if (request.shows("q") || request.shows("k")) taps.qk = pair_writer("q", "k");
@@ -119,13 +119,9 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
   input.input_ids = tokens.input_ids;
   input.inputs_embeds = inputs_embeds;
   input.attention_mask = tokens.attention_mask;
-  RotaryTable rotary;
-  if (encoding.prompt) {
-    input.encoding = &*encoding.prompt;
-  } else {
-    rotary = rotary_table_for(decoder.config, one_axis(position_ids));
-    input.rotary = &rotary;
-  }
+  PassEncoding own;
+  if (!encoding.prompt) own = encoding_for(decoder.config, one_axis(position_ids));
+  input.encoding = encoding.prompt ? &*encoding.prompt : &own;
   ForwardOptions forward_options;
   forward_options.logits =
       request.shows("logits") ? ForwardOptions::Logits::kAll : ForwardOptions::Logits::kNone;
@@ -187,10 +183,13 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   if (model_kind(model) == ModelKind::kVisionTower) return run_trace_tower(flags, invocation);
   default_to_own_scheme(flags.under.scheme, model);
   DecoderConfig config = read_decoder_config(model);
-  config.rope = flags.rope.over(config.rope);
+  override_ropes(config, flags.rope);
   const TraceRequest request{parse_dump(flags.dump.value_or("logits")),
                              chosen_layers(flags.layers, config.num_hidden_layers)};
   check_dump(request.wanted, /*tower=*/false);
+  for (const char* name : {"q", "k", "q_rotated", "k_rotated", "attention"}) {
+    if (request.shows(name)) require_qk(config, flags.layers);
+  }
   const TracePrompt prompt = read_trace_prompt(flags, config);
   const TraceTokens& tokens = prompt.tokens;
 
@@ -218,8 +217,8 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   if (tokens.attention_mask.defined()) output.write("attention_mask", tokens.attention_mask);
   output.write("position_ids", position_ids);
   if (flags.under.scheme) output.attribute("scheme", *flags.under.scheme);
-  output.attribute("rope_theta", config.rope.theta);
-  output.attribute("rope_type", rope_type_name(config.rope.type));
+  output.attribute("rope_theta", config.rope().theta);
+  output.attribute("rope_type", rope_type_name(config.rope().type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
   at::Tensor inputs_embeds;
   if (prompt.llava) inputs_embeds = merge_embeddings(loaded.llava(), prompt.expanded, prompt.images.images);

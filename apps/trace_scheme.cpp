@@ -27,13 +27,9 @@ TraceEncoding table_of_given_ids(const Scheme& scheme, const EncodedModel& model
     throw UsageError("--scheme {}: expected position ids of {} axes, found {}", scheme.text(), scheme.axes(),
                      ids.size(0));
   }
-  const Frequencies frequencies =
-      scheme.frequencies(model.rope, model.head_dim, model.kv_heads, model.max_position_embeddings,
-                         ids.max().item<double>() + 1);
   TraceEncoding result;
   result.position_ids = ids;
-  result.prompt.emplace();
-  result.prompt->rotary.push_back(make_rotary_table(ids, frequencies));
+  result.prompt = encoding_of_ids(scheme, model, ids);
   return result;
 }
 

@@ -8,8 +8,8 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/models/pass_attention.h"
 #include "ropescope/rope/rotation.h"
-#include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "trace_output.h"
 #include "trace_scheme.h"
@@ -95,10 +95,10 @@ int run_trace_tensors(const TraceFlags& flags, const Invocation& invocation) {
   if (wanted.count("attention") > 0) {
     std::vector<int64_t> queries(static_cast<size_t>(tokens));
     std::iota(queries.begin(), queries.end(), 0);
-    output.write("attention/0", attention.rows(0, q_rotated, q_anchored, k_rotated, queries));
+    output.write("attention/0", attention.rows(0, q_rotated, q_anchored, k_rotated, queries, {}));
   }
   if (v) {
-    const at::Tensor attended = attention.attend(0, q_rotated, q_anchored, k_rotated, *v);
+    const at::Tensor attended = attention.attend(0, q_rotated, q_anchored, k_rotated, *v, {});
     output.write("output/0", attended.unflatten(2, {q.size(1), v->size(3)}).transpose(1, 2));
   }
   output.finish(settings.json, settings.csv, {}, {});

@@ -9,7 +9,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/train/conversation_rows.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "loaded_model.h"
 #include "model_folder.h"

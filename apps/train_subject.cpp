@@ -9,7 +9,8 @@
 #include "ropescope/train/token_cache.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/trained_llava.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/architecture.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "loaded_model.h"
 
@@ -27,8 +28,15 @@ TrainSubject::TrainSubject(const TrainSettings& settings, at::Device device, std
 }
 
 void TrainSubject::load_text(const TrainSettings& settings, const LoadOptions& load) {
+  const DecoderConfig config = read_decoder_config(settings.model);
+  if (!is_trainable(config)) {
+    throw UsageError(
+        "--model {}: {} is not trained here: only decoders with softmax attention in all layers and without experts are. "
+        "Try: trace, sample or generate, which run it",
+        settings.model.string(), config.model_type);
+  }
   std::vector<TextRow> rows = read_text_rows(settings.data, *tokenizer_, settings.rows, bad_);
-  decoder_ = load_decoder(*open_checkpoint(settings.model), read_decoder_config(settings.model), load);
+  decoder_ = load_decoder(open_checkpoint(settings.model), config, load);
   model_ = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
                                             settings.loss);
   parameters_ = make_trainable(*decoder_, settings.trained, settings.frozen, settings.copies_weights);

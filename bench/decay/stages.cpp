@@ -18,7 +18,7 @@
 #include "ropescope/probe/sampler.h"
 #include "ropescope/rope/decay_theory.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "apps/flags.h"
 
@@ -61,10 +61,9 @@ double touch(const Decoder& decoder) {
   const DecoderWeights& weights = decoder.weights;
   double total = weights.embed_tokens.sum().item<double>() + weights.norm.sum().item<double>();
   for (const DecoderLayerWeights& layer : weights.layers) {
-    for (const at::Tensor& weight : {layer.input_norm, layer.q, layer.k, layer.v, layer.o,
-                                     layer.post_attention_norm, layer.gate, layer.up, layer.down}) {
-      total += weight.sum().item<double>();
-    }
+    visit_layer(layer, [&](TensorKind, const at::Tensor& weight) {
+      if (weight.defined()) total += weight.sum().item<double>();
+    });
   }
   return total;
 }

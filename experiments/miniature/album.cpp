@@ -16,7 +16,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/models/vision_tower.h"
 #include "ropescope/vision/image.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::miniature {

@@ -163,7 +163,7 @@ int text(const TextFlags& flags) {
   const fs::path report_file = folder.string() + ".json";
   if (read_if_there(report_file).value("settings", Json()) == settings) return 0;
   Llava llava = load_model(from / "eyes");
-  llava.config.decoder.rope.theta = llava.decoder.config.rope.theta = theta;
+  llava.config.decoder.rope().theta = llava.decoder.config.rope().theta = theta;
   const double right = teach_text(llava, lesson);
   save_model(llava, folder);
   const Json result = {{"settings", settings}, {"answers", right}};

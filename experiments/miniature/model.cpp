@@ -11,6 +11,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/random.h"
@@ -148,7 +149,7 @@ Json saved_config(const Llava& llava) {
   size.tower_width = llava.config.tower.hidden_size;
   size.tower_heads = llava.config.tower.num_attention_heads;
   size.tower_layers = llava.config.tower.num_hidden_layers;
-  return config_json(size, decoder.rope.theta);
+  return config_json(size, decoder.rope().theta);
 }
 
 }  // namespace

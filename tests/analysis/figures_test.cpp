@@ -44,6 +44,13 @@ void write_everything(const std::string& path) {
   writer.write("/decay/by_head", by_head.to(at::kFloat));
   writer.write("/decay/abel_bound", mean.abs().add(10));
   writer.write("/decay/band_contribution", at::randn({kThetas, 8, kDistances}, at::kDouble));
+  writer.write("/decay/kinds/name", std::vector<std::string>{"sliding", "full", "no rotation"});
+  const at::Tensor kinds = by_head.select(2, 0).narrow(1, 0, 3);
+  writer.write("/decay/kinds/mean", kinds);
+  writer.write("/decay/kinds/ci95_low", kinds.sub(0.1));
+  writer.write("/decay/kinds/ci95_high", kinds.add(0.1));
+  writer.write("/decay/kinds/window", at::tensor({64, 0, 0}, at::kLong));
+  writer.write("/decay/kinds/chunk", at::tensor({0, 0, 32}, at::kLong));
   writer.attribute("/decay", "sign", int64_t{1});
   writer.write("/positions/coordinates", at::arange(14, at::kDouble).unsqueeze(0));
   writer.write("/positions/segments", std::vector<std::string>{"text:3", "image:2x5", "text:1"});
@@ -82,6 +89,7 @@ TEST(Figures, EveryKindIsDrawnWithItsLabels) {
     const bool sign = svg.find("paper’s sign") != std::string::npos;
     const bool of_decay = thetas && kind.name != "simulation";
     EXPECT_EQ(sign, of_decay || kind.name == "theta");
+    EXPECT_EQ(svg.find("window of sliding: 64 tokens") != std::string::npos, kind.name == "by-kind");
   }
   EXPECT_EQ(plot_result(path, "", folder.path("default.png"), false), "decay");
 }

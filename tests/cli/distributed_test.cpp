@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/json.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"

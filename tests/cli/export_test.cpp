@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/json.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/tiny_llava.h"
 

@@ -15,7 +15,7 @@
 #include "ropescope/eval/fading.h"
 #include "ropescope/eval/kept_prefix.h"
 #include "ropescope/models/llava.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/tiny_llava.h"

@@ -1,7 +1,7 @@
 // config.json, and the frequencies that it asks for.
 #include <algorithm>
 
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "tests/fuzz/fuzz_target.h"
 
@@ -16,7 +16,7 @@ RS_FUZZ_TARGET(config, bytes) {
   }
   constexpr int64_t kLargestHead = 4096;
   try {
-    make_frequencies(config.rope, std::min(config.head_dim, kLargestHead), config.max_position_embeddings,
+    make_frequencies(config.rope(), std::min(config.head_dim, kLargestHead), config.max_position_embeddings,
                      12);
   } catch (const InputError&) {  // an odd rotary dimension, for example
   }

@@ -1,6 +1,6 @@
 // config.json of vision towers and of LLaVA-NeXT in both forms, and the memory that they ask for.
-#include "ropescope/weights/decoder_memory.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/decoder_memory.h"
+#include "ropescope/architectures/llava_config.h"
 
 #include "tests/fuzz/fuzz_target.h"
 

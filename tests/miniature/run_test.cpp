@@ -22,7 +22,7 @@ TEST(Model, ComesBackFromItsFolder) {
   Llava llava = fresh_model({}, 1e6, 4);
   save_model(llava, folder.path("model"));
   Llava again = load_model(folder.path("model"));
-  EXPECT_EQ(again.decoder.config.rope.theta, 1e6);
+  EXPECT_EQ(again.decoder.config.rope().theta, 1e6);
   std::map<std::string, at::Tensor> tensors;
   for (const TensorSlot& slot : llava_slots(llava)) tensors[slot.name] = *slot.target;
   for (const TensorSlot& slot : llava_slots(again)) {

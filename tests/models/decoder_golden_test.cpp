@@ -7,7 +7,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
 
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "tests/models/tiny_models.h"
 #include "tests/support/golden.h"
@@ -107,7 +107,7 @@ TEST_P(DecoderGolden, EveryContextScalingInEverySpelling) {
       const std::string file = folder + variant + "." + spelling + ".json";
       Decoder scaled = decoder_;
       scaled.config = parse_decoder_config(golden_json(file), file);
-      const Frequencies frequencies = make_frequencies(scaled.config.rope, scaled.config.head_dim,
+      const Frequencies frequencies = make_frequencies(scaled.config.rope(), scaled.config.head_dim,
                                                        scaled.config.max_position_embeddings, 12);
       const auto numbers = values.at("inv_freq").get<std::vector<double>>();
       EXPECT_TRUE(all_close(frequencies.inv_freq, at::tensor(numbers, at::kDouble), 0, 1e-6));

@@ -120,8 +120,8 @@ TEST_P(Generate, StopsAtTheEndTokenUnlessToldToIgnoreIt) {
 // Under dynamic NTK past the trained length, each step must equal a pass over the whole text so far.
 TEST_P(Generate, DynamicNtkNeverUsesKeysOfAnotherBase) {
   Decoder scaled = decoder_;
-  scaled.config.rope.type = RopeType::kDynamic;
-  scaled.config.rope.factor = 4;
+  scaled.config.rope().type = RopeType::kDynamic;
+  scaled.config.rope().factor = 4;
   scaled.config.max_position_embeddings = 10;
   at::Tensor text = golden_.at("posid.input_ids");
   const Generation generation = generate(scaled, {text, {}, {}}, eight_);

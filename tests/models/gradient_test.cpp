@@ -35,7 +35,7 @@ std::map<std::string, at::Tensor> trainable(Decoder& decoder) {
     DecoderLayerWeights& layer = decoder.weights.layers[l];
     const std::string base = "model.layers." + std::to_string(l) + ".";
     add(base + "input_layernorm.weight", layer.input_norm);
-    add(base + "post_attention_layernorm.weight", layer.post_attention_norm);
+    add(base + "post_attention_layernorm.weight", layer.mlp_norm);
     add(base + "self_attn.q_proj.weight", layer.q);
     add(base + "self_attn.k_proj.weight", layer.k);
     add(base + "self_attn.v_proj.weight", layer.v);

@@ -1,4 +1,5 @@
 // LLaVA-NeXT against the golden activations; tolerances are those of tests/golden/vision/README.md.
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/llava.h"
 
 #include <filesystem>

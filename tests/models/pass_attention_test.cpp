@@ -89,14 +89,14 @@ TEST_P(PassAttentionOf, EqualsTheFormulaOnEveryLayerInOutputRowsAndGradients) {
     if (scheme.anchored()) q_cross = apply_rotary(x.q, encoding.anchored.front());
     const at::Tensor expected = written_out(scheme, layout, layer, x, encoding);
     std::vector<int64_t> queries = {0, 5, 17, 40, tokens - 1};
-    const at::Tensor rows = attention.rows(layer, q, q_cross, k, queries);
+    const at::Tensor rows = attention.rows(layer, q, q_cross, k, queries, {});
     for (size_t i = 0; i < queries.size(); ++i) {
       EXPECT_TRUE(
           all_close(rows[0].select(1, static_cast<int64_t>(i)), expected.select(1, queries[i]), 1e-6));
     }
     const at::Tensor v = x.v.repeat_interleave(kHeads / kKvHeads, 1)[0].to(at::kDouble);
     const at::Tensor whole = at::matmul(expected, v).transpose(0, 1).flatten(1).unsqueeze(0);
-    const at::Tensor output = attention.attend(layer, q, q_cross, k, x.v);
+    const at::Tensor output = attention.attend(layer, q, q_cross, k, x.v, {});
     EXPECT_TRUE(all_close(output, whole, 1e-5));
     const at::Tensor weight = random({1, tokens, kHeads * kDim}, 4);
     const auto actual = torch::autograd::grad({output.mul(weight).sum()}, {x.q, x.k, x.v});

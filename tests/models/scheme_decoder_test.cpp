@@ -36,6 +36,7 @@ Decoder random_decoder() {
   config.vocab_size = 97;
   config.max_position_embeddings = 512;
   config.rms_norm_eps = 1e-6;
+  fill_equal_layers(config);
   auto generator = at::detail::createCPUGenerator(11);
   const auto weight = [&](int64_t rows, int64_t columns) {
     return at::randn({rows, columns}, generator, at::TensorOptions(at::kFloat)).mul(0.3);
@@ -45,7 +46,7 @@ Decoder random_decoder() {
   decoder.weights.norm = at::ones({48});
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
     DecoderLayerWeights layer;
-    layer.input_norm = layer.post_attention_norm = at::ones({48});
+    layer.input_norm = layer.mlp_norm = at::ones({48});
     layer.q = weight(6 * 32, 48);
     layer.k = weight(3 * 32, 48);
     layer.v = weight(3 * 32, 48);
@@ -153,8 +154,8 @@ TEST(SchemesInTheDecoderErrors, PaddingUnderARuleAndWrongLengthsAreRefused) {
 TEST(SchemesInTheDecoderErrors, DynamicNtkRunsEverythingAgainWhenIdsOutgrowTheContext) {
   const Decoder base = random_decoder();
   Decoder decoder = base;
-  decoder.config.rope.type = RopeType::kDynamic;
-  decoder.config.rope.factor = 4;
+  decoder.config.rope().type = RopeType::kDynamic;
+  decoder.config.rope().factor = 4;
   decoder.config.max_position_embeddings = 20;
   const Layout layout = parse_layout("text:3,anyres:3x3+6x6,text:4");
   const at::Tensor ids = random_ids(1, layout.tokens());

@@ -10,6 +10,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/topk.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/generate.h"
 
 #include "tests/models/tiny_models.h"

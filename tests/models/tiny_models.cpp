@@ -4,8 +4,8 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "tests/support/golden.h"
 
@@ -32,7 +32,7 @@ Shown run_and_show(const Decoder& decoder, const at::Tensor& ids, const at::Tens
   taps.hidden = [&](int64_t depth, const at::Tensor& hidden) { shown.hidden[depth] = hidden.clone(); };
   taps.qk = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k) {
     shown.q[layer] = q.clone();
-    shown.k[layer] = k.clone();
+    if (k.defined()) shown.k[layer] = k.clone();
   };
   taps.qk_rotated = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k) {
     shown.q_rotated[layer] = q.clone();
@@ -42,14 +42,13 @@ Shown run_and_show(const Decoder& decoder, const at::Tensor& ids, const at::Tens
   std::iota(queries.begin(), queries.end(), 0);
   taps.attention = AttentionRows{
       queries, [&](int64_t layer, const at::Tensor& rows) { shown.attention[layer] = rows.clone(); }};
-  const RotaryTable rotary = position_ids.defined()
-                                 ? rotary_table_for(decoder.config, position_ids.unsqueeze(0))
-                                 : plain_rotary_table(decoder.config, ids.size(1));
+  const PassEncoding encoding = position_ids.defined() ? encoding_for(decoder.config, position_ids.unsqueeze(0))
+                                                       : plain_encoding(decoder.config, ids.size(1));
   ForwardInput input;
   input.input_ids = ids;
   input.attention_mask = mask;
   input.blind_query = blind_query;
-  input.rotary = &rotary;
+  input.encoding = &encoding;
   shown.output = forward(decoder, input, {}, taps);
   return shown;
 }

@@ -9,6 +9,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device_branch.h"
 #include "ropescope/probe/attention_probe.h"
 #include "ropescope/probe/profile.h"

@@ -114,12 +114,13 @@ TEST(Frequencies, ImpossibleSettingsAreRefusedInWords) {
   config.type = RopeType::kYarn;
   EXPECT_THROW(make_frequencies(config, 64, 0, 0), InputError);
   config.type = RopeType::kLlama3;
-  config.low_freq_factor = config.high_freq_factor = 4;
+  config.low_freq_factor = 5;
+  config.high_freq_factor = 4;
   EXPECT_THROW(make_frequencies(config, 64, 8192, 0), InputError);
 }
 
 TEST(Frequencies, TypesAreKnownByTheirConfigNames) {
-  for (const char* name : {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional"}) {
+  for (const char* name : {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional", "longrope"}) {
     EXPECT_EQ(rope_type_name(parse_rope_type(name)), name);
   }
   try {

@@ -15,7 +15,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 namespace ropescope::testing {
 

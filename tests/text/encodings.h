@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/weights/gguf.h"
 
 #include "tests/support/refusal.h"
 
@@ -19,6 +21,12 @@ using Ids = std::vector<int64_t>;
 /// Without start and end tokens; special tokens in the text are read as such (kPlain) or as any other text.
 constexpr EncodeOptions kPlain{false, false};
 constexpr EncodeOptions kSpecialsAsText{false, true};
+
+/// A list among the metadata of a GGUF file.
+template <typename T>
+GgufValue array_of(std::vector<T> values) {
+  return std::make_shared<const GgufArray>(GgufArray{std::move(values)});
+}
 
 /// Expects InputError from `make(damaged source)` whose sentence names `file` and contains `part`.
 template <typename Source, typename Damage, typename Make>

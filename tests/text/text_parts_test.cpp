@@ -14,7 +14,7 @@ using Words = std::vector<std::string>;
 Words split(const PreTokenizer& pre_tokenizer, std::string_view text) {
   Words words;
   PreTokenizerScratch scratch;
-  pre_tokenizer.split(text, scratch, [&](std::string_view word) { words.emplace_back(word); });
+  pre_tokenizer.split(text, true, scratch, [&](std::string_view word) { words.emplace_back(word); });
   return words;
 }
 
@@ -26,7 +26,8 @@ Words split_by(const char* pattern, std::string_view text) {
 
 Words split_with(const char* pattern, SplitBehavior behavior, bool invert, std::string_view text) {
   PreTokenizer pre_tokenizer;
-  pre_tokenizer.steps.push_back({std::make_shared<const Regex>(pattern, "test"), behavior, invert});
+  pre_tokenizer.steps.emplace_back(
+      SplitStep{std::make_shared<const Regex>(pattern, "test"), behavior, invert});
   return split(pre_tokenizer, text);
 }
 
@@ -82,6 +83,18 @@ TEST(Patterns, ClassesAsInTheReference) {
   EXPECT_TRUE(matches("\\h+", "09afAF"));
   EXPECT_TRUE(matches("[[:alpha:]]+", "ab"));
   EXPECT_TRUE(matches("[]a]+", "]a"));
+}
+
+// What Oniguruma's Ruby syntax does with the repetition of an interval; found with tokenizers 0.23.3.
+TEST(Patterns, RepeatedIntervals) {
+  EXPECT_EQ(split_by(R"(\p{N}{1,3}+)", "1234567 12"), (Words{"1234567", " ", "12"}));
+  EXPECT_EQ(split_by(R"((?:\d[a-b]){1,2}+)", "1a2b3ax"), (Words{"1a2b3a", "x"}));
+  EXPECT_EQ(split_by("\xC3\xA9{2,}+|a{,2}",
+                     "\xC3\xA9\xC3\xA9\xC3\xA9"
+                     "aaa"),
+            (Words{"\xC3\xA9\xC3\xA9\xC3\xA9", "aa", "a"}));
+  EXPECT_EQ(split_by(R"(\p{N}{2}?x)", "12x3x"), (Words{"12x", "3", "x"}));
+  EXPECT_EQ(split_by("(?m:a.b)", "a\nb"), (Words{"a\nb"}));
 }
 
 TEST(Patterns, FamiliesOnTheirTraps) {

@@ -195,11 +195,13 @@ TEST(TokenizerFiles, ContradictionsAreRefused) {
   expect_json_refused([](Json& f) { f["model"]["merges"].push_back(7); }, "left right");
   expect_json_refused([](Json& f) { f["model"]["merges"] = "a b"; }, "merges");
   expect_json_refused([](Json& f) { f["model"]["type"] = "Unigram"; }, "Unigram");
+  expect_json_refused([](Json& f) { f["model"]["type"] = "WordPiece"; }, "WordPiece");
+  expect_json_refused([](Json& f) { f["model"]["byte_fallback"] = true; }, "byte_fallback");
   expect_json_refused([](Json& f) { f["model"]["dropout"] = 0.1; }, "dropout");
   expect_json_refused([](Json& f) { f["model"]["end_of_word_suffix"] = "</w>"; }, "end_of_word_suffix");
   expect_json_refused([](Json& f) { f.erase("model"); }, "model");
   expect_json_refused([](Json& f) { f["normalizer"] = {{"type", "Lowercase"}}; }, "Lowercase");
-  expect_json_refused([](Json& f) { f["pre_tokenizer"] = {{"type", "Whitespace"}}; }, "byte-level");
+  expect_json_refused([](Json& f) { f["pre_tokenizer"] = {{"type", "UnicodeScripts"}}; }, "UnicodeScripts");
   expect_json_refused(
       [](Json& f) {
         f["pre_tokenizer"] = Json::parse(R"({"type": "Sequence", "pretokenizers": [
@@ -207,6 +209,83 @@ TEST(TokenizerFiles, ContradictionsAreRefused) {
       },
       "must be the last");
   expect_json_refused([](Json& f) { f["post_processor"] = {{"type", "Other"}}; }, "Other");
+  expect_json_refused(
+      [](Json& f) {
+        const Json roberta =
+            Json::parse(R"({"type": "RobertaProcessing", "cls": ["a", 97], "sep": ["b", 98]})");
+        f["post_processor"] = {{"type", "Sequence"}, {"processors", Json::array({roberta, roberta})}};
+      },
+      "two post-processors");
+}
+
+TEST(TokenizerFiles, CharactersThatAreNotSupportedAreRefused) {
+  const Json characters = Json::parse(R"({"model": {"type": "BPE", "unk_token": "<u>",
+    "vocab": {"<u>": 0, "a": 1, "b": 2, "ab": 3}, "merges": ["a b"]}})");
+  const Json unigram = Json::parse(R"({"model": {"type": "Unigram", "unk_id": 0,
+    "vocab": [["<u>", 0], ["a", -1], ["ab", -1.5]]}})");
+  EXPECT_EQ(make_from_json(characters)->encode("abca", kPlain), (Ids{3, 0, 1}));
+  EXPECT_EQ(make_from_json(unigram)->encode("aabc", kPlain), (Ids{1, 2, 0}));
+  const auto refused = [](Json file, const std::function<void(Json&)>& damage, const std::string& part) {
+    expect_damage_refused(std::move(file), damage, make_from_json, "tokenizer.json", part);
+  };
+  refused(
+      characters, [](Json& f) { f["model"]["unk_token"] = "<x>"; }, "<x>");
+  refused(
+      characters,
+      [](Json& f) {
+        f["normalizer"] = {{"type", "Lowercase"}};
+      },
+      "Lowercase");
+  refused(
+      characters,
+      [](Json& f) {
+        f["decoder"] = {{"type", "WordPiece"}};
+      },
+      "WordPiece");
+  refused(
+      characters,
+      [](Json& f) {
+        f["decoder"] = {{"type", "Strip"}, {"content", ""}};
+      },
+      "Strip");
+  refused(
+      characters,
+      [](Json& f) {
+        f["pre_tokenizer"] = {{"type", "Metaspace"}, {"prepend_scheme", "last"}};
+      },
+      "last");
+  refused(
+      characters,
+      [](Json& f) {
+        f["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "AAAA"}};
+      },
+      "damaged");
+  refused(
+      characters,
+      [](Json& f) {
+        f["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "*"}};
+      },
+      "base64");
+  refused(
+      unigram, [](Json& f) { f["model"]["unk_id"] = 3; }, "unk_id");
+  refused(
+      unigram, [](Json& f) { f["model"]["vocab"][2][0] = "a"; }, "two ids");
+  refused(
+      unigram, [](Json& f) { f["model"]["vocab"][2][0] = ""; }, "empty");
+  refused(
+      unigram, [](Json& f) { f["model"]["vocab"][2] = "a"; }, "piece 2");
+  refused(
+      unigram, [](Json& f) { f["model"]["vocab"] = Json::array(); }, "no pieces");
+  refused(
+      unigram,
+      [](Json& f) {
+        f["pre_tokenizer"] = {{"type", "ByteLevel"}};
+      },
+      "Unigram");
+  // A text that the model has no way to write.
+  Json bare = unigram;
+  bare["model"].erase("unk_id");
+  EXPECT_THROW(make_from_json(bare)->encode("c", kPlain), InputError);
 }
 
 TEST(TokenizerFiles, PatternsThatDoNotWorkAreRefused) {
@@ -218,7 +297,8 @@ TEST(TokenizerFiles, PatternsThatDoNotWorkAreRefused) {
         {"pretokenizers", Json::array({split, {{"type", "ByteLevel"}, {"use_regex", false}}})}};
     return file;
   };
-  for (const char* bad : {"(", "[a", "a{2,1}", "[a&&b]", "[[a]]", "\\p{Nonsense}"}) {
+  for (const char* bad :
+       {"(", "[a", "a{2,1}", "[a&&b]", "[[a]]", "\\p{Nonsense}", "(?s:.)", "a(?i)b|c", "[[:a", "\\p{L"}) {
     EXPECT_THROW(make_from_json(with_pattern(bad)), InputError) << bad;
   }
   // Exponential backtracking ends in an error, not in a hang.
@@ -278,7 +358,7 @@ TEST(TokenizerFiles, FoldersWithoutATokenizer) {
   Json file = small_tokenizer();
   file["pre_tokenizer"] = nullptr;
   std::ofstream(folder.path("tokenizer.json")) << file.dump();
-  EXPECT_THROW(load_tokenizer(folder.path("")), InputError);
+  EXPECT_EQ(load_tokenizer(folder.path(""))->description(), "BPE on characters (tokenizer.json)");
   // With the original, that is taken.
   std::filesystem::copy_file(golden_path("language/llama-tiny/safetensors-fp32/tokenizer.model"),
                              folder.path("tokenizer.model"));
@@ -289,8 +369,10 @@ TEST(TokenizerFiles, VocabularyAndMergesAsFiles) {
   const TemporaryFolder folder;
   Json vocabulary = small_tokenizer()["model"]["vocab"];
   vocabulary["<|endoftext|>"] = 260;
+  const std::string mark = byte_as_text(0xCC);
+  vocabulary["x" + mark] = 261;
   std::ofstream(folder.path("vocab.json")) << vocabulary.dump();
-  std::ofstream(folder.path("merges.txt")) << "#version: 0.2\r\na b\r\nab c\n\n1 2\n";
+  std::ofstream(folder.path("merges.txt")) << "#version: 0.2\r\na b\r\nab c\n\n1 2\nx " << mark << "\n";
   const auto tokenizer = load_tokenizer(folder.path(""));
   EXPECT_EQ(tokenizer->description(), "byte-level BPE (gpt2)");
   EXPECT_EQ(tokenizer->encode("abc<|endoftext|>12", kPlain), (Ids{257, 260, 259}));
@@ -298,6 +380,13 @@ TEST(TokenizerFiles, VocabularyAndMergesAsFiles) {
   // Qwen2 keeps digits apart.
   std::ofstream(folder.path("config.json")) << R"({"model_type": "qwen2"})";
   EXPECT_EQ(load_tokenizer(folder.path(""))->encode("12", kPlain), (Ids{'1', '2'}));
+  EXPECT_EQ(load_tokenizer(folder.path(""))->encode("x\xCC\x96", kPlain), (Ids{'x', 0xCC, 0x96}));
+  // Qwen 3.5 keeps marks with their letters, whatever class it names.
+  std::ofstream(folder.path("config.json")) << R"({"model_type": "qwen3_5"})";
+  for (const char* name : {"Qwen2Tokenizer", "Qwen3_5Tokenizer", ""}) {
+    std::ofstream(folder.path("tokenizer_config.json")) << Json{{"tokenizer_class", name}}.dump();
+    EXPECT_EQ(load_tokenizer(folder.path(""))->encode("x\xCC\x96", kPlain), (Ids{261, 0x96})) << name;
+  }
   std::ofstream(folder.path("tokenizer_config.json")) << R"({"tokenizer_class": "CLIPTokenizer"})";
   EXPECT_THROW(load_tokenizer(folder.path("")), InputError);
   std::ofstream(folder.path("tokenizer_config.json")) << "{}";

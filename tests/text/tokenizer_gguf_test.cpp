@@ -17,11 +17,6 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-template <typename T>
-GgufValue array_of(std::vector<T> values) {
-  return std::make_shared<const GgufArray>(GgufArray{std::move(values)});
-}
-
 /// Bytes have the ids 0 to 255; "12" 256, "123" 257, "ab" 258, <s> 259 (control), <u> 260 (user-defined).
 GgufMetadata byte_level(const std::string& pre) {
   Strings tokens;

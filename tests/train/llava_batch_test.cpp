@@ -7,7 +7,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"

@@ -7,7 +7,7 @@
 #include "ropescope/core/device.h"
 #include "ropescope/train/llava_model.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 

@@ -7,6 +7,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"

@@ -19,6 +19,8 @@ class Planned : public ::testing::Test {
     config.vocab_size = 32000;
     config.tie_word_embeddings = false;
     config.num_hidden_layers = 32;
+    config.model_type = "llama";
+    fill_equal_layers(config);
     weights_.layers.resize(32);
     slots_ = decoder_slots(config, /*with_lm_head=*/true, weights_);
     for (const TensorSlot& slot : slots_) {

@@ -7,8 +7,8 @@
 #include "ropescope/core/file.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export.h"
-#include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/decoder_config.h"
 
 #include "tests/support/golden.h"
 
@@ -61,13 +61,13 @@ TEST(ModelFiles, RotarySettingsOfAGgufFileAreKept) {
           {gguf_pair(key + "type", std::string("yarn")), gguf_pair(key + "factor", 8.0F),
            gguf_pair(key + "original_context_length", uint32_t{64}), gguf_pair(key + "attn_factor", 1.25F),
            gguf_pair(key + "yarn_beta_fast", 24.0F), gguf_pair(key + "yarn_beta_slow", 2.0F)}));
-  const RopeConfig expected = read_decoder_config(path).rope;
+  const RopeConfig expected = read_decoder_config(path).rope();
   ASSERT_EQ(expected.type, RopeType::kYarn);
   ASSERT_EQ(expected.beta_fast, 24);
   ASSERT_TRUE(expected.attention_factor);
   const std::vector<ModelFile> files = read_model_files(path);
   ASSERT_EQ(files.at(0).name, "config.json");
-  EXPECT_EQ(to_json(parse_decoder_config(config_of(files), "config.json").rope), to_json(expected));
+  EXPECT_EQ(to_json(parse_decoder_config(config_of(files), "config.json").rope()), to_json(expected));
 }
 
 TEST(ModelFiles, SayWhetherTheOutputIsTheEmbedding) {

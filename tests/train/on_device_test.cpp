@@ -23,7 +23,7 @@
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/places.h"

@@ -12,7 +12,7 @@
 #include "ropescope/text/chat_template_file.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/training_run.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "tests/support/golden.h"
@@ -125,7 +125,7 @@ TEST(Resume, ACheckpointOfAGgufModelIsAFolder) {
     const DecoderConfig config = read_decoder_config(saved);
     const Decoder loaded = load_decoder(*open_checkpoint(saved), config, {});
     EXPECT_TRUE(loaded.weights.layers[1].k.equal(decoder.weights.layers[1].k));
-    EXPECT_EQ(config.rope.theta, decoder.config.rope.theta);
+    EXPECT_EQ(config.rope().theta, decoder.config.rope().theta);
     EXPECT_EQ(config.eos_token_ids, decoder.config.eos_token_ids);
     EXPECT_EQ(config.attention_bias, decoder.config.attention_bias);
     EXPECT_EQ(config.rms_norm_eps, config.model_type == "qwen2" ? 1e-06 : 1e-05)

@@ -16,7 +16,7 @@
 #include "ropescope/train/process_group.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"

@@ -9,7 +9,7 @@
 #include "ropescope/train/schedule.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 

@@ -1,5 +1,5 @@
 // open_checkpoint: forms of one model, folders, shards, damaged files.
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include <filesystem>
 #include <fstream>

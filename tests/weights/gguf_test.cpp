@@ -1,4 +1,5 @@
 // GGUF: metadata, blocks, names and row order, damaged files.
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/gguf.h"
 
 #include <cmath>
@@ -11,7 +12,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/weights/gguf_names.h"
+#include "ropescope/architectures/gguf_names.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/refusal.h"

@@ -5,6 +5,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/pickle.h"
 #include "ropescope/weights/pytorch_file.h"
 

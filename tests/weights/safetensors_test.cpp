@@ -1,3 +1,4 @@
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors.h"
 
 #include <bit>

@@ -293,7 +293,10 @@ std::string attention_group(const std::string& scheme) { return scheme_group("/a
 
 AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& inputs,
                                 const AttentionStudyOptions& options, ResultWriter& writer) {
-  const std::vector<int64_t> layers = chosen(options.layers, decoder.config.num_hidden_layers, "layers");
+  require_qk(decoder.config, options.layers);
+  const std::vector<int64_t> layers =
+      options.layers.empty() ? layers_with_qk(decoder.config)
+                             : chosen(options.layers, decoder.config.num_hidden_layers, "layers");
   const std::vector<int64_t> heads = chosen(options.heads, decoder.config.num_attention_heads, "heads");
   std::vector<Scheme> schemes;
   AttentionResult result;

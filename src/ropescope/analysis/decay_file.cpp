@@ -1,6 +1,47 @@
+#include <ATen/ops/tensor.h>
+
 #include "ropescope/analysis/decay.h"
 
 namespace ropescope {
+
+namespace {
+
+void write_kinds(ResultWriter& writer, const DecayResult& result) {
+  if (result.kinds.empty()) return;
+  const std::string group = "/decay/kinds/";
+  std::vector<std::string> names, layers;
+  std::vector<int64_t> window, chunk, rotates, count, clusters;
+  for (const DecayKind& kind : result.kinds) {
+    names.push_back(kind.name);
+    layers.push_back(kind.layers);
+    window.push_back(kind.window);
+    chunk.push_back(kind.chunk);
+    rotates.push_back(kind.rotates ? 1 : 0);
+    count.push_back(kind.count);
+    clusters.push_back(kind.clusters);
+  }
+  const auto whole = [&](const char* name, const std::vector<int64_t>& values) {
+    writer.write(group + name, at::tensor(values, at::kLong));
+  };
+  writer.write(group + "name", names);
+  writer.write(group + "layers", layers);
+  writer.write(group + "theta", result.kind_theta);
+  writer.write(group + "mean", result.kind_mean);
+  writer.write(group + "ci95_low", result.kind_ci95_low);
+  writer.write(group + "ci95_high", result.kind_ci95_high);
+  whole("window", window);
+  whole("chunk", chunk);
+  writer.write(group + "rotates", at::tensor(rotates, at::kLong).to(at::kBool));
+  whole("count", count);
+  whole("clusters", clusters);
+}
+
+}  // namespace
+
+std::string theta_source(const DecayOptions& options) {
+  if (!options.theta.empty()) return "given";
+  return options.theta_scale.empty() ? "own" : "scaled";
+}
 
 void write_decay(ResultWriter& writer, const DecayResult& result) {
   const auto write = [&](const char* name, const at::Tensor& values) {
@@ -8,6 +49,7 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   };
   write("distance", result.distance);
   write("theta", result.theta);
+  write("theta_scale", result.theta_scale);
   write("mean", result.mean);
   write("ci95_low", result.ci95_low);
   write("ci95_high", result.ci95_high);
@@ -27,10 +69,14 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   write("band_contribution", result.band_contribution);
   write("band_share", result.band_share);
   write("band_frequency", result.band_frequency);
+  write("norm_q", result.norm_q);
+  write("norm_k", result.norm_k);
+  write_kinds(writer, result);
   const bool causal = result.options.sign == DecaySign::kCausal;
   writer.attribute("/decay", "sign", causal ? int64_t{-1} : int64_t{1});
   writer.attribute("/decay", "source",
                    std::string(result.options.source == SampleSource::kPairs ? "pairs" : "moments"));
+  writer.attribute("/decay", "theta_source", theta_source(result.options));
   writer.attribute("/decay", "resampled", static_cast<int64_t>(result.options.resampled));
   writer.attribute("/decay", "interval", result.interval);
   writer.attribute("/decay", "clusters", result.clusters);

@@ -18,13 +18,27 @@ constexpr const char* kInnerProduct = "mean inner product q·k (not divided by �
 
 struct DecayAxes {
   at::Tensor distance, theta;
+  at::Tensor scale;  ///< [theta]: of the layers' own bases; undefined where columns are bases
   int64_t distances() const { return distance.size(0); }
   int64_t thetas() const { return theta.size(0); }
-  double theta_at(int64_t t) const { return theta[t].item<double>(); }
+
+  /// "θ = 10⁴", "own θ × 4", "own θ" where layers have several.
+  std::string label(int64_t t) const {
+    if (scale.defined()) return "own θ × " + number_label(scale[t].item<double>());
+    const double base = theta[t].item<double>();
+    return std::isnan(base) ? "own θ" : theta_label(base);
+  }
+  /// What --theta chooses by.
+  const at::Tensor& chosen_by() const {
+    return scale.defined() && theta.isnan().any().item<bool>() ? scale : theta;
+  }
 };
 
 DecayAxes read_decay_axes(const ResultReader& result) {
-  return {read_axes(result, "/decay/distance", 1), read_axes(result, "/decay/theta", 1)};
+  DecayAxes axes{read_axes(result, "/decay/distance", 1), read_axes(result, "/decay/theta", 1), {}};
+  if (result.has("/decay/theta_scale"))
+    axes.scale = read_shaped(result, "/decay/theta_scale", {axes.thetas()});
+  return axes;
 }
 
 /// "key before query" or the paper's printed sign, for titles.
@@ -82,7 +96,7 @@ std::vector<std::pair<double, std::string>> row_ticks(const std::vector<int64_t>
 Panel map_panel(const at::Tensor& rows, const DecayAxes& axes, int64_t t, const FigureSelection& selection) {
   const DistanceMap map = distance_map(rows_to_unit_peak(rows), axes.distance, selection.max_distance);
   Panel panel;
-  panel.title = theta_label(axes.theta_at(t));
+  panel.title = axes.label(t);
   panel.map = map.map;
   panel.map->label = "q·k / row's largest |q·k|";
   panel.map->limit = 1.0;
@@ -105,10 +119,10 @@ Figure decay_curves(const ResultReader& result, const FigureSelection& selection
   panel.x = distance.axis;
   panel.y.label = kInnerProduct;
   panel.zero_line = true;
-  const std::vector<int64_t> shown = select_values(selection.theta, axes.theta, kMostCurves, "theta");
+  const std::vector<int64_t> shown = select_values(selection.theta, axes.chosen_by(), kMostCurves, "theta");
   for (const int64_t t : shown) {
     Series series;
-    series.label = theta_label(axes.theta_at(t));
+    series.label = axes.label(t);
     series.x = distance.position;
     series.y = to_vector(mean[t]);
     if (bands) {
@@ -122,13 +136,74 @@ Figure decay_curves(const ResultReader& result, const FigureSelection& selection
               {sources_of(result, "/decay"), thetas_drawn(axes, shown.size())});
 }
 
+Figure decay_by_kind(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const std::vector<std::string> names = result.read_strings("/decay/kinds/name");
+  const auto kinds = static_cast<int64_t>(names.size());
+  const std::vector<int64_t> shape = {axes.thetas(), kinds, axes.distances()};
+  const at::Tensor mean = read_shaped(result, "/decay/kinds/mean", shape);
+  const at::Tensor low = read_shaped(result, "/decay/kinds/ci95_low", shape);
+  const at::Tensor high = read_shaped(result, "/decay/kinds/ci95_high", shape);
+  const std::vector<double> windows = to_vector(read_shaped(result, "/decay/kinds/window", {kinds}));
+  const std::vector<double> chunks = to_vector(read_shaped(result, "/decay/kinds/chunk", {kinds}));
+  const DistanceAxis distance(axes.distance, selection.max_distance);
+  const std::vector<int64_t> shown = spread_indices(kinds, kMostCurves);
+  std::vector<Panel> panels;
+  for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
+    Panel panel;
+    panel.title = axes.label(t);
+    panel.x = distance.axis;
+    panel.y.label = kInnerProduct;
+    panel.zero_line = true;
+    double lowest = 0, highest = 0;
+    for (size_t i = 0; i < shown.size(); ++i) {
+      const int64_t kind = shown[i];
+      Series series;
+      series.label = names[static_cast<size_t>(kind)];
+      series.x = distance.position;
+      series.y = to_vector(mean[t][kind]);
+      series.low = to_vector(low[t][kind]);
+      series.high = to_vector(high[t][kind]);
+      series.colour = curve_colour(i, shown.size());
+      for (const double y : series.y) {
+        if (!std::isfinite(y)) continue;
+        lowest = std::min(lowest, y);
+        highest = std::max(highest, y);
+      }
+      panel.series.push_back(std::move(series));
+    }
+    // Keys beyond it are seen by none of the kind's queries: what its curve does there plays no part in the model.
+    for (size_t i = 0; i < shown.size(); ++i) {
+      const auto kind = static_cast<size_t>(shown[i]);
+      const double edge = windows[kind] > 0 ? windows[kind] : chunks[kind];
+      if (!(edge > 0) || edge < *distance.axis.low || edge > *distance.axis.high) continue;
+      const char* word = windows[kind] > 0 ? "window" : "chunk";
+      panel.series.push_back({fmt::format("{} of {}: {} tokens", word, names[kind], edge),
+                              {edge, edge},
+                              {lowest, highest},
+                              {},
+                              {},
+                              curve_colour(i, shown.size()),
+                              true,
+                              false});
+    }
+    panels.push_back(std::move(panel));
+  }
+  const size_t drawn = panels.size();
+  return grid(
+      "Decay in each kind of layers" + sign_text(result), std::move(panels), 9.0,
+      {sources_of(result, "/decay"), thetas_drawn(axes, drawn),
+       static_cast<int64_t>(shown.size()) < kinds ? fmt::format("{} of {} kinds drawn", shown.size(), kinds)
+                                                  : ""});
+}
+
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {
   const DecayAxes axes = read_decay_axes(result);
   const at::Tensor values = read_axes(result, "/decay/by_layer", 3);
   read_shaped(result, "/decay/by_layer", {axes.thetas(), values.size(1), axes.distances()});
   const std::vector<int64_t> layers = chosen_layers(selection, values);
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
     const at::Tensor rows = values[t].index_select(0, at::tensor(layers, at::kLong));
     Panel panel = map_panel(rows, axes, t, selection);
     panel.y.label = "layer";
@@ -147,7 +222,7 @@ Figure decay_by_head(const ResultReader& result, const FigureSelection& selectio
   read_shaped(result, "/decay/by_head", {axes.thetas(), values.size(1), heads, axes.distances()});
   const std::vector<int64_t> layers = chosen_layers(selection, values);
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
     const at::Tensor rows =
         values[t].index_select(0, at::tensor(layers, at::kLong)).reshape({-1, axes.distances()});
     Panel panel = map_panel(rows, axes, t, selection);
@@ -175,10 +250,13 @@ Figure decay_by_theta(const ResultReader& result, const FigureSelection& selecti
   panel.map->label = kInnerProduct;
   panel.map->is_signed = mean.nan_to_num(0.0).min().item<double>() < 0;
   panel.x = map.x;
-  panel.y.label = "rotary base θ";
+  panel.y.label = axes.scale.defined() ? "times the layers' own rotary base θ" : "rotary base θ";
+  const at::Tensor& shown = axes.scale.defined() ? axes.scale : axes.theta;
   for (const int64_t t : spread_indices(axes.thetas(), 10)) {
-    panel.y.ticks.emplace_back(static_cast<double>(t),
-                               number_label(std::stod(fmt::format("{:.3g}", axes.theta_at(t)))));
+    const double value = shown[t].item<double>();
+    panel.y.ticks.emplace_back(
+        static_cast<double>(t),
+        std::isnan(value) ? "own" : number_label(std::stod(fmt::format("{:.3g}", value))));
   }
   return grid("Decay under each rotary base" + sign_text(result), {panel}, 9.0,
               {sources_of(result, "/decay")});
@@ -194,10 +272,10 @@ Figure decay_bound(const ResultReader& result, const FigureSelection& selection)
   panel.x = distance.axis;
   panel.y.label = kInnerProduct;
   panel.y.log = true;
-  const std::vector<int64_t> shown = select_values(selection.theta, axes.theta, 5, "theta");
+  const std::vector<int64_t> shown = select_values(selection.theta, axes.chosen_by(), 5, "theta");
   for (size_t i = 0; i < shown.size(); ++i) {
     const at::Tensor size = mean[shown[i]].abs(), limit = bound[shown[i]];
-    panel.series.push_back({theta_label(axes.theta_at(shown[i])),
+    panel.series.push_back({axes.label(shown[i]),
                             distance.position,
                             to_vector(size),
                             {},
@@ -222,9 +300,9 @@ Figure decay_bands(const ResultReader& result, const FigureSelection& selection)
   read_shaped(result, "/decay/band_contribution", {axes.thetas(), bands, axes.distances()});
   const DistanceAxis distance(axes.distance, selection.max_distance);
   std::vector<Panel> panels;
-  for (const int64_t t : select_values(selection.theta, axes.theta, kMostThetaPanels, "theta")) {
+  for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
     Panel panel;
-    panel.title = theta_label(axes.theta_at(t));
+    panel.title = axes.label(t);
     panel.x = distance.axis;
     panel.y.label = "part of the mean inner product";
     panel.zero_line = true;

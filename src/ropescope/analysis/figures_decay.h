@@ -7,6 +7,8 @@ namespace ropescope {
 
 /// Mean inner product against distance, one curve a theta, with 95% bands.
 Figure decay_curves(const ResultReader& result, const FigureSelection& selection);
+/// The same for each kind of layers, one panel a theta, windows marked.
+Figure decay_by_kind(const ResultReader& result, const FigureSelection& selection);
 /// Layer x distance and head x distance, one panel a theta; each row divided by its largest magnitude.
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection);
 Figure decay_by_head(const ResultReader& result, const FigureSelection& selection);

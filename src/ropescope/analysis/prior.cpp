@@ -10,6 +10,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/analysis/decay_layers.h"
 #include "ropescope/analysis/prior_scheme.h"
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/core/errors.h"
@@ -24,6 +25,40 @@ RopeConfig chosen_rope(const Samples& samples, const PriorOptions& options) {
   if (options.rope) return *options.rope;
   if (samples.model.rope) return *samples.model.rope;
   throw UsageError("--rope-theta is required: the samples do not say their model's rope_theta");
+}
+
+/// Of each layer, with the base that is used.
+std::vector<LayerFacts> facts_in_use(const Samples& samples, const PriorOptions& options) {
+  std::vector<LayerFacts> facts = samples.model.layers;
+  if (facts.empty()) {
+    LayerFacts alike;
+    alike.rope = chosen_rope(samples, options);
+    alike.head_dim = samples.moments->mean_q.size(2);
+    facts.assign(static_cast<size_t>(samples.moments->mean_q.size(0)), alike);
+  } else if (options.rope) {
+    for (LayerFacts& layer : facts) layer.rope.theta = options.rope->theta;
+  }
+  return facts;
+}
+
+/// What the report says of the layers' encodings.
+void describe_layers(const Samples& samples, const PriorCoefficients& coefficients, PriorResult& result) {
+  result.theta = kNan;
+  bool first = true;
+  for (const PriorPart& part : coefficients.parts) {
+    if (!part.facts.rotates) continue;
+    if (first) result.rope = part.facts.rope;
+    result.theta = first || part.facts.rope.theta == result.theta ? part.facts.rope.theta : kNan;
+    if (std::isnan(result.theta)) break;
+    first = false;
+  }
+  if (samples.model.layers.empty()) return;
+  at::Tensor chosen = at::zeros({coefficients.model_layers}, at::kBool);
+  for (const int64_t layer : coefficients.layer) chosen[layer] = true;
+  for (const LayerKind& kind : decay_layers(samples.model, chosen).kinds) {
+    result.layers += fmt::format("{}{}: layers {}", result.layers.empty() ? "" : "; ", kind.name,
+                                 ranges_text(kind.layers));
+  }
 }
 
 void check_options(const PriorOptions& options) {
@@ -58,14 +93,21 @@ std::vector<PriorNumber> summarise(const std::vector<HeadNumbers>& all,
   std::vector<PriorNumber> numbers;
   std::vector<at::Tensor> gradients;
   for (const HeadNumbers& values : all) {
-    PriorNumber number{values.name, values.by_row.mean().item<double>(), kNan, kNan, {}};
+    // A window may leave heads without a visual key: such a number is over those that have it.
+    const at::Tensor has = values.by_row.isnan().logical_not();
+    const double with = has.sum().item<double>();
+    const bool some = with > 0 && with < heads;
+    const double mean =
+        some ? values.by_row.nansum().item<double>() / with : values.by_row.mean().item<double>();
+    PriorNumber number{values.name, mean, kNan, kNan, {}};
     number.by_head = at::full({coefficients.model_layers, coefficients.model_heads}, kNan, at::kDouble);
     number.by_head.index_put_(
         {at::tensor(coefficients.layer, at::kLong), at::tensor(coefficients.head, at::kLong)}, values.by_row);
     if (values.gradient.defined() && coefficients.texts > 0) {
-      gradients.push_back(values.gradient.flatten() / heads);
+      gradients.push_back(some ? values.gradient.nan_to_num(0.0).flatten() / with
+                               : values.gradient.flatten() / heads);
     } else if (std::isfinite(number.mean)) {
-      spread_over_heads(values.by_row, number);
+      spread_over_heads(some ? values.by_row.index({has}) : values.by_row, number);
     }
     numbers.push_back(std::move(number));
   }
@@ -104,7 +146,7 @@ PriorResult compute_prior(const Samples& samples, const Layout& layout,
   PriorResult result;
   result.options = options;
   result.layout = layout;
-  result.rope = chosen_rope(samples, options);
+  const std::vector<LayerFacts> facts = facts_in_use(samples, options);
   const int64_t query = query_token(layout, options.query);
   std::vector<Scheme> parsed;
   std::set<std::string> seen;
@@ -112,11 +154,8 @@ PriorResult compute_prior(const Samples& samples, const Layout& layout,
     if (!seen.insert(text).second) throw UsageError("--schemes: \"{}\" stands there twice", text);
     parsed.emplace_back(text);
   }
-  const int64_t rotary_dim = 2 * make_frequencies(result.rope, samples.moments->mean_q.size(2),
-                                                  samples.model.max_position_embeddings, 0)
-                                     .inv_freq.size(0);
-  const PriorCoefficients coefficients =
-      prior_coefficients(samples, rotary_dim, options.layers, options.heads);
+  const PriorCoefficients coefficients = prior_coefficients(samples, facts, options.layers, options.heads);
+  describe_layers(samples, coefficients, result);
   result.head_count = coefficients.count();
   result.interval =
       coefficients.texts > 0
@@ -126,8 +165,7 @@ PriorResult compute_prior(const Samples& samples, const Layout& layout,
 
   for (size_t i = 0; i < parsed.size(); ++i) {
     const auto start = std::chrono::steady_clock::now();
-    const PriorSetting setting{coefficients, result.rope, samples.model.max_position_embeddings,
-                               layout,       query,       options};
+    const PriorSetting setting{coefficients, samples.model.max_position_embeddings, layout, query, options};
     SchemeNumbers numbers = evaluate_scheme(parsed[i], setting);
     SchemePrior prior = std::move(numbers.maps);
     prior.scheme = schemes[i];

@@ -14,6 +14,10 @@
 // scatter around their mean (each key's weight is e^(variance/2) larger if they scatter normally), which
 // content decides, not the position encoding.
 //
+// Where the samples say it of each layer, every head is turned as its layer turns it, in place of sqrt(head_dim) stands
+// the layer's scale of scores, and keys outside of its window or chunk are hidden. What a layer adds beside that (sinks,
+// caps of scores, scales of queries by position) is left out.
+//
 // Numbers of a head, then averaged over the heads that were measured and chosen:
 //   visual_share   V = sum of a_ij over visual keys j; the fading curve is V with t more text tokens between
 //   the
@@ -50,9 +54,10 @@ namespace ropescope {
 struct PriorOptions {
   PriorQuery query;
   std::vector<int64_t> text_lengths = {0, 1024, 2048, 4096, 8192, 16384, 32768};  ///< ascending
-  std::optional<RopeConfig> rope;                                                 ///< unset: the samples'
-  std::vector<int64_t> layers, heads;                                             ///< empty: all
-  bool by_head = false;  ///< keep the maps of every head
+  /// Unset: the samples'. Where these say it of each layer, its base alone is taken, by every layer that rotates.
+  std::optional<RopeConfig> rope;
+  std::vector<int64_t> layers, heads;  ///< empty: all
+  bool by_head = false;                ///< keep the maps of every head
 };
 
 /// One number of the table. NaN where it does not apply (a layout without thumbnail) or has no interval.
@@ -81,7 +86,10 @@ struct SchemePrior {
 struct PriorResult {
   PriorOptions options;
   Layout layout;
-  RopeConfig rope;
+  RopeConfig rope;   ///< of the first chosen layers that rotate
+  double theta = 0;  ///< the base of all chosen layers; NaN where they differ or none rotates
+  std::string
+      layers;  ///< "sliding: layers 0-4; full: layers 5"; empty where the samples do not tell layers apart
   std::vector<SchemePrior> schemes;  ///< best first: by visual share at text_lengths[ordered_by]
   /// The greatest text length with which the layout stays inside the model's trained context (the greatest of
   /// all where the context is unknown or too short for the layout): beyond it, logits are extrapolations.

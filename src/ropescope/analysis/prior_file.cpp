@@ -89,8 +89,12 @@ void write_prior(ResultWriter& writer, const PriorResult& result) {
   const auto say = [&](const char* name, const Attribute& value) { writer.attribute("/prior", name, value); };
   say("layout", layout_text(result.layout));
   say("query_index", result.schemes.front().query);
-  say("rope_theta", result.rope.theta);
+  say("rope_theta", result.theta);
   say("rope_type", rope_type_name(result.rope.type));
+  if (!result.layers.empty()) {
+    say("layers", result.layers);
+    say("left_out", std::string("sinks, caps of scores, scales of queries by position"));
+  }
   say("heads_measured", result.head_count);
   say("interval", result.interval);
   say("order", fmt::format("schemes in /prior/table stand best first: by visual_share at text length {}, the "

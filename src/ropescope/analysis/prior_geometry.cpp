@@ -50,14 +50,15 @@ class PairIds {
   bool query_visual_ = false;
 };
 
-std::vector<int64_t> visible_keys(const Scheme& scheme, const Positions& positions, int64_t query) {
+std::vector<int64_t> visible_keys(const Scheme& scheme, const Positions& positions, int64_t query,
+                                  const KeyReach& reach) {
   std::vector<int64_t> keys;
   const auto* raster = positions.raster.const_data_ptr<int32_t>();
   const auto* ids = positions.coordinates.const_data_ptr<double>();
   const bool rings = scheme.rings() && raster[query] >= 0;
   for (int64_t key = 0; key < positions.tokens(); ++key) {
     const bool same = rings && raster[key] == raster[query];
-    if (same ? ids[key] <= ids[query] : key <= query) keys.push_back(key);
+    if ((same ? ids[key] <= ids[query] : key <= query) && reach.sees(query, key)) keys.push_back(key);
   }
   return keys;
 }
@@ -194,9 +195,10 @@ AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count
   return asked;
 }
 
-Displacements displacements(const Scheme& scheme, const Positions& positions, int64_t query) {
+Displacements displacements(const Scheme& scheme, const Positions& positions, int64_t query,
+                            const KeyReach& reach) {
   const PairIds ids(positions, query);
-  const std::vector<int64_t> keys = visible_keys(scheme, positions, query);
+  const std::vector<int64_t> keys = visible_keys(scheme, positions, query, reach);
   const auto visible = keys.size();
   std::vector<std::array<double, 3>> delta(visible);
   for (size_t v = 0; v < visible; ++v) {

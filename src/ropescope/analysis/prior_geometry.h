@@ -78,9 +78,20 @@ struct Displacements {
   at::Tensor count, visual, first;
 };
 
+/// Keys that a layer shows a query beyond what a scheme hides; counted in tokens, not in position ids.
+struct KeyReach {
+  int64_t window = 0;  ///< the last so many keys, the query's own included; 0: all
+  int64_t chunk = 0;   ///< those of its own chunk of so many tokens; 0: all
+
+  bool sees(int64_t query, int64_t key) const {
+    return (window == 0 || query - key < window) && (chunk == 0 || query / chunk == key / chunk);
+  }
+};
+
 /// Of one query. Causal order, ring masks (as allowed_pairs) and DIPE's anchors for queries against the other
 /// modality are obeyed. O(tokens log tokens).
-Displacements displacements(const Scheme& scheme, const Positions& positions, int64_t query);
+Displacements displacements(const Scheme& scheme, const Positions& positions, int64_t query,
+                            const KeyReach& reach = {});
 
 /// query minus key on each axis: [axes, keys.size()] float64. The same choice of ids.
 at::Tensor displacements_to(const Positions& positions, int64_t query, const std::vector<int64_t>& keys);

@@ -45,8 +45,9 @@ struct PartnerQuestion {
   int64_t probes = 0, cells = 0;
 };
 
-/// Layers of equal ids.
+/// Layers of one part that have equal ids.
 struct LayerGroup {
+  const PriorPart* part = nullptr;
   std::vector<int64_t> rows;  // of PriorCoefficients
   Question base;
   std::vector<Question> lengths;
@@ -70,12 +71,16 @@ class Evaluation {
   }
 
   SchemeNumbers run() {
-    if (!scheme_.depends_on_layer()) {
-      LayerGroup group = make_group(std::nullopt);
-      for (int64_t row = 0; row < coefficients_.count(); ++row) group.rows.push_back(row);
-      evaluate(group);
-    } else {
-      run_by_layer();
+    for (const PriorPart& part : coefficients_.parts) {
+      part_shares_.clear();
+      if (!scheme_.depends_on_layer()) {
+        LayerGroup group = make_group(part, std::nullopt);
+        group.rows = part.rows;
+        evaluate(group);
+      } else {
+        run_by_layer(part);
+      }
+      add_uniform_shares(part);
     }
     return finish();
   }
@@ -106,18 +111,29 @@ class Evaluation {
     }
   }
 
-  Question ask(const Positions& positions, int64_t query) const {
-    return {displacements(scheme_, positions, query),
-            scheme_.frequencies(setting_.rope, coefficients_.head_dim, coefficients_.kv_heads,
-                                setting_.max_position_embeddings, positions.largest() + 1)};
+  Frequencies frequencies_of(const PriorPart& part, double length) const {
+    if (part.facts.rotates) {
+      return scheme_.frequencies(part.facts.rope, part.facts.head_dim - part.facts.first_rotary,
+                                 coefficients_.kv_heads, setting_.max_position_embeddings, length);
+    }
+    Frequencies none;
+    none.inv_freq = at::zeros({0}, at::kDouble);
+    none.axis = at::zeros({1, 0}, at::kLong);
+    return none;
   }
 
-  LayerGroup make_group(std::optional<int64_t> layer) const {
+  Question ask(const PriorPart& part, const Positions& positions, int64_t query) const {
+    return {displacements(scheme_, positions, query, {part.facts.window, part.facts.chunk}),
+            frequencies_of(part, positions.largest() + 1)};
+  }
+
+  LayerGroup make_group(const PriorPart& part, std::optional<int64_t> layer) const {
     const Positions positions = scheme_.positions(setting_.layout, layer);
     LayerGroup group;
-    group.base = ask(positions, setting_.query);
+    group.part = &part;
+    group.base = ask(part, positions, setting_.query);
     for (const AskedLayout& asked : asked_) {
-      group.lengths.push_back(ask(scheme_.positions(asked.layout, layer), asked.query));
+      group.lengths.push_back(ask(part, scheme_.positions(asked.layout, layer), asked.query));
     }
     if (const auto block = first_anyres(setting_.layout)) group.partner = partners(*block, positions);
     return group;
@@ -153,23 +169,39 @@ class Evaluation {
     return question;
   }
 
-  void run_by_layer() {
+  void run_by_layer(const PriorPart& part) {
     std::optional<LayerGroup> group;
     at::Tensor ids;
-    for (int64_t row = 0; row < coefficients_.count(); ++row) {
+    int64_t last = -1;
+    for (const int64_t row : part.rows) {
       const int64_t layer = coefficients_.layer[static_cast<size_t>(row)];
-      const bool same_layer = row > 0 && coefficients_.layer[static_cast<size_t>(row - 1)] == layer;
-      if (!same_layer) {
+      if (layer != last) {
         const at::Tensor now = scheme_.positions(setting_.layout, layer).coordinates;
         if (!ids.defined() || !now.equal(ids)) {
           if (group) evaluate(*group);
-          group = make_group(layer);
+          group = make_group(part, layer);
           ids = now;
         }
       }
+      last = layer;
       group->rows.push_back(row);
     }
     evaluate(*group);
+  }
+
+  /// What uniform attention would give, mean over the heads of all parts; of a part, that of its first layers.
+  void add_uniform_shares(const PriorPart& part) {
+    std::vector<double>& shares = result_.maps.uniform_share;
+    if (shares.empty()) {
+      shares = part_shares_;
+      rows_done_ = static_cast<double>(part.rows.size());
+      return;
+    }
+    const double rows = static_cast<double>(part.rows.size());
+    for (size_t i = 0; i < shares.size(); ++i) {
+      shares[i] = (shares[i] * rows_done_ + part_shares_[i] * rows) / (rows_done_ + rows);
+    }
+    rows_done_ += rows;
   }
 
   std::vector<HeadBlock> blocks_of(const LayerGroup& group) const {
@@ -206,9 +238,9 @@ class Evaluation {
     }
   }
 
-  Features features_of(const at::Tensor& delta, const Frequencies& frequencies,
-                       const HeadBlock& block) const {
-    return prior_features(delta, frequencies, block.axis_row, coefficients_.head_dim);
+  Features features_of(const at::Tensor& delta, const Frequencies& frequencies, const HeadBlock& block,
+                       const PriorPart& part) const {
+    return prior_features(delta, frequencies, block.axis_row, part.score_scale, coefficients_.pairs());
   }
 
   void put(size_t slot, const HeadBlock& block, const at::Tensor& values, const at::Tensor& gradient) {
@@ -218,23 +250,24 @@ class Evaluation {
 
   void evaluate(const LayerGroup& group) {
     for (const HeadBlock& block : blocks_of(group)) {
-      const Features features = features_of(group.base.keys.delta, group.base.frequencies, block);
+      const Features features =
+          features_of(group.base.keys.delta, group.base.frequencies, block, *group.part);
       for_parts(block, features, [&](const HeadBlock& part, const at::Tensor& scores) {
-        add_base(part, scores, group.base.keys, features);
+        add_base(part, scores, group.base.keys, features, group.part->logit_of_score);
       });
       for (size_t i = 0; i < group.lengths.size(); ++i) {
         const Question& question = group.lengths[i];
-        const Features of_length = features_of(question.keys.delta, question.frequencies, block);
+        const Features of_length = features_of(question.keys.delta, question.frequencies, block, *group.part);
         for_parts(block, of_length, [&](const HeadBlock& part, const at::Tensor& scores) {
           add_share(kFading + i, part, weights_of(scores), question.keys, of_length);
         });
       }
-      if (group.partner) add_partner(block, *group.partner, group.base.frequencies);
+      if (group.partner) add_partner(block, *group.partner, group.base.frequencies, *group.part);
     }
-    if (!result_.maps.uniform_share.empty()) return;
+    if (!part_shares_.empty()) return;
     for (const Question& question : group.lengths) {
-      result_.maps.uniform_share.push_back(question.keys.visual.sum().item<double>() /
-                                           question.keys.count.sum().item<double>());
+      part_shares_.push_back(question.keys.visual.sum().item<double>() /
+                             question.keys.count.sum().item<double>());
     }
   }
 
@@ -259,12 +292,12 @@ class Evaluation {
   }
 
   void add_base(const HeadBlock& block, const at::Tensor& scores, const Displacements& keys,
-                const Features& features) {
+                const Features& features, double logit_of_score) {
     const at::Tensor weights = weights_of(scores.clone());
     const at::Tensor attention = weights / weights.matmul(keys.count).unsqueeze(1);
     add_share(kVisualShare, block, attention, keys, features);
     add_sinks(block, attention, keys, features);
-    add_maps(block, scores, attention, keys);
+    add_maps(block, scores, attention, keys, logit_of_score);
   }
 
   void add_sinks(const HeadBlock& block, const at::Tensor& attention, const Displacements& keys,
@@ -285,9 +318,8 @@ class Evaluation {
   }
 
   void add_maps(const HeadBlock& block, const at::Tensor& scores, const at::Tensor& attention,
-                const Displacements& keys) {
+                const Displacements& keys, double logit_of_score) {
     const int64_t all = setting_.layout.tokens(), n = block.index.size(0);
-    const double unit = std::sqrt(static_cast<double>(coefficients_.head_dim));
     const auto spread = [&](const at::Tensor& values, double hidden) {
       return at::full({n, all}, hidden, at::kDouble)
           .index_copy_(1, keys.key, values.index_select(1, keys.distinct));
@@ -299,7 +331,7 @@ class Evaluation {
       heads.push_back(coefficients_.head[static_cast<size_t>(row[i])]);
     }
     const at::Tensor layer = at::tensor(layers, at::kLong), head = at::tensor(heads, at::kLong);
-    const at::Tensor logits = spread(scores * unit, kNan), shares = spread(attention, 0.0);
+    const at::Tensor logits = spread(scores * logit_of_score, kNan), shares = spread(attention, 0.0);
     SchemePrior& maps = result_.maps;
     maps.logits_by_layer.index_add_(0, layer, logits.nan_to_num(0.0));
     visible_.index_add_(0, layer, logits.isfinite().to(at::kDouble));
@@ -310,11 +342,13 @@ class Evaluation {
     maps.attention_by_head.index_put_({layer, head}, shares.to(at::kFloat));
   }
 
-  void add_partner(const HeadBlock& block, const PartnerQuestion& question, const Frequencies& frequencies) {
+  /// Windows hide no partner here: the numbers say what the encoding makes of the pair.
+  void add_partner(const HeadBlock& block, const PartnerQuestion& question, const Frequencies& frequencies,
+                   const PriorPart& of) {
     const int64_t probes = question.probes, cells = question.cells;
-    const Features features = features_of(question.delta, frequencies, block);
+    const Features features = features_of(question.delta, frequencies, block, of);
     const Features near =
-        features_of(at::zeros({question.delta.size(0), 1}, at::kDouble), frequencies, block);
+        features_of(at::zeros({question.delta.size(0), 1}, at::kDouble), frequencies, block, of);
     // Columns of the partners among all displacements.
     const at::Tensor own = at::arange(probes, at::kLong) * cells + question.partner;
     const double weight = 1.0 / static_cast<double>(probes);
@@ -356,7 +390,9 @@ class Evaluation {
   const PriorCoefficients& coefficients_;
   at::Tensor slopes_;
   std::vector<AskedLayout> asked_;
-  at::Tensor visible_, heads_;  // heads behind each sum
+  at::Tensor visible_, heads_;       // heads behind each sum
+  std::vector<double> part_shares_;  // of uniform attention at each text length, of the part at hand
+  double rows_done_ = 0;             // of the parts before it
   SchemeNumbers result_;
 };
 

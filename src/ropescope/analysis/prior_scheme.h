@@ -18,7 +18,6 @@ struct HeadNumbers {
 
 struct PriorSetting {
   const PriorCoefficients& coefficients;
-  const RopeConfig& rope;
   int64_t max_position_embeddings = 0;
   const Layout& layout;
   int64_t query = 0;

@@ -1,26 +1,25 @@
 #include "ropescope/analysis/prior_scores.h"
 
-#include <cmath>
-
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include "ropescope/core/tensor_operators.h"
 
 namespace ropescope {
 
 Features prior_features(const at::Tensor& delta, const Frequencies& frequencies, int64_t axis_row,
-                        int64_t head_dim) {
+                        double score_scale, int64_t pairs) {
   const at::Tensor axis = frequencies.axis[axis_row];
   // A channel of a table with one coordinate follows it whatever its axis is called; -1 stands still.
   const at::Tensor row = delta.size(0) == 1 ? axis.clamp_max(0) : axis;
   const at::Tensor turns = row.ge(0).to(at::kDouble) * frequencies.inv_freq;
   const at::Tensor angle = delta.index_select(0, row.clamp_min(0)) * turns.unsqueeze(1);
-  const double unit = 1.0 / std::sqrt(static_cast<double>(head_dim));
-  const double scale = unit * frequencies.attention_scale * frequencies.attention_scale;
+  const double scale = score_scale * frequencies.attention_scale * frequencies.attention_scale;
+  const at::Tensor none = at::zeros({pairs - angle.size(0), delta.size(1)}, at::kDouble);
   Features features;
-  features.values = at::cat(
-      {angle.cos().mul_(scale), angle.sin().mul_(-scale), at::full({1, delta.size(1)}, unit, at::kDouble)});
+  features.values = at::cat({angle.cos().mul_(scale), none, angle.sin().mul_(-scale), none,
+                             at::full({1, delta.size(1)}, score_scale, at::kDouble)});
   features.distance = delta[0].abs();
   return features;
 }

@@ -17,16 +17,16 @@ struct HeadBlock {
   at::Tensor slopes;  ///< [n] float64: ALiBi; undefined without
 };
 
-/// Scores at fixed displacements: scores(rows) = (rows . features + bias) with 1/sqrt(head_dim) inside the
+/// Scores at fixed displacements: scores(rows) = (rows . features + bias) with the scale of scores inside the
 /// features.
 struct Features {
   at::Tensor values;    ///< [C, U] float64
   at::Tensor distance;  ///< [U]: |displacement| on the first axis, for ALiBi's bias
 };
 
-/// delta: [axes, U] float64. Angles are formed in float64.
+/// delta: [axes, U] float64. Angles are formed in float64. `pairs`: of the rows; those behind the frequencies are 0.
 Features prior_features(const at::Tensor& delta, const Frequencies& frequencies, int64_t axis_row,
-                        int64_t head_dim);
+                        double score_scale, int64_t pairs);
 
 /// [n, U] float64: expected score of each head of the block at each displacement.
 at::Tensor prior_scores(const PriorCoefficients& coefficients, const HeadBlock& block,

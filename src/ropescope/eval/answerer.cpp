@@ -181,13 +181,6 @@ namespace {
 /// Keys of so many tokens lie in memory at once, unless a single row has more.
 constexpr size_t kMostKeys = 16384;
 
-KvCache for_rows(const KvCache& one_row, int64_t rows) {
-  KvCache cache;
-  for (const at::Tensor& keys : one_row.keys) cache.keys.push_back(keys.expand({rows, -1, -1, -1}));
-  for (const at::Tensor& values : one_row.values) cache.values.push_back(values.expand({rows, -1, -1, -1}));
-  return cache;
-}
-
 /// What the rows have in common, less the last token of each.
 int64_t common_tokens(const std::vector<std::vector<int64_t>>& rows) {
   const std::vector<int64_t>& one = rows.front();
@@ -314,7 +307,7 @@ std::optional<SequenceEncoding> Answerer::encoding_of(const Prompt& prompt, cons
 }
 
 bool Answerer::positions_known(const Prompt& prompt, const Manner& manner) const {
-  if (decoder_.config.rope.type == RopeType::kDynamic) return false;
+  if (depends_on_length(decoder_.config)) return false;
   const auto encoding = encoding_of(prompt, manner);
   return !encoding || plain_positions(*encoding, decoder_.config).has_value();
 }
@@ -349,12 +342,12 @@ std::vector<Answer> Answerer::answer_rows(const std::vector<const Prompt*>& rows
   }
   KvCache shared;
   // A question that names its pictures itself may end with one; then nothing is left to ask behind it.
-  const bool keep = decoder_.config.rope.type != RopeType::kDynamic && prompt.first < tokens;
+  const bool keep = !depends_on_length(decoder_.config) && prompt.first < tokens;
   if (keep) {
     const KeptPrefix::Request request{prompt.ids, prompt.first, std::max(common, prompt.first),
                                       encoding ? &*encoding : nullptr,
                                       [&] { return embeddings(prompt, prompt.first); }};
-    if (request.common > 0) shared = for_rows(prefix_.keys(request), count);
+    if (request.common > 0) shared = prefix_.keys(request).expanded(count);
     if (shared.length() > 0) input.prefix = &shared;
   } else if (!images_.empty()) {
     std::vector<at::Tensor> embeds;

@@ -43,15 +43,15 @@ int64_t KeptPrefix::known_tokens(const Request& request) const {
     known = equal_columns(coordinates_, positions.coordinates, known);
     if (positions.anchors.defined()) known = equal_columns(anchors_, positions.anchors, known);
   }
+  // Layers with windows or states keep the end of what they have seen only.
+  if (known < cache_.length() && !cache_.can_shorten()) return 0;
   return known < request.first ? 0 : known;
 }
 
 void KeptPrefix::shorten(int64_t tokens) {
   if (tokens == 0) return forget();
   ids_.resize(static_cast<size_t>(tokens));
-  for (auto* list : {&cache_.keys, &cache_.values}) {
-    for (at::Tensor& view : *list) view = view.narrow(2, 0, tokens);
-  }
+  cache_ = cache_.first(tokens);
 }
 
 void KeptPrefix::extend(const Request& request) {
@@ -68,15 +68,9 @@ void KeptPrefix::extend(const Request& request) {
     }
     pass.input_ids = ids.narrow(1, past, tokens);
     pass.cache = &cache_;
-    RotaryTable rotary;
-    PassEncoding rules;
-    if (request.encoding != nullptr) {
-      rules = request.encoding->pass(past, tokens);
-      pass.encoding = &rules;
-    } else {
-      rotary = plain_rotary_table(decoder_.config, tokens, past);
-      pass.rotary = &rotary;
-    }
+    const PassEncoding rules = request.encoding != nullptr ? request.encoding->pass(past, tokens)
+                                                           : plain_encoding(decoder_.config, tokens, past);
+    pass.encoding = &rules;
     forward(decoder_, pass, options);
     computed_ += tokens;
   }
@@ -102,10 +96,7 @@ KvCache KeptPrefix::keys(const Request& request) {
     }
     known = request.common;
   }
-  KvCache view;
-  for (const at::Tensor& keys : cache_.keys) view.keys.push_back(keys.narrow(2, 0, known));
-  for (const at::Tensor& values : cache_.values) view.values.push_back(values.narrow(2, 0, known));
-  return view;
+  return cache_.first(known);
 }
 
 }  // namespace ropescope::eval

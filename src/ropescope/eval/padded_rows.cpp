@@ -40,16 +40,18 @@ std::optional<at::Tensor> plain_positions(const SequenceEncoding& encoding, cons
   const Scheme& scheme = encoding.scheme();
   const Positions& positions = encoding.positions();
   if (scheme.anchored() || scheme.rings() || scheme.biased() || scheme.depends_on_layer()) return {};
-  if (positions.coordinates.size(0) != 1 || config.rope.type == RopeType::kDynamic) return {};
+  if (positions.coordinates.size(0) != 1 || depends_on_length(config)) return {};
   const int64_t tokens = positions.tokens();
   const at::Tensor all = encoding.coordinates(tokens + 2);
   const at::Tensor next = all.narrow(1, tokens - 1, 2).add(1);
   if (!at::equal(next, all.narrow(1, tokens, 2))) return {};
   const at::Tensor last = all.narrow(1, tokens - 1, 1);
-  const RotaryTable plain = rotary_table_for(config, last.unsqueeze(1));
-  const PassEncoding own = encoding.pass(tokens - 1, 1);
-  if (!at::equal(own.rotary.front().cos, plain.cos) || !at::equal(own.rotary.front().sin, plain.sin))
-    return {};
+  const PassEncoding plain = encoding_for(config, last.unsqueeze(1)), own = encoding.pass(tokens - 1, 1);
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    const RotaryTable &expected = plain.table(l), &found = own.table(l);
+    if (expected.turns() != found.turns()) return {};
+    if (found.turns() && !(at::equal(found.cos, expected.cos) && at::equal(found.sin, expected.sin))) return {};
+  }
   return all.narrow(1, 0, tokens);
 }
 

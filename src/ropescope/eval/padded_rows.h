@@ -7,7 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/rope/encoding.h"
-#include "ropescope/weights/decoder_config.h"
+#include "ropescope/architectures/decoder_config.h"
 
 namespace ropescope::eval {
 

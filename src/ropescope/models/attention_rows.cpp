@@ -11,7 +11,8 @@
 
 namespace ropescope {
 
-at::Tensor score_rows(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& query_index) {
+at::Tensor score_rows(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& query_index,
+                      double scale) {
   for (const int64_t query : query_index) {
     if (query < 0 || query >= q.size(2)) {
       throw InputError("attention rows: expected queries 0 to {}, found {}", q.size(2) - 1, query);
@@ -24,7 +25,7 @@ at::Tensor score_rows(const at::Tensor& q, const at::Tensor& k, const std::vecto
   const at::Tensor chosen =
       q.index_select(2, index).to(at::kFloat).reshape({q.size(0), kv_heads, heads / kv_heads * count, dim});
   return at::matmul(chosen, k.to(at::kFloat).transpose(2, 3))
-      .mul(1.0 / std::sqrt(static_cast<double>(dim)))
+      .mul(scale != 0 ? scale : 1.0 / std::sqrt(static_cast<double>(dim)))
       .view({q.size(0), heads, count, k.size(2)});
 }
 

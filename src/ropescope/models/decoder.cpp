@@ -1,17 +1,19 @@
 #include "ropescope/models/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/scalar_tensor.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/models/attention.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
-#include "ropescope/models/kernels/rms_norm.h"
+#include "ropescope/models/layer.h"
 #include "ropescope/models/pass_attention.h"
 #include "ropescope/models/recompute.h"
 
@@ -19,11 +21,7 @@ namespace ropescope {
 
 namespace {
 
-using kernels::gated_linear;
 using kernels::linear;
-using kernels::linear_plus;
-using kernels::linears;
-using kernels::rms_norm;
 
 at::Tensor embed_input(const Decoder& decoder, const ForwardInput& input) {
   const at::Tensor& table = decoder.weights.embed_tokens;
@@ -44,20 +42,29 @@ at::Tensor embed_input(const Decoder& decoder, const ForwardInput& input) {
                      lowest < 0 ? lowest : highest);
   }
   const HeldWeights held(decoder.access, table);
-  return kernels::embedding(table, input.input_ids.to(table.device()));
+  return embed_tokens(decoder, input.input_ids.to(table.device()));
 }
 
-bool wants(const Taps& taps, int64_t layer) { return !taps.wants_layer || taps.wants_layer(layer); }
-
-// What the layers of one pass share.
-struct Pass {
-  const DecoderConfig& config;
-  const ForwardOptions& options;
-  const Taps& taps;
-  KvCache* cache;
-  PassEncoding encoding;  // on the device of the weights
-  PassAttention attention;
-};
+// Gemma 4: (norm(P x_0 / sqrt(C)) + sqrt(n) E'[ids]) / sqrt(2), [B, T, L, n].
+at::Tensor layer_inputs(const Decoder& decoder, const ForwardInput& input, const at::Tensor& hidden) {
+  const int64_t width = decoder.config.layer_input_dim;
+  if (width == 0) return {};
+  if (!input.input_ids.defined()) {
+    throw InputError(
+        "forward: a model whose layers have embeddings of their own needs the tokens' ids, not only embeddings");
+  }
+  const DecoderWeights& weights = decoder.weights;
+  const std::vector<int64_t> apart = {decoder.config.num_hidden_layers, width};
+  const at::Tensor ids = input.input_ids.to(hidden.device());
+  const at::Tensor of_token = kernels::embedding(weights.layer_embedding, ids)
+                                  .mul(std::sqrt(static_cast<double>(width)))
+                                  .unflatten(-1, apart);
+  const at::Tensor projected = linear(hidden, weights.layer_embedding_projection, {})
+                                   .mul(1.0 / std::sqrt(static_cast<double>(hidden.size(2))));
+  const at::Tensor normed =
+      decoder_norm(decoder.config, projected.unflatten(-1, apart), weights.layer_embedding_norm);
+  return normed.add(of_token).mul(1.0 / std::sqrt(2.0));
+}
 
 PassAttention make_attention(const ForwardInput& input, const PassEncoding& encoding,
                              const at::Tensor& hidden, int64_t past) {
@@ -74,87 +81,41 @@ PassAttention make_attention(const ForwardInput& input, const PassEncoding& enco
   return PassAttention(encoding, std::move(plain), tokens, hidden.scalar_type(), hidden.device());
 }
 
-// The attention's contribution before the output projection, [B, T, H*D]; undefined when the pass stops here.
-at::Tensor attend(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer, const at::Tensor& x) {
-  const int64_t kv_heads = pass.config.num_key_value_heads;
-  const bool shown = wants(pass.taps, layer), last = pass.options.stop_after_qk_of_layer == layer;
-  const bool rows_only = pass.options.stop_after_rows_of_layer == layer;
-  at::Tensor q, k, v;
-  if (last || rows_only) {
-    q = linear(x, weights.q, weights.q_bias);
-    k = linear(x, weights.k, weights.k_bias);
-  } else {
-    const auto qkv =
-        linears(x, {weights.q, weights.k, weights.v}, {weights.q_bias, weights.k_bias, weights.v_bias});
-    q = qkv[0], k = qkv[1], v = split_heads(qkv[2], kv_heads);
-  }
-  q = split_heads(q, pass.config.num_attention_heads);
-  k = split_heads(k, kv_heads);
-  if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
-  const bool shows_anchored = shown && pass.taps.q_anchored && !pass.encoding.anchored.empty();
-  if (last && !(shown && pass.taps.qk_rotated) && !shows_anchored) return {};
-  at::Tensor q_anchored;
-  if (!pass.encoding.anchored.empty()) q_anchored = apply_rotary(q, pass.encoding.anchored_table(layer));
-  if (shows_anchored) pass.taps.q_anchored(layer, q_anchored);
-  q = apply_rotary(q, pass.encoding.table(layer));
-  k = apply_rotary(k, pass.encoding.table(layer));
-  if (shown && pass.taps.qk_rotated) pass.taps.qk_rotated(layer, q, k);
-  if (last) return {};
-  if (pass.cache != nullptr) {
-    pass.cache->append(layer, k, v);
-    k = pass.cache->keys[static_cast<size_t>(layer)];
-    v = pass.cache->values[static_cast<size_t>(layer)];
-  }
-  if (shown && pass.taps.attention) {
-    pass.taps.attention->sink(layer,
-                              pass.attention.rows(layer, q, q_anchored, k, pass.taps.attention->query_index));
-  }
-  if (rows_only) return {};
-  return pass.attention.attend(layer, q, q_anchored, k, v);
-}
-
-// The layer's output [B, T, C]; undefined when the pass stops inside it.
-at::Tensor run_layer(const Pass& pass, const DecoderLayerWeights& weights, int64_t layer,
-                     const at::Tensor& hidden) {
-  const double eps = pass.config.rms_norm_eps;
-  const at::Tensor mixed = attend(pass, weights, layer, rms_norm(hidden, weights.input_norm, eps));
-  if (!mixed.defined()) return {};
-  const at::Tensor middle = linear_plus(hidden, mixed, weights.o, weights.o_bias);
-  const at::Tensor x = rms_norm(middle, weights.post_attention_norm, eps);
-  const at::Tensor inner = gated_linear(x, weights.gate, weights.gate_bias, weights.up, weights.up_bias);
-  return linear_plus(middle, inner, weights.down, weights.down_bias);
-}
-
 std::vector<at::Tensor> layer_parameters(const DecoderLayerWeights& layer) {
   std::vector<at::Tensor> parameters;
-  for (const at::Tensor& weight :
-       {layer.input_norm, layer.q, layer.k, layer.v, layer.o, layer.q_bias, layer.k_bias, layer.v_bias,
-        layer.o_bias, layer.post_attention_norm, layer.gate, layer.up, layer.down, layer.gate_bias,
-        layer.up_bias, layer.down_bias}) {
+  visit_layer(layer, [&](TensorKind, const at::Tensor& weight) {
     if (weight.defined()) parameters.push_back(weight);
-  }
+  });
   return parameters;
 }
 
 // All layers, each computed again in the backward pass; that one comes later, so it shares what it needs.
-at::Tensor run_checkpointed(const Decoder& decoder, const Pass& of_caller, at::Tensor hidden) {
+at::Tensor run_checkpointed(const Decoder& decoder, const DecoderPass& of_caller, at::Tensor hidden) {
   struct Kept {
     DecoderConfig config;
     ForwardOptions options;
     Taps taps;
     std::vector<DecoderLayerWeights> layers;
-    std::optional<Pass> pass;
+    std::optional<DecoderPass> pass;
   };
   auto kept = std::make_shared<Kept>();
   kept->config = decoder.config;
   kept->layers = decoder.weights.layers;
-  kept->pass.emplace(
-      Pass{kept->config, kept->options, kept->taps, nullptr, of_caller.encoding, of_caller.attention});
+  kept->pass.emplace(DecoderPass{kept->config,
+                                 kept->options,
+                                 kept->taps,
+                                 nullptr,
+                                 of_caller.encoding,
+                                 of_caller.attention,
+                                 0,
+                                 {},
+                                 of_caller.segment_lengths,
+                                 {}});
   for (size_t l = 0; l < kept->layers.size(); ++l) {
     const auto body = [kept, l](const at::Tensor& x) {
       return run_layer(*kept->pass, kept->layers[l], static_cast<int64_t>(l), x);
     };
-    hidden = with_weights(decoder.access, kept->layers[l].q, hidden, [&](const at::Tensor& x) {
+    hidden = with_weights(decoder.access, any_weight(kept->layers[l]), hidden, [&](const at::Tensor& x) {
       return recomputed(body, x, layer_parameters(kept->layers[l]));
     });
   }
@@ -181,6 +142,23 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
   if (options.logits != ForwardOptions::Logits::kNone && stop < 0 && !decoder.weights.lm_head.defined()) {
     throw InternalError("forward: logits were asked of a decoder loaded without lm_head");
   }
+  if (input.rotary != nullptr && !rotates_alike(decoder.config)) {
+    throw InternalError("forward: one rotary table for a decoder whose layers rotate in several ways");
+  }
+  const std::vector<LayerShape>& layers = decoder.config.layers;
+  const auto reads_others = [](const LayerShape& layer) { return layer.keys_of >= 0; };
+  if (options.checkpoint_layers &&
+      (decoder.config.layer_input_dim > 0 || std::any_of(layers.begin(), layers.end(), reads_others))) {
+    throw InputError(
+        "layers that read other layers' keys, or an embedding of their own, cannot be computed again by themselves. Try: "
+        "without checkpointed layers");
+  }
+  const auto recurrent = [](const LayerShape& layer) { return layer.mixer == Mixer::kDeltaRule; };
+  if (input.attention_mask.defined() && std::any_of(layers.begin(), layers.end(), recurrent) &&
+      !input.attention_mask.ne(0).all().item<bool>()) {
+    throw InputError(
+        "a delta rule's state would take padding for text: give texts of one length, or one by one");
+  }
   if (options.checkpoint_layers && (input.cache != nullptr || stop >= 0 || shows_anything(taps))) {
     throw InternalError("forward: layers that are computed twice have neither taps nor a cache");
   }
@@ -188,23 +166,47 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
 
 ForwardOutput head(const Decoder& decoder, const ForwardOptions& options, const at::Tensor& hidden) {
   using Logits = ForwardOptions::Logits;
-  const double eps = decoder.config.rms_norm_eps;
+  const auto norm = [&](const at::Tensor& x) {
+    return decoder_norm(decoder.config, x, decoder.weights.norm);
+  };
+  const auto logits = [&](const at::Tensor& x) {
+    at::Tensor raw = linear(x, decoder.weights.lm_head, {}).to(at::kFloat);
+    const double scale = decoder.config.logit_scale, cap = decoder.config.logit_softcap;
+    if (scale != 1) raw = raw.mul(scale);
+    return cap > 0 ? raw.div(cap).tanh().mul(cap) : raw;
+  };
   ForwardOutput output;
   if (options.final_hidden || options.logits == Logits::kAll) {
-    output.final_hidden = rms_norm(hidden, decoder.weights.norm, eps);
+    output.final_hidden = norm(hidden);
   }
   if (options.logits == Logits::kAll) {
-    output.logits = linear(output.final_hidden, decoder.weights.lm_head, {}).to(at::kFloat);
+    output.logits = logits(output.final_hidden);
   } else if (options.logits == Logits::kLast) {
     const at::Tensor last = hidden.narrow(1, hidden.size(1) - 1, 1).contiguous();
-    output.logits =
-        linear(rms_norm(last, decoder.weights.norm, eps), decoder.weights.lm_head, {}).to(at::kFloat);
+    output.logits = logits(norm(last));
   }
   if (!options.final_hidden) output.final_hidden = at::Tensor();
   return output;
 }
 
 }  // namespace
+
+const at::Tensor& any_weight(const DecoderLayerWeights& layer) {
+  const at::Tensor* found = nullptr;
+  visit_layer(layer, [&](TensorKind, const at::Tensor& weight) {
+    if (found == nullptr && weight.defined()) found = &weight;
+  });
+  if (found == nullptr) throw InternalError("a decoder layer without weights");
+  return *found;
+}
+
+at::Tensor embed_tokens(const Decoder& decoder, const at::Tensor& ids) {
+  const at::Tensor embedded = kernels::embedding(decoder.weights.embed_tokens, ids);
+  const double scale = decoder.config.embedding_scale;
+  if (scale == 1) return embedded;
+  // The scale is a number of the run's own type.
+  return embedded.mul(at::scalar_tensor(scale, at::TensorOptions(embedded.scalar_type())).item<double>());
+}
 
 ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
                       const Taps& taps) {
@@ -214,19 +216,28 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
   PassEncoding encoding;
   if (input.encoding == nullptr) encoding.rotary = {*input.rotary};
   encoding = (input.encoding == nullptr ? encoding : *input.encoding).to(hidden.device());
-  const Pass pass{decoder.config, options,  taps,
-                  input.cache,    encoding, make_attention(input, encoding, hidden, past)};
+  const DecoderPass pass{decoder.config,
+                         options,
+                         taps,
+                         input.cache,
+                         encoding,
+                         make_attention(input, encoding, hidden, past),
+                         past,
+                         layer_inputs(decoder, input, hidden),
+                         input.segment_lengths,
+                         {}};
   if (taps.hidden) taps.hidden(0, hidden);
   if (options.checkpoint_layers && at::GradMode::is_enabled()) {
     return head(decoder, options, run_checkpointed(decoder, pass, hidden));
   }
   for (int64_t l = 0; l < decoder.config.num_hidden_layers; ++l) {
     const DecoderLayerWeights& weights = decoder.weights.layers[static_cast<size_t>(l)];
-    hidden = with_weights(decoder.access, weights.q, hidden,
+    hidden = with_weights(decoder.access, any_weight(weights), hidden,
                           [&](const at::Tensor& x) { return run_layer(pass, weights, l, x); });
     if (!hidden.defined()) return {};
     if (taps.hidden) taps.hidden(l + 1, hidden);
   }
+  if (input.cache != nullptr) input.cache->advance(hidden.size(1));
   return head(decoder, options, hidden);
 }
 

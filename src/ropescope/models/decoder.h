@@ -1,7 +1,9 @@
-// Llama and Qwen2/2.5 decoders as plain functions over a struct of weights.
-//   x_0 = E[ids]
-//   h   = x + O(softmax(mask(R q (R k)^T / sqrt(head_dim))) v),   q, k, v from n(x)
-//   x'  = h + down(silu(gate(n(h))) * up(n(h))),                  n = RMS normalisation
+// A decoder of any family as plain functions over a struct of weights: what differs lies in its DecoderConfig.
+//   x_0 = s E[ids]
+//   h   = x + r m(O(softmax(mask(R q (R k)^T c)) v)),   q, k, v from n(x)
+//   x'  = h + r m(feed_forward(n(h)))
+// n, m norms (either may be absent), s, r, c scales, R the layer's rotation (or none). architectures/decoder_config.h
+// has all that a layer may do; models/layer.h runs one.
 // Shapes  B batch, T tokens, C hidden_size, H query heads, K key/value heads, D head_dim, V vocabulary,
 //         S keys in view
 // The decoder takes rotary tables, never a scheme; masks follow token order, unless the encoding of the pass
@@ -10,41 +12,30 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/models/attention.h"
+#include "ropescope/models/decoder_weights.h"
+#include "ropescope/models/kv_cache.h"
 #include "ropescope/models/weight_access.h"
 #include "ropescope/rope/encoding.h"
 #include "ropescope/rope/rotation.h"
 #include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
 
 namespace ropescope {
-
-/// Undefined tensors are absent (biases).
-struct DecoderLayerWeights {
-  at::Tensor input_norm;  ///< [C]
-  at::Tensor q, k, v, o;  ///< [H*D, C], [K*D, C], [K*D, C], [C, H*D]
-  at::Tensor q_bias, k_bias, v_bias, o_bias;
-  at::Tensor post_attention_norm;  ///< [C]
-  at::Tensor gate, up, down;       ///< [I, C], [I, C], [C, I]
-  at::Tensor gate_bias, up_bias, down_bias;
-};
-
-struct DecoderWeights {
-  at::Tensor embed_tokens;  ///< [V, C]
-  std::vector<DecoderLayerWeights> layers;
-  at::Tensor norm;     ///< [C]
-  at::Tensor lm_head;  ///< [V, C]; the same tensor as embed_tokens when tied
-};
 
 struct Decoder {
   DecoderConfig config;
   DecoderWeights weights;
   WeightAccessPointer access = nullptr;
+
+  /// Whether taps see q and k of a layer: not of a delta rule.
+  bool shows_qk(int64_t layer) const { return config.layer(layer).has_qk(); }
 };
 
 struct LoadOptions {
@@ -55,26 +46,15 @@ struct LoadOptions {
 
 /// Loads by Hugging Face names (`model.layers.0.self_attn.q_proj.weight`, ...). `rotary_emb.inv_freq` buffers
 /// are ignored. Throws InputError listing missing tensors by name and wrong shapes (expected, found);
-/// unexpected names are warned of once, in one line.
+/// unexpected names are warned of once, in one line. Experts stay in the file, which the decoder then keeps open; a
+/// plain reference is enough for families without experts (InternalError otherwise).
 Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options);
+Decoder load_decoder(std::shared_ptr<const Checkpoint> checkpoint, const DecoderConfig& config,
+                     const LoadOptions& options);
 
-/// Keys (rotated) and values of the tokens seen so far, per layer [B, K, S, D]. The tensors are views of
-/// larger buffers, so that a generated token costs no copy of its past; copies share them, so append to one
-/// only.
-struct KvCache {
-  std::vector<at::Tensor> keys, values;
-  int64_t length() const { return keys.empty() || !keys[0].defined() ? 0 : keys[0].size(2); }
-
-  /// Appends k, v [B, K, T, D] to a layer; keys[layer], values[layer] then hold past and new tokens. Without
-  /// autograd the buffers grow by doubling; with it everything is concatenated.
-  void append(int64_t layer, const at::Tensor& k_BKTD, const at::Tensor& v_BKTD);
-
-  /// Only the rows `index` (int64, on any device) of every layer are kept.
-  void keep_rows(const at::Tensor& index);
-
- private:
-  std::vector<at::Tensor> key_buffers_, value_buffers_;
-};
+/// Embeddings of ids (int64, any shape, on the table's device) as they enter layer 0: [..., C], scaled where the family
+/// does. Ids are not checked.
+at::Tensor embed_tokens(const Decoder& decoder, const at::Tensor& ids);
 
 /// Attention rows of chosen queries, computed beside the fused kernel; never a whole map unless all are asked
 /// for.
@@ -90,7 +70,8 @@ struct Taps {
   std::function<void(int64_t depth, const at::Tensor& hidden_BTC)>
       hidden;  ///< 0 embeddings, l = output of layer l-1
   std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)>
-      qk;  ///< before rotation
+      qk;  ///< before rotation, after norms that come before it; a layer that reads another's keys shows no k
+  /// As they meet in the softmax, before its scale.
   std::function<void(int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD)> qk_rotated;
   /// DIPE: queries rotated by anchored ids, for keys of the other modality.
   std::function<void(int64_t layer, const at::Tensor& q_BHTD)> q_anchored;
@@ -107,7 +88,8 @@ struct ForwardInput {
   /// Packed texts: B = 1 and these lengths sum to T; attention is causal inside each and nothing crosses.
   /// Empty: one.
   std::vector<int64_t> segment_lengths;
-  const RotaryTable* rotary = nullptr;  ///< for the T tokens of this pass
+  /// For the T tokens of this pass, of models whose layers all rotate alike.
+  const RotaryTable* rotary = nullptr;
   /// In place of `rotary`: tables and rules of a scheme for this pass, the same for every row. With rules
   /// that go beyond rotation (DIPE, CCA, PyPE, ALiBi) neither padding nor packing is possible.
   const PassEncoding* encoding = nullptr;
@@ -143,13 +125,27 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
 /// scalar. logits [B, T, V], labels int64 [B, T]. Throws InputError if no target is left.
 at::Tensor causal_lm_loss(const at::Tensor& logits, const at::Tensor& labels);
 
-/// Table of plain positions first, first+1, ... for `tokens` tokens under the checkpoint's own RopeConfig.
+/// Encoding of given ids [axes, batch or 1, tokens] under the checkpoint's own settings, a table for each kind of layer;
+/// what depends on a run's length (dynamic NTK, longrope) takes the largest id + 1, or `length` where that is longer.
+PassEncoding encoding_for(const DecoderConfig& config, const at::Tensor& position_ids, double length = 0);
+/// The same of the positions first, first + 1, ...
+PassEncoding plain_encoding(const DecoderConfig& config, int64_t tokens, int64_t first = 0);
+/// Whether all layers rotate by one table.
+bool rotates_alike(const DecoderConfig& config);
+/// Whether the frequencies of any layer depend on how long a run is (dynamic NTK, longrope).
+bool depends_on_length(const DecoderConfig& config);
+
+/// Layers in which queries meet keys, in order: all but those of a delta rule.
+std::vector<int64_t> layers_with_qk(const DecoderConfig& config);
+/// Throws UsageError where --layers names a layer without q and k.
+void require_qk(const DecoderConfig& config, const std::vector<int64_t>& layers);
+
+/// One table, of models whose layers rotate alike (InternalError for others): plain positions first, first+1, ... for
+/// `tokens` tokens; given ids; packed texts, each counted from 0.
 RotaryTable plain_rotary_table(const DecoderConfig& config, int64_t tokens, int64_t first = 0);
-/// Table of given ids [axes, batch or 1, tokens]; dynamic NTK takes the largest id + 1 as length.
 RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& position_ids);
+RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths);
 /// The sizes of this decoder that a scheme's encoding depends on.
 EncodedModel encoded_model(const DecoderConfig& config);
-/// Table of packed texts, each counted from 0; dynamic NTK takes the longest as length.
-RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths);
 
 }  // namespace ropescope

@@ -6,7 +6,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -77,12 +76,15 @@ bool frequencies_will_change(const Decoder& decoder, const Sequence& sequence, i
   if (sequence.encoding != nullptr) {
     return sequence.encoding->frequencies_change_until(sequence.ids.size(1) + new_tokens);
   }
-  const RopeConfig& rope = decoder.config.rope;
-  if (rope.type != RopeType::kDynamic) return false;
-  const int64_t trained =
-      rope.original_max_position_embeddings.value_or(decoder.config.max_position_embeddings);
+  const DecoderConfig& config = decoder.config;
   const double end = sequence.position_ids.max().item<double>() + 1 + static_cast<double>(new_tokens);
-  return end > static_cast<double>(trained);
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    const RopeConfig* rope = config.rope_of(l);
+    if (rope == nullptr || !depends_on_length(*rope)) continue;
+    const int64_t trained = rope->original_max_position_embeddings.value_or(config.max_position_embeddings);
+    if (end > static_cast<double>(trained)) return true;
+  }
+  return false;
 }
 
 // The prompt's given embeddings and those of the tokens generated since.
@@ -92,7 +94,7 @@ at::Tensor embed_all(const Decoder& decoder, const Sequence& sequence) {
   const int64_t prompt = embeds.size(1), more = sequence.ids.size(1) - prompt;
   if (more == 0) return embeds;
   const at::Tensor fresh = sequence.ids.narrow(1, prompt, more).to(table.device());
-  return at::cat({embeds, at::embedding(table, fresh)}, 1);
+  return at::cat({embeds, embed_tokens(decoder, fresh)}, 1);
 }
 
 // Logits [B, V] after the last token, of the whole text or of what the cache has not seen.
@@ -103,15 +105,12 @@ at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache
   step.input_ids = sequence.ids.narrow(1, past, fresh);
   if (sequence.embeds.defined() && past == 0) step.inputs_embeds = embed_all(decoder, sequence);
   step.attention_mask = sequence.mask;
-  RotaryTable rotary;
-  PassEncoding encoding;
-  if (sequence.encoding != nullptr) {
-    encoding = sequence.encoding->pass(past, fresh);
-    step.encoding = &encoding;
-  } else {
-    rotary = rotary_table_for(decoder.config, sequence.position_ids.narrow(2, past, fresh));
-    step.rotary = &rotary;
-  }
+  // Without a cache, frequencies are those of the whole text; with one, they do not change (or it would not be kept).
+  PassEncoding encoding = sequence.encoding != nullptr
+                              ? sequence.encoding->pass(past, fresh)
+                              : encoding_for(decoder.config, sequence.position_ids.narrow(2, past, fresh),
+                                             sequence.position_ids.max().item<double>() + 1);
+  step.encoding = &encoding;
   step.cache = cache;
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kLast;
@@ -148,8 +147,7 @@ Generation generate(const Decoder& decoder, const GenerateInput& input, const Ge
                        input.prefix->length());
     }
     // (without its buffers: they would be written to)
-    cache.keys = input.prefix->keys;
-    cache.values = input.prefix->values;
+    cache = input.prefix->first(input.prefix->length());
   }
   Generation generation;
   generation.lengths.assign(static_cast<size_t>(batch), 0);

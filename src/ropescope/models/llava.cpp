@@ -1,3 +1,4 @@
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/llava.h"
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/tensor_slots.h"
-#include "ropescope/weights/llava_names.h"
+#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 
@@ -245,7 +246,7 @@ at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
   at::Tensor text;
   {
     const HeldWeights held(llava.decoder.access, table);
-    text = kernels::embedding(table, text_ids.to(table.device()));
+    text = embed_tokens(llava.decoder, text_ids.to(table.device()));
   }
   std::vector<at::Tensor> parts;
   const auto total = static_cast<int64_t>(prompt.image_of.size());

@@ -16,7 +16,7 @@
 #include "ropescope/models/vision_tower.h"
 #include "ropescope/rope/layout.h"
 #include "ropescope/vision/anyres.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

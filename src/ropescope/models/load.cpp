@@ -1,14 +1,20 @@
+#include <algorithm>
+#include <charconv>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/decoder_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/models/tensor_slots.h"
-#include "ropescope/weights/decoder_names.h"
 #include "ropescope/weights/renamed_checkpoint.h"
 
 namespace ropescope {
@@ -20,17 +26,29 @@ bool is_frequency_buffer(const std::string& name) {
   return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
 }
 
-/// Formats with scales beside the weights (NVFP4 in GGUF, FP8) mean products that are not taken here.
-void refuse_scales(const Checkpoint& checkpoint) {
+/// Formats with scales beside the weights (NVFP4 in GGUF, ...) mean products that are not taken here; block scales of
+/// FP8 weights are (blocks/expert_formats.h).
+void refuse_scales(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots) {
+  std::set<std::string> own;
+  for (const TensorSlot& slot : slots) own.insert(slot.file_name());
   for (const TensorInfo& info : checkpoint.tensors()) {
-    const bool scale =
-        info.name.ends_with("scale") || info.name.ends_with("scale_inv") || info.name.ends_with("scale_2");
-    if (!scale) continue;
+    const bool scale = info.name.ends_with("scale") || info.name.ends_with("scale_2") ||
+                       (info.name.ends_with("scale_inv") && !info.name.ends_with(".weight_scale_inv"));
+    if (!scale || own.count(info.name) > 0) continue;
     throw InputError(
         "checkpoint: tensor \"{}\": weights that a tensor of their own scales are not supported. Try: the model in "
         "float32, bfloat16 or float16, or a GGUF file with another quantisation",
         info.name);
   }
+}
+
+/// What files of these families hold beside their text model: layers for several tokens at once (MTP), vision.
+bool is_beside_the_decoder(const std::string& name, const DecoderConfig& config) {
+  if (name.starts_with("mtp.") || name.find("visual.") != std::string::npos) return true;
+  int64_t layer = 0;
+  return name.starts_with("model.layers.") &&
+         std::from_chars(name.data() + 13, name.data() + name.size(), layer).ec == std::errc() &&
+         layer >= config.num_hidden_layers;
 }
 
 /// Nothing is compared for who needs no logits.
@@ -50,54 +68,56 @@ std::unique_ptr<Checkpoint> with_head_as_embedding(const Checkpoint& checkpoint)
 
 }  // namespace
 
+namespace {
+
+/// The members of a struct of weights by their kinds.
+template <typename Visit>
+std::map<TensorKind, at::Tensor*> members(const Visit& visit) {
+  std::map<TensorKind, at::Tensor*> by_kind;
+  visit([&](TensorKind kind, at::Tensor& tensor) { by_kind[kind] = &tensor; });
+  return by_kind;
+}
+
+void add_slots(const std::vector<TensorRule>& rules, const std::map<TensorKind, at::Tensor*>& targets,
+               std::vector<TensorSlot>& slots) {
+  for (const TensorRule& rule : rules) {
+    const auto target = targets.find(rule.kind);
+    if (target == targets.end()) throw InternalError("decoder: nothing takes tensor \"{}\"", rule.name);
+    TensorSlot slot{unfused_name(rule), rule.shape, target->second, rule.kind};
+    if (rule.first_row >= 0)
+      slot.stored_name = rule.name, slot.first_row = rule.first_row, slot.stored_rows = rule.stored_rows;
+    slots.push_back(std::move(slot));
+  }
+}
+
+bool has_experts(const DecoderConfig& config) {
+  return std::any_of(config.layers.begin(), config.layers.end(),
+                     [](const LayerShape& layer) { return layer.experts.has_value(); });
+}
+
+}  // namespace
+
 std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
                                       DecoderWeights& weights) {
-  const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
-  const int64_t q_rows = config.num_attention_heads * config.head_dim;
-  const int64_t kv_rows = config.num_key_value_heads * config.head_dim;
-  std::vector<TensorSlot> slots = {
-      {"model.embed_tokens.weight", {config.vocab_size, hidden}, &weights.embed_tokens},
-      {"model.norm.weight", {hidden}, &weights.norm},
-  };
-  if (with_lm_head && !config.tie_word_embeddings) {
-    slots.push_back({"lm_head.weight", {config.vocab_size, hidden}, &weights.lm_head});
-  }
+  const Architecture& family = architecture_of(config);
+  std::vector<TensorRule> outside = family.tensors(config, -1);
+  if (!with_lm_head)
+    std::erase_if(outside, [](const TensorRule& rule) { return rule.kind == TensorKind::kOutput; });
+  std::vector<TensorSlot> slots;
+  add_slots(outside, members([&](const auto& f) { visit_outside(weights, f); }), slots);
   for (size_t l = 0; l < weights.layers.size(); ++l) {
-    DecoderLayerWeights& layer = weights.layers[l];
-    const auto add = [&](const char* name, std::vector<int64_t> shape, at::Tensor& target) {
-      slots.push_back({fmt::format("model.layers.{}.{}", l, name), std::move(shape), &target});
-    };
-    add("input_layernorm.weight", {hidden}, layer.input_norm);
-    add("self_attn.q_proj.weight", {q_rows, hidden}, layer.q);
-    add("self_attn.k_proj.weight", {kv_rows, hidden}, layer.k);
-    add("self_attn.v_proj.weight", {kv_rows, hidden}, layer.v);
-    add("self_attn.o_proj.weight", {hidden, q_rows}, layer.o);
-    if (config.attention_bias) {
-      add("self_attn.q_proj.bias", {q_rows}, layer.q_bias);
-      add("self_attn.k_proj.bias", {kv_rows}, layer.k_bias);
-      add("self_attn.v_proj.bias", {kv_rows}, layer.v_bias);
-    }
-    if (config.attention_out_bias) add("self_attn.o_proj.bias", {hidden}, layer.o_bias);
-    add("post_attention_layernorm.weight", {hidden}, layer.post_attention_norm);
-    add("mlp.gate_proj.weight", {inner, hidden}, layer.gate);
-    add("mlp.up_proj.weight", {inner, hidden}, layer.up);
-    add("mlp.down_proj.weight", {hidden, inner}, layer.down);
-    if (config.mlp_bias) {
-      add("mlp.gate_proj.bias", {inner}, layer.gate_bias);
-      add("mlp.up_proj.bias", {inner}, layer.up_bias);
-      add("mlp.down_proj.bias", {hidden}, layer.down_bias);
-    }
+    add_slots(family.tensors(config, static_cast<int64_t>(l)),
+              members([&](const auto& f) { visit_layer(weights.layers[l], f); }), slots);
   }
   return slots;
 }
 
-Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const LoadOptions& options) {
-  if (config.hidden_act != "silu" && config.hidden_act != "swish") {
-    throw InputError("config.json: expected hidden_act \"silu\", found \"{}\"", config.hidden_act);
-  }
-  const std::unique_ptr<Checkpoint> part = decoder_part(file);
+namespace {
+
+Decoder load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
+             const DecoderConfig& config, const LoadOptions& options) {
+  const std::shared_ptr<const Checkpoint> part = decoder_part(file);
   const Checkpoint& named = part ? *part : file;
-  refuse_scales(named);
   const OutputMatrix output = output_of(named, config, options);
   std::unique_ptr<Checkpoint> doubled;
   if (output == OutputMatrix::kHeadForBoth) doubled = with_head_as_embedding(named);
@@ -110,7 +130,12 @@ Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const 
   }
   decoder.weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
   const bool with_head = options.with_lm_head && output != OutputMatrix::kNone;
-  const std::vector<TensorSlot> slots = decoder_slots(decoder.config, with_head, decoder.weights);
+  std::vector<TensorSlot> slots = decoder_slots(decoder.config, with_head, decoder.weights);
+  for (TensorSlot& slot : slots) {  // a checkpoint of a training has the parts by themselves
+    if (checkpoint.find(slot.file_name()) == nullptr && checkpoint.find(slot.name) != nullptr)
+      slot.stored_name.clear();
+  }
+  refuse_scales(named, slots);
   check_slots(checkpoint, slots, "decoder");
   if (with_head != options.with_lm_head) {
     throw InputError(
@@ -118,14 +143,39 @@ Decoder load_decoder(const Checkpoint& file, const DecoderConfig& config, const 
         "a base model gives hidden states, q and k but no logits. Try: the checkpoint of the whole model, or "
         "what needs no logits (trace --dump q,k; sample)");
   }
-  warn_of_other_tensors(checkpoint, slots, "decoder", [](const std::string& name) {
-    return is_frequency_buffer(name) || name == "lm_head.weight";  // left out on request, or tied
+  const bool experts = has_experts(config);
+  warn_of_other_tensors(checkpoint, slots, "decoder", [&](const std::string& name) {
+    // Left out on request, or tied; experts are read when they are needed.
+    return is_frequency_buffer(name) || name == "lm_head.weight" || name.ends_with("weight_scale_inv") ||
+           (experts && name.find("experts.") != std::string::npos) || is_beside_the_decoder(name, config);
   });
   fill_slots(checkpoint, slots, options.dtype, options.device);
   if (decoder.config.tie_word_embeddings && options.with_lm_head) {
     decoder.weights.lm_head = decoder.weights.embed_tokens;
   }
+  if (!experts) return decoder;
+  if (!shared) throw InternalError("a decoder with experts keeps its file: load it from a shared checkpoint");
+  // The view and what it looks at live as long as any expert may be asked for.
+  const std::shared_ptr<const Checkpoint> kept(part ? part.get() : shared.get(),
+                                               [part, shared](const Checkpoint*) {});
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    if (!config.layer(l).experts) continue;
+    decoder.weights.layers[static_cast<size_t>(l)].experts =
+        expert_source(kept, experts_prefix(config, l), *config.layer(l).experts, config.hidden_size,
+                      options.dtype, options.device);
+  }
   return decoder;
+}
+
+}  // namespace
+
+Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options) {
+  return load(checkpoint, nullptr, config, options);
+}
+
+Decoder load_decoder(std::shared_ptr<const Checkpoint> checkpoint, const DecoderConfig& config,
+                     const LoadOptions& options) {
+  return load(*checkpoint, checkpoint, config, options);
 }
 
 }  // namespace ropescope

@@ -6,7 +6,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/models/vision_tower.h"
-#include "ropescope/weights/llava_names.h"
+#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 

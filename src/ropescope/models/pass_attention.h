@@ -21,13 +21,16 @@ class PassAttention {
 
   /// q [B, H, T, D]; q_cross the same under the anchored table under DIPE, else undefined; k and v
   /// [B, K, S, D]. Returns [B, T, H*D].
+  /// `rule`: what the layer does to scores; where the encoding changes the attention it must be plain (InputError).
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& q_cross, const at::Tensor& k,
-                    const at::Tensor& v) const;
+                    const at::Tensor& v, const ScoreRule& rule) const;
   /// Float32 softmax rows of chosen queries, [B, H, n, S].
   at::Tensor rows(int64_t layer, const at::Tensor& q, const at::Tensor& q_cross, const at::Tensor& k,
-                  const std::vector<int64_t>& query_index) const;
+                  const std::vector<int64_t>& query_index, const ScoreRule& rule) const;
 
  private:
+  void require_plain(int64_t layer, const at::Tensor& q, const at::Tensor& k, const ScoreRule& rule) const;
+
   AttentionPlan plain_;
   std::optional<PairAttentionPlan> pair_;
   std::optional<BiasedAttentionPlan> biased_;

@@ -1,5 +1,8 @@
 // Rotary tables of plain, given and packed positions under a checkpoint's own settings.
 #include <algorithm>
+#include <utility>
+
+#include <fmt/ranges.h>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -11,41 +14,125 @@ namespace ropescope {
 
 namespace {
 
-RotaryTable table(const DecoderConfig& config, const at::Tensor& ids, double sequence_length) {
+EncodedLayer encoded_layer(const DecoderConfig& config, int64_t index) {
+  const LayerShape& layer = config.layer(index);
+  EncodedLayer encoded;
+  encoded.rotates = layer.rotates();
+  if (encoded.rotates) encoded.rope = *config.rope_of(index);
+  encoded.head_dim = layer.rotary_head_dim();
+  encoded.kv_heads = layer.kv_heads;
+  encoded.pairing = config.pairing;
+  return encoded;
+}
+
+RotaryTable table_of(const EncodedLayer& layer, const DecoderConfig& config, const at::Tensor& ids,
+                     double length) {
+  if (!layer.rotates) return {};
   return make_rotary_table(
-      ids, make_frequencies(config.rope, config.head_dim, config.max_position_embeddings, sequence_length));
+      ids, make_frequencies(layer.rope, layer.head_dim, config.max_position_embeddings, length),
+      layer.pairing);
+}
+
+RotaryTable only_table(PassEncoding encoding) {
+  if (encoding.rotary.size() != 1) {
+    throw InternalError("one rotary table was asked for of a decoder whose layers rotate in several ways");
+  }
+  return std::move(encoding.rotary.front());
+}
+
+double length_of(const at::Tensor& position_ids) {
+  if (position_ids.numel() == 0) throw InputError("position ids: expected at least one, found none");
+  return position_ids.max().item<double>() + 1;
 }
 
 }  // namespace
 
+bool rotates_alike(const DecoderConfig& config) {
+  const EncodedLayer first = encoded_layer(config, 0);
+  for (int64_t l = 1; l < config.num_hidden_layers; ++l) {
+    if (!(encoded_layer(config, l) == first)) return false;
+  }
+  return true;
+}
+
+bool depends_on_length(const DecoderConfig& config) {
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    const RopeConfig* rope = config.rope_of(l);
+    if (rope != nullptr && depends_on_length(*rope)) return true;
+  }
+  return false;
+}
+
+std::vector<int64_t> layers_with_qk(const DecoderConfig& config) {
+  std::vector<int64_t> layers;
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    if (config.layer(l).has_qk()) layers.push_back(l);
+  }
+  return layers;
+}
+
+void require_qk(const DecoderConfig& config, const std::vector<int64_t>& layers) {
+  for (const int64_t layer : layers) {
+    if (layer < 0 || layer >= config.num_hidden_layers || config.layer(layer).has_qk()) continue;
+    throw UsageError(
+        "--layers: layer {} keeps a state by the delta rule and has neither queries nor keys that meet in a softmax. Try: "
+        "layers {}",
+        layer, fmt::join(layers_with_qk(config), ","));
+  }
+}
+
+PassEncoding encoding_for(const DecoderConfig& config, const at::Tensor& position_ids, double length) {
+  const double whole = std::max(length, length_of(position_ids));
+  PassEncoding encoding;
+  encoding.positions = position_ids.select(0, 0).to(at::kDouble);
+  std::vector<std::pair<EncodedLayer, RotaryTable>> made;
+  const int64_t layers = rotates_alike(config) ? 1 : config.num_hidden_layers;
+  for (int64_t l = 0; l < layers; ++l) {
+    const EncodedLayer layer = encoded_layer(config, l);
+    auto known =
+        std::find_if(made.begin(), made.end(), [&](const auto& entry) { return entry.first == layer; });
+    if (known == made.end()) {
+      known = made.emplace(made.end(), layer, table_of(layer, config, position_ids, whole));
+    }
+    encoding.rotary.push_back(known->second);
+  }
+  return encoding;
+}
+
+PassEncoding plain_encoding(const DecoderConfig& config, int64_t tokens, int64_t first) {
+  return encoding_for(config, at::arange(first, first + tokens, at::kDouble).view({1, 1, tokens}));
+}
+
 RotaryTable plain_rotary_table(const DecoderConfig& config, int64_t tokens, int64_t first) {
-  const at::Tensor ids = at::arange(first, first + tokens, at::kDouble).view({1, 1, tokens});
-  return table(config, ids, static_cast<double>(first + tokens));
+  return only_table(plain_encoding(config, tokens, first));
 }
 
 RotaryTable rotary_table_for(const DecoderConfig& config, const at::Tensor& position_ids) {
-  if (position_ids.numel() == 0) throw InputError("position ids: expected at least one, found none");
-  return table(config, position_ids, position_ids.max().item<double>() + 1);
+  return only_table(encoding_for(config, position_ids));
 }
 
 EncodedModel encoded_model(const DecoderConfig& config) {
-  return {config.rope,
-          config.head_dim,
-          config.num_attention_heads,
-          config.num_key_value_heads,
-          config.num_hidden_layers,
-          config.max_position_embeddings};
+  EncodedModel model{config.rope(),
+                     config.head_dim,
+                     config.num_attention_heads,
+                     config.num_key_value_heads,
+                     config.num_hidden_layers,
+                     config.max_position_embeddings,
+                     {}};
+  EncodedLayer usual;
+  usual.rope = config.rope();
+  usual.head_dim = config.head_dim;
+  usual.kv_heads = config.num_key_value_heads;
+  if (rotates_alike(config) && encoded_layer(config, 0) == usual) return model;
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) model.each.push_back(encoded_layer(config, l));
+  return model;
 }
 
 RotaryTable packed_rotary_table(const DecoderConfig& config, const std::vector<int64_t>& segment_lengths) {
   if (segment_lengths.empty()) throw InternalError("packed_rotary_table: expected at least one text");
   std::vector<at::Tensor> ids;
-  int64_t longest = 0;
-  for (const int64_t length : segment_lengths) {
-    ids.push_back(at::arange(length, at::kDouble));
-    longest = std::max(longest, length);
-  }
-  return table(config, at::cat(ids).view({1, 1, -1}), static_cast<double>(longest));
+  for (const int64_t length : segment_lengths) ids.push_back(at::arange(length, at::kDouble));
+  return only_table(encoding_for(config, at::cat(ids).view({1, 1, -1})));
 }
 
 }  // namespace ropescope

@@ -9,6 +9,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/models/blocks/expert_formats.h"
 #include "ropescope/weights/loading_memory.h"
 #include "ropescope/weights/stored_tensor.h"
 
@@ -28,7 +29,7 @@ std::string name_some(const std::vector<std::string>& names) {
 std::vector<std::string> names_without_slot(const Checkpoint& checkpoint,
                                             const std::vector<TensorSlot>& slots) {
   std::set<std::string> expected;
-  for (const TensorSlot& slot : slots) expected.insert(slot.name);
+  for (const TensorSlot& slot : slots) expected.insert(slot.file_name());
   std::vector<std::string> names;
   for (const TensorInfo& info : checkpoint.tensors()) {
     if (expected.count(info.name) == 0) names.push_back(info.name);
@@ -52,7 +53,7 @@ WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSl
   for (const TensorSlot& slot : slots) {
     uint64_t size = c10::elementSize(dtype);
     for (const int64_t extent : slot.shape) size *= static_cast<uint64_t>(extent);
-    const TensorInfo* info = checkpoint.find(slot.name);
+    const TensorInfo* info = checkpoint.find(slot.file_name());
     const StoredType* stored = info == nullptr ? nullptr : find_stored_type(info->dtype);
     bytes.whole += size;
     if (stored == nullptr || stored->type != dtype) bytes.fresh += size;
@@ -62,16 +63,23 @@ WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSl
 
 }  // namespace
 
+std::vector<int64_t> TensorSlot::file_shape() const {
+  std::vector<int64_t> whole = shape;
+  if (!stored_name.empty()) whole.at(0) = stored_rows;
+  return whole;
+}
+
 void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
                  const std::string& model) {
   std::vector<std::string> missing, wrong;
   for (const TensorSlot& slot : slots) {
-    const TensorInfo* info = checkpoint.find(slot.name);
+    const std::string& name = slot.file_name();
+    const TensorInfo* info = checkpoint.find(name);
     if (info == nullptr) {
-      missing.push_back(slot.name);
-    } else if (info->shape != slot.shape) {
-      wrong.push_back(fmt::format("{}: expected [{}], found [{}] ({})", slot.name,
-                                  fmt::join(slot.shape, ", "), fmt::join(info->shape, ", "), info->file));
+      if (missing.empty() || missing.back() != name) missing.push_back(name);
+    } else if (const std::vector<int64_t> shape = slot.file_shape(); info->shape != shape) {
+      wrong.push_back(fmt::format("{}: expected [{}], found [{}] ({})", name, fmt::join(shape, ", "),
+                                  fmt::join(info->shape, ", "), info->file));
     }
   }
   if (!missing.empty()) {
@@ -101,7 +109,13 @@ void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slo
   if (device.is_cpu()) require_memory_for_weights(bytes.fresh, bytes.whole, dtype);
   const std::string place = device.is_cpu() ? "this machine has left" : device.str() + " has left";
   try {
-    for (const TensorSlot& slot : slots) *slot.target = checkpoint.take(slot.name, dtype).to(device);
+    for (const TensorSlot& slot : slots) {
+      if (slot.stored_name.empty()) {
+        *slot.target = take_scaled(checkpoint, slot.name, dtype).to(device);
+      } else {
+        *slot.target = checkpoint.take_rows(slot.stored_name, slot.first_row, slot.shape.at(0), dtype).to(device);
+      }
+    }
   } catch (const c10::Error& error) {
     if (!is_out_of_memory(error)) throw;
     throw EnvironmentError("{}", no_room_for_weights(bytes.whole, dtype, place, {}));

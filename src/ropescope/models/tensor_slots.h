@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/architectures/architecture.h"
 #include "ropescope/weights/checkpoint.h"
 
 namespace ropescope {
@@ -17,12 +18,20 @@ struct TensorSlot {
   std::string name;
   std::vector<int64_t> shape;
   at::Tensor* target = nullptr;  ///< must stay where it is until the slot is filled
+  TensorKind kind = TensorKind::kOther;
+  /// Where it is rows of a larger stored tensor (a fused qkv_proj): that one's name, the first row, and how many it has.
+  std::string stored_name = {};
+  int64_t first_row = 0, stored_rows = 0;
+
+  const std::string& file_name() const { return stored_name.empty() ? name : stored_name; }
+  std::vector<int64_t> file_shape() const;
 };
 
 struct DecoderConfig;
 struct DecoderWeights;
-/// The parameters of a decoder by their Hugging Face names; a tied lm_head is none of its own. Slots keep
-/// addresses: `weights.layers` must already have its final size.
+/// The parameters of a decoder by their Hugging Face names, fused ones apart (self_attn.qkv_proj is q_proj, k_proj and
+/// v_proj); a tied lm_head is none of its own, experts are not among them. Slots keep addresses: `weights.layers` must
+/// already have its final size.
 std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
                                       DecoderWeights& weights);
 

@@ -17,7 +17,7 @@
 
 #include "ropescope/models/weight_access.h"
 #include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/vision_config.h"
+#include "ropescope/architectures/vision_config.h"
 
 namespace ropescope {
 

@@ -32,8 +32,7 @@ AttentionInput with_generated(const Decoder& decoder, const AttentionInput& inpu
   const at::Tensor added = at::tensor(ids, at::kLong).unsqueeze(0);
   longer.input_ids = at::cat({input.input_ids, added.to(input.input_ids.device())}, 1);
   if (input.inputs_embeds.defined()) {
-    const at::Tensor& table = decoder.weights.embed_tokens;
-    const at::Tensor embedded = at::embedding(table, added.to(table.device()));
+    const at::Tensor embedded = embed_tokens(decoder, added.to(decoder.weights.embed_tokens.device()));
     longer.inputs_embeds = at::cat({input.inputs_embeds, embedded.to(input.inputs_embeds.device())}, 1);
   }
   if (input.attention_mask.defined()) {

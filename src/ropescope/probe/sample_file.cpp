@@ -6,7 +6,6 @@
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/core/errors.h"
@@ -25,23 +24,6 @@ constexpr int64_t kMostTexts = 100'000'000;
 constexpr int64_t kMostTokens = int64_t{1} << 40;
 constexpr int64_t kMostHeadDim = 65'536;
 constexpr int64_t kMostCoefficients = int64_t{1} << 28;  // layers x heads x head_dim: 2 GiB in float64
-
-void write_model(ResultWriter& writer, const ModelFacts& model) {
-  const std::string group = "/model";
-  if (model.rope) {
-    writer.attribute(group, "rope_theta", model.rope->theta);
-    writer.attribute(group, "rope_type", rope_type_name(model.rope->type));
-    writer.attribute(group, "rope_scaling", to_json(*model.rope).dump());
-  }
-  writer.attribute(group, "pairing", std::string("half"));
-  writer.attribute(group, "head_dim", model.head_dim);
-  writer.attribute(group, "num_hidden_layers", model.num_layers);
-  writer.attribute(group, "num_attention_heads", model.num_heads);
-  writer.attribute(group, "num_key_value_heads", model.num_key_value_heads);
-  writer.attribute(group, "max_position_embeddings", model.max_position_embeddings);
-  if (!model.sources.empty()) writer.attribute(group, "sources", model.sources);
-  if (!model.scheme.empty()) writer.attribute(group, "scheme", model.scheme);
-}
 
 /// Reads with checks whose errors name file and dataset.
 class SampleReader {
@@ -144,7 +126,33 @@ ModelFacts SampleReader::model() const {
     const Attribute sources = file_.attribute("/model", "sources");
     if (const auto* text = std::get_if<std::string>(&sources)) facts.sources = *text;
   }
+  facts.layers = read_layer_facts(file_, facts.max_position_embeddings);
+  const auto described = static_cast<int64_t>(facts.layers.size());
+  if (described > 0 && facts.num_layers == 0) facts.num_layers = described;
+  if (described > 0 && facts.num_layers != described) {
+    throw InputError("{}: /samples/layers: expected the {} layers of num_hidden_layers, found {}", path_,
+                     facts.num_layers, described);
+  }
   return facts;
+}
+
+/// What /samples/layers says must fit the vectors. `sampled`: [L] bool.
+void check_layers(const SampleReader& reader, const ModelFacts& model, const at::Tensor& sampled,
+                  const char* dataset) {
+  if (model.layers.empty()) return;
+  for (int64_t l = 0; l < model.num_layers; ++l) {
+    if (!sampled[l].item<bool>()) continue;
+    const LayerFacts& layer = model.layers[static_cast<size_t>(l)];
+    if (!layer.has_qk) {
+      throw InputError(
+          "{}: {}: expected layers with queries and keys as /samples/layers/has_qk has it, found layer {}",
+          reader.path(), dataset, l);
+    }
+    if (layer.head_dim != model.head_dim) {
+      throw InputError("{}: {}: layer {}: expected {} channels as /samples/layers/head_dim has it, found {}",
+                       reader.path(), dataset, l, layer.head_dim, model.head_dim);
+    }
+  }
 }
 
 PairSet read_pairs(const SampleReader& reader, ModelFacts& model) {
@@ -169,6 +177,7 @@ PairSet read_pairs(const SampleReader& reader, ModelFacts& model) {
         "channels",
         reader.path(), model.num_layers, model.num_heads, model.head_dim);
   }
+  check_layers(reader, model, at::bincount(pairs.layer, {}, model.num_layers) > 0, "/pairs/layer");
   return pairs;
 }
 
@@ -178,6 +187,10 @@ MomentSet read_moments(const SampleReader& reader, ModelFacts& model) {
   set.mean_k = reader.same_shape("/moments/mean_k", set.mean_q);
   const int64_t layers = set.mean_q.size(0);
   const int64_t heads = set.mean_q.size(1);
+  if (!model.layers.empty() && layers != model.num_layers) {
+    throw InputError("{}: /moments/mean_q: expected the {} layers of /samples/layers, found {}",
+                     reader.path(), model.num_layers, layers);
+  }
   model.num_layers = layers;
   model.num_heads = heads;
   model.head_dim = set.mean_q.size(2);
@@ -196,6 +209,7 @@ MomentSet read_moments(const SampleReader& reader, ModelFacts& model) {
     throw InputError("{}: /moments/mean_q: expected at least one head with finite means, found none",
                      reader.path());
   }
+  check_layers(reader, model, (set.count > 0).any(1), "/moments/mean_q");
   if (reader.has("/moments/cov_q") && reader.has("/moments/cov_k")) {
     const at::Tensor shape =
         at::zeros({1}, at::kDouble).expand({layers, heads, model.head_dim, model.head_dim});
@@ -225,6 +239,12 @@ void check_selection(const SampleReader& reader, const SampleSelection& selectio
   };
   check("layers", selection.layers, model.num_layers);
   check("heads", selection.heads, model.num_heads);
+  for (const int64_t layer : selection.layers) {
+    if (model.layers.empty() || model.layers[static_cast<size_t>(layer)].has_qk) continue;
+    throw UsageError(
+        "--layers: expected layers that have queries and keys of their own, found {} ({}), of which {} holds none",
+        layer, model.layers[static_cast<size_t>(layer)].kind, reader.path());
+  }
   if (source == SampleSource::kMoments) {
     if (selection.causal)
       throw UsageError("--causal: expected --source pairs, since moments are of all tokens");
@@ -307,56 +327,6 @@ std::string SampleSelection::text() const {
   if (!heads.empty()) add("heads " + ranges_text(heads));
   if (causal) add("causal pairs");
   return words;
-}
-
-ModelFacts model_facts(const DecoderConfig& config) {
-  ModelFacts facts;
-  facts.rope = config.rope;
-  facts.num_layers = config.num_hidden_layers;
-  facts.num_heads = config.num_attention_heads;
-  facts.num_key_value_heads = config.num_key_value_heads;
-  facts.head_dim = config.head_dim;
-  facts.max_position_embeddings = config.max_position_embeddings;
-  return facts;
-}
-
-void write_samples(ResultWriter& writer, const Samples& samples) {
-  write_model(writer, samples.model);
-  writer.write("/texts/name", samples.text_names);
-  writer.write("/texts/tokens", at::tensor(samples.text_tokens, at::kLong));
-  writer.attribute("/texts", "skipped_short", samples.skipped_short);
-  const PairSet& pairs = samples.pairs;
-  if (pairs.size() > 0) {
-    writer.write("/pairs/q", pairs.q);
-    writer.write("/pairs/k", pairs.k);
-    writer.write("/pairs/text", pairs.text);
-    writer.write("/pairs/layer", pairs.layer);
-    writer.write("/pairs/head", pairs.head);
-    writer.write("/pairs/query", pairs.query);
-    writer.write("/pairs/key", pairs.key);
-    writer.attribute("/pairs", "stage", std::string("before rotation"));
-  }
-  if (samples.moments) {
-    const MomentSet& moments = *samples.moments;
-    writer.write("/moments/mean_q", moments.mean_q);
-    writer.write("/moments/mean_k", moments.mean_k);
-    writer.write("/moments/count", moments.count);
-    writer.write("/moments/cov_q", moments.cov_q.to(at::kFloat));
-    writer.write("/moments/cov_k", moments.cov_k.to(at::kFloat));
-    writer.write("/moments/text_mean_q", moments.text_mean_q);
-    writer.write("/moments/text_mean_k", moments.text_mean_k);
-    writer.write("/moments/text_count", moments.text_count);
-    writer.attribute("/moments", "stage", std::string("before rotation"));
-    writer.attribute("/moments", "covariance", std::string("divided by count"));
-  }
-  if (samples.profile) {
-    const ProfileSet& profile = *samples.profile;
-    writer.write("/profile/distance", profile.distance);
-    writer.write("/profile/count", profile.count);
-    writer.write("/profile/mean", profile.mean);
-    writer.write("/profile/stderr", profile.standard_error);
-    writer.attribute("/profile", "stderr_method", std::string("cluster-robust over texts, ratio estimator"));
-  }
 }
 
 Samples read_samples(const std::filesystem::path& path, SampleSource source,

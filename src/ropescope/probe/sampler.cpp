@@ -11,6 +11,7 @@
 #include <ATen/ops/index.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
@@ -23,15 +24,57 @@ namespace ropescope {
 
 namespace {
 
+std::vector<int64_t> each_once(std::vector<int64_t> values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
 std::vector<int64_t> all_or(const std::vector<int64_t>& chosen, int64_t count) {
   std::vector<int64_t> values = chosen;
   if (values.empty()) {
     values.resize(static_cast<size_t>(count));
     std::iota(values.begin(), values.end(), 0);
   }
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-  return values;
+  return each_once(std::move(values));
+}
+
+/// Key/value heads of a layer as taps show them: latent attention gives every query head a key.
+int64_t key_heads_shown(const LayerShape& layer) { return layer.latent ? layer.heads : layer.kv_heads; }
+
+template <typename Of>
+int64_t most_of_layers(const DecoderConfig& config, const Of& of) {
+  int64_t most = 0;
+  for (const LayerShape& layer : config.layers) {
+    if (layer.has_qk()) most = std::max(most, of(layer));
+  }
+  return most;
+}
+
+/// The first pick whose layer has no queries and keys of its own, or heads of another size than `head_dim`, is refused.
+void check_layers_of_picks(const PickList& list, const std::vector<LayerFacts>& layers, int64_t head_dim) {
+  for (size_t i = 0; i < list.picks.size(); ++i) {
+    const int64_t layer = list.picks[i].layer;
+    const LayerFacts& facts = layers[static_cast<size_t>(layer)];
+    if (!facts.has_qk) {
+      throw InputError("{} line {}: layer {}: expected a layer with queries and keys of its own, found {}",
+                       list.file, list.lines[i], layer, facts.kind);
+    }
+    if (facts.head_dim != head_dim) {
+      throw InputError(
+          "{} line {}: layer {}: expected heads of {} channels, since a samples file holds one size, found {}",
+          list.file, list.lines[i], layer, head_dim, facts.head_dim);
+    }
+  }
+}
+
+/// x_HTD as the layer rotates it; a latent's first channels pass.
+at::Tensor rotate_as_layer(const LayerFacts& layer, const at::Tensor& x_HTD, const RotaryTable& table) {
+  if (!table.turns()) return x_HTD;
+  const int64_t first = layer.first_rotary;
+  const at::Tensor turned =
+      apply_rotary(x_HTD.narrow(2, first, x_HTD.size(2) - first).unsqueeze(0), table).squeeze(0);
+  return first == 0 ? turned : at::cat({x_HTD.narrow(2, 0, first), turned}, 2);
 }
 
 at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU) {
@@ -47,6 +90,12 @@ std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t gro
   return keys;
 }
 
+/// The part of a table for some of its tokens.
+RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
+  if (!table.turns()) return table;
+  return {table.cos.narrow(2, first, count), table.sin.narrow(2, first, count), table.layout};
+}
+
 /// One run over the texts: what is wanted of which layer, and where it is collected.
 class Sampling {
  public:
@@ -54,21 +103,21 @@ class Sampling {
       : decoder_(decoder),
         config_(decoder.config),
         options_(options),
+        facts_(layer_facts(config_)),
         lengths_(texts.lengths()),
-        layers_(all_or(options.layers, config_.num_hidden_layers)),
-        heads_(all_or(options.heads, config_.num_attention_heads)),
-        group_(config_.num_attention_heads / config_.num_key_value_heads),
-        key_heads_(key_heads_of(heads_, group_)) {
+        model_heads_(most_of_layers(config_, [](const LayerShape& layer) { return layer.heads; })),
+        heads_(all_or(options.heads, model_heads_)) {
+    choose_layers();
     collect_picks();
     const int64_t S = static_cast<int64_t>(lengths_.size());
     const int64_t L = config_.num_hidden_layers;
-    const int64_t H = config_.num_attention_heads;
+    const int64_t H = model_heads_;
     const int64_t N = static_cast<int64_t>(picks_.size());
-    pair_q_ = at::empty({N, config_.head_dim}, at::kFloat);
-    pair_k_ = at::empty({N, config_.head_dim}, at::kFloat);
+    pair_q_ = at::empty({N, head_dim_}, at::kFloat);
+    pair_k_ = at::empty({N, head_dim_}, at::kFloat);
     if (options_.moments) {
-      moments_q_.emplace(L, H, config_.head_dim, S);
-      moments_k_.emplace(L, config_.num_key_value_heads, config_.head_dim, S);
+      moments_q_.emplace(L, H, head_dim_, S);
+      moments_k_.emplace(L, most_of_layers(config_, key_heads_shown), head_dim_, S);
     }
     if (options_.profile) {
       const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
@@ -83,7 +132,18 @@ class Sampling {
   Samples result(const TextSet& texts) const;
 
  private:
+  void choose_layers();
   void collect_picks();
+  const LayerFacts& facts(int64_t layer) const { return facts_[static_cast<size_t>(layer)]; }
+  /// Query heads of a layer that read one of its keys.
+  int64_t group(int64_t layer) const {
+    return config_.layer(layer).heads / key_heads_shown(config_.layer(layer));
+  }
+  /// Those of the chosen query heads that a layer has.
+  std::vector<int64_t> heads_of(int64_t layer) const {
+    const auto end = std::lower_bound(heads_.begin(), heads_.end(), config_.layer(layer).heads);
+    return {heads_.begin(), end};
+  }
   bool wants_layer(int64_t layer) const { return picks_of_layer_.count(layer) > 0 || measures_layer(layer); }
   bool measures_layer(int64_t layer) const {
     return (options_.moments || options_.profile) &&
@@ -102,10 +162,11 @@ class Sampling {
   const Decoder& decoder_;
   const DecoderConfig& config_;
   const SampleOptions& options_;
+  std::vector<LayerFacts> facts_;
   std::vector<int64_t> lengths_;
-  std::vector<int64_t> layers_, heads_;
-  int64_t group_;
-  std::vector<int64_t> key_heads_;
+  int64_t model_heads_;  // of the layer that has most
+  std::vector<int64_t> heads_, layers_;
+  int64_t head_dim_ = 0;  // of all sampled layers
   std::vector<Pick> picks_;
   std::map<int64_t, std::map<int64_t, std::vector<int64_t>>> picks_of_layer_;  // layer -> text -> rows
   at::Tensor pair_q_, pair_k_;
@@ -113,15 +174,25 @@ class Sampling {
   std::optional<ProfileAccumulator> profile_;
 };
 
+void Sampling::choose_layers() {
+  // Picks alone say themselves where they lie.
+  const bool picks_alone = options_.picks && !options_.moments && !options_.profile;
+  if (options_.picks) check_picks(*options_.picks, lengths_, config_.num_hidden_layers, model_heads_);
+  if (!picks_alone) layers_ = each_once(layers_to_sample(config_, options_.layers));
+  head_dim_ = facts(picks_alone ? options_.picks->picks.front().layer : layers_.front()).head_dim;
+  if (options_.picks) check_layers_of_picks(*options_.picks, facts_, head_dim_);
+}
+
 void Sampling::collect_picks() {
   if (options_.picks) {
-    check_picks(*options_.picks, lengths_, config_.num_hidden_layers, config_.num_attention_heads);
     picks_ = options_.picks->picks;
   } else {
     for (size_t text = 0; text < lengths_.size(); ++text) {
       for (const int64_t layer : layers_) {
+        const std::vector<int64_t> heads = heads_of(layer);
+        if (heads.empty()) continue;
         const auto drawn =
-            draw_picks(options_.draw, static_cast<int64_t>(text), layer, lengths_[text], heads_);
+            draw_picks(options_.draw, static_cast<int64_t>(text), layer, lengths_[text], heads);
         picks_.insert(picks_.end(), drawn.begin(), drawn.end());
       }
     }
@@ -140,7 +211,7 @@ void Sampling::take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, 
   for (const int64_t row : rows->second) {
     const Pick& pick = picks_[static_cast<size_t>(row)];
     head.push_back(pick.head);
-    key_head.push_back(pick.head / group_);
+    key_head.push_back(pick.head / group(layer));
     query.push_back(pick.query);
     key.push_back(pick.key);
   }
@@ -158,34 +229,35 @@ void Sampling::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, con
                        const RotaryTable& rotary) {
   const int64_t skip = options_.draw.skip_first;
   const int64_t tokens = q_HTD.size(1) - skip;
+  const std::vector<int64_t> of_layer = heads_of(layer);
+  const std::vector<int64_t> key_heads = key_heads_of(of_layer, group(layer));
+  if (of_layer.empty()) return;
   const auto chosen = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
     const at::Tensor kept = x.narrow(1, skip, tokens);
     const bool all = static_cast<int64_t>(heads.size()) == x.size(0);
     return all ? kept : kept.index_select(0, index_tensor(heads, x.device()));
   };
   if (moments_q_) {
-    moments_q_->add(layer, heads_, text, chosen(q_HTD, heads_));
-    moments_k_->add(layer, key_heads_, text, chosen(k_KTD, key_heads_));
+    moments_q_->add(layer, of_layer, text, chosen(q_HTD, of_layer));
+    moments_k_->add(layer, key_heads, text, chosen(k_KTD, key_heads));
   }
   if (!profile_) return;
   // Every query head of a chosen group is transformed; those that were not asked for are dropped.
   std::vector<int64_t> group_heads, rows;
-  for (const int64_t key_head : key_heads_) {
-    for (int64_t head = key_head * group_; head < (key_head + 1) * group_; ++head) {
-      if (std::binary_search(heads_.begin(), heads_.end(), head)) {
+  for (const int64_t key_head : key_heads) {
+    for (int64_t head = key_head * group(layer); head < (key_head + 1) * group(layer); ++head) {
+      if (std::binary_search(of_layer.begin(), of_layer.end(), head)) {
         rows.push_back(static_cast<int64_t>(group_heads.size()));
       }
       group_heads.push_back(head);
     }
   }
-  RotaryTable table = rotary;
-  table.cos = rotary.cos.narrow(2, skip, tokens);
-  table.sin = rotary.sin.narrow(2, skip, tokens);
+  const RotaryTable table = tokens_of(rotary, skip, tokens);
   const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
-    return apply_rotary(chosen(x, heads).to(at::kDouble).unsqueeze(0), table).squeeze(0);
+    return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
   };
-  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads_));
-  profile_->add_sums(layer, heads_, sums.index_select(0, index_tensor(rows)));
+  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads));
+  profile_->add_sums(layer, of_layer, sums.index_select(0, index_tensor(rows)));
 }
 
 std::vector<std::vector<int64_t>> Sampling::packs() const {
@@ -199,7 +271,7 @@ std::vector<std::vector<int64_t>> Sampling::packs() const {
     lengths.push_back(lengths_[text]);
   }
   // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
-  const bool alone = config_.rope.type == RopeType::kDynamic;
+  const bool alone = depends_on_length(config_);
   auto packed = pack_texts(lengths, alone ? 1 : options_.tokens_per_pass);
   for (auto& pack : packed) {
     for (int64_t& entry : pack) entry = texts[static_cast<size_t>(entry)];
@@ -217,12 +289,12 @@ void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) 
     positions.push_back(at::arange(lengths.back(), at::kDouble));
   }
   const at::Device device = decoder_.weights.embed_tokens.device();
-  const RotaryTable rotary = rotary_table_for(config_, at::cat(positions).view({1, 1, -1})).to(device);
+  const PassEncoding encoding = encoding_for(config_, at::cat(positions).view({1, 1, -1})).to(device);
 
   ForwardInput input;
   input.input_ids = index_tensor(ids, device).view({1, -1});
   if (pack.size() > 1) input.segment_lengths = lengths;
-  input.rotary = &rotary;
+  input.encoding = &encoding;
   ForwardOptions forward_options;
   forward_options.logits = ForwardOptions::Logits::kNone;
   forward_options.final_hidden = false;
@@ -236,10 +308,7 @@ void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) 
       const at::Tensor k = k_BKTD.select(0, 0).narrow(1, begin, lengths[i]);
       take_pairs(layer, pack[i], q, k);
       if (measures_layer(layer)) {
-        RotaryTable own = rotary;
-        own.cos = rotary.cos.narrow(2, begin, lengths[i]);
-        own.sin = rotary.sin.narrow(2, begin, lengths[i]);
-        measure(layer, pack[i], q, k, own);
+        measure(layer, pack[i], q, k, tokens_of(encoding.table(layer), begin, lengths[i]));
       }
       begin += lengths[i];
     }
@@ -248,9 +317,14 @@ void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) 
 }
 
 MomentSet Sampling::moment_set() const {
-  std::vector<int64_t> key_head_of;
-  for (int64_t head = 0; head < config_.num_attention_heads; ++head) key_head_of.push_back(head / group_);
-  const at::Tensor spread = index_tensor(key_head_of);
+  // Of each layer and query head, the key that it reads; [L, H], and the layers beside it.
+  at::Tensor key_head = at::zeros({config_.num_hidden_layers, model_heads_}, at::kLong);
+  for (const int64_t layer : layers_) {
+    for (const int64_t head : heads_of(layer)) key_head[layer][head] = head / group(layer);
+  }
+  const at::Tensor own_layer =
+      at::arange(config_.num_hidden_layers, at::kLong).unsqueeze(1).expand_as(key_head);
+  const auto by_query_head = [&](const at::Tensor& x_LK) { return at::index(x_LK, {own_layer, key_head}); };
   MomentSet set;
   set.count = moments_q_->count().to(at::kLong);
   const at::Tensor unmeasured = moments_q_->count() == 0;
@@ -259,12 +333,13 @@ MomentSet Sampling::moment_set() const {
                         : x.masked_fill(unmeasured.unsqueeze(-1).unsqueeze(-1), kNan);
   };
   set.mean_q = blank(moments_q_->mean());
-  set.mean_k = blank(moments_k_->mean().index_select(1, spread));
+  set.mean_k = blank(by_query_head(moments_k_->mean()));
   set.cov_q = blank(moments_q_->covariance());
-  set.cov_k = blank(moments_k_->covariance().index_select(1, spread));
+  set.cov_k = blank(by_query_head(moments_k_->covariance()));
   const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
   set.text_mean_q = moments_q_->text_mean().masked_fill(unmeasured_text, kNan);
-  set.text_mean_k = moments_k_->text_mean().index_select(2, spread).masked_fill(unmeasured_text, kNan);
+  set.text_mean_k = at::index(moments_k_->text_mean(), {at::Tensor(), own_layer, key_head})
+                        .masked_fill(unmeasured_text, kNan);
   set.text_count = index_tensor(lengths_) - options_.draw.skip_first;
   return set;
 }
@@ -272,6 +347,7 @@ MomentSet Sampling::moment_set() const {
 Samples Sampling::result(const TextSet& texts) const {
   Samples samples;
   samples.model = model_facts(config_);
+  samples.model.head_dim = head_dim_;
   samples.pairs.q = pair_q_;
   samples.pairs.k = pair_k_;
   const auto column = [&](int64_t Pick::*field) {
@@ -300,7 +376,9 @@ Samples Sampling::result(const TextSet& texts) const {
 
 }  // namespace
 
-void SampleOptions::validate(int64_t model_layers, int64_t model_heads) const {
+void SampleOptions::validate(const DecoderConfig& config) const {
+  const int64_t model_layers = config.num_hidden_layers;
+  const int64_t model_heads = most_of_layers(config, [](const LayerShape& layer) { return layer.heads; });
   const auto check = [](const char* flag, const std::vector<int64_t>& values, int64_t end) {
     for (const int64_t value : values) {
       if (value < 0 || value >= end) {
@@ -310,6 +388,7 @@ void SampleOptions::validate(int64_t model_layers, int64_t model_heads) const {
   };
   check("layers", layers, model_layers);
   check("heads", heads, model_heads);
+  if (!layers.empty()) layers_to_sample(config, layers);
   if (draw.pairs < 0) throw UsageError("--pairs-per-layer: expected at least 0, found {}", draw.pairs);
   if (draw.skip_first < 0) throw UsageError("--skip-first: expected at least 0, found {}", draw.skip_first);
   if (draw.pairs == 0 && !picks && !moments && !profile) {
@@ -320,7 +399,7 @@ void SampleOptions::validate(int64_t model_layers, int64_t model_heads) const {
 Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
                      const std::function<void(int64_t)>& done) {
   const c10::InferenceMode no_gradients;
-  options.validate(decoder.config.num_hidden_layers, decoder.config.num_attention_heads);
+  options.validate(decoder.config);
   Sampling sampling(decoder, texts, options);
   int64_t texts_done = 0;
   for (const auto& pack : sampling.packs()) {

@@ -17,20 +17,21 @@ namespace ropescope {
 
 struct SampleOptions {
   DrawRule draw;
-  std::vector<int64_t> layers, heads;  ///< empty: all; heads are query heads
+  std::vector<int64_t> layers, heads;  ///< empty: all (layers_to_sample); heads are query heads
   std::optional<PickList> picks;       ///< taken instead of a draw, wherever they are
   bool moments = false;                ///< of `layers` x `heads`, without the tokens of draw.skip_first
   bool profile = false;                ///< of `layers` x `heads`, without the tokens of draw.skip_first
   int64_t tokens_per_pass = 2048;      ///< texts packed into one forward pass
 
-  /// Throws UsageError for options that cannot be met by a model of this size.
-  void validate(int64_t model_layers, int64_t model_heads) const;
+  /// Throws UsageError for options that cannot be met by this model.
+  void validate(const DecoderConfig& config) const;
 };
 
-/// Runs the texts through the decoder up to q and k of the last layer that is needed. Pairs depend on the
-/// seed, the text's number and the layer only; vectors do not depend on packing beyond rounding. `done(n)` is
-/// called as n more texts are through. Throws InputError (picks outside their text), NumericsError
-/// (non-finite q or k).
+/// Runs the texts through the decoder up to q and k of the last layer that is needed. They are taken where positions
+/// enter: after a q/k norm that comes before the rotation, and before the rotation. Pairs depend on the seed, the text's
+/// number and the layer only; vectors do not depend on packing beyond rounding. `done(n)` is called as n more texts are
+/// through. Throws UsageError (layers_to_sample), InputError (picks outside their text), NumericsError (non-finite q or
+/// k).
 Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
                      const std::function<void(int64_t)>& done = {});
 

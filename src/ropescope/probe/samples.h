@@ -12,27 +12,29 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/io/result_file.h"
+#include "ropescope/probe/layer_facts.h"
 #include "ropescope/rope/frequencies.h"
-#include "ropescope/weights/decoder_config.h"
 
 namespace ropescope {
 
 /// The facts of a checkpoint that its samples need later. A file that others wrote may lack any of them.
 struct ModelFacts {
-  std::optional<RopeConfig> rope;
-  int64_t num_layers = 0;  ///< 0: unknown
-  int64_t num_heads = 0;   ///< query heads; 0: unknown
+  std::optional<RopeConfig> rope;  ///< of layers that see everything, where layers differ
+  int64_t num_layers = 0;          ///< 0: unknown
+  int64_t num_heads = 0;           ///< query heads; 0: unknown
   int64_t num_key_value_heads = 0;
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;                 ///< of the layers that were sampled
   int64_t max_position_embeddings = 0;  ///< 0: unknown
+  std::vector<LayerFacts> layers;       ///< one a layer; empty: unknown, then `rope` turns every layer
   std::string sources;                  ///< names of the model and the texts, for figures; empty: unknown
   std::string scheme;                   ///< that it was trained under; empty: none named
 };
 
 ModelFacts model_facts(const DecoderConfig& config);
 
-/// Drawn or picked pairs.
+/// Drawn or picked pairs. Channels stand in the model's own order (LayerFacts says which turn together).
 struct PairSet {
   at::Tensor q, k;                           ///< [N, D] float32, or float64 when read from a file
   at::Tensor text, layer, head, query, key;  ///< [N] int64; text counts the texts that were used
@@ -71,7 +73,7 @@ struct Samples {
   int64_t skipped_short = 0;
 };
 
-/// Writes /pairs, /moments, /profile, /texts (each if present) and the attributes of /model.
+/// Writes /pairs, /moments, /profile, /samples/layers, /texts (each if present) and the attributes of /model.
 void write_samples(ResultWriter& writer, const Samples& samples);
 
 /// What read_samples is asked for.
@@ -92,8 +94,8 @@ struct SampleSelection {
 
 /// Reads /pairs or /moments of any HDF5 file that has those datasets, whoever wrote it: integers and floats
 /// of any width; /pairs/text, layer and head may be missing (then everything is one text, layer 0, head 0);
-/// /moments needs mean_q and mean_k only. Throws InputError naming the file and dataset for shapes that do
-/// not agree, negative or absurd indices, and non-finite vectors.
+/// /moments needs mean_q and mean_k only; /samples/layers may be missing. Throws InputError naming the file and dataset
+/// for shapes that do not agree, negative or absurd indices, and non-finite vectors.
 /// `selection`: other pairs are left out, other heads' moments count as not measured. It needs what it goes by: the
 /// datasets /pairs/layer, head, query, key. Throws UsageError for numbers beyond the model, for `causal` of moments and
 /// where the file cannot answer, InputError where nothing is left.

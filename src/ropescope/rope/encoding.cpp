@@ -11,12 +11,20 @@ namespace ropescope {
 
 namespace {
 
-// Every entry through `move`; neighbours that are one tensor are moved once.
+// Every entry through `move`; what is one tensor is moved once.
 template <typename T, typename Move, typename Same>
 std::vector<T> moved(const std::vector<T>& entries, const Move& move, const Same& same) {
   std::vector<T> result;
+  std::vector<size_t> distinct;
   for (size_t i = 0; i < entries.size(); ++i) {
-    result.push_back(i > 0 && same(entries[i], entries[i - 1]) ? result.back() : move(entries[i]));
+    const auto known = std::find_if(distinct.begin(), distinct.end(),
+                                    [&](size_t other) { return same(entries[i], entries[other]); });
+    if (known != distinct.end()) {
+      result.push_back(result[*known]);
+      continue;
+    }
+    distinct.push_back(i);
+    result.push_back(move(entries[i]));
   }
   return result;
 }
@@ -36,6 +44,7 @@ PassEncoding PassEncoding::to(at::Device device) const {
   PassEncoding result;
   result.rotary = moved(rotary, move_table, same_table);
   result.anchored = moved(anchored, move_table, same_table);
+  if (positions.defined()) result.positions = positions.to(device);
   result.visual = visual;
   if (raster.defined()) result.raster = raster.to(device);
   result.slopes = slopes;
@@ -60,8 +69,36 @@ SequenceEncoding::SequenceEncoding(const Scheme& scheme, const Layout& layout, c
     }
   }
   // Sections that do not fit the model are found here, not in the middle of a run.
-  scheme.frequencies(model.rope, model.head_dim, model.kv_heads, model.max_position_embeddings,
-                     std::max(1.0, layers_.front().largest() + 1));
+  for (size_t layer = 0; layer < std::max<size_t>(1, model.each.size()); ++layer) {
+    const EncodedLayer turned = model.of_layer(static_cast<int64_t>(layer));
+    if (turned.rotates) frequencies_of(turned, std::max(1.0, layers_.front().largest() + 1));
+  }
+}
+
+Frequencies SequenceEncoding::frequencies_of(const EncodedLayer& layer, double length) const {
+  return scheme_.frequencies(layer.rope, layer.head_dim, layer.kv_heads, model_.max_position_embeddings,
+                             length);
+}
+
+PassEncoding encoding_of_ids(const Scheme& scheme, const EncodedModel& model, const at::Tensor& ids) {
+  const double length = ids.max().item<double>() + 1;
+  PassEncoding result;
+  result.positions = ids.select(0, 0).to(at::kDouble);
+  for (size_t l = 0; l < std::max<size_t>(1, model.each.size()); ++l) {
+    const EncodedLayer layer = model.of_layer(static_cast<int64_t>(l));
+    size_t like = 0;
+    while (like < l && !(model.of_layer(static_cast<int64_t>(like)) == layer)) ++like;
+    if (like < l) {
+      result.rotary.push_back(result.rotary[like]);
+    } else if (!layer.rotates) {
+      result.rotary.push_back({});
+    } else {
+      const Frequencies frequencies = scheme.frequencies(layer.rope, layer.head_dim, layer.kv_heads,
+                                                         model.max_position_embeddings, length);
+      result.rotary.push_back(make_rotary_table(ids, frequencies, layer.pairing));
+    }
+  }
+  return result;
 }
 
 at::Tensor SequenceEncoding::coordinates_of(const Positions& positions, int64_t tokens) const {
@@ -85,27 +122,41 @@ at::Tensor SequenceEncoding::coordinates(int64_t tokens) const {
 PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
   const int64_t seen = past + tokens;
   PassEncoding result;
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    const Positions& positions = layers_[l];
-    if (l > 0 && positions.coordinates.is_same(layers_[l - 1].coordinates)) {
-      result.rotary.push_back(result.rotary.back());
-      if (!result.anchored.empty()) result.anchored.push_back(result.anchored.back());
-      if (!result.ids.empty()) result.ids.push_back(result.ids.back());
+  const size_t entries = std::max(layers_.size(), model_.each.size());
+  const auto positions_at = [this](size_t l) -> const Positions& {
+    return layers_[layers_.size() == 1 ? 0 : l];
+  };
+  for (size_t l = 0; l < entries; ++l) {
+    const Positions& positions = positions_at(l);
+    const EncodedLayer turned = model_.of_layer(static_cast<int64_t>(l));
+    // Layers that agree share one table.
+    size_t like = 0;
+    while (like < l && !(positions_at(like).coordinates.is_same(positions.coordinates) &&
+                         model_.of_layer(static_cast<int64_t>(like)) == turned)) {
+      ++like;
+    }
+    if (like < l) {
+      result.rotary.push_back(result.rotary[like]);
+      if (!result.anchored.empty()) result.anchored.push_back(result.anchored[like]);
+      if (!result.ids.empty()) result.ids.push_back(result.ids[like]);
       continue;
     }
     const at::Tensor all = coordinates_of(positions, seen);
-    const Frequencies frequencies =
-        scheme_.frequencies(model_.rope, model_.head_dim, model_.kv_heads, model_.max_position_embeddings,
-                            all.max().item<double>() + 1);
-    result.rotary.push_back(make_rotary_table(all.narrow(1, past, tokens).unsqueeze(1), frequencies));
+    if (scheme_.rings() || scheme_.biased()) result.ids.push_back(all[0].contiguous());
+    if (!turned.rotates) {
+      result.rotary.push_back({});
+      if (scheme_.anchored()) result.anchored.push_back({});
+      continue;
+    }
+    const Frequencies frequencies = frequencies_of(turned, all.max().item<double>() + 1);
+    result.rotary.push_back(
+        make_rotary_table(all.narrow(1, past, tokens).unsqueeze(1), frequencies, turned.pairing));
     if (scheme_.anchored()) {
       const at::Tensor anchors = anchors_of(positions, seen).narrow(1, past, tokens);
-      result.anchored.push_back(make_rotary_table(anchors.unsqueeze(1), frequencies));
-    }
-    if (scheme_.rings() || scheme_.biased()) {
-      result.ids.push_back(all[0].contiguous());
+      result.anchored.push_back(make_rotary_table(anchors.unsqueeze(1), frequencies, turned.pairing));
     }
   }
+  result.positions = coordinates_of(layers_.front(), seen)[0].narrow(0, past, tokens).unsqueeze(0);
   const Positions& first = layers_.front();
   const int64_t generated = std::max<int64_t>(0, seen - first.tokens());
   const int64_t given = seen - generated;
@@ -132,10 +183,15 @@ PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
 }
 
 bool SequenceEncoding::frequencies_change_until(int64_t tokens) const {
-  if (model_.rope.type != RopeType::kDynamic) return false;
-  const int64_t trained =
-      model_.rope.original_max_position_embeddings.value_or(model_.max_position_embeddings);
-  return coordinates(tokens).max().item<double>() + 1 > static_cast<double>(trained);
+  const double longest = coordinates(tokens).max().item<double>() + 1;
+  for (size_t l = 0; l < std::max<size_t>(1, model_.each.size()); ++l) {
+    const EncodedLayer layer = model_.of_layer(static_cast<int64_t>(l));
+    if (!layer.rotates || !depends_on_length(layer.rope)) continue;
+    const int64_t trained =
+        layer.rope.original_max_position_embeddings.value_or(model_.max_position_embeddings);
+    if (longest > static_cast<double>(trained)) return true;
+  }
+  return false;
 }
 
 }  // namespace ropescope

@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-const std::array<std::pair<RopeType, std::string>, 7>& type_names() {
-  static const std::array<std::pair<RopeType, std::string>, 7> names = {{
+const std::array<std::pair<RopeType, std::string>, 8>& type_names() {
+  static const std::array<std::pair<RopeType, std::string>, 8> names = {{
       {RopeType::kDefault, "default"},
       {RopeType::kLinear, "linear"},
       {RopeType::kDynamic, "dynamic"},
@@ -27,6 +27,7 @@ const std::array<std::pair<RopeType, std::string>, 7>& type_names() {
       {RopeType::kYarn, "yarn"},
       {RopeType::kLlama3, "llama3"},
       {RopeType::kProportional, "proportional"},
+      {RopeType::kLongrope, "longrope"},
   }};
   return names;
 }
@@ -98,16 +99,16 @@ Values yarn_frequencies(const RopeConfig& config, int64_t dim, double length) {
 
 Values llama3_frequencies(const RopeConfig& config, int64_t dim, double length) {
   const double low = config.low_freq_factor, high = config.high_freq_factor;
-  if (!(low > 0) || !(high > low)) {
+  if (!(low > 0) || !(high >= low)) {
     throw InputError(
-        "rope scaling \"llama3\": expected 0 < low_freq_factor < high_freq_factor, found {} and {}", low,
+        "rope scaling \"llama3\": expected 0 < low_freq_factor <= high_freq_factor, found {} and {}", low,
         high);
   }
   Values values = plain_frequencies(config.theta, dim, dim / 2);
   for (double& f : values) {
     const double wavelength = 2 * kPi / f;
     if (wavelength < length / high) continue;
-    if (wavelength > length / low) {
+    if (wavelength > length / low || high == low) {  // equal: no band lies between
       f /= config.factor;
     } else {
       const double smooth = (length / wavelength - low) / (high - low);
@@ -115,6 +116,38 @@ Values llama3_frequencies(const RopeConfig& config, int64_t dim, double length) 
     }
   }
   return values;
+}
+
+Values longrope_frequencies(const RopeConfig& config, int64_t dim, double length, double sequence_length) {
+  const bool longer = sequence_length > length;
+  const Values& divisors = longer ? config.long_factor : config.short_factor;
+  Values values = plain_frequencies(config.theta, dim, dim / 2);
+  if (divisors.size() != values.size()) {
+    throw InputError("rope scaling \"longrope\": {}: expected {} numbers, found {}",
+                     longer ? "long_factor" : "short_factor", values.size(), divisors.size());
+  }
+  for (size_t i = 0; i < values.size(); ++i) values[i] /= divisors[i];
+  return values;
+}
+
+/// The same for short and long runs.
+double longrope_attention_factor(const RopeConfig& config, int64_t max_position_embeddings) {
+  if (config.attention_factor) return *config.attention_factor;
+  const double length = trained_length(config, max_position_embeddings);
+  const double stretch =
+      config.factor == 1 ? static_cast<double>(max_position_embeddings) / length : config.factor;
+  if (stretch <= 1) return 1;
+  if (length <= 1) {
+    throw InputError("rope scaling \"longrope\": expected original_max_position_embeddings > 1, found {}",
+                     length);
+  }
+  return std::sqrt(1 + std::log(stretch) / std::log(length));
+}
+
+double attention_scale_of(const RopeConfig& config, int64_t max_position_embeddings) {
+  if (config.type == RopeType::kYarn) return yarn_attention_factor(config);
+  if (config.type == RopeType::kLongrope) return longrope_attention_factor(config, max_position_embeddings);
+  return 1;
 }
 
 void check_config(const RopeConfig& config, int64_t head_dim) {
@@ -172,6 +205,9 @@ Values scaled_frequencies(const RopeConfig& config, int64_t head_dim, int64_t ma
       return yarn_frequencies(config, dim, trained_length(config, max_position_embeddings));
     case RopeType::kLlama3:
       return llama3_frequencies(config, dim, trained_length(config, max_position_embeddings));
+    case RopeType::kLongrope:
+      return longrope_frequencies(config, dim, trained_length(config, max_position_embeddings),
+                                  sequence_length);
   }
   return plain_frequencies(config.theta, dim, dim / 2);
 }
@@ -198,6 +234,10 @@ std::string rope_type_name(RopeType type) {
   throw InternalError("rope type {} has no name", static_cast<int>(type));
 }
 
+bool depends_on_length(const RopeConfig& config) {
+  return config.type == RopeType::kDynamic || config.type == RopeType::kLongrope;
+}
+
 Frequencies make_frequencies(const RopeConfig& config, int64_t head_dim, int64_t max_position_embeddings,
                              double sequence_length) {
   check_config(config, head_dim);
@@ -207,7 +247,7 @@ Frequencies make_frequencies(const RopeConfig& config, int64_t head_dim, int64_t
   frequencies.inv_freq = at::empty({count}, at::kDouble);
   std::copy(values.begin(), values.end(), frequencies.inv_freq.data_ptr<double>());
   frequencies.axis = at::zeros({1, count}, at::kLong);
-  frequencies.attention_scale = config.type == RopeType::kYarn ? yarn_attention_factor(config) : 1.0;
+  frequencies.attention_scale = attention_scale_of(config, max_position_embeddings);
   frequencies.head_dim = head_dim;
   return frequencies;
 }

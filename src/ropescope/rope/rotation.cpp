@@ -85,7 +85,9 @@ void check_shapes(const at::Tensor& x, const RotaryTable& table) {
 
 }  // namespace
 
-RotaryTable RotaryTable::to(at::Device device) const { return {cos.to(device), sin.to(device), layout}; }
+RotaryTable RotaryTable::to(at::Device device) const {
+  return turns() ? RotaryTable{cos.to(device), sin.to(device), layout} : *this;
+}
 
 RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies& frequencies,
                               PairLayout layout) {
@@ -164,6 +166,7 @@ RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies&
 }
 
 at::Tensor apply_rotary(const at::Tensor& x, const RotaryTable& table) {
+  if (!table.turns()) return x;
   check_shapes(x, table);
   if (!x.requires_grad()) return kernels::rotate(x, table, false);
   return Rotate::apply(x, table.cos, table.sin, static_cast<int64_t>(table.layout), false);

@@ -21,6 +21,8 @@ struct RotaryTable {
   at::Tensor sin;
   PairLayout layout = PairLayout::kHalfSplit;
 
+  /// False of a layer that does not rotate: no table, and apply_rotary gives x itself.
+  bool turns() const { return cos.defined(); }
   int64_t tokens() const { return cos.size(2); }
   RotaryTable to(at::Device device) const;
 };

@@ -1,6 +1,6 @@
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/text/tokenizer_readers.h"
-#include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/gguf.h"
 
 namespace ropescope {

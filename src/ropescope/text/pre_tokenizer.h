@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "ropescope/text/regex.h"
@@ -14,17 +15,29 @@ namespace ropescope {
 /// The patterns that model families share.
 extern const char* const kGpt2Pattern;
 extern const char* const kQwen2Pattern;
+extern const char* const kQwen35Pattern;
 extern const char* const kLlama3Pattern;
 
 /// What becomes of the matches of a split; names and meanings as in Hugging Face tokenizers.
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-/// One step; it cuts every piece that the step before left.
+/// Cuts every piece that the step before left.
 struct SplitStep {
   std::shared_ptr<const Regex> pattern;
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;  ///< the matches are what lies between those of the pattern
 };
+
+/// Writes spaces as `sign`, and cuts before each.
+struct MetaspaceStep {
+  /// Which pieces that do not begin with one get a sign in front.
+  enum class Prefix { kNever, kFirst, kAlways };
+  std::string sign;
+  Prefix prefix = Prefix::kAlways;
+  bool split = true;
+};
+
+using PreTokenizerStep = std::variant<SplitStep, MetaspaceStep>;
 
 /// Pieces as byte ranges of a text; reusable, one for each thread.
 struct PreTokenizerScratch {
@@ -34,19 +47,20 @@ struct PreTokenizerScratch {
   std::vector<std::pair<Piece, bool>> matches;  ///< covers a piece; true where the pattern matched
   RegexScratch regex;
   std::string prefixed;
+  std::string texts[2];  ///< where steps rewrite the text
 };
 
 /// Immutable once built.
 class PreTokenizer {
  public:
-  std::vector<SplitStep> steps;
+  std::vector<PreTokenizerStep> steps;
   bool add_prefix_space = false;              ///< each piece that does not start with a space gets one
   std::shared_ptr<const Regex> word_pattern;  ///< applied after that; may be empty
 
-  /// Calls visit(word) for the words of `text` (valid UTF-8) in order; empty ones are left out.
+  /// Calls visit(word) for each word of `text` (valid UTF-8) in order. `at_start`: nothing stands before it.
   template <typename Visit>
-  void split(std::string_view text, PreTokenizerScratch& scratch, const Visit& visit) const {
-    cut_pieces(text, scratch);
+  void split(std::string_view text, bool at_start, PreTokenizerScratch& scratch, const Visit& visit) const {
+    text = cut_pieces(text, at_start, scratch);
     for (const auto& [begin, end] : scratch.pieces) {
       std::string_view piece = text.substr(begin, end - begin);
       if (add_prefix_space && piece.front() != ' ') {
@@ -78,7 +92,8 @@ class PreTokenizer {
 
  private:
   static size_t next_character(std::string_view text, size_t at);
-  void cut_pieces(std::string_view text, PreTokenizerScratch& scratch) const;
+  /// Fills scratch.pieces; they are ranges of what it returns.
+  std::string_view cut_pieces(std::string_view text, bool at_start, PreTokenizerScratch& scratch) const;
 };
 
 }  // namespace ropescope

@@ -1,7 +1,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "ropescope/text/regex.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include <pcre2.h>
 
@@ -44,60 +46,156 @@ const char* class_contents(char letter) {
   }
 }
 
+/// Bytes of "{2,3}", "{2}", "{2,}" or "{,3}" at the start of `text`; 0 for anything else.
+size_t interval_length(std::string_view text) {
+  size_t at = 1;
+  size_t digits = 0;
+  size_t commas = 0;
+  for (; at < text.size() && text[at] != '}'; ++at) {
+    if (text[at] == ',') {
+      ++commas;
+    } else if (text[at] >= '0' && text[at] <= '9') {
+      ++digits;
+    } else {
+      return 0;
+    }
+  }
+  return at < text.size() && digits > 0 && commas <= 1 ? at + 1 : 0;
+}
+
+/// Rewrites a pattern piece by piece.
+class PatternTranslator {
+ public:
+  PatternTranslator(std::string_view pattern, const std::string& what) : pattern_(pattern), what_(what) {}
+
+  std::string translate() {
+    while (at_ < pattern_.size()) {
+      const char c = pattern_[at_];
+      if (c == '\\' && at_ + 1 < pattern_.size()) {
+        escape();
+      } else if (in_class_) {
+        inside_class();
+      } else if (c == '[') {
+        open_class();
+      } else if (c == '(') {
+        open_group();
+      } else if (c == '{' && interval_length(rest()) > 0) {
+        interval();
+      } else {
+        if (c == ')' && !groups_.empty()) {
+          atom_ = groups_.back();
+          groups_.pop_back();
+        } else if (std::string_view("*+?").find(c) == std::string_view::npos && (c & 0xC0) != 0x80) {
+          atom_ = out_.size();
+        }
+        out_ += c;
+        ++at_;
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  std::string_view rest() const { return pattern_.substr(at_); }
+
+  void copy(size_t count) {
+    out_ += pattern_.substr(at_, count);
+    at_ += std::min(count, pattern_.size() - at_);
+  }
+
+  [[noreturn]] void refuse(const char* reason) const {
+    throw InputError("{}: the pattern \"{}\" {}, which is not supported", what_, pattern_, reason);
+  }
+
+  void escape() {
+    const char letter = pattern_[at_ + 1];
+    const char lower = letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+    const char* contents = class_contents(lower);
+    if (!in_class_) atom_ = out_.size();
+    if (contents == nullptr || (in_class_ && letter != lower)) {
+      copy(2);
+      // The braces of \p{L} and \x{41} are no interval.
+      if (rest().substr(0, 1) == "{" && (lower == 'p' || lower == 'x')) copy(rest().find('}') + 1);
+      return;
+    }
+    if (in_class_) {
+      out_ += contents;
+    } else {
+      out_ += std::string(letter == lower ? "[" : "[^") + contents + (lower == 'w' ? kWordOutside : "") + "]";
+    }
+    at_ += 2;
+  }
+
+  void open_class() {
+    in_class_ = true;
+    atom_ = out_.size();
+    copy(rest().substr(0, 2) == "[^" ? 2 : 1);
+    // A bracket right after the opening is an ordinary character.
+    if (rest().substr(0, 1) == "]") {
+      ++at_;
+      out_ += "\\]";
+    }
+  }
+
+  void inside_class() {
+    if (rest().substr(0, 2) == "&&") refuse("intersects character classes (&&)");
+    if (rest().front() != '[') {
+      in_class_ = rest().front() != ']';
+      copy(1);
+      return;
+    }
+    if (rest().substr(0, 2) != "[:") refuse("nests character classes");
+    const size_t close = rest().find(":]");
+    if (close == std::string_view::npos) {
+      throw InputError("{}: the pattern \"{}\" has an unfinished [: :] class", what_, pattern_);
+    }
+    copy(close + 2);
+  }
+
+  /// Oniguruma's m lets . match a newline, which PCRE2 calls s; it has no s.
+  void open_group() {
+    groups_.push_back(out_.size());
+    copy(1);
+    if (rest().substr(0, 1) != "?") return;
+    const size_t length = std::min(rest().find_first_not_of("imsx-", 1), rest().size());
+    const std::string_view flags = rest().substr(1, length - 1);
+    if (flags.empty()) return;
+    if (flags.find('s') != std::string_view::npos) refuse("has the option s");
+    // Oniguruma gathers the alternatives that follow such options, PCRE2 does not.
+    const size_t opening = groups_.back();
+    const bool first = opening == 0 || out_[opening - 1] == '(';
+    if (rest().substr(length, 1) == ")" && !first) refuse("sets options in the middle");
+    for (const char flag : rest().substr(0, length)) out_ += flag == 'm' ? 's' : flag;
+    at_ += length;
+  }
+
+  /// "{1,3}+" repeats the interval and "{2}?" makes it optional, where PCRE2 would not give back or would be
+  /// content with less.
+  void interval() {
+    const size_t length = interval_length(rest());
+    const std::string_view text = rest().substr(0, length);
+    const std::string_view after = rest().substr(length, 1);
+    const bool fixed = text.find(',') == std::string_view::npos;
+    const bool wrap = after == "+" || (after == "?" && fixed);
+    if (wrap) out_.insert(atom_, "(?:");
+    out_ += text.substr(0, 2) == "{," ? "{0" + std::string(text.substr(1)) : std::string(text);
+    if (wrap) out_ += ')';
+    at_ += length;
+  }
+
+  std::string_view pattern_;
+  const std::string& what_;
+  std::string out_;
+  size_t at_ = 0;
+  size_t atom_ = 0;             ///< where in out_ the last thing that can be repeated begins
+  std::vector<size_t> groups_;  ///< the same for the groups that are open
+  bool in_class_ = false;
+};
+
 }  // namespace
 
 std::string pcre2_pattern(std::string_view pattern, const std::string& what) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\' && i + 1 < pattern.size()) {
-      const char letter = pattern[++i];
-      const char lower = letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
-      const char* contents = class_contents(lower);
-      if (contents == nullptr || (in_class && letter != lower)) {
-        out += c;
-        out += letter;
-      } else if (in_class) {
-        out += contents;
-      } else {
-        out +=
-            std::string(letter == lower ? "[" : "[^") + contents + (lower == 'w' ? kWordOutside : "") + "]";
-      }
-      continue;
-    }
-    if (in_class && c == '&' && pattern.substr(i, 2) == "&&") {
-      throw InputError("{}: the pattern \"{}\" intersects character classes (&&), which is not supported",
-                       what, pattern);
-    }
-    if (c == '[' && !in_class) {
-      in_class = true;
-      out += c;
-      // A bracket right after the opening is an ordinary character.
-      if (i + 1 < pattern.size() && pattern[i + 1] == '^') out += pattern[++i];
-      if (i + 1 < pattern.size() && pattern[i + 1] == ']') {
-        ++i;
-        out += "\\]";
-      }
-      continue;
-    }
-    if (c == '[' && in_class && pattern.substr(i, 2) != "[:") {
-      throw InputError("{}: the pattern \"{}\" nests character classes, which is not supported", what,
-                       pattern);
-    }
-    if (c == '[' && in_class) {
-      const size_t close = pattern.find(":]", i + 2);
-      if (close == std::string_view::npos) {
-        throw InputError("{}: the pattern \"{}\" has an unfinished [: :] class", what, pattern);
-      }
-      out += pattern.substr(i, close + 2 - i);
-      i = close + 1;
-      continue;
-    }
-    if (c == ']' && in_class) in_class = false;
-    out += c;
-  }
-  return out;
+  return PatternTranslator(pattern, what).translate();
 }
 
 struct RegexScratch::Impl {

@@ -26,7 +26,8 @@ class RegexScratch {
 ///
 /// The files are written for Oniguruma (Hugging Face) or Rust's regex crate. Where PCRE2 reads a class in
 /// another way the pattern is rewritten: \s is Unicode's White_Space (PCRE2 adds U+180E), \w is letters,
-/// marks, decimal and letter digits and connectors, \h is a hexadecimal digit, ^ and $ match at every line.
+/// marks, decimal and letter digits and connectors, \h is a hexadecimal digit, ^ and $ match at every line, {1,3}+
+/// repeats the interval, {2}? makes it optional, {,3} is {0,3}, the option m lets . match a newline.
 class Regex {
  public:
   /// `what` names the file in errors. Throws InputError if the pattern does not compile.
@@ -44,7 +45,8 @@ class Regex {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The pattern text as PCRE2 must read it; separate for tests. Throws InputError for class intersections.
+/// The pattern text as PCRE2 must read it; separate for tests. Throws InputError for class intersections, nested classes
+/// and options that PCRE2 takes otherwise.
 std::string pcre2_pattern(std::string_view pattern, const std::string& what);
 
 }  // namespace ropescope

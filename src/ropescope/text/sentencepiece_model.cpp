@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/text/character_map.h"
 #include "ropescope/text/utf8.h"
 
 namespace ropescope {
@@ -148,42 +149,6 @@ void parse_normalizer(std::string_view bytes, SentencePieceModel& model, const s
     if (field.number == 3) model.add_dummy_prefix = number_of(field, what) != 0;
     if (field.number == 4) model.remove_extra_whitespaces = number_of(field, what) != 0;
     if (field.number == 5) model.escape_whitespaces = number_of(field, what) != 0;
-  }
-}
-
-/// The map is a double-array trie (Darts) and the texts that its leaves point to, as
-///   uint32 size of the trie in bytes | trie | texts, each ended by a zero byte.
-/// The library follows its offsets unchecked, so every node that can be reached is checked here.
-void check_character_map(const std::string& map, const std::string& what) {
-  if (map.empty()) return;
-  const auto fail = [&] { throw InputError("{}: the character map of the normaliser is damaged", what); };
-  uint32_t trie_bytes = 0;
-  if (map.size() < 4) fail();
-  std::memcpy(&trie_bytes, map.data(), 4);
-  if (trie_bytes < 1024 || trie_bytes % 4 != 0 || trie_bytes >= map.size() - 4 || map.back() != '\0') fail();
-  std::vector<uint32_t> units(trie_bytes / 4);
-  std::memcpy(units.data(), map.data() + 4, trie_bytes);
-  const size_t texts = map.size() - 4 - trie_bytes;
-  // Fields of a unit: label in bits 0-7 and 31, has_leaf bit 8, offset bits 10-30, shifted by 8 if bit 9 is
-  // set.
-  const auto offset_of = [](uint32_t unit) { return (unit >> 10) << ((unit & (1U << 9)) >> 6); };
-  std::vector<bool> seen(units.size(), false);
-  std::vector<size_t> open = {0};
-  seen[0] = true;
-  while (!open.empty()) {
-    const size_t node = open.back();
-    open.pop_back();
-    const uint32_t unit = units[node];
-    const size_t base = node ^ offset_of(unit);
-    // A lookup flips any of the low eight bits.
-    if ((base | 0xFF) >= units.size()) fail();
-    if ((unit & (1U << 8)) != 0 && (units[base] & 0x7FFFFFFFU) >= texts) fail();
-    for (uint32_t label = 1; label < 256; ++label) {
-      const size_t child = base ^ label;
-      if ((units[child] & 0x800000FFU) != label || seen[child]) continue;
-      seen[child] = true;
-      open.push_back(child);
-    }
   }
 }
 

@@ -1,4 +1,5 @@
-// Tokenizers: byte-level BPE (Qwen2/2.5, SmolLM2, GPT-2, Llama-3) and SentencePiece (Llama, Vicuna).
+// Tokenizers: byte-level BPE (GPT-2, Qwen, Llama-3, GPT-4o and their kin), BPE on characters and unigram (files that
+// transformers made of SentencePiece models: Gemma, Phi-3), and SentencePiece itself (Llama, Vicuna).
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class Tokenizer {
   virtual std::string token(int64_t id) const = 0;
   virtual std::optional<int64_t> bos_id() const = 0;
   virtual std::optional<int64_t> eos_id() const = 0;
-  /// "byte-level BPE (qwen2)", "SentencePiece".
+  /// "byte-level BPE (qwen2)", "BPE on characters (tokenizer.json)", "SentencePiece".
   virtual std::string description() const = 0;
 };
 

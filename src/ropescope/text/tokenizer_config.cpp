@@ -1,5 +1,6 @@
 #include "ropescope/text/tokenizer_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <unordered_set>
 
@@ -38,7 +39,9 @@ void read_roles(const Json& object, const std::string& what, TokenizerConfig& co
     if (!found->is_array() && !found->is_object()) {
       throw InputError("{}: \"{}\": expected a list of tokens", what, key);
     }
-    for (const Json& token : *found) config.special_tokens.push_back(token_text(token, what + ": " + key));
+    // An object gives each token a role of the model's own.
+    std::vector<std::string>& list = found->is_object() ? config.special_tokens : config.more_special_tokens;
+    for (const Json& token : *found) list.push_back(token_text(token, what + ": " + key));
   }
 }
 
@@ -62,7 +65,8 @@ void read_added_decoder(const Json& object, const std::string& what, TokenizerCo
   }
 }
 
-/// added_tokens.json: {"<image>": 32000}. Nothing is known but the id, so such a token is not special.
+/// added_tokens.json: {"<image>": 32000}. Nothing is known but the id, so such a token is special only where a
+/// list says so.
 void read_added_file(const fs::path& path, TokenizerConfig& config) {
   if (!fs::exists(path)) return;
   const Json object = read_json_file(path);
@@ -74,6 +78,8 @@ void read_added_file(const fs::path& path, TokenizerConfig& config) {
     AddedToken token;
     token.content = content;
     token.id = json_integer(object, content.c_str(), path.string());
+    token.special = std::find(config.more_special_tokens.begin(), config.more_special_tokens.end(),
+                              content) != config.more_special_tokens.end();
     config.added.push_back(token);
   }
 }

@@ -17,8 +17,9 @@ struct TokenizerConfig {
   std::optional<std::string> bos_token;
   std::optional<std::string> eos_token;
   std::optional<std::string> unk_token;
-  std::vector<std::string> special_tokens;  ///< every token that has a role, those above included
-  std::vector<AddedToken> added;            ///< with their ids
+  std::vector<std::string> special_tokens;       ///< every token that has a role, those above included
+  std::vector<std::string> more_special_tokens;  ///< of the lists of such tokens, without a role
+  std::vector<AddedToken> added;                 ///< with their ids
   std::optional<bool> add_bos_token;
   std::optional<bool> add_eos_token;
   std::optional<bool> add_prefix_space;
@@ -32,8 +33,9 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 AddedToken parse_added_token(const Json& entry, int64_t id, const std::string& what);
 
 /// Adds to `added` what the configuration says: its own added tokens, tokens of the vocabulary that have a
-/// role (a role makes a token special). `vocabulary_id` gives the id of a token of the vocabulary, or
-/// nothing.
+/// role or are listed as special. A role makes an added token special; a list does not where the token's own
+/// entry says otherwise (transformers 5 lists Gemma's runs of newlines). `vocabulary_id` gives the id of a
+/// token of the vocabulary, or nothing.
 template <typename VocabularyId>
 void merge_added_tokens(std::vector<AddedToken>& added, const TokenizerConfig& config,
                         const VocabularyId& vocabulary_id) {
@@ -42,9 +44,9 @@ void merge_added_tokens(std::vector<AddedToken>& added, const TokenizerConfig& c
   for (const AddedToken& token : config.added) {
     if (place.emplace(token.content, added.size()).second) added.push_back(token);
   }
-  for (const std::string& content : config.special_tokens) {
+  const auto add_special = [&](const std::string& content, bool role) {
     if (const auto found = place.find(content); found != place.end()) {
-      added[found->second].special = true;
+      if (role) added[found->second].special = true;
     } else if (const std::optional<int64_t> id = vocabulary_id(content); id.has_value()) {
       place.emplace(content, added.size());
       AddedToken token;
@@ -53,7 +55,9 @@ void merge_added_tokens(std::vector<AddedToken>& added, const TokenizerConfig& c
       token.special = true;
       added.push_back(token);
     }
-  }
+  };
+  for (const std::string& content : config.special_tokens) add_special(content, true);
+  for (const std::string& content : config.more_special_tokens) add_special(content, false);
 }
 
 /// The id of an added token, by its text.

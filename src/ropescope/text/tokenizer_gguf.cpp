@@ -1,5 +1,5 @@
-// The tokenizer inside a GGUF file (keys tokenizer.ggml.*). Source: llama.cpp's gguf documentation and the
-// tables of pre-tokenisers in its vocabulary reader.
+// The tokenizer inside a GGUF file (keys tokenizer.ggml.*). Source: llama.cpp's gguf documentation and its
+// vocabulary reader.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,8 +7,10 @@
 #include <unordered_set>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/text/byte_level_tokenizer.h"
+#include "ropescope/text/character_bpe.h"
+#include "ropescope/text/pipeline_tokenizer.h"
 #include "ropescope/text/sentencepiece_tokenizer.h"
+#include "ropescope/text/tokenizer_gguf_families.h"
 #include "ropescope/text/tokenizer_readers.h"
 #include "ropescope/weights/gguf.h"
 
@@ -17,56 +19,6 @@ namespace ropescope {
 namespace {
 
 const std::string kChatTemplate = "tokenizer.chat_template";
-
-/// How a named family cuts text into words.
-struct PreTokenizerFamily {
-  const char* name;
-  std::vector<const char*> patterns;  ///< each isolates its matches in what the ones before left
-  bool nfc = false;
-  bool ignore_merges = false;
-  bool add_bos = false;  ///< where the file does not say
-};
-
-const std::vector<PreTokenizerFamily>& families() {
-  // What llama.cpp does with files that name no family.
-  static const std::vector<const char*> unnamed = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)",
-                                                   R"([0-9][0-9][0-9])"};
-  static const std::vector<const char*> gpt2 = {kGpt2Pattern};
-  static const std::vector<const char*> digits_gpt2 = {R"(\p{N})", kGpt2Pattern};
-  static const std::vector<PreTokenizerFamily> all = {
-      {"default", unnamed},
-      {"gpt-2", gpt2},
-      {"gpt2", gpt2},
-      {"phi-2", gpt2},
-      {"mpt", gpt2},
-      {"olmo", gpt2},
-      {"roberta-bpe", gpt2},
-      {"smollm", digits_gpt2},
-      {"starcoder", digits_gpt2},
-      {"refact", digits_gpt2},
-      {"command-r", digits_gpt2},
-      {"codeshell", digits_gpt2},
-      // Hugging Face's Qwen2 tokenizers normalise; GGUF has no key for it, so the name must tell.
-      {"qwen2", {kQwen2Pattern}, true},
-      {"deepseek-r1-qwen", {kQwen2Pattern}, true},
-      {"stablelm2", {kQwen2Pattern}},
-      {"llama-bpe", {kLlama3Pattern}, false, true, true},
-      {"llama3", {kLlama3Pattern}, false, true, true},
-      {"llama-v3", {kLlama3Pattern}, false, true, true},
-      {"dbrx", {kLlama3Pattern}},
-      {"smaug-bpe", {kLlama3Pattern}},
-  };
-  return all;
-}
-
-const PreTokenizerFamily& find_family(const std::string& name, const std::string& what) {
-  std::string known;
-  for (const PreTokenizerFamily& family : families()) {
-    if (name == family.name) return family;
-    known += (known.empty() ? "" : ", ") + std::string(family.name);
-  }
-  throw InputError("{}: tokenizer.ggml.pre \"{}\" is not known; known: {}", what, name, known);
-}
 
 /// Token types of GGUF have the numbers of SentencePiece's.
 using TokenType = SentencePiece::Type;
@@ -112,13 +64,25 @@ void read_start_and_end(const GgufMetadata& metadata, size_t count, bool add_bos
   }
 }
 
-ByteLevelFiles read_byte_level_files(const GgufMetadata& metadata, const std::string& what) {
+std::vector<std::pair<std::string, std::string>> read_merges(const GgufMetadata& metadata,
+                                                             const std::string& what) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (const std::string& merge : gguf_strings(metadata, "tokenizer.ggml.merges", what)) {
+    const size_t space = merge.find(' ');
+    if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos) {
+      throw InputError("{}: merge {}: expected two tokens with a space between them, found \"{}\"", what,
+                       merges.size(), merge);
+    }
+    merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+  }
+  return merges;
+}
+
+/// Vocabulary and added tokens: control pieces and those that users defined.
+ByteLevelFiles read_tokens(const std::vector<std::string>& tokens, const std::vector<TokenType>& types,
+                           const std::string& what) {
   ByteLevelFiles out;
-  out.bpe.what = what;
-  out.family = gguf_string_or(metadata, "tokenizer.ggml.pre", "default", what);
-  const PreTokenizerFamily& family = find_family(out.family, what);
-  const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
-  const std::vector<TokenType> types = read_types(metadata, tokens.size(), what);
+  out.bpe.what = out.parts.what = what;
   for (size_t id = 0; id < tokens.size(); ++id) {
     out.bpe.vocabulary.emplace_back(tokens[id], static_cast<int64_t>(id));
     const bool special = types[id] == TokenType::kControl || types[id] == TokenType::kUnknown;
@@ -127,29 +91,32 @@ ByteLevelFiles read_byte_level_files(const GgufMetadata& metadata, const std::st
     token.content = tokens[id];
     token.id = static_cast<int64_t>(id);
     token.special = special;
-    out.added.push_back(token);
+    out.parts.added.push_back(token);
   }
-  for (const std::string& merge : gguf_strings(metadata, "tokenizer.ggml.merges", what)) {
-    const size_t space = merge.find(' ');
-    if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos) {
-      throw InputError("{}: merge {}: expected two tokens with a space between them, found \"{}\"", what,
-                       out.bpe.merges.size(), merge);
-    }
-    out.bpe.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
-  }
+  return out;
+}
+
+ByteLevelFiles read_byte_level_files(const GgufMetadata& metadata, const std::string& what) {
+  const std::string name = gguf_string_or(metadata, "tokenizer.ggml.pre", "default", what);
+  const PreTokenizerFamily& family = find_family(name, what);
+  const std::vector<std::string>& tokens = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
+  ByteLevelFiles out = read_tokens(tokens, read_types(metadata, tokens.size(), what), what);
+  out.parts.family = name;
+  out.bpe.merges = read_merges(metadata, what);
   out.bpe.ignore_merges = family.ignore_merges;
-  if (family.nfc) out.normal_forms = {NormalForm::kNfc};
+  if (family.nfc) out.parts.normalizer = {NormalForm::kNfc};
+  PreTokenizer& words = out.parts.pre_tokenizer;
   for (size_t i = 0; i < family.patterns.size(); ++i) {
     auto pattern = std::make_shared<const Regex>(family.patterns[i], what);
     // The last pattern makes the words themselves.
     if (i + 1 == family.patterns.size()) {
-      out.pre_tokenizer.word_pattern = std::move(pattern);
+      words.word_pattern = std::move(pattern);
     } else {
-      out.pre_tokenizer.steps.push_back({std::move(pattern), SplitBehavior::kIsolated, false});
+      words.steps.emplace_back(SplitStep{std::move(pattern), SplitBehavior::kIsolated, false});
     }
   }
-  out.pre_tokenizer.add_prefix_space = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", false, what);
-  read_start_and_end(metadata, tokens.size(), family.add_bos, what, out);
+  words.add_prefix_space = gguf_bool_or(metadata, "tokenizer.ggml.add_space_prefix", false, what);
+  read_start_and_end(metadata, tokens.size(), family.add_bos, what, out.parts);
   return out;
 }
 
@@ -163,9 +130,9 @@ Json post_processor(const ByteLevelFiles& files) {
       tokens[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
     }
   };
-  add(files.special.start);
+  add(files.parts.special.start);
   single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-  add(files.special.end);
+  add(files.parts.special.end);
   if (single.size() == 1) return {};
   Json pair = single;
   pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
@@ -176,13 +143,13 @@ Json byte_level_json(const ByteLevelFiles& files, const PreTokenizerFamily& fami
   Json vocabulary = Json::object(), merges = Json::array(), added = Json::array(), steps = Json::array();
   for (const auto& [text, id] : files.bpe.vocabulary) vocabulary[text] = id;
   for (const auto& [left, right] : files.bpe.merges) merges.push_back(left + " " + right);
-  for (const AddedToken& token : files.added) added.push_back(to_json(token));
+  for (const AddedToken& token : files.parts.added) added.push_back(to_json(token));
   for (const char* pattern : family.patterns) {
     steps.push_back(
         {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
   }
   const Json bytes = {{"type", "ByteLevel"},
-                      {"add_prefix_space", files.pre_tokenizer.add_prefix_space},
+                      {"add_prefix_space", files.parts.pre_tokenizer.add_prefix_space},
                       {"trim_offsets", true},
                       {"use_regex", false}};
   steps.push_back(bytes);
@@ -265,13 +232,35 @@ std::unique_ptr<Tokenizer> read_sentencepiece_keys(const GgufMetadata& metadata,
   return make_sentencepiece_tokenizer(std::move(out));
 }
 
+/// Gemma 4: merges over characters, words not cut at all, spaces as U+2581.
+std::unique_ptr<Tokenizer> read_gemma4_keys(const GgufMetadata& metadata, const std::string& what) {
+  const std::vector<std::string>& stored = gguf_strings(metadata, "tokenizer.ggml.tokens", what);
+  const std::vector<TokenType> types = read_types(metadata, stored.size(), what);
+  const std::unordered_set<std::string_view> texts(stored.begin(), stored.end());
+  std::vector<std::string> tokens;
+  for (size_t id = 0; id < stored.size(); ++id) {
+    tokens.push_back(types[id] == TokenType::kUserDefined ? with_space_signs(stored[id], texts) : stored[id]);
+  }
+  ByteLevelFiles out = read_tokens(tokens, types, what);
+  out.parts.family = "gemma4";
+  out.bpe.merges = read_merges(metadata, what);
+  out.bpe.byte_fallback = out.bpe.fuse_unknown = true;
+  out.bpe.unknown_token = tokens[static_cast<size_t>(unknown_id(metadata, tokens, types, what))];
+  const std::string sign = "\xE2\x96\x81";
+  out.parts.normalizer = {ReplaceStep{" ", nullptr, sign}};
+  out.parts.decoder = {ReplaceStep{sign, nullptr, " "}, ByteFallbackStep{}, FuseStep{}};
+  read_start_and_end(metadata, tokens.size(), false, what, out.parts);
+  return make_pipeline_tokenizer(std::make_unique<CharacterBpe>(out.bpe), std::move(out.parts));
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, const std::string& what) {
   const std::string model = gguf_string(metadata, "tokenizer.ggml.model", what);
   if (model == "gpt2") return make_byte_level_tokenizer(read_byte_level_files(metadata, what));
   if (model == "llama") return read_sentencepiece_keys(metadata, what);
-  throw InputError("{}: tokenizer.ggml.model: expected gpt2 or llama, found \"{}\"", what, model);
+  if (model == "gemma4") return read_gemma4_keys(metadata, what);
+  throw InputError("{}: tokenizer.ggml.model: expected gpt2, llama or gemma4, found \"{}\"", what, model);
 }
 
 std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::path& path) {
@@ -280,13 +269,13 @@ std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::pa
   if (gguf_string(metadata, "tokenizer.ggml.model", what) != "gpt2") return std::nullopt;
   const ByteLevelFiles files = read_byte_level_files(metadata, what);
   GgufTokenizerFiles json;
-  json.tokenizer = byte_level_json(files, find_family(files.family, what));
+  json.tokenizer = byte_level_json(files, find_family(files.parts.family, what));
   json.config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
   const auto name = [&](const char* key, const std::optional<int64_t>& id) {
     if (id) json.config[key] = files.bpe.vocabulary[static_cast<size_t>(*id)].first;
   };
-  name("bos_token", files.special.bos);
-  name("eos_token", files.special.eos);
+  name("bos_token", files.parts.special.bos);
+  name("eos_token", files.parts.special.eos);
   if (metadata.count(kChatTemplate) > 0) {
     json.config["chat_template"] = gguf_string(metadata, kChatTemplate, what);
   }

@@ -12,7 +12,7 @@
 namespace ropescope {
 
 /// True if a parsed tokenizer.json works on bytes (GPT-2, Qwen2, Llama-3 and their kin), false if on
-/// characters (Llama-2 and others converted from SentencePiece).
+/// characters (Llama-2, Gemma and others converted from SentencePiece).
 bool is_byte_level_json(const Json& file);
 
 /// `folder` holds tokenizer_config.json and so on; all throw InputError.
@@ -27,7 +27,7 @@ std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufMetadata& metadata, con
 struct GgufTokenizerFiles {
   Json tokenizer, config;
 };
-/// Of a byte-level tokenizer inside a GGUF file; none for SentencePiece's kind.
+/// Of a byte-level tokenizer inside a GGUF file; none for vocabularies of characters (llama, gemma4).
 std::optional<GgufTokenizerFiles> gguf_tokenizer_files(const std::filesystem::path& path);
 
 /// The chat template inside a GGUF file; none where it has none.

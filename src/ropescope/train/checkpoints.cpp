@@ -10,10 +10,10 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/version.h"
 #include "ropescope/text/tokenizer_readers.h"
-#include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_config.h"
-#include "ropescope/weights/decoder_names.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/decoder_config.h"
+#include "ropescope/architectures/decoder_names.h"
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -65,36 +65,6 @@ std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
-/// GGUF stores float32: 1e-05, not the 9.99999975e-06 that it widens to.
-double shortest_decimal(double number) {
-  const auto narrow = static_cast<float>(number);
-  return static_cast<double>(narrow) == number ? std::stod(fmt::format("{}", narrow)) : number;
-}
-
-/// A decoder's config.json in the form of transformers.
-Json config_json(const DecoderConfig& config) {
-  const bool qwen = config.model_type == "qwen2";
-  Json json = decoder_sizes_json(config);
-  json["architectures"] = {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
-  json["rope_theta"] = config.rope.theta;
-  json["torch_dtype"] = "float32";
-  json["rms_norm_eps"] = shortest_decimal(config.rms_norm_eps);
-  if (!qwen) json["attention_bias"] = config.attention_bias;
-  if (!qwen) json["mlp_bias"] = config.mlp_bias;
-  if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
-  if (!config.eos_token_ids.empty()) json["eos_token_id"] = config.eos_token_ids;
-  // Where transformers 4 looks for the two that no scaling changes; beside a scaling it knows them as keys of none.
-  if (config.rope.partial_rotary_factor != 1) {
-    json["partial_rotary_factor"] = config.rope.partial_rotary_factor;
-  }
-  if (config.rope.type == RopeType::kDefault) return json;
-  Json scaling = to_json(config.rope);
-  scaling.erase("rope_theta");
-  scaling.erase("partial_rotary_factor");
-  json["rope_scaling"] = scaling;
-  return json;
-}
-
 void rename_folder(const fs::path& from, const fs::path& to) {
   std::error_code code;
   fs::rename(from, to, code);
@@ -110,7 +80,7 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
     // A GGUF file has none of them; its weights come out under Hugging Face names.
     DecoderConfig config = read_decoder_config(model);
     config.tie_word_embeddings = is_tied(model, config.tie_word_embeddings);
-    files.push_back({"config.json", config_json(config).dump(2) + "\n"});
+    files.push_back({"config.json", to_json(config).dump(2) + "\n"});
     if (const auto tokenizer = gguf_tokenizer_files(model)) {
       files.push_back({"tokenizer.json", tokenizer->tokenizer.dump() + "\n"});
       files.push_back({"tokenizer_config.json", tokenizer->config.dump(2) + "\n"});

@@ -8,14 +8,15 @@
 
 #include <ATen/ops/cat.h>
 
+#include "ropescope/architectures/architecture.h"
+#include "ropescope/architectures/decoder_names.h"
+#include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export_config.h"
-#include "ropescope/weights/checkpoint.h"
-#include "ropescope/weights/decoder_names.h"
-#include "ropescope/weights/llava_names.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -172,6 +173,8 @@ std::map<std::string, at::Tensor> collect_all(const fs::path& folder, const Plan
   std::map<std::string, at::Tensor> tensors;
   const auto checkpoint = open_checkpoint(folder);
   collect(*checkpoint, plan, dtype, tensors, summary);
+  if (!plan.llava) fuse_tensors(read_decoder_config(folder), tensors);
+  summary.tensors = static_cast<int64_t>(tensors.size());
   // An original checkpoint may leave its tower outside.
   if (plan.llava && llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
     const auto place = find_tower_folder(folder, plan.llava->tower_name);

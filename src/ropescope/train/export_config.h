@@ -7,7 +7,7 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

@@ -1,3 +1,4 @@
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/train/fresh_llava.h"
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/random.h"
-#include "ropescope/weights/decoder_names.h"
+#include "ropescope/architectures/decoder_names.h"
 
 namespace ropescope {
 

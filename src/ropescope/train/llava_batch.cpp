@@ -91,6 +91,7 @@ at::Tensor expanded_labels(const std::vector<LlavaRow>& rows, const std::vector<
 }
 
 RotaryTable stacked(const std::vector<const RotaryTable*>& rows) {
+  if (!rows.front()->turns()) return *rows.front();
   std::vector<at::Tensor> cos, sin;
   for (const RotaryTable* row : rows) {
     cos.push_back(row->cos);
@@ -107,6 +108,9 @@ PassEncoding stacked(const std::vector<const PassEncoding*>& rows) {
     for (const PassEncoding* row : rows) tables.push_back(&row->rotary[l]);
     all.rotary.push_back(stacked(tables));
   }
+  std::vector<at::Tensor> positions;
+  for (const PassEncoding* row : rows) positions.push_back(row->positions);
+  all.positions = at::cat(positions, 0);
   return all;
 }
 
@@ -114,9 +118,7 @@ PassEncoding batch_encoding(const ImagePrompt& prompt, const LlavaConfig& config
                             const std::optional<Scheme>& scheme) {
   const int64_t tokens = prompt.input_ids.size(1);
   if (!scheme) {
-    PassEncoding plain;
-    plain.rotary = {plain_rotary_table(config.decoder, tokens)};
-    return plain;
+    return plain_encoding(config.decoder, tokens);
   }
   std::map<std::string, PassEncoding> made;
   std::vector<const PassEncoding*> rows;
@@ -133,7 +135,7 @@ PassEncoding batch_encoding(const ImagePrompt& prompt, const LlavaConfig& config
 }  // namespace
 
 bool mixes_layouts(const LlavaConfig& config, const std::optional<Scheme>& scheme) {
-  return config.decoder.rope.type != RopeType::kDynamic && !(scheme && scheme->changes_attention());
+  return !depends_on_length(config.decoder) && !(scheme && scheme->changes_attention());
 }
 
 int64_t expanded_length(const LlavaRow& row, const LlavaConfig& config) {

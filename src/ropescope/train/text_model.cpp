@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include <ATen/core/Reduction.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -42,12 +45,19 @@ PassEncoding packed_encoding(const PassEncoding& longest, const std::vector<int6
   PassEncoding packed;
   for (const RotaryTable& table : longest.rotary) {
     std::vector<at::Tensor> cos, sin;
+    if (!table.turns()) {
+      packed.rotary.push_back(table);
+      continue;
+    }
     for (const int64_t length : lengths) {
       cos.push_back(table.cos.narrow(2, 0, length));
       sin.push_back(table.sin.narrow(2, 0, length));
     }
     packed.rotary.push_back({at::cat(cos, 2), at::cat(sin, 2), table.layout});
   }
+  std::vector<at::Tensor> positions;
+  for (const int64_t length : lengths) positions.push_back(longest.positions.narrow(1, 0, length));
+  packed.positions = at::cat(positions, 1);
   return packed;
 }
 
@@ -125,8 +135,14 @@ at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const
   const int64_t predictions = labels.size(1) - 1;
   const at::Tensor hidden = forward(decoder, input, pass).final_hidden.narrow(1, 0, predictions);
   const HeldWeights held(decoder.access, decoder.weights.lm_head);
-  return vocabulary_loss(hidden.flatten(0, 1), decoder.weights.lm_head,
-                         shift_labels(labels).targets.flatten(), scale);
+  const double logit_scale = decoder.config.logit_scale, cap = decoder.config.logit_softcap;
+  const at::Tensor rows = logit_scale == 1 ? hidden.flatten(0, 1) : hidden.flatten(0, 1).mul(logit_scale);
+  const at::Tensor targets = shift_labels(labels).targets.flatten();
+  if (cap == 0) return vocabulary_loss(rows, decoder.weights.lm_head, targets, scale);
+  // A soft cap stands between the product and the loss, so all logits are there at once.
+  const at::Tensor logits = at::linear(rows, decoder.weights.lm_head).to(at::kFloat).div(cap).tanh().mul(cap);
+  return at::cross_entropy_loss(logits, targets.to(logits.device()), {}, at::Reduction::Sum, kIgnoredLabel)
+      .mul(scale);
 }
 
 at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale,
@@ -140,7 +156,7 @@ at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale
   if (options.scheme) {
     pass = text_encoding(decoder, *options.scheme, tokens);
   } else {
-    pass.rotary = {plain_rotary_table(decoder.config, tokens)};
+    pass = plain_encoding(decoder.config, tokens);
   }
   if (pass.changes_attention() && input.attention_mask.defined())
     return loss_by_row(decoder, batch, scale, options);

@@ -14,7 +14,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/sha256.h"
-#include "ropescope/weights/checkpoint.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {

@@ -8,7 +8,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/train/llava_batch.h"
-#include "ropescope/weights/llava_names.h"
+#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 

@@ -8,7 +8,7 @@
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/core/strings.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/weights/llava_config.h"
+#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

@@ -36,6 +36,12 @@ class Checkpoint {
   /// naming the tensor and the file if it is not there.
   virtual at::Tensor take(const std::string& name, at::ScalarType dtype) const = 0;
 
+  /// The same of [first, first + count) along the outermost dimension, without widening the others: one of many
+  /// matrices that lie in one tensor.
+  virtual at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const {
+    return take(name, dtype).narrow(0, first, count);
+  }
+
   /// "safetensors", "pytorch", "gguf".
   virtual std::string container() const = 0;
 
@@ -45,15 +51,5 @@ class Checkpoint {
   /// nullptr if there is none.
   const TensorInfo* find(const std::string& name) const;
 };
-
-/// Throws InputError where there is neither file nor folder; for a name such as Qwen/Qwen2.5-0.5B with the command that fetches it.
-void check_model_is_there(const std::filesystem::path& model);
-
-/// Opens a folder (Hugging Face form: model.safetensors[.index.json] before pytorch_model.bin[.index.json];
-/// else the only weight files there) or one weight file, chosen by content rather than by name. Throws
-/// InputError in words for anything malformed: truncated, overlapping, overflowing, duplicate, missing
-/// shard... Never allocates more than the file's own size before the checks are passed, never runs code from
-/// a pickle.
-std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path);
 
 }  // namespace ropescope

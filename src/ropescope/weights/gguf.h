@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "ropescope/weights/checkpoint.h"
 #include "ropescope/weights/ggml_blocks.h"
+#include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
 
@@ -84,12 +86,33 @@ std::optional<std::string> gguf_architecture(const GgufMetadata& metadata, const
 /// The tensors of a GGUF file with the file's own names and row order.
 std::unique_ptr<Checkpoint> open_gguf_file(const std::filesystem::path& path);
 
-/// With Hugging Face names and row order where the architecture is known (llama, qwen2), else the file's own.
-/// llama.cpp's converter reorders the rows of Llama's attn_q and attn_k so that rotated pairs lie side by
-/// side; here they are put back to half-split. Qwen2's rows are not reordered.
-std::unique_ptr<Checkpoint> open_gguf_checkpoint(const std::filesystem::path& path);
+/// What a tensor of a GGUF file is in the Hugging Face form.
+struct GgufRole {
+  std::string name;
+  /// Heads whose rows were reordered so that rotated pairs lie side by side; 0: the rows are in place.
+  int64_t permuted_heads = 0;
+  /// Makes the tensor of the Hugging Face form from what the file has, in float32; none: they are the same. Whoever sets
+  /// it has checked that it fits the shapes.
+  using Make = std::function<at::Tensor(const std::vector<at::Tensor>& stored)>;
+  Make make = {};
+  std::vector<int64_t> shape = {};  ///< of what `make` gives; empty: that of the file
+  /// `parts` tensors of the file have one name, and are given to the `make` of the first in this order.
+  int part = 0, parts = 1;
+};
 
-/// The same from memory that outlives the result; `what` stands for the file in errors.
-std::unique_ptr<Checkpoint> open_gguf_checkpoint(std::span<const std::byte> bytes, const std::string& what);
+/// Throws InputError if the role depends on metadata that is missing or does not fit the tensor.
+using GgufRoleOf = GgufRole (*)(const GgufTensor& tensor, const GgufMetadata& metadata,
+                                const std::string& what);
+
+/// The tensors of a GGUF file under the names, and in the row order, that `role_of` gives them; null: the file's own.
+std::unique_ptr<Checkpoint> make_gguf_checkpoint(FileBytes file, GgufRoleOf role_of);
+
+/// Row of the file that holds row `row` of the half-split form, for heads of `head_rows` rows: the file has
+/// channel i of a head's first half at 2 i and its partner from the second half at 2 i + 1.
+inline int64_t permuted_row(int64_t row, int64_t head_rows) {
+  const int64_t within = row % head_rows;
+  const int64_t half = head_rows / 2;
+  return row - within + 2 * (within % half) + within / half;
+}
 
 }  // namespace ropescope

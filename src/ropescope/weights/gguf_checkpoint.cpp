@@ -14,7 +14,6 @@
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/core/parallel.h"
 #include "ropescope/weights/gguf.h"
-#include "ropescope/weights/gguf_names.h"
 #include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
@@ -31,6 +30,9 @@ constexpr int64_t kNumbersWorthAThread = 1 << 20;
 struct Entry {
   const GgufTensor* tensor = nullptr;
   int64_t permuted_heads = 0;
+  GgufRole::Make make = {};
+  std::vector<int64_t> shape = {};             ///< of what `make` gives
+  std::vector<const GgufTensor*> others = {};  ///< further tensors that it is made from
 };
 
 /// A tensor as rows of blocks.
@@ -88,24 +90,16 @@ void widen_and_narrow(const Rows& rows, const std::byte* data, GgmlDecoder decod
 
 class GgufCheckpoint final : public Checkpoint {
  public:
-  GgufCheckpoint(FileBytes file, bool hugging_face_form)
+  GgufCheckpoint(FileBytes file, GgufRoleOf role_of)
       : file_(std::move(file)), what_(file_.path.string()), contents_(parse_gguf(file_.bytes, what_)) {
     if (const int64_t parts = gguf_integer_or(contents_.metadata, "split.count", 1, what_); parts > 1) {
       throw InputError("{}: one of {} parts of a split GGUF file. Try: join them (gguf-split --merge).",
                        what_, parts);
     }
-    std::string architecture;
-    if (hugging_face_form) architecture = gguf_architecture(contents_.metadata, what_).value_or("");
-    const bool known = gguf_architecture_is_known(architecture);
     for (const GgufTensor& tensor : contents_.tensors) {
-      GgufRole role{tensor.name};
-      if (known) role = gguf_role(tensor, architecture, contents_.metadata, what_);
-      if (!entries_.emplace(role.name, Entry{&tensor, role.permuted_heads}).second) {
-        throw InputError("{}: two tensors stand for \"{}\"", what_, role.name);
-      }
-      infos_.push_back({role.name, ggml_type_traits(tensor.type)->name, tensor.shape, tensor.bytes,
-                        file_.path.filename().string()});
+      add(tensor, role_of == nullptr ? GgufRole{tensor.name} : role_of(tensor, contents_.metadata, what_));
     }
+    for (const auto& [name, parts] : parts_) add_joined(name, parts);
     std::sort(infos_.begin(), infos_.end(),
               [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
   }
@@ -118,6 +112,73 @@ class GgufCheckpoint final : public Checkpoint {
     const auto found = entries_.find(name);
     if (found == entries_.end()) fail_missing(name);
     const Entry& entry = found->second;
+    if (!entry.make) return take_stored(entry, name, dtype);
+    std::vector<at::Tensor> stored = {take_stored(entry, name, at::kFloat)};
+    for (const GgufTensor* other : entry.others)
+      stored.push_back(take_stored(Entry{other}, name, at::kFloat));
+    return entry.make(stored).contiguous().to(dtype);
+  }
+
+  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
+                       at::ScalarType dtype) const override {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) fail_missing(name);
+    const Entry& entry = found->second;
+    const auto& shape = entry.tensor->shape;
+    // A vector of blocks cannot be cut anywhere, and what is made from a tensor needs it whole.
+    const bool whole = entry.make || entry.permuted_heads > 0 || shape.size() < 2;
+    if (whole) return take(name, dtype).narrow(0, first, count);
+    if (first < 0 || count < 0 || first > shape[0] - count) {
+      throw InternalError("{}: tensor \"{}\": expected rows inside it, found {} from {} on", what_, name,
+                          count, first);
+    }
+    GgufTensor rows = *entry.tensor;
+    const uint64_t row_bytes = shape[0] == 0 ? 0 : rows.bytes / static_cast<uint64_t>(shape[0]);
+    rows.offset += static_cast<uint64_t>(first) * row_bytes;
+    rows.bytes = static_cast<uint64_t>(count) * row_bytes;
+    rows.shape[0] = count;
+    return take_stored(Entry{&rows}, name, dtype);
+  }
+
+ private:
+  void add(const GgufTensor& tensor, const GgufRole& role) {
+    if (role.parts > 1) {
+      auto& parts = parts_[role.name];
+      parts.resize(static_cast<size_t>(role.parts));
+      auto& place = parts.at(static_cast<size_t>(role.part));
+      if (place.first != nullptr) throw InputError("{}: two tensors stand for \"{}\"", what_, role.name);
+      place = {&tensor, role};
+      return;
+    }
+    add_entry(role.name, Entry{&tensor, role.permuted_heads, role.make, role.shape});
+  }
+
+  /// A tensor whose parts lie apart in the file.
+  void add_joined(const std::string& name, const std::vector<std::pair<const GgufTensor*, GgufRole>>& parts) {
+    for (const auto& part : parts) {
+      if (part.first == nullptr) {
+        throw InputError("{}: \"{}\" is made from {} tensors, of which the file has not all", what_, name,
+                         parts.size());
+      }
+    }
+    Entry entry{parts.front().first, 0, parts.front().second.make, parts.front().second.shape};
+    for (size_t i = 1; i < parts.size(); ++i) entry.others.push_back(parts[i].first);
+    add_entry(name, std::move(entry));
+  }
+
+  void add_entry(const std::string& name, Entry entry) {
+    const GgufTensor& tensor = *entry.tensor;
+    uint64_t bytes = tensor.bytes;
+    for (const GgufTensor* other : entry.others) bytes += other->bytes;
+    infos_.push_back({name, ggml_type_traits(tensor.type)->name,
+                      entry.shape.empty() ? tensor.shape : entry.shape, bytes,
+                      file_.path.filename().string()});
+    if (!entries_.emplace(name, std::move(entry)).second) {
+      throw InputError("{}: two tensors stand for \"{}\"", what_, name);
+    }
+  }
+
+  at::Tensor take_stored(const Entry& entry, const std::string& name, at::ScalarType dtype) const {
     const GgmlTypeTraits& traits = *ggml_type_traits(entry.tensor->type);
     if (traits.decode == nullptr) {
       throw InputError(
@@ -128,7 +189,6 @@ class GgufCheckpoint final : public Checkpoint {
     return take_widened(entry, traits, dtype);
   }
 
- private:
   const std::byte* data_of(const Entry& entry) const { return file_.bytes.data() + entry.tensor->offset; }
 
   at::Tensor take_plain(const Entry& entry, at::ScalarType stored, at::ScalarType dtype) const {
@@ -174,21 +234,18 @@ class GgufCheckpoint final : public Checkpoint {
   std::string what_;
   GgufContents contents_;
   std::unordered_map<std::string, Entry> entries_;
+  std::map<std::string, std::vector<std::pair<const GgufTensor*, GgufRole>>> parts_;
   std::vector<TensorInfo> infos_;
 };
 
 }  // namespace
 
 std::unique_ptr<Checkpoint> open_gguf_file(const fs::path& path) {
-  return std::make_unique<GgufCheckpoint>(map_file(path), false);
+  return make_gguf_checkpoint(map_file(path), nullptr);
 }
 
-std::unique_ptr<Checkpoint> open_gguf_checkpoint(const fs::path& path) {
-  return std::make_unique<GgufCheckpoint>(map_file(path), true);
-}
-
-std::unique_ptr<Checkpoint> open_gguf_checkpoint(std::span<const std::byte> bytes, const std::string& what) {
-  return std::make_unique<GgufCheckpoint>(FileBytes{what, bytes, nullptr}, true);
+std::unique_ptr<Checkpoint> make_gguf_checkpoint(FileBytes file, GgufRoleOf role_of) {
+  return std::make_unique<GgufCheckpoint>(std::move(file), role_of);
 }
 
 }  // namespace ropescope

@@ -34,11 +34,18 @@ class RenamedCheckpoint : public Checkpoint {
   std::vector<std::filesystem::path> files() const override { return base_.files(); }
 
   at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
-    const auto found = stored_name_.find(name);
-    return base_.take(found == stored_name_.end() ? name : found->second, dtype);
+    return base_.take(stored_name(name), dtype);
+  }
+  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const override {
+    return base_.take_rows(stored_name(name), first, count, dtype);
   }
 
  private:
+  const std::string& stored_name(const std::string& name) const {
+    const auto found = stored_name_.find(name);
+    return found == stored_name_.end() ? name : found->second;
+  }
+
   const Checkpoint& base_;
   std::vector<TensorInfo> infos_;
   std::unordered_map<std::string, std::string> stored_name_;

@@ -76,6 +76,19 @@ class StoredCheckpoint final : public Checkpoint {
   std::vector<fs::path> files() const override { return files_; }
 
   at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
+    return take_part(name, std::nullopt, dtype);
+  }
+
+  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const override {
+    return take_part(name, Rows{first, count}, dtype);
+  }
+
+ private:
+  struct Rows {
+    int64_t first, count;
+  };
+
+  at::Tensor take_part(const std::string& name, const std::optional<Rows>& rows, at::ScalarType dtype) const {
     const TensorInfo* info = find(name);
     if (info == nullptr) {
       std::vector<std::string> names;
@@ -85,7 +98,7 @@ class StoredCheckpoint final : public Checkpoint {
                        near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
     }
     try {
-      return convert(stored_[static_cast<size_t>(info - infos_.data())], *info, dtype);
+      return convert(stored_[static_cast<size_t>(info - infos_.data())], *info, rows, dtype);
     } catch (const c10::Error& error) {
       if (is_out_of_memory(error)) throw;
       throw InputError("{}: tensor \"{}\": LibTorch cannot turn {} into {} ({})", info->file, name,
@@ -93,8 +106,8 @@ class StoredCheckpoint final : public Checkpoint {
     }
   }
 
- private:
-  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info, at::ScalarType dtype) {
+  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info, const std::optional<Rows>& rows,
+                            at::ScalarType dtype) {
     if (!stored.type->type) {
       throw InputError(
           "{}: tensor \"{}\" is stored as {}, which cannot be converted. Try: save the model as "
@@ -102,8 +115,19 @@ class StoredCheckpoint final : public Checkpoint {
           info.file, info.name, info.dtype);
     }
     const at::ScalarType type = *stored.type->type;
-    const int64_t count = *count_elements(info.shape);
-    if (count == 0) return at::empty(info.shape, dtype);
+    std::vector<int64_t> shape = info.shape;
+    int64_t skipped = 0;  // elements before the first
+    if (rows) {
+      if (shape.empty() || rows->first < 0 || rows->count < 0 || rows->first > shape[0] - rows->count) {
+        throw InternalError("{}: tensor \"{}\": expected rows inside it, found {} from {} on", info.file, info.name,
+                            rows->count, rows->first);
+      }
+      const int64_t total = *count_elements(shape);
+      skipped = rows->first * (!stored.strides.empty() ? stored.strides[0] : total / std::max<int64_t>(1, shape[0]));
+      shape[0] = rows->count;
+    }
+    const int64_t count = *count_elements(shape);
+    if (count == 0) return at::empty(shape, dtype);
 
     std::span<const std::byte> elements = stored.elements;
     std::shared_ptr<const void> owner = stored.owner;
@@ -114,6 +138,8 @@ class StoredCheckpoint final : public Checkpoint {
       owner = std::move(inflated);
     }
     const uint64_t width = stored.type->bits / 8;
+    elements = elements.subspan(static_cast<uint64_t>(skipped) * width);
+    if (stored.strides.empty()) elements = elements.first(static_cast<uint64_t>(count) * width);
     if (reinterpret_cast<uintptr_t>(elements.data()) % width != 0) {
       auto aligned = std::make_shared<std::vector<std::byte>>(elements.begin(), elements.end());
       elements = *aligned;
@@ -124,8 +150,8 @@ class StoredCheckpoint final : public Checkpoint {
     const auto options = at::TensorOptions().dtype(type);
     const auto release = [owner](void*) mutable { owner.reset(); };
     const at::Tensor view = stored.strides.empty()
-                                ? at::from_blob(data, info.shape, release, options)
-                                : at::from_blob(data, info.shape, stored.strides, release, options);
+                                ? at::from_blob(data, shape, release, options)
+                                : at::from_blob(data, shape, stored.strides, release, options);
     return view.to(dtype).contiguous();
   }
 
