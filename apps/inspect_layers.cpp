@@ -103,22 +103,30 @@ std::vector<LayerGroup> groups_of(const DecoderConfig& config) {
   return groups;
 }
 
-std::string layer_text(const LayerGroup& group) {
+std::string layer_text(const DecoderConfig& config, const LayerGroup& group) {
   const Json& json = group.json;
   std::string text = json["kind"].get<std::string>();
   if (json["mixer"] == "delta_rule") return text + ", a recurrent state: no queries and keys, no positions";
   const auto add = [&](const std::string& part) { text += ", " + part; };
   const auto number = [&](const char* key) { return json[key].get<double>(); };
   if (json["mixer"] == "latent") add("keys and values from a latent");
+  if (group.facts.head_dim != config.head_dim || json["kv_heads"] != config.num_key_value_heads) {
+    add(fmt::format("{} query and {} key/value heads of {}", json["heads"].get<int64_t>(),
+                    json["kv_heads"].get<int64_t>(), group.facts.head_dim));
+  }
   if (group.facts.rotates) {
-    add(rope_text(group.facts.rope));
+    RopeConfig rope = group.facts.rope;
+    rope.partial_rotary_factor = 1;  // the channels are counted behind it
+    add(rope_text(rope));
     if (json["rotary_dims"].is_null()) {
       add("of which no frequencies can be made");
     } else {
       if (number("attention_factor") != 1 && !group.facts.rope.attention_factor) {
         add(fmt::format("cos and sin times {:.6g}", number("attention_factor")));
       }
-      add(fmt::format("{} of {} channels turn", json["rotary_dims"].get<int64_t>(), group.facts.head_dim));
+      const at::Tensor inv_freq = layer_frequencies(group.facts, config.max_position_embeddings).inv_freq;
+      const int64_t turning = 2 * inv_freq.ne(0).sum().item<int64_t>();
+      add(fmt::format("{} of {} channels turn", turning, group.facts.head_dim));
       if (group.facts.first_rotary > 0) text += fmt::format(" from {} on", group.facts.first_rotary);
     }
   } else {
@@ -165,7 +173,8 @@ Json layers_json(const DecoderConfig& config) {
 std::vector<std::pair<std::string, std::string>> layer_rows(const DecoderConfig& config) {
   std::vector<std::pair<std::string, std::string>> rows;
   for (const LayerGroup& group : groups_of(config)) {
-    rows.emplace_back(rows.empty() ? "layers" : "", ranges_text(group.layers) + ": " + layer_text(group));
+    rows.emplace_back(rows.empty() ? "layers" : "",
+                      ranges_text(group.layers) + ": " + layer_text(config, group));
   }
   return rows;
 }
