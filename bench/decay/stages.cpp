@@ -11,6 +11,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/analysis/decay.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
@@ -18,7 +19,6 @@
 #include "ropescope/probe/sampler.h"
 #include "ropescope/rope/decay_theory.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "apps/flags.h"
 

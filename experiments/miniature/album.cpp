@@ -12,11 +12,11 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/models/vision_tower.h"
 #include "ropescope/vision/image.h"
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::miniature {

@@ -9,8 +9,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ropescope/core/json.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/json.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ropescope/core/json.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/json.h"
 
 #include "tests/support/tiny_llava.h"
 

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ropescope/io/result_file.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/io/result_file.h"
 
 #include "tests/support/tiny_llava.h"
 #include "tests/support/training_runs.h"

@@ -11,11 +11,11 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/fading.h"
 #include "ropescope/eval/kept_prefix.h"
 #include "ropescope/models/llava.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/tiny_llava.h"

@@ -48,7 +48,8 @@ TEST(Intervals, BootstrapOfAMeanIsThatOfTheNormal) {
   EXPECT_NEAR(interval.low, 0.25 - half, 0.01);
   EXPECT_NEAR(interval.high, 0.25 + half, 0.01);
   EXPECT_EQ(bootstrap_interval({stratum}, 1).low, interval.low);  // the seed decides
-  EXPECT_FALSE(bootstrap_interval({Stratum{1.0, {0.5}}}, 1).known());  // one unit has no spread: no width of 0
+  EXPECT_FALSE(
+      bootstrap_interval({Stratum{1.0, {0.5}}}, 1).known());  // one unit has no spread: no width of 0
 }
 
 /// A finished run of a golden file's items.

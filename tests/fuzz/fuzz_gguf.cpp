@@ -1,5 +1,5 @@
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/architectures/gguf_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/fuzz/checkpoint_walk.h"
 #include "tests/fuzz/fuzz_target.h"

@@ -1,5 +1,4 @@
 // What the decoder promises beyond the golden numbers: packing, early stops, types, errors.
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/decoder.h"
 
 #include <gtest/gtest.h>
@@ -11,6 +10,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/attention.h"
 

@@ -1,5 +1,4 @@
 // LLaVA-NeXT against the golden activations; tolerances are those of tests/golden/vision/README.md.
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/llava.h"
 
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/vision/preprocess.h"
 

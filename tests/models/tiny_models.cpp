@@ -4,8 +4,8 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/architectures/decoder_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 
@@ -42,8 +42,9 @@ Shown run_and_show(const Decoder& decoder, const at::Tensor& ids, const at::Tens
   std::iota(queries.begin(), queries.end(), 0);
   taps.attention = AttentionRows{
       queries, [&](int64_t layer, const at::Tensor& rows) { shown.attention[layer] = rows.clone(); }};
-  const PassEncoding encoding = position_ids.defined() ? encoding_for(decoder.config, position_ids.unsqueeze(0))
-                                                       : plain_encoding(decoder.config, ids.size(1));
+  const PassEncoding encoding = position_ids.defined()
+                                    ? encoding_for(decoder.config, position_ids.unsqueeze(0))
+                                    : plain_encoding(decoder.config, ids.size(1));
   ForwardInput input;
   input.input_ids = ids;
   input.attention_mask = mask;

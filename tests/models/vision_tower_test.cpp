@@ -1,5 +1,4 @@
 // Vision towers against the golden activations; tolerances are those of tests/golden/vision/README.md.
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/vision_tower.h"
 
 #include <gmock/gmock.h>
@@ -10,8 +9,9 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
-#include "ropescope/core/errors.h"
 #include "ropescope/architectures/llava_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/errors.h"
 #include "ropescope/weights/renamed_checkpoint.h"
 
 #include "tests/support/golden.h"

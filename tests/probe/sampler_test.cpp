@@ -1,4 +1,3 @@
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/probe/sampler.h"
 
 #include <cmath>
@@ -10,6 +9,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
 

@@ -120,7 +120,8 @@ TEST(Frequencies, ImpossibleSettingsAreRefusedInWords) {
 }
 
 TEST(Frequencies, TypesAreKnownByTheirConfigNames) {
-  for (const char* name : {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional", "longrope"}) {
+  for (const char* name :
+       {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional", "longrope"}) {
     EXPECT_EQ(rope_type_name(parse_rope_type(name)), name);
   }
   try {

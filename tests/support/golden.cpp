@@ -13,9 +13,9 @@
 #include <ATen/ops/abs.h>
 #include <ATen/ops/argmax.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 namespace ropescope::testing {
 

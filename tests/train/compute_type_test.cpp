@@ -3,11 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 

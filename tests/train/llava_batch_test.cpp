@@ -3,11 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"

@@ -4,11 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ropescope/architectures/decoder_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/file.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export.h"
-#include "ropescope/architectures/open_checkpoint.h"
-#include "ropescope/architectures/decoder_config.h"
 
 #include "tests/support/golden.h"
 

@@ -13,6 +13,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/device_branch.h"
@@ -23,7 +24,6 @@
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/places.h"

@@ -6,13 +6,13 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/text/chat_template_file.h"
 #include "ropescope/train/trained_decoder.h"
 #include "ropescope/train/training_run.h"
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "tests/support/golden.h"

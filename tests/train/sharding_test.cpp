@@ -10,13 +10,13 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/train/memory_plan.h"
 #include "ropescope/train/process_group.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"

@@ -7,12 +7,12 @@
 
 #include <gtest/gtest.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/train/fresh_llava.h"
 #include "ropescope/train/training_run.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"

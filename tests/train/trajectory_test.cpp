@@ -5,11 +5,11 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 #include "ropescope/train/schedule.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
-#include "ropescope/architectures/open_checkpoint.h"
 
 #include "tests/support/golden.h"
 

@@ -1,6 +1,4 @@
 // open_checkpoint: forms of one model, folders, shards, damaged files.
-#include "ropescope/architectures/open_checkpoint.h"
-
 #include <filesystem>
 #include <fstream>
 
@@ -9,6 +7,7 @@
 
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 

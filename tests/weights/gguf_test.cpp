@@ -1,5 +1,4 @@
 // GGUF: metadata, blocks, names and row order, damaged files.
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/gguf.h"
 
 #include <cmath>
@@ -10,9 +9,10 @@
 
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/gguf_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/architectures/gguf_names.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/refusal.h"

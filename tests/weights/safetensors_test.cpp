@@ -1,4 +1,3 @@
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors.h"
 
 #include <bit>
@@ -8,6 +7,7 @@
 
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
 
 #include "tests/support/golden.h"

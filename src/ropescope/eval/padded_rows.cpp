@@ -50,7 +50,8 @@ std::optional<at::Tensor> plain_positions(const SequenceEncoding& encoding, cons
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
     const RotaryTable &expected = plain.table(l), &found = own.table(l);
     if (expected.turns() != found.turns()) return {};
-    if (found.turns() && !(at::equal(found.cos, expected.cos) && at::equal(found.sin, expected.sin))) return {};
+    if (found.turns() && !(at::equal(found.cos, expected.cos) && at::equal(found.sin, expected.sin)))
+      return {};
   }
   return all.narrow(1, 0, tokens);
 }

@@ -6,8 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "ropescope/rope/encoding.h"
 #include "ropescope/architectures/decoder_config.h"
+#include "ropescope/rope/encoding.h"
 
 namespace ropescope::eval {
 

@@ -40,8 +40,7 @@ struct Qkv {
   at::Tensor q, k, v, gate;
 };
 
-Qkv latent(const LayerShape& shape, const DecoderLayerWeights& weights,
-           const at::Tensor& x) {
+Qkv latent(const LayerShape& shape, const DecoderLayerWeights& weights, const at::Tensor& x) {
   LatentWeights latents;
   latents.q = shape.latent->q_rank == 0 ? weights.q : at::Tensor();
   latents.q_b = shape.latent->q_rank == 0 ? at::Tensor() : weights.q;
@@ -118,8 +117,8 @@ at::Tensor attend(const DecoderPass& pass, const DecoderLayerWeights& weights, i
   const LayerShape& shape = pass.config.layer(layer);
   const bool shown = pass.shows(layer), last = pass.options.stop_after_qk_of_layer == layer;
   const bool rows_only = pass.options.stop_after_rows_of_layer == layer;
-  Qkv in = shape.latent ? latent(shape, weights, x)
-                        : softmax_qkv(pass, shape, weights, !last && !rows_only, x);
+  Qkv in =
+      shape.latent ? latent(shape, weights, x) : softmax_qkv(pass, shape, weights, !last && !rows_only, x);
   at::Tensor q = in.q, k = in.k, v = in.v;
   if (shown && pass.taps.qk) pass.taps.qk(layer, q, k);
   const bool shows_anchored = shown && pass.taps.q_anchored && !pass.encoding.anchored.empty();

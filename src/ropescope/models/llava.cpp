@@ -1,4 +1,3 @@
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/models/llava.h"
 
 #include <algorithm>
@@ -8,11 +7,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/kernels/in_place_gradients.h"
 #include "ropescope/models/kernels/linear.h"
 #include "ropescope/models/tensor_slots.h"
-#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 

@@ -12,11 +12,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/models/vision_tower.h"
 #include "ropescope/rope/layout.h"
 #include "ropescope/vision/anyres.h"
-#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/models/vision_tower.h"
-#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 

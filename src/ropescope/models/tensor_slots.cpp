@@ -113,7 +113,8 @@ void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slo
       if (slot.stored_name.empty()) {
         *slot.target = take_scaled(checkpoint, slot.name, dtype).to(device);
       } else {
-        *slot.target = checkpoint.take_rows(slot.stored_name, slot.first_row, slot.shape.at(0), dtype).to(device);
+        *slot.target =
+            checkpoint.take_rows(slot.stored_name, slot.first_row, slot.shape.at(0), dtype).to(device);
       }
     }
   } catch (const c10::Error& error) {

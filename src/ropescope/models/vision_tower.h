@@ -15,9 +15,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/architectures/vision_config.h"
 #include "ropescope/models/weight_access.h"
 #include "ropescope/weights/checkpoint.h"
-#include "ropescope/architectures/vision_config.h"
 
 namespace ropescope {
 

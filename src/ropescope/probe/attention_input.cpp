@@ -171,7 +171,8 @@ AttentionInput with_distractor(const Decoder& decoder, const AttentionInput& inp
   longer.input_ids = with_inserted(input.input_ids, place, inserted);
   if (input.inputs_embeds.defined()) {
     const at::Device device = decoder.weights.embed_tokens.device();
-    longer.inputs_embeds = with_inserted(input.inputs_embeds, place, embed_tokens(decoder, inserted.to(device)));
+    longer.inputs_embeds =
+        with_inserted(input.inputs_embeds, place, embed_tokens(decoder, inserted.to(device)));
   }
   if (input.attention_mask.defined()) {
     longer.attention_mask = with_inserted(input.attention_mask, place, at::ones({1, count}, at::kLong));

@@ -6,14 +6,14 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/decoder_config.h"
+#include "ropescope/architectures/decoder_names.h"
+#include "ropescope/architectures/llava_config.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/version.h"
 #include "ropescope/text/tokenizer_readers.h"
-#include "ropescope/architectures/open_checkpoint.h"
-#include "ropescope/architectures/decoder_config.h"
-#include "ropescope/architectures/decoder_names.h"
-#include "ropescope/architectures/llava_config.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {

@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <string>
 
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/core/json.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

@@ -1,4 +1,3 @@
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/train/fresh_llava.h"
 
 #include <algorithm>
@@ -10,10 +9,11 @@
 
 #include <ATen/ops/empty.h>
 
+#include "ropescope/architectures/decoder_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/random.h"
-#include "ropescope/architectures/decoder_names.h"
 
 namespace ropescope {
 

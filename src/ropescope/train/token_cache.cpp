@@ -10,11 +10,11 @@
 
 #include <ATen/ops/empty.h>
 
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/sha256.h"
-#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {

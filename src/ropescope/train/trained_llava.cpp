@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/train/llava_batch.h"
-#include "ropescope/architectures/llava_names.h"
 
 namespace ropescope {
 

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <vector>
 
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/core/strings.h"
 #include "ropescope/vision/preprocess.h"
-#include "ropescope/architectures/llava_config.h"
 
 namespace ropescope {
 

@@ -38,7 +38,8 @@ class Checkpoint {
 
   /// The same of [first, first + count) along the outermost dimension, without widening the others: one of many
   /// matrices that lie in one tensor.
-  virtual at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const {
+  virtual at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
+                               at::ScalarType dtype) const {
     return take(name, dtype).narrow(0, first, count);
   }
 

@@ -36,7 +36,8 @@ class RenamedCheckpoint : public Checkpoint {
   at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
     return base_.take(stored_name(name), dtype);
   }
-  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const override {
+  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
+                       at::ScalarType dtype) const override {
     return base_.take_rows(stored_name(name), first, count, dtype);
   }
 

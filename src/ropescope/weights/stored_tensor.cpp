@@ -79,7 +79,8 @@ class StoredCheckpoint final : public Checkpoint {
     return take_part(name, std::nullopt, dtype);
   }
 
-  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count, at::ScalarType dtype) const override {
+  at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
+                       at::ScalarType dtype) const override {
     return take_part(name, Rows{first, count}, dtype);
   }
 
@@ -106,8 +107,8 @@ class StoredCheckpoint final : public Checkpoint {
     }
   }
 
-  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info, const std::optional<Rows>& rows,
-                            at::ScalarType dtype) {
+  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info,
+                            const std::optional<Rows>& rows, at::ScalarType dtype) {
     if (!stored.type->type) {
       throw InputError(
           "{}: tensor \"{}\" is stored as {}, which cannot be converted. Try: save the model as "
@@ -119,11 +120,12 @@ class StoredCheckpoint final : public Checkpoint {
     int64_t skipped = 0;  // elements before the first
     if (rows) {
       if (shape.empty() || rows->first < 0 || rows->count < 0 || rows->first > shape[0] - rows->count) {
-        throw InternalError("{}: tensor \"{}\": expected rows inside it, found {} from {} on", info.file, info.name,
-                            rows->count, rows->first);
+        throw InternalError("{}: tensor \"{}\": expected rows inside it, found {} from {} on", info.file,
+                            info.name, rows->count, rows->first);
       }
       const int64_t total = *count_elements(shape);
-      skipped = rows->first * (!stored.strides.empty() ? stored.strides[0] : total / std::max<int64_t>(1, shape[0]));
+      skipped = rows->first *
+                (!stored.strides.empty() ? stored.strides[0] : total / std::max<int64_t>(1, shape[0]));
       shape[0] = rows->count;
     }
     const int64_t count = *count_elements(shape);

@@ -1,0 +1,229 @@
+// ropescope attention: where a model's heads look, row by row, under each scheme.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <ATen/core/grad_mode.h>
+
+#include "ropescope/analysis/attention_file.h"
+#include "ropescope/analysis/attention_study.h"
+#include "ropescope/analysis/figures_attention.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
+#include "ropescope/core/log.h"
+#include "ropescope/core/unfinished.h"
+#include "ropescope/text/generated_text.h"
+
+#include "attention/attention_input.h"
+#include "attention/attention_report.h"
+#include "inputs/model_folder.h"
+
+namespace ropescope::app {
+
+namespace attention {
+
+namespace {
+
+struct AttentionFlags {
+  InputFlags input;
+  std::string schemes;  // empty: compared_schemes()
+  std::optional<std::string> queries, region, word;
+  int64_t max_new_tokens = 0, probe = 64;
+  std::vector<int64_t> layers, heads;  // empty: all
+  std::vector<int64_t> top_k = {1, 5};
+  std::string keep = "rows";
+  std::optional<std::string> distractor;
+  std::vector<int64_t> text_lengths;
+  std::optional<std::string> plot;
+  std::string average = "all";
+  bool markdown = false;
+  std::string output;
+
+  void bind(Flags& flags) {
+    input.bind(flags);
+    flags.group("Attention");
+    flags
+        .add(
+            "schemes", schemes,
+            "position encodings, separated by ; (or , where no scheme has commas); default: vanilla and that which the model was trained under, as its config.json says")
+        .alias("scheme")
+        .shown_default("vanilla;id-align");
+    flags.add(
+        "queries", queries,
+        "the tokens that look: last, text (the question's), generated, high (all high-resolution ones), token indices like 5,10-12; last unless --region or --word say who");
+    flags.add("region", region, "x,y,width,height in pixels of the image: its high-resolution tokens look");
+    flags.add("word", word, "a word of the question: its tokens look");
+    flags.add("max-new-tokens", max_new_tokens, "tokens to generate greedily for --queries generated");
+    flags.add("layers", layers, "only these layers, for example 0-3,31");
+    flags.add("heads", heads, "only these query heads");
+    flags
+        .add("probe", probe,
+             "high-resolution tokens, evenly spread, asked how they attend to their own thumbnail token")
+        .at_least(0);
+    flags.add("top-k", top_k, "ranks that count as a hit on that token").at_least(1);
+    flags
+        .add(
+            "keep", keep,
+            "beside the numbers: rows (of every query), means (the mean row of each set of queries, enough for --plot), or numbers (nothing)")
+        .one_of({"rows", "means", "numbers"});
+    flags.group("Long context");
+    flags.add("distractor", distractor, "texts (as --texts of sample) put between image and question");
+    flags.add("text-lengths", text_lengths, "tokens of them, for example 0,1024,4096,16384: the fading curve")
+        .at_least(0);
+    flags.group("Output");
+    flags.add("plot", plot, "folder for pictures of what was asked (PNG and SVG)");
+    flags
+        .add("average", average, "of the maps: all (one map), heads (one a layer), layers (one a head), none")
+        .one_of({"all", "heads", "layers", "none"});
+    flags.add("markdown", markdown, "the table as Markdown");
+    flags.add("output", output, "result file, for example attention.h5").required();
+  }
+};
+
+/// What is compared unless --schemes says it: vanilla with the scheme that the model was trained under.
+std::string compared_schemes(const InputFlags& input) {
+  std::optional<std::string> own;
+  if (const auto& model = input.model ? input.model : input.decoder) default_to_own_scheme(own, *model);
+  return "vanilla;" + (own && *own != "vanilla" ? *own : "id-align");
+}
+
+AttentionStudyOptions study_options(const AttentionFlags& flags) {
+  AttentionStudyOptions study;
+  study.schemes = split_scheme_list(flags.schemes);
+  for (const std::string& scheme : study.schemes)
+    Scheme{scheme};  // a wrong name is told before weights are read
+  for (size_t i = 0; i < study.schemes.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (attention_group(study.schemes[i]) == attention_group(study.schemes[j])) {
+        throw UsageError("--schemes: expected different schemes, found \"{}\" twice", study.schemes[i]);
+      }
+    }
+  }
+  if (flags.region) study.queries.region = parse_region(*flags.region);
+  if (flags.word) study.queries.word = *flags.word;
+  if (flags.queries) {
+    parse_queries(*flags.queries, study.queries);
+  } else if (!study.queries.region && !study.queries.word) {
+    study.queries.last = true;
+  }
+  study.layers = flags.layers;
+  study.heads = flags.heads;
+  study.probe = flags.probe;
+  study.top_k = flags.top_k;
+  study.max_new_tokens = flags.max_new_tokens;
+  if (study.queries.generated && study.max_new_tokens < 1) {
+    throw UsageError("--queries generated: expected --max-new-tokens, the number of tokens to generate");
+  }
+  study.text_lengths = flags.text_lengths;
+  if (study.text_lengths.empty() != !flags.distractor) {
+    throw UsageError("expected --distractor and --text-lengths together");
+  }
+  for (size_t i = 1; i < study.text_lengths.size(); ++i) {
+    if (study.text_lengths[i] <= study.text_lengths[i - 1]) {
+      throw UsageError("--text-lengths: expected ascending numbers from 0 on");
+    }
+  }
+  study.kept = parse_kept_rows(flags.keep);
+  study.progress = [](const std::string& what) { log_info("{}", what); };
+  return study;
+}
+
+/// Pictures of the file's own kinds, each as PNG and SVG.
+void draw(const AttentionFlags& flags, const std::filesystem::path& folder, const AttentionResult& study,
+          const AttentionStudyOptions& options, bool force) {
+  FigureSelection selection;
+  selection.average = flags.average;
+  const auto both = [&](const std::string& kind, const std::string& name) {
+    for (const char* extension : {".png", ".svg"}) {
+      plot_result(flags.output, kind, folder / (name + extension), force, selection);
+    }
+    log_info("figure written to {}", (folder / (name + ".png")).string());
+  };
+  if (attention_maps_apply(ResultReader(flags.output))) {
+    for (const std::string& set : study.query_sets) {
+      selection.queries = set;
+      both("attention-maps", set + "-to-thumbnail");
+    }
+  }
+  selection.queries.clear();
+  if (!options.text_lengths.empty()) both("attention-fading", "fading");
+  if (std::isfinite(study.schemes.front().number("visual_share").over_inputs.mean)) {
+    both("attention-layers", "visual-share-by-layer");
+  }
+}
+
+int run(const AttentionFlags& given, const Invocation& invocation) {
+  const CommonSettings& settings = invocation.settings;
+  AttentionFlags flags = given;
+  if (flags.schemes.empty()) flags.schemes = compared_schemes(flags.input);
+  AttentionStudyOptions study = study_options(flags);
+  if (flags.plot && study.kept == KeptRows::kNone) {
+    throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
+  }
+  std::optional<OutputFolder> pictures;
+  if (flags.plot) pictures.emplace(*flags.plot);
+  const at::NoGradGuard no_grad;
+  const AttentionSource source =
+      read_attention_source(flags.input, settings, /*generates=*/flags.max_new_tokens > 0);
+  std::shared_ptr<const Tokenizer> tokenizer;
+  const auto the_tokenizer = [&]() -> const Tokenizer& {
+    if (!tokenizer) tokenizer = load_tokenizer(source.model);
+    return *tokenizer;
+  };
+  study.decode = [&](const std::vector<int64_t>& ids) {
+    const bool tokens_only = flags.input.tokens && !study.queries.word;
+    return tokens_only ? std::string() : decode_generated(the_tokenizer(), ids, false);
+  };
+  if (!study.text_lengths.empty()) {
+    study.distractor = read_distractor(*flags.distractor, the_tokenizer(), study.text_lengths.back());
+  }
+  Provenance provenance = invocation.provenance();
+  source.add_files(provenance);
+  flags.input.add_inputs(provenance);
+  ResultWriter writer(flags.output, provenance, settings.force);
+  const int64_t layers = study.layers.empty()
+                             ? static_cast<int64_t>(layers_with_qk(source.decoder->config).size())
+                             : static_cast<int64_t>(study.layers.size());
+  // A pass for each length of text but 0, which is the first pass's.
+  const auto lengths =
+      std::count_if(study.text_lengths.begin(), study.text_lengths.end(), [](int64_t n) { return n > 0; });
+  Progress progress(
+      "attention", "layers",
+      layers * source.inputs.count * static_cast<int64_t>(study.schemes.size()) * (1 + lengths));
+  study.layer_done = [&] { progress.advance(); };
+  const AttentionResult result = study_attention(*source.decoder, source.inputs, study, writer);
+  progress.finish();
+  write_attention_table(writer, result, study);
+  writer.attribute("/attention", "sources", name_of(source.model));
+  writer.commit();
+  if (settings.json) {
+    print_attention_json(result, study, flags.output);
+  } else if (settings.csv) {
+    print_attention_csv(result, study);
+  } else {
+    print_attention_text(result, study, flags.output, flags.markdown);
+  }
+  if (pictures) {
+    draw(flags, pictures->path(), result, study, settings.force);
+    pictures->keep();
+  }
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace attention
+
+extern const Command kAttention;
+const Command kAttention = make_command<attention::AttentionFlags>(
+    "attention",
+    "Measures where a model's heads look under each scheme: rows, maps, and numbers with intervals.",
+    "ropescope attention --decoder SmolLM2.gguf --image photo.jpg --prompt \"What is shown?\" --schemes 'vanilla;id-align' --queries text --output attention.h5",
+    kRunsModel | kDraws | kWrites | kTables, attention::run);
+
+}  // namespace ropescope::app

@@ -1,0 +1,85 @@
+#include "inputs/loaded_model.h"
+
+#include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/errors.h"
+
+namespace ropescope::app {
+
+namespace fs = std::filesystem;
+
+ModelKind model_kind(const fs::path& model) {
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(model, ignored) ? model : fs::absolute(model).parent_path();
+  const fs::path path = folder / "config.json";
+  if (model.extension() == ".gguf" || !fs::is_regular_file(path, ignored)) return ModelKind::kDecoder;
+  const Json config = read_json_file(path);
+  if (is_llava_config(config)) return ModelKind::kLlava;
+  return is_vision_tower_config(config) ? ModelKind::kVisionTower : ModelKind::kDecoder;
+}
+
+std::vector<fs::path> description_files(const fs::path& model) {
+  std::error_code ignored;
+  if (model.extension() == ".gguf") return {};
+  const fs::path folder = fs::is_directory(model, ignored) ? model : fs::absolute(model).parent_path();
+  std::vector<fs::path> files;
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+        "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
+        "chat_template.jinja", "preprocessor_config.json", "processor_config.json"}) {
+    if (fs::is_regular_file(folder / name, ignored)) files.push_back(folder / name);
+  }
+  return files;
+}
+
+void refuse_images(const std::string& flag, const std::string& model, const std::string& way_out) {
+  constexpr const char* kExpected =
+      "expected LLaVA-NeXT (model_type llava_next, or the original LLaVA form) with a CLIP or SigLIP tower";
+  const fs::path path = fs::path(model) / "config.json";
+  std::error_code ignored;
+  try {
+    read_decoder_config(model);
+  } catch (const UnsupportedModel& error) {
+    if (!fs::is_regular_file(path, ignored)) throw;
+    const std::string type = json_string_or(read_json_file(path), "model_type", "", path.string());
+    throw InputError("{}: model_type \"{}\" is not supported; {}{}", path.string(), type, kExpected, way_out);
+  }
+  throw UsageError("--{}: {} has no vision tower; {}{}", flag, model, kExpected, way_out);
+}
+
+Json digests(const std::vector<InputFile>& files) {
+  Json names = Json::object();
+  for (const InputFile& file : files) {
+    std::string name = file.name;
+    while (names.contains(name)) name += "'";
+    names[name] = file.sha256;
+  }
+  return names;
+}
+
+Json model_digests(const fs::path& model) {
+  Provenance files;
+  for (const fs::path& file : open_checkpoint(model)->files()) files.add_input(file);
+  for (const fs::path& file : description_files(model)) files.add_input(file);
+  return digests(files.inputs);
+}
+
+LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
+                         const std::optional<LlavaConfig>& llava, const LoadOptions& options) {
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
+  files_ = checkpoint->files();
+  for (fs::path& file : description_files(model)) files_.push_back(std::move(file));
+  if (!llava) {
+    decoder_ = load_decoder(checkpoint, decoder, options);
+    return;
+  }
+  LlavaConfig config = *llava;
+  config.decoder = decoder;
+  llava_ = load_llava(*checkpoint, config, model, options);
+  files_.insert(files_.end(), llava_->tower_files.begin(), llava_->tower_files.end());
+}
+
+void LoadedModel::add_inputs(Provenance& provenance) const {
+  for (const fs::path& file : files_) provenance.add_input(file);
+}
+
+}  // namespace ropescope::app

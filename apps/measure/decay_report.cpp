@@ -1,0 +1,195 @@
+#include "measure/decay_report.h"
+
+#include <cmath>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/json.h"
+#include "ropescope/core/strings.h"
+
+namespace ropescope::app::decay {
+
+namespace {
+
+/// Indices of the distances that the table shows: 0 and the powers of two; all of a short list.
+std::vector<int64_t> shown_distances(const DecayResult& result, bool listed) {
+  constexpr int64_t kShortList = 64;
+  const int64_t* distance = result.distance.const_data_ptr<int64_t>();
+  const int64_t count = result.distance.size(0);
+  std::vector<int64_t> shown;
+  for (int64_t d = 0; d < count; ++d) {
+    const bool round = (distance[d] & (distance[d] - 1)) == 0;
+    if (round || (listed && count <= kShortList)) shown.push_back(d);
+  }
+  return shown;
+}
+
+/// [T, D] or [T, K, D] float64, by index; `row` counts through all axes but the last.
+double value_at(const at::Tensor& curves, int64_t row, int64_t distance) {
+  return curves.const_data_ptr<double>()[row * curves.size(-1) + distance];
+}
+
+bool is_scaled(const DecayResult& result) { return result.theta_scale.defined(); }
+
+/// What the columns of bases are counted by.
+const at::Tensor& bases(const DecayResult& result) {
+  return is_scaled(result) ? result.theta_scale : result.theta;
+}
+
+std::string base_text(const DecayResult& result, int64_t t) {
+  const double value = bases(result)[t].item<double>();
+  if (is_scaled(result)) return fmt::format("theta x {:g}", value);
+  return std::isnan(value) ? "own theta" : fmt::format("theta {:g}", value);
+}
+
+std::vector<double> list_of(const at::Tensor& values) {
+  const double* first = values.const_data_ptr<double>();
+  return {first, first + values.numel()};
+}
+
+/// A column of the table.
+struct Curve {
+  std::string heading;
+  at::Tensor mean, low, high;  // [D]
+};
+
+std::vector<Curve> curves_of(const DecayResult& result, bool by_kind) {
+  std::vector<Curve> curves;
+  for (int64_t t = 0; t < result.theta.size(0); ++t) {
+    if (!by_kind) {
+      curves.push_back({base_text(result, t), result.mean[t], result.ci95_low[t], result.ci95_high[t]});
+      continue;
+    }
+    for (size_t i = 0; i < result.kinds.size(); ++i) {
+      const auto k = static_cast<int64_t>(i);
+      const std::string base = result.theta.size(0) > 1 ? ", " + base_text(result, t) : "";
+      curves.push_back({result.kinds[i].name + base, result.kind_mean[t][k], result.kind_ci95_low[t][k],
+                        result.kind_ci95_high[t][k]});
+    }
+  }
+  return curves;
+}
+
+void print_kinds(const DecayResult& result) {
+  for (size_t i = 0; i < result.kinds.size(); ++i) {
+    const DecayKind& kind = result.kinds[i];
+    std::string text = fmt::format("{}: layers {}", kind.name, kind.layers);
+    if (kind.rotates && result.theta.size(0) == 1) {
+      text += fmt::format(", theta {:g}", result.kind_theta[0][static_cast<int64_t>(i)].item<double>());
+    }
+    if (kind.window > 0) text += fmt::format(", window of {} tokens", kind.window);
+    if (kind.chunk > 0) text += fmt::format(", chunks of {} tokens", kind.chunk);
+    fmt::print("{}, {}\n", text, counted(kind.clusters, "text"));
+  }
+}
+
+Json kinds_json(const DecayResult& result) {
+  Json kinds = Json::array();
+  for (size_t i = 0; i < result.kinds.size(); ++i) {
+    const DecayKind& kind = result.kinds[i];
+    kinds.push_back({{"name", kind.name},
+                     {"layers", kind.layers},
+                     {"rotates", kind.rotates},
+                     {"theta", list_of(result.kind_theta.select(1, static_cast<int64_t>(i)).contiguous())},
+                     {"window", kind.window},
+                     {"chunk", kind.chunk},
+                     {"count", kind.count},
+                     {"clusters", kind.clusters}});
+  }
+  return kinds;
+}
+
+}  // namespace
+
+void print_json(const DecayResult& result, bool by_kind, const std::string& output, double seconds) {
+  Json rows = Json::array();
+  const auto column = [](const at::Tensor& values, int64_t d) {
+    Json list = Json::array();
+    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(value_at(values, t, d));
+    return list;
+  };
+  const auto table = [&](const at::Tensor& values, int64_t d) {  // [theta][kind]
+    Json list = Json::array();
+    for (int64_t t = 0; t < values.size(0); ++t) list.push_back(column(values[t], d));
+    return list;
+  };
+  for (int64_t d = 0; d < result.distance.size(0); ++d) {
+    Json row = {{"distance", result.distance.const_data_ptr<int64_t>()[d]},
+                {"mean", column(result.mean, d)},
+                {"ci95_low", column(result.ci95_low, d)},
+                {"ci95_high", column(result.ci95_high, d)}};
+    if (by_kind) {
+      row["by_kind"] = {{"mean", table(result.kind_mean, d)},
+                        {"ci95_low", table(result.kind_ci95_low, d)},
+                        {"ci95_high", table(result.kind_ci95_high, d)}};
+    }
+    rows.push_back(std::move(row));
+  }
+  Json object = {{"output", output},
+                 {"theta", list_of(result.theta)},
+                 {"theta_source", theta_source(result.options)},
+                 {"sign", static_cast<int>(result.options.sign)},
+                 {"source", result.options.source == SampleSource::kPairs ? "pairs" : "moments"},
+                 {"resampled", result.options.resampled},
+                 {"interval", result.interval},
+                 {"clusters", result.clusters},
+                 {"count", result.count_behind},
+                 {"selection", result.options.selection},
+                 {"distances", result.distance.size(0)},
+                 {"curve_seconds", seconds},
+                 {"notes", result.notes},
+                 {"kinds", kinds_json(result)},
+                 {"rows", rows}};
+  if (is_scaled(result)) object["theta_scale"] = list_of(result.theta_scale);
+  fmt::print("{}\n", object.dump());
+}
+
+void print_csv(const DecayResult& result, bool by_kind) {
+  const char* base = is_scaled(result) ? "theta_scale" : "theta";
+  fmt::print("distance,{}{},mean,ci95_low,ci95_high,count\n", base, by_kind ? ",kind" : "");
+  const at::Tensor mean = by_kind ? result.kind_mean : result.mean,
+                   low = by_kind ? result.kind_ci95_low : result.ci95_low,
+                   high = by_kind ? result.kind_ci95_high : result.ci95_high;
+  const auto kinds = by_kind ? static_cast<int64_t>(result.kinds.size()) : 1;
+  for (int64_t d = 0; d < result.distance.size(0); ++d) {
+    for (int64_t row = 0; row < result.theta.size(0) * kinds; ++row) {
+      const DecayKind* kind = by_kind ? &result.kinds[static_cast<size_t>(row % kinds)] : nullptr;
+      fmt::print("{},{}{},{:.9g},{:.9g},{:.9g},{}\n", result.distance.const_data_ptr<int64_t>()[d],
+                 bases(result)[row / kinds].item<double>(), kind != nullptr ? ",\"" + kind->name + "\"" : "",
+                 value_at(mean, row, d), value_at(low, row, d), value_at(high, row, d),
+                 kind != nullptr ? kind->count : result.count_behind);
+    }
+  }
+}
+
+void print_table(const DecayResult& result, bool by_kind, bool all) {
+  const bool causal = result.options.sign == DecaySign::kCausal;
+  fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
+             causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
+  fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
+                                              : "q and k were sampled once and serve every theta");
+  if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
+  if (by_kind) print_kinds(result);
+  fmt::print("intervals: {}; {}\n\n{:>9}", result.interval, counted(result.clusters, "text"), "distance");
+  const std::vector<Curve> curves = curves_of(result, by_kind);
+  for (const Curve& curve : curves) fmt::print("  {:>25}", curve.heading);
+  fmt::print("\n");
+  const std::vector<int64_t> shown = shown_distances(result, all);
+  for (const int64_t d : shown) {
+    fmt::print("{:>9}", result.distance[d].item<int64_t>());
+    for (const Curve& curve : curves) {
+      const double low = curve.low[d].item<double>();
+      const std::string interval =
+          std::isnan(low) ? "" : fmt::format(" [{:.2f}, {:.2f}]", low, curve.high[d].item<double>());
+      fmt::print("  {:>25}", fmt::format("{:.2f}{}", curve.mean[d].item<double>(), interval));
+    }
+    fmt::print("\n");
+  }
+  const int64_t distances = result.distance.size(0);
+  if (static_cast<int64_t>(shown.size()) < distances) {
+    fmt::print("\n{} of {} distances are shown; --csv and --json print all\n", shown.size(), distances);
+  }
+}
+
+}  // namespace ropescope::app::decay

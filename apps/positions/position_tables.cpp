@@ -1,0 +1,161 @@
+#include "positions/position_tables.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+namespace ropescope::app::positions {
+
+namespace {
+
+/// Names of layouts are shown where there are several.
+bool several_layouts(const std::vector<PositionRun>& runs) {
+  return std::any_of(runs.begin(), runs.end(),
+                     [&](const PositionRun& run) { return run.layout != runs.front().layout; });
+}
+
+std::vector<std::string> names_of(const PositionRun& run, bool with_layout) {
+  if (with_layout) return {run.layout->name, run.scheme->text()};
+  return {run.scheme->text()};
+}
+
+TextTable named_table(bool with_layout, std::vector<std::string> columns) {
+  std::vector<std::string> header = {"scheme"};
+  if (with_layout) header.insert(header.begin(), "layout");
+  header.insert(header.end(), columns.begin(), columns.end());
+  return TextTable(header);
+}
+
+std::string verdict(bool holds, bool applies = true) { return holds ? "yes" : (applies ? "no" : "n/a"); }
+
+std::string published_text(const Scheme& scheme) {
+  const auto published = published_verdict(scheme);
+  if (!published) return "-";
+  const auto word = [](const std::optional<bool>& value) {
+    return value ? verdict(*value) : std::string("n/a");
+  };
+  return fmt::format("{} / {} / {}{}", word(published->coherent), word(published->full_frequency),
+                     word(published->text_prior),
+                     published->note.empty() ? "" : " (" + published->note + ")");
+}
+
+std::string reasons(const Criteria& criteria) {
+  std::string text;
+  for (const std::string& part :
+       {coherence_faults(criteria), criteria.axes == 1 ? std::string() : frequency_faults(criteria),
+        text_prior_faults(criteria)}) {
+    if (!part.empty()) text += (text.empty() ? "" : "; ") + part;
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string csv_cell_of(const Json& value) {
+  if (value.is_null()) return "";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+/// "12 (40)" for each axis: median and largest distance.
+std::string distances_text(const std::vector<DistanceSummary>& axes) {
+  std::string text;
+  for (const DistanceSummary& axis : axes) {
+    if (axis.count == 0) return "-";
+    text += fmt::format("{}{} ({})", text.empty() ? "" : " ", id_text(axis.quantiles[2]),
+                        id_text(axis.quantiles[4]));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string id_text(double id) { return fmt::format("{:.7g}", id); }
+
+TextTable criteria_table(const std::vector<PositionRun>& runs) {
+  const bool with_layout = several_layouts(runs);
+  TextTable table = named_table(with_layout, {"coherent", "full frequency", "text prior",
+                                              "ids a visual token", "paper's prose", "why not"});
+  for (const PositionRun& run : runs) {
+    const Criteria& criteria = *run.criteria;
+    std::vector<std::string> row = names_of(run, with_layout);
+    for (const std::string& cell :
+         {verdict(criteria.coherent()), verdict(criteria.full_frequency(), criteria.axes > 1),
+          verdict(criteria.text_prior()), fmt::format("{:.4g}", criteria.growth_per_visual_token),
+          published_text(*run.scheme), reasons(criteria)}) {
+      row.push_back(cell);
+    }
+    table.add(std::move(row));
+  }
+  return table;
+}
+
+TextTable criteria_columns(const std::vector<PositionRun>& runs) {
+  const std::array<const char*, 3> axes = {"t", "h", "w"};
+  std::vector<std::string> fields;
+  const Json first = to_json(Criteria{});
+  for (const auto& [field, value] : first.items()) {
+    if (!value.is_object()) fields.push_back(field);
+  }
+  std::vector<std::string> columns = fields;
+  for (const char* axis : axes) columns.push_back(std::string("frequency_bin_coverage_") + axis);
+  TextTable table = named_table(true, columns);
+  for (const PositionRun& run : runs) {
+    const Json object = to_json(*run.criteria);
+    std::vector<std::string> row = names_of(run, true);
+    for (const std::string& field : fields) row.push_back(csv_cell_of(object[field]));
+    for (const char* axis : axes) row.push_back(csv_cell_of(object["frequency_bin_coverage"][axis]));
+    table.add(std::move(row));
+  }
+  return table;
+}
+
+TextTable misalignment_table(const std::vector<PositionRun>& runs) {
+  const bool with_layout = several_layouts(runs);
+  TextTable table = named_table(
+      with_layout, {"high-res tokens", "wrong row", "wrong column", "off by more columns", "outside its cell",
+                    "thumbnail to high-res", "high-res to text", "thumbnail to text"});
+  for (const PositionRun& run : runs) {
+    const Json resize = to_json(run.misalignment->resize, *run.layout);
+    std::vector<std::string> row = names_of(run, with_layout);
+    for (const char* field : {"tokens", "row_differs", "column_differs", "column_differs_by_more_than_1",
+                              "not_overlapping_the_assigned_cell"}) {
+      row.push_back(resize[field].is_null() ? "-" : resize[field].dump());
+    }
+    const AnyresDistances& distances = run.misalignment->distances;
+    for (const auto* axes : {&distances.thumbnail_high, &distances.high_text, &distances.thumbnail_text}) {
+      row.push_back(distances_text(*axes));
+    }
+    table.add(std::move(row));
+  }
+  return table;
+}
+
+TextTable token_table(const std::vector<PositionRun>& runs) {
+  static const std::array<const char*, 5> kModalities = {"text", "image", "high-res", "newline", "video"};
+  const bool anchored =
+      std::any_of(runs.begin(), runs.end(), [](const PositionRun& run) { return run.scheme->anchored(); });
+  std::vector<std::string> columns = {"token", "modality", "t", "h", "w"};
+  if (anchored) columns.emplace_back("anchor");
+  TextTable table = named_table(true, columns);
+  for (const PositionRun& run : runs) {
+    const int64_t tokens = run.positions.tokens(), axes = run.scheme->axes();
+    const double* ids = run.positions.coordinates.const_data_ptr<double>();
+    const uint8_t* kinds = run.positions.modality.const_data_ptr<uint8_t>();
+    for (int64_t token = 0; token < tokens; ++token) {
+      std::vector<std::string> row = names_of(run, true);
+      row.push_back(std::to_string(token));
+      row.emplace_back(kModalities[kinds[token]]);
+      for (int64_t axis = 0; axis < 3; ++axis) {
+        row.push_back(axis < axes ? fmt::format("{:.15g}", ids[axis * tokens + token]) : "");
+      }
+      if (anchored) {
+        row.push_back(run.scheme->anchored()
+                          ? fmt::format("{:.15g}", run.positions.anchors.const_data_ptr<double>()[token])
+                          : "");
+      }
+      table.add(std::move(row));
+    }
+  }
+  return table;
+}
+
+}  // namespace ropescope::app::positions

@@ -1,0 +1,44 @@
+// The parts of `trace` that look at images: prompts with images in them, and vision towers alone.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ropescope/text/tokenizer.h"
+
+#include "command.h"
+#include "inputs/image_input.h"
+#include "trace/trace_flags.h"
+#include "trace/trace_tokens.h"
+
+namespace ropescope::app::trace {
+
+/// What the decoder is given: --text or --tokens, with --image or --pixels in their places.
+struct TracePrompt {
+  TraceTokens tokens;                    ///< images expanded
+  std::unique_ptr<Tokenizer> tokenizer;  ///< for --text only
+  std::optional<LlavaConfig> llava;      ///< with images
+  ImageInput images;
+  ImagePrompt expanded;  ///< with images
+};
+
+/// Throws UsageError for images without a model that sees, InputError for tokens that do not fit.
+TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& config);
+
+/// The layout that the images make, the same for every row; none without images. Throws UsageError if rows
+/// differ.
+std::optional<Layout> layout_of_images(const TracePrompt& prompt);
+
+/// A folder with a vision tower alone: hidden states, attention, and the feature that a projector gets.
+int run_trace_tower(const TraceFlags& flags, const Invocation& invocation);
+
+/// Throws UsageError for something to dump that the kind of model does not have.
+void check_dump(const std::set<std::string>& wanted, bool tower);
+
+/// --layers as given: which of `count` layers to show; all where there are none. Throws UsageError.
+std::vector<bool> chosen_layers(const std::vector<int64_t>& layers, int64_t count);
+
+}  // namespace ropescope::app::trace
