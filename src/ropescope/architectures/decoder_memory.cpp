@@ -68,11 +68,15 @@ DecoderMemory estimate_decoder_memory(const DecoderConfig& config, const std::st
   const Architecture& family = architecture_of(config);
   DecoderMemory memory;
   const auto add_rules = [&](int64_t layer) {
+    const int64_t before = memory.parameters;
     for (const TensorRule& rule : family.tensors(config, layer)) {
       int64_t numbers = 1;
       for (const int64_t extent : rule.shape) numbers = count.product({numbers, extent});
       memory.parameters = count.sum({memory.parameters, numbers});
+      if (layer >= 0 && rule.shape.size() == 2)
+        memory.products_per_token = count.sum({memory.products_per_token, numbers});
     }
+    if (layer >= 0) memory.layer_parameters = std::max(memory.layer_parameters, memory.parameters - before);
   };
   add_rules(-1);
   int64_t widest = config.hidden_size;
@@ -81,6 +85,14 @@ DecoderMemory estimate_decoder_memory(const DecoderConfig& config, const std::st
     add_rules(index);
     memory.expert_parameters =
         count.sum({memory.expert_parameters, expert_numbers(layer, config.hidden_size, count)});
+    if (layer.experts) {
+      memory.products_per_token =
+          count.sum({memory.products_per_token,
+                     count.product({3, layer.experts->chosen, layer.experts->inner, config.hidden_size})});
+    }
+    if (layer.has_qk())
+      memory.products_per_pair = count.sum(
+          {memory.products_per_pair, count.product({layer.heads, layer.head_dim + layer.value_dim})});
     add_cache(layer, memory, count);
     widest = std::max(widest, widest_part(layer));
   }

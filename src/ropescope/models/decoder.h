@@ -38,16 +38,24 @@ struct Decoder {
   bool shows_qk(int64_t layer) const { return config.layer(layer).has_qk(); }
 };
 
+/// Where a model's weights are while it is used.
+enum class WeightMode {
+  kResident,  ///< in memory, all of them
+  kStreamed,  ///< in their files: one layer at a time (models/streamed_weights.h)
+  kAuto,      ///< streamed where main memory has no room for them, which is said on stderr
+};
+
 struct LoadOptions {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType dtype = at::kFloat;
-  bool with_lm_head = true;  ///< false leaves an untied lm_head out
+  bool with_lm_head = true;                    ///< false leaves an untied lm_head out
+  WeightMode weights = WeightMode::kResident;  ///< other ways need a shared checkpoint
 };
 
 /// Loads by Hugging Face names (`model.layers.0.self_attn.q_proj.weight`, ...). `rotary_emb.inv_freq` buffers
 /// are ignored. Throws InputError listing missing tensors by name and wrong shapes (expected, found);
 /// unexpected names are warned of once, in one line. Experts stay in the file, which the decoder then keeps open; a
-/// plain reference is enough for families without experts (InternalError otherwise).
+/// plain reference is enough for resident weights of families without experts (InternalError otherwise).
 Decoder load_decoder(const Checkpoint& checkpoint, const DecoderConfig& config, const LoadOptions& options);
 Decoder load_decoder(std::shared_ptr<const Checkpoint> checkpoint, const DecoderConfig& config,
                      const LoadOptions& options);

@@ -1,7 +1,9 @@
 #include "ropescope/models/layer.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/floor.h>
 #include <ATen/ops/gelu.h>
@@ -28,6 +30,11 @@ using kernels::linear;
 using kernels::linear_plus;
 using kernels::linears;
 using kernels::rms_norm;
+
+bool is_read_by_others(const DecoderConfig& config, int64_t layer) {
+  return std::any_of(config.layers.begin(), config.layers.end(),
+                     [layer](const LayerShape& other) { return other.keys_of == layer; });
+}
 
 // x / rms(x), without a weight.
 at::Tensor unit_rms(const at::Tensor& x, double eps) {
@@ -157,7 +164,7 @@ at::Tensor attend(const DecoderPass& pass, const DecoderLayerWeights& weights, i
     if (shape.window > 0) pass.cache->keep_last(layer, shape.window - 1);
     if (shape.chunk > 0) pass.cache->keep_last(layer, shape.chunk);
   }
-  pass.shared_keys[layer] = {k, v};
+  if (is_read_by_others(pass.config, layer)) pass.shared_keys[layer] = {k, v};
   const ScoreRule rule = rule_of(shape, weights);
   if (shown && pass.taps.attention) {
     pass.taps.attention->sink(
@@ -194,8 +201,10 @@ at::Tensor dense(const DecoderConfig& config, const DecoderLayerWeights& weights
   if (config.activation == GateActivation::kSilu) {
     return gated_linear(x, weights.gate, weights.gate_bias, weights.up, weights.up_bias);
   }
-  return at::gelu(linear(x, weights.gate, weights.gate_bias), "tanh")
-      .mul(linear(x, weights.up, weights.up_bias));
+  at::Tensor opened = linear(x, weights.gate, weights.gate_bias);
+  const at::Tensor up = linear(x, weights.up, weights.up_bias);
+  if (at::GradMode::is_enabled()) return at::gelu(opened, "tanh").mul(up);
+  return at::gelu_(opened, "tanh").mul_(up);  // fresh memory of this size costs as much as the function
 }
 
 at::Tensor expert_mix(const DecoderPass& pass, const ExpertShape& experts, const DecoderLayerWeights& weights,
@@ -257,8 +266,10 @@ at::Tensor run_layer(const DecoderPass& pass, const DecoderLayerWeights& weights
   const DecoderConfig& config = pass.config;
   const LayerShape& shape = config.layer(layer);
   const double scale = config.residual_scale;
+  // A branch is a new tensor, which nobody else looks at.
   const auto plus = [scale](const at::Tensor& residual, const at::Tensor& branch) {
-    return residual.add(scale == 1 ? branch : branch.mul(scale));
+    if (at::GradMode::is_enabled()) return residual.add(scale == 1 ? branch : branch.mul(scale));
+    return (scale == 1 ? branch : branch.mul(scale)).add_(residual);
   };
   const at::Tensor x = decoder_norm(config, hidden, weights.input_norm);
   at::Tensor middle;

@@ -52,15 +52,18 @@ at::Tensor load_newline(const Checkpoint& file, const LlavaConfig& config, const
   return newline;
 }
 
-void load_tower(const Checkpoint& checkpoint, const std::filesystem::path& folder, const LoadOptions& options,
-                Llava& llava) {
+void load_tower(const Checkpoint& checkpoint, const std::shared_ptr<const Checkpoint>& shared,
+                const std::filesystem::path& folder, const LoadOptions& options, Llava& llava) {
   const LlavaConfig& config = llava.config;
   VisionLoadOptions tower_options;
   tower_options.device = options.device;
   tower_options.dtype = options.dtype;
   tower_options.layers = *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
   if (!llava_part(checkpoint, LlavaPart::kTower)->tensors().empty()) {
-    llava.tower = load_vision_tower(checkpoint, config.tower, tower_options);
+    // Beside a decoder that is streamed there is no room to waste.
+    tower_options.streamed = shared != nullptr && llava.decoder.access != nullptr;
+    llava.tower = tower_options.streamed ? load_vision_tower(shared, config.tower, tower_options)
+                                         : load_vision_tower(checkpoint, config.tower, tower_options);
     return;
   }
   const auto place = find_tower_folder(folder, config.tower_name);
@@ -71,8 +74,9 @@ void load_tower(const Checkpoint& checkpoint, const std::filesystem::path& folde
         "vision tower there",
         config.tower_name.empty() ? "vision_tower" : config.tower_name, folder.string());
   }
-  const auto outside = open_checkpoint(*place);
-  llava.tower = load_vision_tower(*outside, config.tower, tower_options);
+  const std::shared_ptr<const Checkpoint> outside = open_checkpoint(*place);
+  tower_options.streamed = llava.decoder.access != nullptr;
+  llava.tower = load_vision_tower(outside, config.tower, tower_options);
   llava.tower_files = outside->files();
 }
 
@@ -163,16 +167,31 @@ std::vector<TensorSlot> llava_slots(Llava& llava) {
   return all;
 }
 
-Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const std::filesystem::path& folder,
-                 const LoadOptions& options) {
+namespace {
+
+Llava load(const Checkpoint& checkpoint, const std::shared_ptr<const Checkpoint>& shared,
+           const LlavaConfig& config, const std::filesystem::path& folder, const LoadOptions& options) {
   Llava llava;
   llava.config = config;
-  llava.decoder = load_decoder(checkpoint, config.decoder, options);
+  llava.decoder = shared ? load_decoder(shared, config.decoder, options)
+                         : load_decoder(checkpoint, config.decoder, options);
   llava.config.decoder.tie_word_embeddings = llava.decoder.config.tie_word_embeddings;
   llava.projector = load_projector(checkpoint, config, options);
   llava.image_newline = load_newline(checkpoint, config, options);
-  load_tower(checkpoint, folder, options, llava);
+  load_tower(checkpoint, shared, folder, options, llava);
   return llava;
+}
+
+}  // namespace
+
+Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const std::filesystem::path& folder,
+                 const LoadOptions& options) {
+  return load(checkpoint, nullptr, config, folder, options);
+}
+
+Llava load_llava(std::shared_ptr<const Checkpoint> checkpoint, const LlavaConfig& config,
+                 const std::filesystem::path& folder, const LoadOptions& options) {
+  return load(*checkpoint, checkpoint, config, folder, options);
 }
 
 at::Tensor encode_tiles(const Llava& llava, const at::Tensor& pixel_values) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -43,6 +44,9 @@ struct Llava {
 /// missing.
 Llava load_llava(const Checkpoint& checkpoint, const LlavaConfig& config, const std::filesystem::path& folder,
                  const LoadOptions& options);
+/// The same from a file that stays open, for weights that are streamed.
+Llava load_llava(std::shared_ptr<const Checkpoint> checkpoint, const LlavaConfig& config,
+                 const std::filesystem::path& folder, const LoadOptions& options);
 
 /// One image as the model takes it.
 struct LlavaImage {

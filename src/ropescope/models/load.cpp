@@ -14,6 +14,7 @@
 #include "ropescope/architectures/decoder_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/decoder.h"
+#include "ropescope/models/streamed_weights.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/weights/renamed_checkpoint.h"
 
@@ -23,7 +24,8 @@ namespace {
 
 // The frequencies follow from the configuration (Llama-3 GGUF files carry their factors as a tensor).
 bool is_frequency_buffer(const std::string& name) {
-  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight";
+  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "rope_freqs.weight" ||
+         name.starts_with("rope_factors_");
 }
 
 /// Formats with scales beside the weights (NVFP4 in GGUF, ...) mean products that are not taken here; block scales of
@@ -97,29 +99,73 @@ bool has_experts(const DecoderConfig& config) {
 
 }  // namespace
 
-std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
+std::vector<TensorSlot> outside_slots(const DecoderConfig& config, bool with_lm_head,
                                       DecoderWeights& weights) {
-  const Architecture& family = architecture_of(config);
-  std::vector<TensorRule> outside = family.tensors(config, -1);
+  std::vector<TensorRule> outside = architecture_of(config).tensors(config, -1);
   if (!with_lm_head)
     std::erase_if(outside, [](const TensorRule& rule) { return rule.kind == TensorKind::kOutput; });
   std::vector<TensorSlot> slots;
   add_slots(outside, members([&](const auto& f) { visit_outside(weights, f); }), slots);
+  return slots;
+}
+
+std::vector<TensorSlot> layer_slots(const DecoderConfig& config, int64_t layer, DecoderWeights& weights) {
+  std::vector<TensorSlot> slots;
+  DecoderLayerWeights& of_layer = weights.layers[static_cast<size_t>(layer)];
+  add_slots(architecture_of(config).tensors(config, layer),
+            members([&](const auto& f) { visit_layer(of_layer, f); }), slots);
+  return slots;
+}
+
+std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
+                                      DecoderWeights& weights) {
+  std::vector<TensorSlot> slots = outside_slots(config, with_lm_head, weights);
   for (size_t l = 0; l < weights.layers.size(); ++l) {
-    add_slots(family.tensors(config, static_cast<int64_t>(l)),
-              members([&](const auto& f) { visit_layer(weights.layers[l], f); }), slots);
+    for (TensorSlot& slot : layer_slots(config, static_cast<int64_t>(l), weights))
+      slots.push_back(std::move(slot));
   }
   return slots;
 }
 
 namespace {
 
+/// Slots of a checkpoint of a training, which has the parts of fused tensors by themselves.
+void take_parts_apart(const Checkpoint& checkpoint, std::vector<TensorSlot>& slots) {
+  for (TensorSlot& slot : slots) {
+    if (checkpoint.find(slot.file_name()) == nullptr && checkpoint.find(slot.name) != nullptr)
+      slot.stored_name.clear();
+  }
+}
+
+/// Tables are left in their file, the rest outside of layers is small.
+void stream(std::shared_ptr<const Checkpoint> checkpoint, const DecoderConfig& config, bool with_head,
+            const LoadOptions& options, Decoder& decoder) {
+  const auto access = std::make_shared<StreamedWeights>(checkpoint, options.dtype, options.device);
+  std::vector<TensorSlot> outside = outside_slots(config, with_head, decoder.weights), small;
+  for (const TensorSlot& slot : outside) {
+    const bool table = slot.kind == TensorKind::kEmbedding || slot.kind == TensorKind::kOutput ||
+                       slot.kind == TensorKind::kLayerEmbedding;
+    if (table && checkpoint->gives_rows(slot.file_name())) {
+      access->add_table(slot);
+    } else {
+      small.push_back(slot);
+    }
+  }
+  fill_slots(*checkpoint, small, options.dtype, options.device);
+  for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
+    std::vector<TensorSlot> slots = layer_slots(config, l, decoder.weights);
+    take_parts_apart(*checkpoint, slots);
+    access->add_part(slots);
+  }
+  decoder.access = access;
+}
+
 Decoder load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
              const DecoderConfig& config, const LoadOptions& options) {
   const std::shared_ptr<const Checkpoint> part = decoder_part(file);
   const Checkpoint& named = part ? *part : file;
   const OutputMatrix output = output_of(named, config, options);
-  std::unique_ptr<Checkpoint> doubled;
+  std::shared_ptr<const Checkpoint> doubled;
   if (output == OutputMatrix::kHeadForBoth) doubled = with_head_as_embedding(named);
   const Checkpoint& checkpoint = doubled ? *doubled : named;
   Decoder decoder;
@@ -131,10 +177,7 @@ Decoder load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& sh
   decoder.weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
   const bool with_head = options.with_lm_head && output != OutputMatrix::kNone;
   std::vector<TensorSlot> slots = decoder_slots(decoder.config, with_head, decoder.weights);
-  for (TensorSlot& slot : slots) {  // a checkpoint of a training has the parts by themselves
-    if (checkpoint.find(slot.file_name()) == nullptr && checkpoint.find(slot.name) != nullptr)
-      slot.stored_name.clear();
-  }
+  take_parts_apart(checkpoint, slots);
   refuse_scales(named, slots);
   check_slots(checkpoint, slots, "decoder");
   if (with_head != options.with_lm_head) {
@@ -149,19 +192,27 @@ Decoder load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& sh
     return is_frequency_buffer(name) || name == "lm_head.weight" || name.ends_with("weight_scale_inv") ||
            (experts && name.find("experts.") != std::string::npos) || is_beside_the_decoder(name, config);
   });
-  fill_slots(checkpoint, slots, options.dtype, options.device);
+  // Views and what they look at live as long as anything may be read.
+  const auto kept = [&](const Checkpoint& view) {
+    if (!shared) {
+      throw InternalError("a decoder that reads its file while it runs: load it from a shared checkpoint");
+    }
+    return std::shared_ptr<const Checkpoint>(&view, [part, doubled, shared](const Checkpoint*) {});
+  };
+  if (weights_are_streamed(options.weights, options.device, options.dtype,
+                           count_bytes(checkpoint, slots, options.dtype))) {
+    stream(kept(checkpoint), decoder.config, with_head, options, decoder);
+  } else {
+    fill_slots(checkpoint, slots, options.dtype, options.device);
+  }
   if (decoder.config.tie_word_embeddings && options.with_lm_head) {
     decoder.weights.lm_head = decoder.weights.embed_tokens;
   }
   if (!experts) return decoder;
-  if (!shared) throw InternalError("a decoder with experts keeps its file: load it from a shared checkpoint");
-  // The view and what it looks at live as long as any expert may be asked for.
-  const std::shared_ptr<const Checkpoint> kept(part ? part.get() : shared.get(),
-                                               [part, shared](const Checkpoint*) {});
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
     if (!config.layer(l).experts) continue;
     decoder.weights.layers[static_cast<size_t>(l)].experts =
-        expert_source(kept, experts_prefix(config, l), *config.layer(l).experts, config.hidden_size,
+        expert_source(kept(named), experts_prefix(config, l), *config.layer(l).experts, config.hidden_size,
                       options.dtype, options.device);
   }
   return decoder;

@@ -5,6 +5,7 @@
 
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/models/streamed_weights.h"
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/models/vision_tower.h"
 
@@ -75,9 +76,11 @@ std::vector<TensorSlot> vision_slots(const VisionConfig& config, VisionWeights& 
   return slots.all;
 }
 
-VisionTower load_vision_tower(const Checkpoint& file, const VisionConfig& config,
-                              const VisionLoadOptions& options) {
-  const auto checkpoint = llava_part(file, LlavaPart::kTower);
+namespace {
+
+VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
+                 const VisionConfig& config, const VisionLoadOptions& options) {
+  const std::shared_ptr<const Checkpoint> checkpoint = llava_part(file, LlavaPart::kTower);
   if (checkpoint->tensors().empty()) throw InputError("checkpoint: it holds no vision tower");
   const bool whole = options.layers < 0;
   const int64_t layers = whole ? config.num_hidden_layers : options.layers;
@@ -101,8 +104,34 @@ VisionTower load_vision_tower(const Checkpoint& file, const VisionConfig& config
     warn_of_other_tensors(*checkpoint, slots.all, "vision tower",
                           [](const std::string& name) { return name.rfind("head.", 0) == 0; });
   }
+  if (!options.streamed) {
+    fill_slots(*checkpoint, slots.all, options.dtype, options.device);
+    return tower;
+  }
+  if (!shared) throw InternalError("load_vision_tower: streamed layers need a shared checkpoint");
+  const std::shared_ptr<const Checkpoint> kept(checkpoint.get(), [checkpoint, shared](const Checkpoint*) {});
+  const auto access = std::make_shared<StreamedWeights>(kept, options.dtype, options.device);
+  for (size_t l = 0; l < tower.weights.layers.size(); ++l) {
+    Slots of_layer;
+    add_layer(config, l, tower.weights.layers[l], of_layer);
+    access->add_part(of_layer.all);
+  }
+  std::erase_if(slots.all, [](const TensorSlot& slot) { return slot.name.starts_with("encoder.layers."); });
   fill_slots(*checkpoint, slots.all, options.dtype, options.device);
+  tower.access = access;
   return tower;
+}
+
+}  // namespace
+
+VisionTower load_vision_tower(const Checkpoint& checkpoint, const VisionConfig& config,
+                              const VisionLoadOptions& options) {
+  return load(checkpoint, nullptr, config, options);
+}
+
+VisionTower load_vision_tower(std::shared_ptr<const Checkpoint> checkpoint, const VisionConfig& config,
+                              const VisionLoadOptions& options) {
+  return load(*checkpoint, checkpoint, config, options);
 }
 
 }  // namespace ropescope

@@ -43,24 +43,6 @@ std::string other_names(const Checkpoint& checkpoint, const std::vector<TensorSl
   return names.empty() ? "it has no other names" : "names that it has instead: " + name_some(names);
 }
 
-struct WeightBytes {
-  uint64_t whole = 0, fresh = 0;  // all of them; those that no mapped file has in this type already
-};
-
-WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
-                        at::ScalarType dtype) {
-  WeightBytes bytes;
-  for (const TensorSlot& slot : slots) {
-    uint64_t size = c10::elementSize(dtype);
-    for (const int64_t extent : slot.shape) size *= static_cast<uint64_t>(extent);
-    const TensorInfo* info = checkpoint.find(slot.file_name());
-    const StoredType* stored = info == nullptr ? nullptr : find_stored_type(info->dtype);
-    bytes.whole += size;
-    if (stored == nullptr || stored->type != dtype) bytes.fresh += size;
-  }
-  return bytes;
-}
-
 }  // namespace
 
 std::vector<int64_t> TensorSlot::file_shape() const {
@@ -101,6 +83,20 @@ void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<Tenso
     log_warning("checkpoint: {} tensors are not part of the {} and were left out: {}", extra.size(), model,
                 name_some(extra));
   }
+}
+
+WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                        at::ScalarType dtype) {
+  WeightBytes bytes;
+  for (const TensorSlot& slot : slots) {
+    uint64_t size = c10::elementSize(dtype);
+    for (const int64_t extent : slot.shape) size *= static_cast<uint64_t>(extent);
+    const TensorInfo* info = checkpoint.find(slot.file_name());
+    const StoredType* stored = info == nullptr ? nullptr : find_stored_type(info->dtype);
+    bytes.whole += size;
+    if (stored == nullptr || stored->type != dtype) bytes.fresh += size;
+  }
+  return bytes;
 }
 
 void fill_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots, at::ScalarType dtype,

@@ -35,6 +35,11 @@ struct DecoderWeights;
 std::vector<TensorSlot> decoder_slots(const DecoderConfig& config, bool with_lm_head,
                                       DecoderWeights& weights);
 
+/// The same outside of layers, and of one layer; decoder_slots is all of them in this order.
+std::vector<TensorSlot> outside_slots(const DecoderConfig& config, bool with_lm_head,
+                                      DecoderWeights& weights);
+std::vector<TensorSlot> layer_slots(const DecoderConfig& config, int64_t layer, DecoderWeights& weights);
+
 struct VisionConfig;
 struct VisionWeights;
 /// The parameters of a vision tower up to its last layer, without what comes after it.
@@ -55,6 +60,13 @@ void check_slots(const Checkpoint& checkpoint, const std::vector<TensorSlot>& sl
 void warn_of_other_tensors(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
                            const std::string& model,
                            const std::function<bool(const std::string& name)>& ignored);
+
+/// Bytes of weights in a type: all of them, and those that no mapped file has in this type already.
+struct WeightBytes {
+  uint64_t whole = 0, fresh = 0;
+};
+WeightBytes count_bytes(const Checkpoint& checkpoint, const std::vector<TensorSlot>& slots,
+                        at::ScalarType dtype);
 
 /// Takes every slot's tensor. Throws EnvironmentError, before anything is filled where that can be told, if the
 /// weights do not fit in memory.

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -59,13 +60,16 @@ struct VisionTower {
 struct VisionLoadOptions {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType dtype = at::kFloat;
-  int64_t layers = -1;  ///< how many layers are needed; -1: all, with what comes after them
+  int64_t layers = -1;    ///< how many layers are needed; -1: all, with what comes after them
+  bool streamed = false;  ///< layers stay in their file, which must then be shared
 };
 
 /// Loads by Hugging Face names, with or without `vision_model.`, alone, in a CLIP or SigLIP file or inside a
 /// vision-language checkpoint. Throws InputError listing missing tensors and wrong shapes.
 VisionTower load_vision_tower(const Checkpoint& checkpoint, const VisionConfig& config,
                               const VisionLoadOptions& options = {});
+VisionTower load_vision_tower(std::shared_ptr<const Checkpoint> checkpoint, const VisionConfig& config,
+                              const VisionLoadOptions& options);
 
 /// An empty function costs nothing. Tensors are valid during the call only.
 struct VisionTaps {

@@ -1,10 +1,17 @@
 #include "ropescope/models/weight_access.h"
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include <ATen/ops/cat.h>
 
 #include "ropescope/core/autograd.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/models/kernels/in_place_gradients.h"
+#include "ropescope/models/kernels/linear.h"
 
 namespace ropescope {
 
@@ -49,7 +56,37 @@ at::Tensor boundary(const WeightAccessPointer& access, const at::Tensor& weight,
   return y;
 }
 
+// Rows of an output matrix at a time: enough for the product's full speed, few enough to be small beside a layer.
+constexpr int64_t kOutputRows = 8192;
+
 }  // namespace
+
+at::Tensor WeightAccess::rows(const at::Tensor& /*table*/, const at::Tensor& /*ids*/) const {
+  throw InternalError("weights: rows were asked of a table that comes whole");
+}
+
+at::Tensor WeightAccess::rows_between(const at::Tensor& /*table*/, int64_t /*first*/,
+                                      int64_t /*count*/) const {
+  throw InternalError("weights: rows were asked of a table that comes whole");
+}
+
+at::Tensor embedding_rows(const WeightAccessPointer& access, const at::Tensor& table, const at::Tensor& ids) {
+  return access && access->by_rows(table) ? access->rows(table, ids) : kernels::embedding(table, ids);
+}
+
+at::Tensor whole_table(const WeightAccessPointer& access, const at::Tensor& table) {
+  return access && access->by_rows(table) ? access->rows_between(table, 0, table.size(0)) : table;
+}
+
+at::Tensor output_product(const WeightAccessPointer& access, const at::Tensor& x, const at::Tensor& matrix) {
+  if (!access || !access->by_rows(matrix)) return kernels::linear(x, matrix, {});
+  std::vector<at::Tensor> parts;
+  for (int64_t first = 0; first < matrix.size(0); first += kOutputRows) {
+    const int64_t count = std::min(kOutputRows, matrix.size(0) - first);
+    parts.push_back(kernels::linear(x, access->rows_between(matrix, first, count), {}));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts, -1);
+}
 
 at::Tensor with_weights(const WeightAccessPointer& access, const at::Tensor& weight, const at::Tensor& x,
                         const std::function<at::Tensor(const at::Tensor&)>& body) {

@@ -12,4 +12,8 @@ const TensorInfo* Checkpoint::find(const std::string& name) const {
   return found != infos.end() && found->name == name ? &*found : nullptr;
 }
 
+void Checkpoint::read(const std::string& name, const at::Tensor& target) const {
+  target.copy_(take(name, target.scalar_type()));
+}
+
 }  // namespace ropescope

@@ -43,6 +43,12 @@ class Checkpoint {
     return take(name, dtype).narrow(0, first, count);
   }
 
+  /// Whether take_rows reads no more than those rows.
+  virtual bool gives_rows(const std::string& /*name*/) const { return false; }
+
+  /// take(), into memory that is there: `target`, a contiguous CPU tensor of the tensor's shape, in its own type.
+  virtual void read(const std::string& name, const at::Tensor& target) const;
+
   /// "safetensors", "pytorch", "gguf".
   virtual std::string container() const = 0;
 

@@ -119,15 +119,33 @@ class GgufCheckpoint final : public Checkpoint {
     return entry.make(stored).contiguous().to(dtype);
   }
 
+  bool gives_rows(const std::string& name) const override {
+    const auto found = entries_.find(name);
+    return found != entries_.end() && has_rows(found->second);
+  }
+
+  void read(const std::string& name, const at::Tensor& target) const override {
+    const auto found = entries_.find(name);
+    const GgmlTypeTraits* traits =
+        found == entries_.end() ? nullptr : ggml_type_traits(found->second.tensor->type);
+    const bool as_stored = traits != nullptr && traits->decode != nullptr && !found->second.make &&
+                           found->second.tensor->shape == target.sizes().vec();
+    if (as_stored && traits->scalar_type && found->second.permuted_heads == 0) {
+      target.copy_(take_plain(found->second, *traits->scalar_type, *traits->scalar_type));
+    } else if (as_stored && widens_to(target.scalar_type())) {  // block by block, to where it belongs
+      widen_into(found->second, *traits, target);
+    } else {
+      target.copy_(take(name, target.scalar_type()));
+    }
+  }
+
   at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
                        at::ScalarType dtype) const override {
     const auto found = entries_.find(name);
     if (found == entries_.end()) fail_missing(name);
     const Entry& entry = found->second;
     const auto& shape = entry.tensor->shape;
-    // A vector of blocks cannot be cut anywhere, and what is made from a tensor needs it whole.
-    const bool whole = entry.make || entry.permuted_heads > 0 || shape.size() < 2;
-    if (whole) return take(name, dtype).narrow(0, first, count);
+    if (!has_rows(entry)) return take(name, dtype).narrow(0, first, count);
     if (first < 0 || count < 0 || first > shape[0] - count) {
       throw InternalError("{}: tensor \"{}\": expected rows inside it, found {} from {} on", what_, name,
                           count, first);
@@ -141,6 +159,11 @@ class GgufCheckpoint final : public Checkpoint {
   }
 
  private:
+  /// A vector of blocks cannot be cut anywhere, and what is made from a tensor needs it whole.
+  static bool has_rows(const Entry& entry) {
+    return !entry.make && entry.permuted_heads == 0 && entry.tensor->shape.size() >= 2;
+  }
+
   void add(const GgufTensor& tensor, const GgufRole& role) {
     if (role.parts > 1) {
       auto& parts = parts_[role.name];
@@ -207,19 +230,26 @@ class GgufCheckpoint final : public Checkpoint {
         .to(dtype);
   }
 
+  static bool widens_to(at::ScalarType dtype) {
+    return dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16;
+  }
+
   at::Tensor take_widened(const Entry& entry, const GgmlTypeTraits& traits, at::ScalarType dtype) const {
-    const Rows rows = rows_of(entry, traits);
-    const bool narrow = dtype == at::kHalf || dtype == at::kBFloat16;
-    at::Tensor tensor = at::empty(entry.tensor->shape, narrow ? dtype : at::kFloat);
-    const std::byte* data = data_of(entry);
-    if (dtype == at::kHalf) {
-      widen_and_narrow(rows, data, traits.decode, tensor.mutable_data_ptr<at::Half>());
-    } else if (dtype == at::kBFloat16) {
-      widen_and_narrow(rows, data, traits.decode, tensor.mutable_data_ptr<at::BFloat16>());
-    } else {
-      widen(rows, data, traits.decode, tensor.mutable_data_ptr<float>());
-    }
+    const at::Tensor tensor = at::empty(entry.tensor->shape, widens_to(dtype) ? dtype : at::kFloat);
+    widen_into(entry, traits, tensor);
     return tensor.to(dtype);
+  }
+
+  void widen_into(const Entry& entry, const GgmlTypeTraits& traits, const at::Tensor& target) const {
+    const Rows rows = rows_of(entry, traits);
+    const std::byte* data = data_of(entry);
+    if (target.scalar_type() == at::kHalf) {
+      widen_and_narrow(rows, data, traits.decode, target.mutable_data_ptr<at::Half>());
+    } else if (target.scalar_type() == at::kBFloat16) {
+      widen_and_narrow(rows, data, traits.decode, target.mutable_data_ptr<at::BFloat16>());
+    } else {
+      widen(rows, data, traits.decode, target.mutable_data_ptr<float>());
+    }
   }
 
   [[noreturn]] void fail_missing(const std::string& name) const {

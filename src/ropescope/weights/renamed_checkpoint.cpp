@@ -41,6 +41,11 @@ class RenamedCheckpoint : public Checkpoint {
     return base_.take_rows(stored_name(name), first, count, dtype);
   }
 
+  bool gives_rows(const std::string& name) const override { return base_.gives_rows(stored_name(name)); }
+  void read(const std::string& name, const at::Tensor& target) const override {
+    base_.read(stored_name(name), target);
+  }
+
  private:
   const std::string& stored_name(const std::string& name) const {
     const auto found = stored_name_.find(name);

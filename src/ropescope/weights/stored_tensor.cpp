@@ -76,12 +76,26 @@ class StoredCheckpoint final : public Checkpoint {
   std::vector<fs::path> files() const override { return files_; }
 
   at::Tensor take(const std::string& name, at::ScalarType dtype) const override {
-    return take_part(name, std::nullopt, dtype);
+    return convert(name, std::nullopt, dtype,
+                   [&](const at::Tensor& stored) { return stored.to(dtype).contiguous(); });
   }
 
   at::Tensor take_rows(const std::string& name, int64_t first, int64_t count,
                        at::ScalarType dtype) const override {
-    return take_part(name, Rows{first, count}, dtype);
+    return convert(name, Rows{first, count}, dtype,
+                   [&](const at::Tensor& stored) { return stored.to(dtype).contiguous(); });
+  }
+
+  bool gives_rows(const std::string& name) const override {
+    const TensorInfo* info = find(name);
+    return info != nullptr && !stored_[static_cast<size_t>(info - infos_.data())].inflated_bytes;
+  }
+
+  void read(const std::string& name, const at::Tensor& target) const override {
+    convert(name, std::nullopt, target.scalar_type(), [&](const at::Tensor& stored) {
+      if (stored.sizes() != target.sizes()) throw InternalError("read: a target of another shape");
+      return target.copy_(stored);
+    });
   }
 
  private:
@@ -89,7 +103,10 @@ class StoredCheckpoint final : public Checkpoint {
     int64_t first, count;
   };
 
-  at::Tensor take_part(const std::string& name, const std::optional<Rows>& rows, at::ScalarType dtype) const {
+  /// use(the stored tensor, or rows of it), whose failures are put in words.
+  template <typename Use>
+  at::Tensor convert(const std::string& name, const std::optional<Rows>& rows, at::ScalarType dtype,
+                     const Use& use) const {
     const TensorInfo* info = find(name);
     if (info == nullptr) {
       std::vector<std::string> names;
@@ -99,7 +116,7 @@ class StoredCheckpoint final : public Checkpoint {
                        near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
     }
     try {
-      return convert(stored_[static_cast<size_t>(info - infos_.data())], *info, rows, dtype);
+      return use(view(stored_[static_cast<size_t>(info - infos_.data())], *info, rows));
     } catch (const c10::Error& error) {
       if (is_out_of_memory(error)) throw;
       throw InputError("{}: tensor \"{}\": LibTorch cannot turn {} into {} ({})", info->file, name,
@@ -107,8 +124,8 @@ class StoredCheckpoint final : public Checkpoint {
     }
   }
 
-  static at::Tensor convert(const StoredTensor& stored, const TensorInfo& info,
-                            const std::optional<Rows>& rows, at::ScalarType dtype) {
+  static at::Tensor view(const StoredTensor& stored, const TensorInfo& info,
+                         const std::optional<Rows>& rows) {
     if (!stored.type->type) {
       throw InputError(
           "{}: tensor \"{}\" is stored as {}, which cannot be converted. Try: save the model as "
@@ -129,7 +146,7 @@ class StoredCheckpoint final : public Checkpoint {
       shape[0] = rows->count;
     }
     const int64_t count = *count_elements(shape);
-    if (count == 0) return at::empty(shape, dtype);
+    if (count == 0) return at::empty(shape, type);
 
     std::span<const std::byte> elements = stored.elements;
     std::shared_ptr<const void> owner = stored.owner;
@@ -151,10 +168,8 @@ class StoredCheckpoint final : public Checkpoint {
     void* data = const_cast<std::byte*>(elements.data());
     const auto options = at::TensorOptions().dtype(type);
     const auto release = [owner](void*) mutable { owner.reset(); };
-    const at::Tensor view = stored.strides.empty()
-                                ? at::from_blob(data, shape, release, options)
-                                : at::from_blob(data, shape, stored.strides, release, options);
-    return view.to(dtype).contiguous();
+    return stored.strides.empty() ? at::from_blob(data, shape, release, options)
+                                  : at::from_blob(data, shape, stored.strides, release, options);
   }
 
   std::string place() const {
