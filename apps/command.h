@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/io/result_file.h"
+#include "ropescope/models/decoder.h"
 
 #include "flags.h"
 
@@ -19,6 +20,7 @@ namespace ropescope::app {
 struct CommonFlags {
   std::string device = "cpu";
   std::optional<std::string> dtype;
+  std::string weights = "auto";
   int64_t threads = 0;
   uint64_t seed = 0;
   bool force = false, json = false, csv = false, quiet = false, help = false;
@@ -29,6 +31,7 @@ struct CommonFlags {
 struct CommonSettings {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType dtype = at::kFloat;
+  WeightMode weights = WeightMode::kAuto;
   uint64_t seed = 0;
   bool force = false;
   bool json = false;
@@ -60,7 +63,8 @@ enum CommonUse : unsigned {
   kJson = 16u,      ///< --json
   kCsv = 32u,       ///< --csv
   kTables = kJson | kCsv,
-  kDtype = 64u,  ///< --dtype without a device
+  kDtype = 64u,     ///< --dtype without a device
+  kStreams = 128u,  ///< --weights
 };
 
 /// The flags of one call of a command, and what to do with them.

@@ -19,6 +19,12 @@ void bind_common(Flags& flags, CommonFlags& common, unsigned use) {
   flags.add(
       "dtype", common.dtype,
       "auto, float32, bfloat16 or float16; unless given float32 on a CPU, auto on CUDA; auto is bfloat16 where the device has units for it, else float32");
+  group((use & kStreams) != 0);
+  flags
+      .add(
+          "weights", common.weights,
+          "resident (all in memory), streamed (read from the file as they are needed, one layer in memory: the same numbers) or auto: streamed where memory has no room for them, and on a CPU where texts are given that pass each layer once (sample, decay)")
+      .one_of({"auto", "resident", "streamed"});
   group((use & (kRunsModel | kThreads)) != 0);
   flags.add("threads", common.threads, "threads; 0: all cores").between(0, kMostThreads);
   group((use & kDraws) != 0);
@@ -52,6 +58,9 @@ CommonSettings common_settings(const CommonFlags& flags) {
   // Measurements on a CPU are float32 unless asked otherwise: bfloat16 logits are good to two digits only.
   const std::string unless_given = settings.device.is_cpu() ? "float32" : "auto";
   settings.dtype = parse_dtype(flags.dtype.value_or(unless_given), settings.device);
+  settings.weights = flags.weights == "streamed"   ? WeightMode::kStreamed
+                     : flags.weights == "resident" ? WeightMode::kResident
+                                                   : WeightMode::kAuto;
   settings.seed = flags.seed;
   settings.force = flags.force;
   settings.json = flags.json;

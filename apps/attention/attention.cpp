@@ -224,6 +224,6 @@ const Command kAttention = make_command<attention::AttentionFlags>(
     "attention",
     "Measures where a model's heads look under each scheme: rows, maps, and numbers with intervals.",
     "ropescope attention --decoder SmolLM2.gguf --image photo.jpg --prompt \"What is shown?\" --schemes 'vanilla;id-align' --queries text --output attention.h5",
-    kRunsModel | kDraws | kWrites | kTables, attention::run);
+    kRunsModel | kStreams | kDraws | kWrites | kTables, attention::run);
 
 }  // namespace ropescope::app

@@ -140,11 +140,8 @@ AttentionSource read_attention_source(const InputFlags& flags, const CommonSetti
   if (patches && flags.images.pixels) throw UsageError("--pixels: expected --model, whose tower reads them");
   AttentionSource source;
   source.model = model;
-  LoadOptions load;
-  load.device = settings.device;
-  load.dtype = settings.dtype;
-  load.with_lm_head = generates;
-  const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt, load);
+  const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt,
+                                                    load_options(settings, generates));
   source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());
   source.add_files = [loaded](Provenance& provenance) { loaded->add_inputs(provenance); };
   if (patches) {

@@ -147,11 +147,8 @@ AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings&
     if (given) throw UsageError("--{}: the images make the layout", flag);
   }
   const LlavaConfig config = read_llava_config(model);
-  LoadOptions load;
-  load.device = settings.device;
-  load.dtype = settings.dtype;
-  load.with_lm_head = generates;
-  const auto loaded = std::make_shared<LoadedModel>(model, config.decoder, config, load);
+  const auto loaded =
+      std::make_shared<LoadedModel>(model, config.decoder, config, load_options(settings, generates));
   AttentionSource source;
   source.model = model;
   source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());

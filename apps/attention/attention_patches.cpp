@@ -76,7 +76,8 @@ AttentionInput with_blocks(const std::vector<int64_t>& ids, std::vector<Attended
 
 AttentionInput finished(AttentionInput input, const Decoder& decoder, uint64_t seed) {
   take_last_text_as_question(input);
-  input.inputs_embeds = patch_embeddings(input, decoder.weights.embed_tokens, seed);
+  input.inputs_embeds =
+      patch_embeddings(input, whole_table(decoder.access, decoder.weights.embed_tokens), seed);
   input.untrained_features = true;
   return input;
 }

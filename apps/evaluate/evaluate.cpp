@@ -151,13 +151,11 @@ int list_benchmarks(bool json) {
   return 0;
 }
 
-LoadOptions load_options(const CommonSettings& settings, const Launch& launch) {
-  LoadOptions load;
-  load.device = settings.device;
+LoadOptions load_options_of_process(const CommonSettings& settings, const Launch& launch) {
+  LoadOptions load = load_options(settings);
   if (launch.world > 1 && load.device.is_cuda() && !load.device.has_index()) {
     load.device.set_index(static_cast<at::DeviceIndex>(launch.local_rank));
   }
-  load.dtype = settings.dtype;
   return load;
 }
 
@@ -203,7 +201,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
   check_plan(job, model, flags.data, llava.has_value());
 
-  LoadedModel loaded(model, config, llava, load_options(settings, launch));
+  LoadedModel loaded(model, config, llava, load_options_of_process(settings, launch));
   Provenance provenance = invocation.provenance();
   loaded.add_inputs(provenance);
   run_json["model_files"] = digests(provenance.inputs);
@@ -233,6 +231,6 @@ extern const Command kEvaluate;
 const Command kEvaluate = make_command<evaluate::EvaluateFlags>(
     "evaluate", "Asks a model a benchmark's questions, under any position encoding, and scores the answers.",
     "ropescope evaluate --model llava-v1.6-vicuna-7b-hf --benchmark mmbench --data MMBench_DEV_EN.tsv --scheme id-align --output runs/mmbench-id-align",
-    kRunsModel | kDraws | kWrites | kTables, evaluate::run);
+    kRunsModel | kStreams | kDraws | kWrites | kTables, evaluate::run);
 
 }  // namespace ropescope::app

@@ -173,6 +173,6 @@ extern const Command kReport;
 const Command kReport = make_command<report::ReportFlags>(
     "report", "Puts evaluated benchmarks beside the papers' tables: paper, measured, difference, why.",
     "ropescope report --results runs/mmbench runs/mmbench-id-align --output report.html",
-    kRunsModel | kDraws | kWrites, report::run);
+    kRunsModel | kStreams | kDraws | kWrites, report::run);
 
 }  // namespace ropescope::app

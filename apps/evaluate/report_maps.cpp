@@ -105,11 +105,7 @@ class AskedModel {
     }
     LlavaConfig config = read_llava_config(model);
     override_ropes(config.decoder, rope_of(run));
-    LoadOptions load;
-    load.device = settings.device;
-    load.dtype = settings.dtype;
-    load.with_lm_head = false;
-    loaded_.emplace(model, config.decoder, config, load);
+    loaded_.emplace(model, config.decoder, config, load_options(settings, /*with_lm_head=*/false));
     tokenizer_ = load_tokenizer(model);
     options_.preprocess = read_preprocess_settings(model);
     options_.image_token_id = config.image_token_id;

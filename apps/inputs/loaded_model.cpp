@@ -63,6 +63,15 @@ Json model_digests(const fs::path& model) {
   return digests(files.inputs);
 }
 
+LoadOptions load_options(const CommonSettings& settings, bool with_lm_head) {
+  LoadOptions options;
+  options.device = settings.device;
+  options.dtype = settings.dtype;
+  options.with_lm_head = with_lm_head;
+  options.weights = settings.weights;
+  return options;
+}
+
 LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
                          const std::optional<LlavaConfig>& llava, const LoadOptions& options) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
@@ -74,7 +83,7 @@ LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
   }
   LlavaConfig config = *llava;
   config.decoder = decoder;
-  llava_ = load_llava(*checkpoint, config, model, options);
+  llava_ = load_llava(checkpoint, config, model, options);
   files_.insert(files_.end(), llava_->tower_files.begin(), llava_->tower_files.end());
 }
 

@@ -9,6 +9,8 @@
 #include "ropescope/io/result_file.h"
 #include "ropescope/models/llava.h"
 
+#include "command.h"
+
 namespace ropescope::app {
 
 enum class ModelKind { kDecoder, kLlava, kVisionTower };
@@ -30,6 +32,9 @@ std::vector<std::filesystem::path> description_files(const std::filesystem::path
 Json digests(const std::vector<InputFile>& files);
 /// The same of a model that is not loaded here: weights and description_files().
 Json model_digests(const std::filesystem::path& model);
+
+/// How a model is loaded under the common flags.
+LoadOptions load_options(const CommonSettings& settings, bool with_lm_head = true);
 
 class LoadedModel {
  public:

@@ -7,11 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <c10/core/ScalarType.h>
-
-#include "ropescope/architectures/decoder_memory.h"
-#include "ropescope/core/device.h"
-
+#include "inspect/inspect_estimate.h"
 #include "inspect/inspect_layers.h"
 
 namespace ropescope::app::inspect {
@@ -20,21 +16,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string human_bytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  while (bytes >= 1024 && unit + 1 < std::size(kUnits)) {
-    bytes /= 1024;
-    ++unit;
-  }
-  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, kUnits[unit]);
-}
-
 std::string counted(int64_t count, const char* noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-std::string human_bytes(uint64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+std::string human_bytes(uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
 /// Saturating: shapes come from files.
 int64_t numbers_of(const TensorInfo& info) {
@@ -88,48 +74,6 @@ Json config_json(const DecoderConfig& config) {
   json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
   json["rope"] = rope_json(config.rope());
   return json;
-}
-
-struct Estimate {
-  double weights, kv_cache_per_1000_tokens, activations, logits;
-  double vision_weights, vision_activations;  // 0 without a vision tower
-  double total;                               // to answer a prompt of all tokens: logits of its last one only
-};
-
-Estimate estimate_of(const InspectReport& report, const EstimateRequest& request) {
-  DecoderConfig config = *report.config;
-  if (report.output == OutputMatrix::kNone) config.tie_word_embeddings = true;  // one matrix is there
-  const DecoderMemory memory = estimate_decoder_memory(config, report.model);
-  const VisionShare vision = vision_share(report.vision, report.model);
-  const auto width = static_cast<double>(c10::elementSize(request.dtype));
-  const auto tokens = static_cast<double>(request.tokens);
-  Estimate estimate{};
-  estimate.weights = width * static_cast<double>(memory.parameters);
-  estimate.kv_cache_per_1000_tokens = width * 1000 * static_cast<double>(memory.kv_cache_per_token);
-  estimate.activations = width * tokens * static_cast<double>(memory.activations_per_token);
-  const double logits_of_one = sizeof(float) * static_cast<double>(memory.logits_per_token);
-  estimate.logits = tokens * logits_of_one;
-  estimate.vision_weights = width * static_cast<double>(vision.parameters);
-  estimate.vision_activations = width * static_cast<double>(vision.activations);
-  // Images are encoded before the decoder runs.
-  estimate.total = estimate.weights + estimate.vision_weights + logits_of_one +
-                   tokens / 1000 * estimate.kv_cache_per_1000_tokens +
-                   std::max(estimate.activations, estimate.vision_activations);
-  return estimate;
-}
-
-Json estimate_json(const InspectReport& report, const EstimateRequest& request) {
-  if (!report.config) return nullptr;
-  const Estimate estimate = estimate_of(report, request);
-  return {{"dtype", dtype_name(request.dtype)},
-          {"tokens", request.tokens},
-          {"weights_bytes", estimate.weights},
-          {"kv_cache_bytes_per_1000_tokens", estimate.kv_cache_per_1000_tokens},
-          {"activations_bytes", estimate.activations},
-          {"logits_bytes", estimate.logits},
-          {"vision_weights_bytes", estimate.vision_weights},
-          {"vision_activations_bytes", estimate.vision_activations},
-          {"total_bytes", estimate.total}};
 }
 
 const char* output_name(OutputMatrix output) {
@@ -212,29 +156,6 @@ void print_config(const InspectReport& report) {
   row("biases", bias_text(config));
 }
 
-void print_estimate(const InspectReport& report, const EstimateRequest& request) {
-  if (!report.config) {
-    row("memory", "not known without the architecture");
-    return;
-  }
-  const Estimate estimate = estimate_of(report, request);
-  fmt::print("\n  memory in {}\n", dtype_name(request.dtype));
-  row("weights", human_bytes(estimate.weights));
-  row("KV cache", human_bytes(estimate.kv_cache_per_1000_tokens) + " per 1000 tokens");
-  row("activations",
-      fmt::format("{} for {} tokens at once", human_bytes(estimate.activations), request.tokens));
-  row("logits", fmt::format("{} for all {} tokens (float32)", human_bytes(estimate.logits), request.tokens));
-  if (estimate.vision_weights > 0) {
-    row("vision",
-        fmt::format("{} for tower and projector, {} while they run", human_bytes(estimate.vision_weights),
-                    human_bytes(estimate.vision_activations)));
-  }
-  constexpr double kCard = 24.0 * (1 << 30);
-  row("total",
-      fmt::format("{} to answer a prompt of {} tokens (a card of 24 GiB {})", human_bytes(estimate.total),
-                  request.tokens, estimate.total < 0.95 * kCard ? "does" : "is too small"));
-}
-
 std::string tokenizer_text(const TokenizerReport& tokenizer) {
   if (!tokenizer.error.empty()) return "unusable: " + tokenizer.error;
   if (tokenizer.description.empty()) return "none";
@@ -305,7 +226,8 @@ void print_report(const InspectReport& report, const std::optional<EstimateReque
     row("  " + type, fmt::format("{}, {}, {}", counted(share.tensors, "tensor"),
                                  counted(share.numbers, "number"), human_bytes(share.bytes)));
   }
-  if (estimate) print_estimate(report, *estimate);
+  if (!estimate) return;
+  for (const auto& [label, text] : estimate_rows(report, *estimate)) row(label, text);
 }
 
 void print_tensor_list(const Checkpoint& checkpoint) {

@@ -34,7 +34,7 @@ struct InspectReport {
   std::optional<std::string> scheme;  ///< that it was trained under, where it says so
 };
 
-/// Memory of a run, asked for with --estimate.
+/// Memory and time of a run, asked for with --estimate.
 struct EstimateRequest {
   at::ScalarType dtype = at::kFloat;
   int64_t tokens = 0;

@@ -227,7 +227,7 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   ResultWriter writer(output, inputs.provenance, settings.force);
   if (job) {
     if (inputs.options.resampled) {
-      for (const BaseChange& change : base_changes(inputs.options)) inputs.runs.push_back(job->run(change));
+      inputs.runs = job->run(base_changes(inputs.options));
     } else {
       inputs.runs.push_back(job->run());
       write_samples(writer, inputs.runs.front());
@@ -265,6 +265,6 @@ extern const Command kDecay;
 const Command kDecay = make_command<decay::DecayFlags>(
     "decay", "Measures how the inner product of real queries and keys decays with their distance.",
     "ropescope decay --samples samples.h5 --theta-grid 1e4:1e7:4 --output decay.h5",
-    kRunsModel | kDraws | kWrites | kTables, decay::run);
+    kRunsModel | kStreams | kDraws | kWrites | kTables, decay::run);
 
 }  // namespace ropescope::app

@@ -19,11 +19,25 @@ namespace {
 struct SampleFlags {
   SamplingFlags sampling;
   std::string output;
+  bool resume = false;
+  double save_every = 20;
 
   void bind(Flags& flags) {
     sampling.bind(flags);
+    flags
+        .add(
+            "memory-limit", sampling.memory_limit,
+            "MiB that a run may fill: the more, the more texts share one reading of streamed weights; unless given, as many as wait in 256 MiB")
+        .at_least(1);
     flags.group("Output");
     flags.add("output", output, "result file, for example samples.h5").required();
+    flags.add(
+        "resume", resume,
+        "go on with an interrupted run of the same command: its state lies beside the output until it is complete");
+    flags
+        .add("save-every", save_every,
+             "seconds between two writings of that state, which follow waves of texts")
+        .at_least(0);
   }
 };
 
@@ -114,9 +128,11 @@ int run(const SampleFlags& flags, const Invocation& invocation) {
   Provenance provenance = invocation.provenance();
   job.add_inputs(provenance);
   ResultWriter writer(flags.output, provenance, settings.force);
-  const Samples samples = job.run();
+  SamplingState state(flags.output, provenance, job.inputs(), flags.save_every);
+  const Samples samples = job.run(&state, flags.resume);
   write_samples(writer, samples);
   const uint64_t bytes = writer.commit();
+  state.remove();
 
   const auto lines = report(samples, job, flags.sampling, flags.output, bytes);
   if (settings.json) {
@@ -147,6 +163,6 @@ extern const Command kSample;
 const Command kSample = make_command<sample::SampleFlags>(
     "sample", "Takes query and key vectors of real text before rotation, with moments and profiles.",
     "ropescope sample --model SmolLM2.gguf --texts foldoc.dict.dz --moments --output samples.h5",
-    kRunsModel | kDraws | kWrites | kTables, sample::run);
+    kRunsModel | kStreams | kDraws | kWrites | kTables, sample::run);
 
 }  // namespace ropescope::app

@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
+#include "ropescope/architectures/decoder_memory.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/version.h"
 #include "ropescope/eval/padded_rows.h"
+#include "ropescope/models/streamed_weights.h"
 
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
@@ -20,6 +24,12 @@ namespace ropescope::app {
 namespace {
 
 constexpr int64_t kMaxTexts = 100, kMinTokens = 32;
+constexpr double kMib = 1024.0 * 1024;
+/// What the program takes beside weights and activations: LibTorch, the tokenizer, the texts, what is collected.
+constexpr double kProgramBytes = 512 * kMib;
+/// Of texts that wait for a layer, unless --memory-limit allows more: enough that reading the layer costs nothing beside
+/// them, few enough that an interruption loses little.
+constexpr double kWaveBytes = 256 * kMib;
 
 double seconds_from(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -120,6 +130,7 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   const TextLimits limits = limits_of_texts(flags, options_);
   config_ = read_decoder_config(model_);
   options_.validate(config_);
+  plan_waves(flags.memory_limit);
   const auto tokenizer = load_tokenizer(model_);
   texts_ = load_texts(corpus_, parse_corpus_form(flags.form), *tokenizer, limits);
   if (options_.picks) {
@@ -142,6 +153,45 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   }
 }
 
+void SamplingJob::plan_waves(const std::optional<int64_t>& limit_mib) {
+  const DecoderMemory memory = estimate_decoder_memory(config_, model_.string());
+  const auto width = static_cast<double>(c10::elementSize(settings_.dtype));
+  // Of a token that waits for its next layer: the hidden state, and its part of the rotary tables.
+  int64_t widest_head = 0;
+  for (const LayerShape& layer : config_.layers) widest_head = std::max(widest_head, layer.head_dim);
+  const double waiting =
+      width * static_cast<double>(config_.hidden_size) + 16.0 * static_cast<double>(widest_head);
+  // Given texts pass each layer once: on a CPU there is nothing to gain from keeping it, in time or in memory.
+  const bool decides = settings_.weights == WeightMode::kAuto && settings_.device.is_cpu();
+  if (!limit_mib) {
+    if (decides) settings_.weights = WeightMode::kStreamed;
+    options_.tokens_per_wave = static_cast<int64_t>(kWaveBytes / waiting);
+    return;
+  }
+  const double limit = static_cast<double>(*limit_mib) * kMib,
+               pass = static_cast<double>(options_.tokens_per_pass);
+  const double working = kProgramBytes + width * pass * static_cast<double>(memory.activations_per_token);
+  if (settings_.weights == WeightMode::kResident) {
+    const double whole = working + width * static_cast<double>(memory.parameters - memory.expert_parameters);
+    if (whole > limit) {
+      throw UsageError(
+          "--memory-limit {}: expected at least the {:.0f} MiB that the run takes with --weights resident; --weights streamed needs less",
+          *limit_mib, std::ceil(whole / kMib));
+    }
+    return;
+  }
+  if (decides) settings_.weights = WeightMode::kStreamed;
+  const double streamed =
+      (1 + StreamedWeights::kAhead) * width * static_cast<double>(memory.layer_parameters);
+  const double least = working + streamed + pass * waiting;
+  if (limit < least) {
+    throw UsageError(
+        "--memory-limit {}: expected at least {:.0f} MiB, for one layer and a half of this model and a pass of {} tokens; a smaller --tokens-per-pass needs less",
+        *limit_mib, std::ceil(least / kMib), options_.tokens_per_pass);
+  }
+  options_.tokens_per_wave = static_cast<int64_t>((limit - working - streamed) / waiting);
+}
+
 void SamplingJob::add_inputs(Provenance& provenance) const {
   for (const auto& file : checkpoint_->files()) provenance.add_input(file);
   for (const auto& file : texts_.files) provenance.add_input(file);
@@ -149,33 +199,76 @@ void SamplingJob::add_inputs(Provenance& provenance) const {
   if (picks_file_) provenance.add_input(*picks_file_);
 }
 
-Samples SamplingJob::run(const BaseChange& change) {
-  if (!decoder_) {
-    const auto start = std::chrono::steady_clock::now();
-    LoadOptions load;
-    load.device = settings_.device;
-    load.dtype = settings_.dtype;
-    load.with_lm_head = false;
-    decoder_ = load_decoder(checkpoint_, config_, load);
-    load_seconds_ += seconds_from(start);
-  }
-  decoder_->config.ropes = config_.ropes;
-  for (RopeConfig& rope : decoder_->config.ropes) rope.theta = change.of(rope.theta);
+Json SamplingJob::inputs() const {
+  Json inputs = {{"model", name_of(model_)},
+                 {"texts", texts_.texts.size()},
+                 {"text lengths", texts_.lengths()},
+                 {"pairs a layer", options_.draw.pairs},
+                 {"causal", options_.draw.causal},
+                 {"first tokens left out", options_.draw.skip_first},
+                 {"layers", options_.layers},
+                 {"heads", options_.heads},
+                 {"moments", options_.moments},
+                 {"profile", options_.profile},
+                 {"tokens a pass", options_.tokens_per_pass},
+                 {"tokens a wave", options_.tokens_per_wave},
+                 {"streamed", settings_.weights == WeightMode::kStreamed},
+                 {"version", version() + " " + commit()}};
+  return inputs;
+}
+
+void SamplingJob::load() {
+  if (decoder_) return;
   const auto start = std::chrono::steady_clock::now();
-  const std::string label = change.label();
-  Progress progress(label.empty() ? "sampling" : "sampling, " + label, "texts",
-                    static_cast<int64_t>(texts_.texts.size()));
-  Samples samples =
-      sample_texts(*decoder_, texts_, options_, [&](int64_t texts) { progress.advance(texts); });
-  progress.finish();
-  // The checkpoint's own bases, whatever the run's were: who changes them again starts from these.
-  const int64_t head_dim = samples.model.head_dim;
-  samples.model = model_facts(config_);
-  samples.model.head_dim = head_dim;
-  samples.model.sources = fmt::format("{}, {}", name_of(model_), name_of(corpus_));
-  samples.model.scheme = scheme_.value_or("");
-  forward_seconds_ += seconds_from(start);
+  decoder_ = load_decoder(checkpoint_, config_, load_options(settings_, /*with_lm_head=*/false));
+  load_seconds_ += seconds_from(start);
+}
+
+Samples SamplingJob::run(SamplingState* state, bool resume) {
+  load();
+  return std::move(run_all({{}}, state, resume).front());
+}
+
+std::vector<Samples> SamplingJob::run(const std::vector<BaseChange>& changes) {
+  load();
+  if (decoder_->access != nullptr) return run_all(changes, nullptr, false);  // one reading for all of them
+  std::vector<Samples> samples;
+  for (const BaseChange& change : changes)
+    samples.push_back(std::move(run_all({change}, nullptr, false).front()));
   return samples;
+}
+
+std::vector<Samples> SamplingJob::run_all(const std::vector<BaseChange>& changes, SamplingState* state,
+                                          bool resume) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<DecoderConfig> configs;
+  for (const BaseChange& change : changes) {
+    configs.push_back(decoder_->config);
+    for (RopeConfig& rope : configs.back().ropes) rope.theta = change.of(rope.theta);
+  }
+  SampleRun run(*decoder_, texts_, options_, configs);
+  if (state != nullptr && !resume) state->mention();
+  const size_t done = state != nullptr && resume ? state->restore(run) : 0;
+  int64_t steps = 0;
+  for (size_t wave = done; wave < run.waves(); ++wave) steps += run.steps(wave);
+  const std::string label = changes.size() == 1 ? changes.front().label() : "";
+  Progress progress(label.empty() ? "sampling" : "sampling, " + label, "layers", steps);
+  for (size_t wave = done; wave < run.waves(); ++wave) {
+    run.run_wave(wave, [&] { progress.advance(); });
+    if (state != nullptr) state->save(run, wave + 1);
+  }
+  progress.finish();
+  std::vector<Samples> all = run.result();
+  for (Samples& samples : all) {
+    // The checkpoint's own bases, whatever the run's were: who changes them again starts from these.
+    const int64_t head_dim = samples.model.head_dim;
+    samples.model = model_facts(config_);
+    samples.model.head_dim = head_dim;
+    samples.model.sources = fmt::format("{}, {}", name_of(model_), name_of(corpus_));
+    samples.model.scheme = scheme_.value_or("");
+  }
+  forward_seconds_ += seconds_from(start);
+  return all;
 }
 
 }  // namespace ropescope::app

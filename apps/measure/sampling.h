@@ -12,6 +12,7 @@
 #include "ropescope/probe/sampler.h"
 
 #include "command.h"
+#include "measure/sampling_state.h"
 
 namespace ropescope::app {
 
@@ -24,6 +25,7 @@ struct SamplingFlags {
   std::vector<int64_t> layers, heads;
   bool causal = false, moments = false, profile = false;
   std::optional<std::string> picks;
+  std::optional<int64_t> memory_limit;  // MiB
 
   void bind(Flags& flags);
   /// Throws UsageError for a flag that --picks makes meaningless.
@@ -41,14 +43,23 @@ class SamplingJob {
   const TextSet& texts() const { return texts_; }
   /// Adds weights, texts and picks.
   void add_inputs(Provenance& provenance) const;
-  /// Loads the weights on the first call, and runs the model with its bases changed. The samples' facts are the
-  /// checkpoint's own.
-  Samples run(const BaseChange& change = {});
+  /// Everything that the numbers depend on and that no file says, for a state.
+  Json inputs() const;
+  /// Loads the weights on the first call, and runs the model. `state`: saved to after waves; with `resume` also begun from.
+  Samples run(SamplingState* state = nullptr, bool resume = false);
+  /// The same with its bases changed, one set of samples a change; streamed weights are read once for all of them. The
+  /// samples' facts are the checkpoint's own.
+  std::vector<Samples> run(const std::vector<BaseChange>& changes);
   /// Seconds spent so far.
   double load_seconds() const { return load_seconds_; }
   double forward_seconds() const { return forward_seconds_; }
 
  private:
+  /// How many texts wait together for a layer, and whether weights are streamed.
+  void plan_waves(const std::optional<int64_t>& limit_mib);
+  void load();
+  std::vector<Samples> run_all(const std::vector<BaseChange>& changes, SamplingState* state, bool resume);
+
   CommonSettings settings_;
   std::filesystem::path model_, corpus_;
   std::optional<std::string> scheme_;  // that the model was trained under

@@ -147,10 +147,7 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
   if (llava) prompt = expand_images(prompt.input_ids, {}, images.geometries(), *llava);
 
   const at::NoGradGuard no_grad;
-  LoadOptions load;
-  load.device = settings.device;
-  load.dtype = settings.dtype;
-  LoadedModel loaded(model, config, llava, load);
+  LoadedModel loaded(model, config, llava, load_options(settings));
   std::vector<int64_t>& ends = loaded.decoder().config.eos_token_ids;
   add_end_of_answer(chat, *tokenizer, ends);
   GenerateInput input;
@@ -195,6 +192,6 @@ extern const Command kGenerate;
 const Command kGenerate = make_command<generate::GenerateFlags>(
     "generate", "Answers a question, about images too, under any position encoding.",
     "ropescope generate --model llava-v1.6-vicuna-7b-hf --image photo.jpg --prompt \"What is shown here?\" --scheme id-align",
-    kRunsModel | kDraws | kJson, generate::run);
+    kRunsModel | kStreams | kDraws | kJson, generate::run);
 
 }  // namespace ropescope::app

@@ -194,11 +194,8 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   const TraceTokens& tokens = prompt.tokens;
 
   const at::NoGradGuard no_grad;
-  LoadOptions load;
-  load.device = settings.device;
-  load.dtype = settings.dtype;
-  load.with_lm_head = request.shows("logits") || flags.new_tokens;
-  const LoadedModel loaded(model, config, prompt.llava, load);
+  const LoadedModel loaded(model, config, prompt.llava,
+                           load_options(settings, request.shows("logits") || flags.new_tokens));
   const Decoder& decoder = loaded.decoder();
 
   Provenance provenance = invocation.provenance();
@@ -240,6 +237,6 @@ extern const Command kTrace;
 const Command kTrace = make_command<trace::TraceFlags>(
     "trace", "Runs one forward pass and writes logits, hidden states, q, k and attention to a file.",
     "ropescope trace --model SmolLM2.gguf --text \"Rotary encodings turn\" --dump logits,q,k --layers 0,15 --generate 8 --output trace.h5",
-    kRunsModel | kWrites | kTables, trace::run);
+    kRunsModel | kStreams | kWrites | kTables, trace::run);
 
 }  // namespace ropescope::app

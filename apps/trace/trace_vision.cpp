@@ -121,13 +121,14 @@ int run_trace_tower(const TraceFlags& flags, const Invocation& invocation) {
   const at::Tensor pixels = flags.images.read_for_tower(config_path.parent_path());
 
   const at::NoGradGuard no_grad;
-  const auto checkpoint = open_checkpoint(model);
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
   VisionLoadOptions load;
+  load.streamed = settings.weights == WeightMode::kStreamed;
   load.device = settings.device;
   load.dtype = settings.dtype;
   const bool all = wanted.count("vision_hidden") > 0 || wanted.count("vision_attention") > 0;
   if (!all) load.layers = feature_layer;
-  const VisionTower tower = load_vision_tower(*checkpoint, config, load);
+  const VisionTower tower = load_vision_tower(checkpoint, config, load);
 
   Provenance provenance = invocation.provenance();
   for (const auto& file : checkpoint->files()) provenance.add_input(file);

@@ -64,6 +64,24 @@ TEST_F(AttentionImages, EachImageIsAnInputAndSeveralGoIntoOnePrompt) {
   EXPECT_EQ(attention(four + "--prompt '<image> <image> <image> x'").exit_code, 2);
 }
 
+TEST_F(AttentionImages, StreamedWeightsGiveTheSameFile) {
+  const std::string text = folder_.path("text.jsonl");
+  std::ofstream(text) << Json{{"text", std::string(400, 'a') + " lamp"}}.dump() << "\n";
+  const std::vector<std::string> cases = {
+      "--queries text --schemes 'vanilla;id-align;dipe'",
+      "--queries generated --max-new-tokens 3 --schemes 'vanilla;id-align' --layers 0",
+      "--queries last --schemes 'vanilla;id-align' --text-lengths 0,8,16 --distractor " + text};
+  for (const std::string& flags : cases) {
+    const std::string all = "--image " + picture_ + "," + synthetic_image("gray_37x53.png") +
+                            " --prompt 'What is the dog doing?' " + flags;
+    ASSERT_EQ(attention(all + " --weights resident", "a.h5").exit_code, 0) << flags;
+    ASSERT_EQ(attention(all + " --weights streamed", "b.h5").exit_code, 0) << flags;
+    const CommandResult same =
+        run_ropescope("compare --rtol 0 --atol 0 " + folder_.path("a.h5") + " " + folder_.path("b.h5"));
+    EXPECT_EQ(same.exit_code, 0) << same.out;
+  }
+}
+
 TEST_F(AttentionImages, RegionAndWordAskAndTheirMeansSuffice) {
   const std::string flags = "--image " + picture_ +
                             " --prompt 'What is the dog doing?' --region 10,5,20,12 --word dog "

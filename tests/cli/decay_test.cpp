@@ -207,6 +207,14 @@ TEST(DecayOfModel, ResamplingRunsTheModelUnderEachTheta) {
   const CommandResult anew = run_ropescope(flags + " --resample --output " + folder.path("anew.h5"));
   ASSERT_EQ(anew.exit_code, 0) << anew.err;
   EXPECT_THAT(anew.out, HasSubstr("run anew under each theta"));
+  // One reading of streamed weights for all bases, or the weights in memory.
+  ASSERT_EQ(
+      run_ropescope(flags + " --resample --weights resident --output " + folder.path("kept.h5")).exit_code,
+      0);
+  EXPECT_EQ(
+      run_ropescope("compare --rtol 0 --atol 0 " + folder.path("anew.h5") + " " + folder.path("kept.h5"))
+          .exit_code,
+      0);
   const ResultReader a(folder.path("once.h5"));
   const ResultReader b(folder.path("anew.h5"));
   EXPECT_EQ(std::get<int64_t>(b.attribute("/decay", "resampled")), 1);

@@ -1,4 +1,6 @@
 // `ropescope sample` as a user runs it.
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -11,6 +13,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/paths.h"
 
 namespace ropescope {
 namespace {
@@ -94,6 +97,60 @@ TEST_F(SampleCommand, PicksKeepTheirOrderAndNumberEveryText) {
   const at::Tensor q = file.read("/pairs/q");
   EXPECT_TRUE(q[0].equal(q[3]));
   EXPECT_FALSE(q[0].equal(q[1]));
+}
+
+TEST_F(SampleCommand, StreamedWeightsGiveTheSameFile) {
+  const std::string flags = "--min-tokens 16 --moments --profile --seed 5 --output ";
+  ASSERT_EQ(sample("--weights resident " + flags + folder_.path("a.h5")).exit_code, 0);
+  for (const char* more : {"--weights streamed", "--weights streamed --memory-limit 1000"}) {
+    ASSERT_EQ(sample(more + std::string(" --force ") + flags + folder_.path("b.h5")).exit_code, 0);
+    const CommandResult same =
+        run_ropescope("compare --rtol 0 --atol 0 " + folder_.path("a.h5") + " " + folder_.path("b.h5"));
+    EXPECT_EQ(same.exit_code, 0) << same.out;
+  }
+}
+
+TEST_F(SampleCommand, AMemoryLimitThatCannotBeKeptIsRefused) {
+  const CommandResult run = sample("--memory-limit 100 --output " + folder_.path("s.h5"));
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("--memory-limit 100: expected at least"));
+  EXPECT_EQ(sample("--weights disk --output " + folder_.path("s.h5")).exit_code, 2);
+}
+
+TEST_F(SampleCommand, GoesOnAfterItWasKilled) {
+  std::ofstream file(corpus_);
+  for (int i = 0; i < 150; ++i) {
+    file << Json{{"text", "Text number " + std::to_string(i * i) + " of a corpus, sampled one at a time."}}
+                .dump()
+         << "\n";
+  }
+  file.close();
+  const std::string flags = "sample --model " + model_ + " --texts " + corpus_ +
+                            " --max-texts 150 --moments --min-tokens 16 --tokens-per-pass 1"
+                            " --weights resident --output ";
+  const std::string whole = folder_.path("whole.h5"), output = folder_.path("s.h5"),
+                    state = output + ".state";
+  ASSERT_EQ(run_ropescope(flags + whole).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(whole + ".state")) << "the state of a complete run stays";
+
+  // Killed as soon as there is a state, which many waves follow.
+  const std::string script = testing::ropescope_path() + " " + flags + output +
+                             " --save-every 0 >/dev/null 2>&1 & pid=$!; for i in $(seq 600); do [ -e " +
+                             state +
+                             " ] && break; sleep 0.05; done; kill -9 $pid; wait $pid 2>/dev/null; true";
+  ASSERT_EQ(std::system(script.c_str()), 0);
+  ASSERT_TRUE(std::filesystem::exists(state));
+  EXPECT_FALSE(std::filesystem::exists(output));
+
+  CommandResult run = run_ropescope(flags + output + " --resume --seed 9");
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_THAT(run.err, HasSubstr("it belongs to another run (seed: 0 then, 9 now)"));
+  run = run_ropescope(flags + output + " --resume");
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("of 150 waves are done"));
+  EXPECT_FALSE(std::filesystem::exists(state));
+  const CommandResult same = run_ropescope("compare --rtol 0 --atol 0 " + whole + " " + output);
+  EXPECT_EQ(same.exit_code, 0) << same.out;
 }
 
 TEST_F(SampleCommand, ErrorsNameTheCulprit) {

@@ -2,21 +2,21 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <functional>
 #include <map>
+#include <memory>
 #include <set>
 
 #include <fmt/ranges.h>
 
-#include <ATen/ops/arange.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/attention_measures.h"
 #include "ropescope/analysis/figures_prior.h"
+#include "ropescope/analysis/measured_rows.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
-#include "ropescope/probe/attention_probe.h"
+#include "ropescope/models/forward_run.h"
 #include "ropescope/rope/encoding.h"
 
 namespace ropescope {
@@ -25,168 +25,6 @@ namespace {
 
 /// Longest side of the picture that the result file keeps for figures, pixels.
 constexpr int64_t kMostSide = 480;
-
-double mean_of(const at::Tensor& values) { return values.nanmean().item<double>(); }
-
-/// One input under one scheme.
-class Measurement {
- public:
-  Measurement(const Decoder& decoder, const AttentionStudyOptions& options,
-              const std::vector<int64_t>& layers, const std::vector<int64_t>& heads)
-      : decoder_(decoder), options_(options), layers_(layers), heads_(heads) {}
-
-  struct Outcome {
-    std::map<std::string, double> means;
-    std::vector<double> fading, uniform;
-    std::string generated;
-    std::vector<QuerySet> sets;
-    int64_t queries = 0, keys = 0;
-    double uniform_share = 0;  ///< visual_share of the asked queries under uniform attention
-  };
-
-  Outcome run(const AttentionInput& prompt, const Scheme& scheme, const std::string& group,
-              ResultWriter& writer) {
-    const SequenceEncoding encoding(scheme, prompt.layout, encoded_model(decoder_.config));
-    AttentionInput input = prompt;
-    Outcome outcome;
-    int64_t generated = 0;
-    if (options_.queries.generated) {
-      const std::vector<int64_t> ids = continue_greedily(decoder_, prompt, encoding, options_.max_new_tokens);
-      generated = static_cast<int64_t>(ids.size());
-      input = with_generated(decoder_, prompt, ids);
-      if (options_.decode) outcome.generated = options_.decode(ids);
-      writer.write(group + "/generated", at::tensor(ids, at::kLong));
-    }
-    const TokenPlaces places = token_places(prompt.layout);
-    outcome.sets = choose_queries(prompt, places, options_.queries, generated, options_.decode);
-    const std::vector<int64_t> asked = asked_tokens(outcome.sets);
-    std::vector<QuerySet> measured = outcome.sets;
-    measured.push_back(probe_queries(places, options_.probe));
-    const std::vector<int64_t> queries = union_of(measured);
-    outcome.queries = static_cast<int64_t>(asked.size());
-    outcome.keys = input.tokens();
-
-    const Values values = measure(input, encoding, places, {queries, asked, outcome.sets}, group, writer,
-                                  outcome.uniform_share);
-    const at::Tensor kept = places_in(queries, asked);
-    for (const auto& [name, all] : values) {
-      const at::Tensor chosen = all.index_select(2, kept);
-      outcome.means[name] = mean_of(is_alignment_measure(name) ? all : chosen);
-      writer.write(group + "/measures/" + name, chosen);
-      if (is_alignment_measure(name) && queries != asked) {
-        writer.write(group + "/alignment/" + name, all);
-      }
-    }
-    if (queries != asked) {
-      writer.write(group + "/alignment/query_index", at::tensor(queries, at::kLong));
-    }
-    for (const QuerySet& set : outcome.sets) {
-      writer.write(group + "/sets/" + set.name, at::tensor(set.tokens, at::kLong));
-    }
-    return outcome;
-  }
-
-  /// Visual share of the asked queries with `count` tokens of distractor text behind the last image.
-  std::pair<double, double> visual_share(const AttentionInput& prompt, const Scheme& scheme,
-                                         const std::vector<QuerySet>& sets, int64_t count) {
-    const AttentionInput input =
-        with_distractor(decoder_, prompt, {options_.distractor.begin(), options_.distractor.begin() + count});
-    const SequenceEncoding encoding(scheme, input.layout, encoded_model(decoder_.config));
-    const TokenPlaces places = token_places(input.layout);
-    std::vector<int64_t> queries = asked_tokens(sets);
-    const int64_t place = token_behind_images(prompt.layout);
-    for (int64_t& query : queries) query += query >= place ? count : 0;
-    const std::vector<int64_t> visible = visible_counts(encoding, queries, input.attention_mask);
-    const AttentionMeasures measures(places, encoding, input.tokens(), queries, visible, {});
-    double sum = 0;
-    visit_attention_rows(decoder_, input, encoding, {queries, wanted_layers()},
-                         [&](int64_t, const at::Tensor& rows) {
-                           sum += mean_of(measures.of(chosen_heads(rows)).at("visual_share"));
-                           if (options_.layer_done) options_.layer_done();
-                         });
-    return {sum / static_cast<double>(layers_.size()), mean_of(measures.uniform_share())};
-  }
-
- private:
-  using Values = std::map<std::string, at::Tensor>;  // [layers, heads, queries] float64
-  struct Queries {
-    const std::vector<int64_t>&all,
-        &asked;  // all: ascending; asked ones, in the order of asking, are among them
-    const std::vector<QuerySet>& sets;
-  };
-
-  Values measure(const AttentionInput& input, const SequenceEncoding& encoding, const TokenPlaces& places,
-                 const Queries& of, const std::string& group, ResultWriter& writer, double& uniform_share) {
-    const std::vector<int64_t>&queries = of.all, &asked = of.asked;
-    const auto layers = static_cast<int64_t>(layers_.size()), heads = static_cast<int64_t>(heads_.size());
-    const auto count = static_cast<int64_t>(queries.size()), kept = static_cast<int64_t>(asked.size());
-    const std::vector<int64_t> visible = visible_counts(encoding, queries, input.attention_mask);
-    const AttentionMeasures measures(places, encoding, input.tokens(), queries, visible, options_.top_k);
-    const at::Tensor place = places_in(queries, asked);
-    if (options_.kept == KeptRows::kAll) {
-      writer.create(group + "/rows", {layers, heads, kept, input.tokens()});
-    } else if (options_.kept == KeptRows::kMeans) {
-      for (const QuerySet& set : of.sets)
-        writer.create(group + "/means/" + set.name, {layers, heads, input.tokens()});
-    }
-    Values values;
-    for (const std::string& name : attention_measure_names(options_.top_k)) {
-      values[name] = at::full({layers, heads, count}, NAN, at::kDouble);
-    }
-    int64_t slot = 0;
-    visit_attention_rows(
-        decoder_, input, encoding, {queries, wanted_layers()}, [&](int64_t, const at::Tensor& all_heads) {
-          const at::Tensor rows = chosen_heads(all_heads);
-          if (options_.kept == KeptRows::kAll) {
-            const bool all = asked == queries;
-            writer.write_part(group + "/rows", slot, all ? rows : rows.index_select(1, place));
-          } else if (options_.kept == KeptRows::kMeans) {
-            for (const QuerySet& set : of.sets) {
-              const at::Tensor mine = rows.index_select(1, places_in(queries, set.tokens));
-              writer.write_part(group + "/means/" + set.name, slot, mine.mean(1, false, at::kDouble));
-            }
-          }
-          for (const auto& [name, numbers] : measures.of(rows)) values.at(name)[slot].copy_(numbers);
-          ++slot;
-          if (options_.layer_done) options_.layer_done();
-        });
-    writer.write(group + "/query_index", at::tensor(asked, at::kLong));
-    writer.write(group + "/key_index", at::arange(input.tokens(), at::kLong));
-    writer.write(group + "/layer_index", at::tensor(layers_, at::kLong));
-    writer.write(group + "/head_index", at::tensor(heads_, at::kLong));
-    writer.write(group + "/text_distance", measures.text_distance().index_select(0, place));
-    const at::Tensor uniform = measures.uniform_share().index_select(0, place);
-    writer.write(group + "/uniform_share", uniform);
-    uniform_share = mean_of(uniform);
-    return values;
-  }
-
-  /// Of each asked query, its place among `queries`, which ascend.
-  static at::Tensor places_in(const std::vector<int64_t>& queries, const std::vector<int64_t>& asked) {
-    std::vector<int64_t> place;
-    for (const int64_t query : asked) {
-      place.push_back(std::lower_bound(queries.begin(), queries.end(), query) - queries.begin());
-    }
-    return at::tensor(place, at::kLong);
-  }
-
-  std::vector<bool> wanted_layers() const {
-    std::vector<bool> wanted(static_cast<size_t>(decoder_.config.num_hidden_layers), false);
-    for (const int64_t layer : layers_) wanted[static_cast<size_t>(layer)] = true;
-    return wanted;
-  }
-
-  at::Tensor chosen_heads(const at::Tensor& rows_HQS) const {
-    const at::Tensor rows = rows_HQS.to(at::kCPU);
-    if (static_cast<int64_t>(heads_.size()) == rows.size(0)) return rows;
-    return rows.index_select(0, at::tensor(heads_, at::kLong));
-  }
-
-  const Decoder& decoder_;
-  const AttentionStudyOptions& options_;
-  const std::vector<int64_t>& layers_;
-  const std::vector<int64_t>& heads_;
-};
 
 std::vector<int64_t> chosen(const std::vector<int64_t>& asked, int64_t count, const char* flag) {
   std::set<int64_t> distinct(asked.begin(), asked.end());
@@ -260,6 +98,10 @@ AttentionNumber number_of(const std::string& name, std::vector<double> by_input)
   return {name, mean_interval(by_input), std::move(by_input)};
 }
 
+double seconds_from(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 void check_input(const AttentionInput& input, const AttentionStudyOptions& options) {
   if (input.layout.tokens() != input.tokens()) {
     throw InternalError("attention: a layout of {} tokens for {} ids", input.layout.tokens(), input.tokens());
@@ -312,49 +154,84 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
   std::vector<std::vector<std::vector<double>>> fading(schemes.size(),
                                                        std::vector<std::vector<double>>(lengths));
   std::vector<std::vector<double>> uniform(lengths);
-  Measurement measurement(decoder, options, layers, heads);
+  const AttentionStudy study{decoder, options, layers, heads, writer};
   for (int64_t i = 0; i < inputs.count; ++i) {
     const AttentionInput input = inputs.make(i);
     check_input(input, options);
     write_input(input, options, i, writer);
     result.inputs.push_back(input.name);
     result.untrained_features = result.untrained_features || input.untrained_features;
+    const auto take = [&](size_t s, const MeasuredRows::Outcome& outcome) {
+      for (const std::string& name : names) values[s][name].push_back(outcome.means.at(name));
+      result.schemes[s].generated.push_back(outcome.generated);
+      if (i > 0 || s > 0) return;
+      for (const QuerySet& set : outcome.sets) result.query_sets.push_back(set.name);
+      result.queries = outcome.queries;
+      result.keys = outcome.keys;
+      if (result.query_sets.size() > 1) {
+        log_warning(
+            "the numbers are means over the queries of {} together; ask for one of them to have its own (maps and /sets keep them apart)",
+            fmt::join(result.query_sets, ", "));
+      }
+    };
+    // Passes of weights that are streamed wait for each other, so that all of them share one reading.
+    const bool together = decoder.access != nullptr;
+    std::vector<std::unique_ptr<MeasuredRows>> waiting;
+    std::vector<std::unique_ptr<ForwardRun>> runs;
+    std::vector<std::function<void()>> ends;
+    const auto start_of_input = std::chrono::steady_clock::now();
+    const auto measure = [&](std::unique_ptr<MeasuredRows> rows, std::function<void()> end) {
+      std::unique_ptr<ForwardRun> run = rows->begin();
+      if (together) {
+        waiting.push_back(std::move(rows));
+        runs.push_back(std::move(run));
+        ends.push_back(std::move(end));
+        return;
+      }
+      while (!run->finished()) run->step();
+      run.reset();
+      end();
+    };
     for (size_t s = 0; s < schemes.size(); ++s) {
       SchemeAttention& scheme = result.schemes[s];
       if (options.progress) options.progress(input.name + ", " + scheme.scheme);
       const auto start = std::chrono::steady_clock::now();
       const std::string group =
           attention_group(scheme.scheme) + (i == 0 ? std::string() : "/input-" + std::to_string(i));
-      const Measurement::Outcome outcome = measurement.run(input, schemes[s], group, writer);
-      for (const std::string& name : names) values[s][name].push_back(outcome.means.at(name));
-      scheme.generated.push_back(outcome.generated);
-      if (i == 0 && s == 0) {
-        for (const QuerySet& set : outcome.sets) result.query_sets.push_back(set.name);
-        result.queries = outcome.queries;
-        result.keys = outcome.keys;
-        if (result.query_sets.size() > 1) {
-          log_warning(
-              "the numbers are means over the queries of {} together; ask for one of them to have its own (maps and /sets keep them apart)",
-              fmt::join(result.query_sets, ", "));
-        }
-      }
-      for (size_t l = 0; l < lengths; ++l) {
-        if (options.text_lengths[l] == 0) {  // what was just measured
+      auto asked = std::make_unique<MeasuredRows>(study, input, schemes[s], group);
+      const std::vector<QuerySet> sets = asked->sets();
+      MeasuredRows* const own = asked.get();
+      measure(std::move(asked), [&, s, own] {
+        const MeasuredRows::Outcome outcome = own->end();
+        take(s, outcome);
+        for (size_t l = 0; l < lengths; ++l) {
+          if (options.text_lengths[l] != 0) continue;
           fading[s][l].push_back(outcome.means.at("visual_share"));
           if (s == 0) uniform[l].push_back(outcome.uniform_share);
-          continue;
         }
+      });
+      for (size_t l = 0; l < lengths; ++l) {
+        const int64_t length = options.text_lengths[l];
+        if (length == 0) continue;  // what was just measured
         if (options.progress) {
-          options.progress(input.name + ", " + scheme.scheme + ", " +
-                           std::to_string(options.text_lengths[l]) +
+          options.progress(input.name + ", " + scheme.scheme + ", " + std::to_string(length) +
                            " tokens of text between image and question");
         }
-        const auto [share, even] =
-            measurement.visual_share(input, schemes[s], outcome.sets, options.text_lengths[l]);
-        fading[s][l].push_back(share);
-        if (s == 0) uniform[l].push_back(even);
+        auto behind_text = std::make_unique<MeasuredRows>(study, input, schemes[s], sets, length);
+        MeasuredRows* const of_length = behind_text.get();
+        measure(std::move(behind_text), [&, s, l, of_length] {
+          fading[s][l].push_back(of_length->visual_share());
+          if (s == 0) uniform[l].push_back(of_length->uniform_share());
+        });
       }
-      scheme.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      scheme.seconds += seconds_from(start);
+    }
+    if (!together) continue;
+    run_together(decoder, runs);
+    runs.clear();
+    for (const std::function<void()>& end : ends) end();
+    for (SchemeAttention& scheme : result.schemes) {
+      scheme.seconds += seconds_from(start_of_input) / static_cast<double>(schemes.size());
     }
   }
   for (size_t s = 0; s < schemes.size(); ++s) {

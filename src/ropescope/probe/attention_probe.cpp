@@ -1,5 +1,7 @@
 #include "ropescope/probe/attention_probe.h"
 
+#include <utility>
+
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/isfinite.h>
@@ -41,9 +43,9 @@ AttentionInput with_generated(const Decoder& decoder, const AttentionInput& inpu
   return longer;
 }
 
-void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
-                          const SequenceEncoding& encoding, const AttentionRowRequest& request,
-                          const std::function<void(int64_t layer, const at::Tensor& rows_HQS)>& sink) {
+std::unique_ptr<ForwardRun> attention_run(
+    const Decoder& decoder, const AttentionInput& input, const SequenceEncoding& encoding,
+    const AttentionRowRequest& request, std::function<void(int64_t layer, const at::Tensor& rows_HQS)> sink) {
   const PassEncoding pass = encoding.pass(0, input.tokens());
   ForwardInput forward_input;
   forward_input.input_ids = input.input_ids;
@@ -57,9 +59,9 @@ void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
     if (request.layers[layer]) options.stop_after_rows_of_layer = static_cast<int64_t>(layer);
   }
   Taps taps;
-  taps.wants_layer = [&](int64_t layer) { return request.layers[static_cast<size_t>(layer)]; };
+  taps.wants_layer = [layers = request.layers](int64_t layer) { return layers[static_cast<size_t>(layer)]; };
   taps.attention = AttentionRows{
-      request.queries, [&](int64_t layer, const at::Tensor& rows_BHQS) {
+      request.queries, [sink = std::move(sink)](int64_t layer, const at::Tensor& rows_BHQS) {
         if (!at::isfinite(rows_BHQS).all().item<bool>()) {
           throw NumericsError(
               "attention of layer {}: expected finite numbers, found infinity or NaN; try --dtype float32",
@@ -67,7 +69,14 @@ void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
         }
         sink(layer, rows_BHQS[0]);
       }};
-  forward(decoder, forward_input, options, taps);
+  return std::make_unique<ForwardRun>(decoder, forward_input, options, std::move(taps));
+}
+
+void visit_attention_rows(const Decoder& decoder, const AttentionInput& input,
+                          const SequenceEncoding& encoding, const AttentionRowRequest& request,
+                          const std::function<void(int64_t layer, const at::Tensor& rows_HQS)>& sink) {
+  const auto run = attention_run(decoder, input, encoding, request, sink);
+  while (!run->finished()) run->step();
 }
 
 }  // namespace ropescope

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/decoder.h"
+#include "ropescope/models/forward_run.h"
 #include "ropescope/probe/attention_input.h"
 #include "ropescope/rope/encoding.h"
 
@@ -26,6 +28,12 @@ struct AttentionRowRequest {
   std::vector<int64_t> queries;  ///< token indices
   std::vector<bool> layers;      ///< [layers] of the model
 };
+
+/// The pass that shows them, to be stepped through: it calls `sink` for every chosen layer in order with float32 rows
+/// [H, queries, T] and ends with the last of them. Throws NumericsError for rows that are not finite.
+std::unique_ptr<ForwardRun> attention_run(
+    const Decoder& decoder, const AttentionInput& input, const SequenceEncoding& encoding,
+    const AttentionRowRequest& request, std::function<void(int64_t layer, const at::Tensor& rows_HQS)> sink);
 
 /// Calls `sink` for every chosen layer in order with float32 rows [H, queries, T]: the softmax over all keys
 /// that the query may see, 0 elsewhere. One fused pass that ends with the last chosen layer; memory of a

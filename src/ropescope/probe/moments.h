@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -27,6 +29,11 @@ class MomentAccumulator {
   at::Tensor covariance() const;                              ///< [L, H, D, D] float64, divided by the count
   const at::Tensor& count() const { return count_; }          ///< [L, H] float64
   const at::Tensor& text_mean() const { return text_mean_; }  ///< [S, L, H, D] float32
+
+  /// Everything collected so far, by name.
+  std::vector<std::pair<std::string, at::Tensor>> state() const {
+    return {{"count", count_}, {"mean", mean_}, {"scatter", scatter_}, {"text_mean", text_mean_}};
+  }
 
  private:
   at::Tensor count_, mean_, scatter_, text_mean_;

@@ -5,6 +5,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/fft_fft.h>
 #include <ATen/ops/fft_ifft.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
@@ -90,6 +91,38 @@ void add_cross_spectrum(const at::Tensor& spectra, at::Tensor& sum) {
   }
 }
 
+/// Up to so many tokens all products of a head are fewer numbers than transforms take (bench_micro).
+constexpr int64_t kDirectTokens = 1024;
+constexpr int64_t kDirectRows = 128;  // queries at a time, so that their products stay in the caches
+
+/// sums[m] += <q_i, k_{i-m}> for all i of one head. With the keys in reverse order the products of a query, from the key at
+/// its own place on, lie in the order of m.
+void add_direct_sums(const at::Tensor& q_TD, const at::Tensor& reversed_k_TD, double* sums) {
+  const int64_t n = q_TD.size(0);
+  for (int64_t first = 0; first < n; first += kDirectRows) {
+    const int64_t rows = std::min(kDirectRows, n - first), last = first + rows - 1;
+    const at::Tensor products =
+        at::mm(q_TD.narrow(0, first, rows), reversed_k_TD.narrow(0, n - 1 - last, last + 1).t());
+    const double* row = products.const_data_ptr<double>();
+    for (int64_t i = first; i <= last; ++i, row += last + 1) {
+      const double* own = row + (last - i);
+      for (int64_t m = 0; m <= i; ++m) sums[m] += own[m];
+    }
+  }
+}
+
+at::Tensor direct_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD) {
+  const int64_t heads = q_HTD.size(0), group = heads / k_KTD.size(0);
+  const at::Tensor q = q_HTD.to(at::kDouble), reversed_k = k_KTD.to(at::kDouble).flip(1);
+  at::Tensor sums = at::zeros({heads, q.size(1)}, at::kDouble);
+  auto* out = sums.mutable_data_ptr<double>();
+  parallel_for_each(heads, [&](int64_t head) {
+    const c10::InferenceMode no_gradients;  // a thread's own setting
+    add_direct_sums(q.select(0, head), reversed_k.select(0, head / group), out + head * q.size(1));
+  });
+  return sums;
+}
+
 }  // namespace
 
 at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD) {
@@ -103,6 +136,7 @@ at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KT
   const int64_t half = k_KTD.size(2) / 2;
   const int64_t length = fast_length(2 * n - 1);
   const bool on_cpu = own_cpu_kernels(k_KTD);
+  if (on_cpu && n <= kDirectTokens) return direct_inner_products(q_HTD, k_KTD);
   // One task is a share of the channels of one key/value head. Each has its own sum; they are added in order.
   const int64_t shares = on_cpu ? std::clamp<int64_t>((kTasks + kv_heads - 1) / kv_heads, 1, half) : 1;
   const int64_t chunk_bytes = on_cpu ? kChunkBytes : kDeviceChunkBytes;

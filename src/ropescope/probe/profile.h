@@ -2,10 +2,12 @@
 //   sum_i <q_i, k_{i-m}> = Re IFFT( sum_c FFT(z_q,c) conj(FFT(z_k,c)) )[m],   z_c = x_c + i x_{c+h}
 // over rotated vectors; any two channels may share a complex number, since the inner product takes all of
 // them. O(D n log n) for n tokens, in float64: sums over far pairs have few terms, and float32 transforms
-// would carry the rounding of the near ones.
+// would carry the rounding of the near ones. Of short texts all products are taken, which costs less.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -32,6 +34,11 @@ class ProfileAccumulator {
   /// Sums of one text, layer: [heads.size(), tokens] as lagged_inner_products gives them.
   void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums);
   ProfileSet result() const;
+
+  /// Everything that texts have added, by name.
+  std::vector<std::pair<std::string, at::Tensor>> state() const {
+    return {{"sum", sum_}, {"sum_squared", sum_squared_}, {"cross", cross_}, {"measured", measured_}};
+  }
 
  private:
   at::Tensor count_, count_squared_, texts_;  // [M] float64: over texts, of n_t, n_t^2, 1

@@ -1,94 +1,20 @@
 #include "ropescope/probe/sampler.h"
 
-#include <algorithm>
-#include <map>
-#include <numeric>
-#include <set>
+#include <memory>
+#include <utility>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/index.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/numbers.h"
-#include "ropescope/core/tensor_operators.h"
-#include "ropescope/probe/moments.h"
-#include "ropescope/probe/profile.h"
+#include "ropescope/models/forward_run.h"
+#include "ropescope/probe/sample_collector.h"
 
 namespace ropescope {
 
 namespace {
-
-std::vector<int64_t> each_once(std::vector<int64_t> values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-  return values;
-}
-
-std::vector<int64_t> all_or(const std::vector<int64_t>& chosen, int64_t count) {
-  std::vector<int64_t> values = chosen;
-  if (values.empty()) {
-    values.resize(static_cast<size_t>(count));
-    std::iota(values.begin(), values.end(), 0);
-  }
-  return each_once(std::move(values));
-}
-
-/// Key/value heads of a layer as taps show them: latent attention gives every query head a key.
-int64_t key_heads_shown(const LayerShape& layer) { return layer.latent ? layer.heads : layer.kv_heads; }
-
-template <typename Of>
-int64_t most_of_layers(const DecoderConfig& config, const Of& of) {
-  int64_t most = 0;
-  for (const LayerShape& layer : config.layers) {
-    if (layer.has_qk()) most = std::max(most, of(layer));
-  }
-  return most;
-}
-
-/// The first pick whose layer has no queries and keys of its own, or heads of another size than `head_dim`, is refused.
-void check_layers_of_picks(const PickList& list, const std::vector<LayerFacts>& layers, int64_t head_dim) {
-  for (size_t i = 0; i < list.picks.size(); ++i) {
-    const int64_t layer = list.picks[i].layer;
-    const LayerFacts& facts = layers[static_cast<size_t>(layer)];
-    if (!facts.has_qk) {
-      throw InputError("{} line {}: layer {}: expected a layer with queries and keys of its own, found {}",
-                       list.file, list.lines[i], layer, facts.kind);
-    }
-    if (facts.head_dim != head_dim) {
-      throw InputError(
-          "{} line {}: layer {}: expected heads of {} channels, since a samples file holds one size, found {}",
-          list.file, list.lines[i], layer, head_dim, facts.head_dim);
-    }
-  }
-}
-
-/// x_HTD as the layer rotates it; a latent's first channels pass.
-at::Tensor rotate_as_layer(const LayerFacts& layer, const at::Tensor& x_HTD, const RotaryTable& table) {
-  if (!table.turns()) return x_HTD;
-  const int64_t first = layer.first_rotary;
-  const at::Tensor turned =
-      apply_rotary(x_HTD.narrow(2, first, x_HTD.size(2) - first).unsqueeze(0), table).squeeze(0);
-  return first == 0 ? turned : at::cat({x_HTD.narrow(2, 0, first), turned}, 2);
-}
-
-at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU) {
-  return at::tensor(values, at::kLong).to(device);
-}
-
-/// Key/value heads that `heads` read, each once, in order.
-std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t group) {
-  std::vector<int64_t> keys;
-  for (const int64_t head : heads) {
-    if (keys.empty() || keys.back() != head / group) keys.push_back(head / group);
-  }
-  return keys;
-}
 
 /// The part of a table for some of its tokens.
 RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
@@ -96,282 +22,11 @@ RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
   return {table.cos.narrow(2, first, count), table.sin.narrow(2, first, count), table.layout};
 }
 
-/// One run over the texts: what is wanted of which layer, and where it is collected.
-class Sampling {
- public:
-  Sampling(const Decoder& decoder, const TextSet& texts, const SampleOptions& options)
-      : decoder_(decoder),
-        config_(decoder.config),
-        options_(options),
-        facts_(layer_facts(config_)),
-        lengths_(texts.lengths()),
-        model_heads_(most_of_layers(config_, [](const LayerShape& layer) { return layer.heads; })),
-        heads_(all_or(options.heads, model_heads_)) {
-    choose_layers();
-    collect_picks();
-    const int64_t S = static_cast<int64_t>(lengths_.size());
-    const int64_t L = config_.num_hidden_layers;
-    const int64_t H = model_heads_;
-    const int64_t N = static_cast<int64_t>(picks_.size());
-    pair_q_ = at::empty({N, head_dim_}, at::kFloat);
-    pair_k_ = at::empty({N, head_dim_}, at::kFloat);
-    if (options_.moments) {
-      moments_q_.emplace(L, H, head_dim_, S);
-      moments_k_.emplace(L, most_of_layers(config_, key_heads_shown), head_dim_, S);
-    }
-    if (options_.profile) {
-      const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
-      profile_.emplace(L, H, longest - options_.draw.skip_first);
-      for (const int64_t tokens : lengths_) profile_->add_text(tokens - options_.draw.skip_first);
-    }
-  }
-
-  /// Texts packed into passes; those that nothing is taken of are left out.
-  std::vector<std::vector<int64_t>> packs() const;
-  void run_pack(const std::vector<int64_t>& pack, const TextSet& texts);
-  Samples result(const TextSet& texts) const;
-
- private:
-  void choose_layers();
-  void collect_picks();
-  const LayerFacts& facts(int64_t layer) const { return facts_[static_cast<size_t>(layer)]; }
-  /// Query heads of a layer that read one of its keys.
-  int64_t group(int64_t layer) const {
-    return config_.layer(layer).heads / key_heads_shown(config_.layer(layer));
-  }
-  /// Those of the chosen query heads that a layer has.
-  std::vector<int64_t> heads_of(int64_t layer) const {
-    const auto end = std::lower_bound(heads_.begin(), heads_.end(), config_.layer(layer).heads);
-    return {heads_.begin(), end};
-  }
-  bool wants_layer(int64_t layer) const { return picks_of_layer_.count(layer) > 0 || measures_layer(layer); }
-  bool measures_layer(int64_t layer) const {
-    return (options_.moments || options_.profile) &&
-           std::binary_search(layers_.begin(), layers_.end(), layer);
-  }
-  int64_t last_layer() const {
-    int64_t last = options_.moments || options_.profile ? layers_.back() : 0;
-    if (!picks_of_layer_.empty()) last = std::max(last, picks_of_layer_.rbegin()->first);
-    return last;
-  }
-  void take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD);
-  void measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-               const RotaryTable& rotary);
-  MomentSet moment_set() const;
-
-  const Decoder& decoder_;
-  const DecoderConfig& config_;
-  const SampleOptions& options_;
-  std::vector<LayerFacts> facts_;
-  std::vector<int64_t> lengths_;
-  int64_t model_heads_;  // of the layer that has most
-  std::vector<int64_t> heads_, layers_;
-  int64_t head_dim_ = 0;  // of all sampled layers
-  std::vector<Pick> picks_;
-  std::map<int64_t, std::map<int64_t, std::vector<int64_t>>> picks_of_layer_;  // layer -> text -> rows
-  at::Tensor pair_q_, pair_k_;
-  std::optional<MomentAccumulator> moments_q_, moments_k_;
-  std::optional<ProfileAccumulator> profile_;
-};
-
-void Sampling::choose_layers() {
-  // Picks alone say themselves where they lie.
-  const bool picks_alone = options_.picks && !options_.moments && !options_.profile;
-  if (options_.picks) check_picks(*options_.picks, lengths_, config_.num_hidden_layers, model_heads_);
-  if (!picks_alone) layers_ = each_once(layers_to_sample(config_, options_.layers));
-  head_dim_ = facts(picks_alone ? options_.picks->picks.front().layer : layers_.front()).head_dim;
-  if (options_.picks) check_layers_of_picks(*options_.picks, facts_, head_dim_);
-}
-
-void Sampling::collect_picks() {
-  if (options_.picks) {
-    picks_ = options_.picks->picks;
-  } else {
-    for (size_t text = 0; text < lengths_.size(); ++text) {
-      for (const int64_t layer : layers_) {
-        const std::vector<int64_t> heads = heads_of(layer);
-        if (heads.empty()) continue;
-        const auto drawn =
-            draw_picks(options_.draw, static_cast<int64_t>(text), layer, lengths_[text], heads);
-        picks_.insert(picks_.end(), drawn.begin(), drawn.end());
-      }
-    }
-  }
-  for (size_t row = 0; row < picks_.size(); ++row) {
-    picks_of_layer_[picks_[row].layer][picks_[row].text].push_back(static_cast<int64_t>(row));
-  }
-}
-
-void Sampling::take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD) {
-  const auto of_layer = picks_of_layer_.find(layer);
-  if (of_layer == picks_of_layer_.end()) return;
-  const auto rows = of_layer->second.find(text);
-  if (rows == of_layer->second.end()) return;
-  std::vector<int64_t> head, key_head, query, key;
-  for (const int64_t row : rows->second) {
-    const Pick& pick = picks_[static_cast<size_t>(row)];
-    head.push_back(pick.head);
-    key_head.push_back(pick.head / group(layer));
-    query.push_back(pick.query);
-    key.push_back(pick.key);
-  }
-  const auto gather = [&](const at::Tensor& x, const std::vector<int64_t>& heads,
-                          const std::vector<int64_t>& tokens) {
-    return at::index(x, {index_tensor(heads, x.device()), index_tensor(tokens, x.device())})
-        .to(at::kCPU, at::kFloat);
-  };
-  const at::Tensor target = index_tensor(rows->second);
-  pair_q_.index_copy_(0, target, gather(q_HTD, head, query));
-  pair_k_.index_copy_(0, target, gather(k_KTD, key_head, key));
-}
-
-void Sampling::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-                       const RotaryTable& rotary) {
-  const int64_t skip = options_.draw.skip_first;
-  const int64_t tokens = q_HTD.size(1) - skip;
-  const std::vector<int64_t> of_layer = heads_of(layer);
-  const std::vector<int64_t> key_heads = key_heads_of(of_layer, group(layer));
-  if (of_layer.empty()) return;
-  const auto chosen = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
-    const at::Tensor kept = x.narrow(1, skip, tokens);
-    const bool all = static_cast<int64_t>(heads.size()) == x.size(0);
-    return all ? kept : kept.index_select(0, index_tensor(heads, x.device()));
-  };
-  if (moments_q_) {
-    moments_q_->add(layer, of_layer, text, chosen(q_HTD, of_layer));
-    moments_k_->add(layer, key_heads, text, chosen(k_KTD, key_heads));
-  }
-  if (!profile_) return;
-  // Every query head of a chosen group is transformed; those that were not asked for are dropped.
-  std::vector<int64_t> group_heads, rows;
-  for (const int64_t key_head : key_heads) {
-    for (int64_t head = key_head * group(layer); head < (key_head + 1) * group(layer); ++head) {
-      if (std::binary_search(of_layer.begin(), of_layer.end(), head)) {
-        rows.push_back(static_cast<int64_t>(group_heads.size()));
-      }
-      group_heads.push_back(head);
-    }
-  }
-  const RotaryTable table = tokens_of(rotary, skip, tokens);
-  const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
-    return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
-  };
-  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads));
-  profile_->add_sums(layer, of_layer, sums.index_select(0, index_tensor(rows)));
-}
-
-std::vector<std::vector<int64_t>> Sampling::packs() const {
-  std::set<int64_t> needed;
-  for (const Pick& pick : picks_) needed.insert(pick.text);
-  const bool all = options_.moments || options_.profile;
-  std::vector<int64_t> texts, lengths;
-  for (size_t text = 0; text < lengths_.size(); ++text) {
-    if (!all && needed.count(static_cast<int64_t>(text)) == 0) continue;
-    texts.push_back(static_cast<int64_t>(text));
-    lengths.push_back(lengths_[text]);
-  }
-  // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
-  const bool alone = depends_on_length(config_);
-  auto packed = pack_texts(lengths, alone ? 1 : options_.tokens_per_pass);
-  for (auto& pack : packed) {
-    for (int64_t& entry : pack) entry = texts[static_cast<size_t>(entry)];
-  }
-  return packed;
-}
-
-void Sampling::run_pack(const std::vector<int64_t>& pack, const TextSet& texts) {
-  std::vector<int64_t> ids, lengths;
-  std::vector<at::Tensor> positions;
-  for (const int64_t text : pack) {
-    const auto& of_text = texts.texts[static_cast<size_t>(text)].ids;
-    ids.insert(ids.end(), of_text.begin(), of_text.end());
-    lengths.push_back(static_cast<int64_t>(of_text.size()));
-    positions.push_back(at::arange(lengths.back(), at::kDouble));
-  }
-  const at::Device device = decoder_.weights.embed_tokens.device();
-  const PassEncoding encoding = encoding_for(config_, at::cat(positions).view({1, 1, -1})).to(device);
-
-  ForwardInput input;
-  input.input_ids = index_tensor(ids, device).view({1, -1});
-  if (pack.size() > 1) input.segment_lengths = lengths;
-  input.encoding = &encoding;
-  ForwardOptions forward_options;
-  forward_options.logits = ForwardOptions::Logits::kNone;
-  forward_options.final_hidden = false;
-  forward_options.stop_after_qk_of_layer = last_layer();
-  Taps taps;
-  taps.wants_layer = [&](int64_t layer) { return wants_layer(layer); };
-  taps.qk = [&](int64_t layer, const at::Tensor& q_BHTD, const at::Tensor& k_BKTD) {
-    int64_t begin = 0;
-    for (size_t i = 0; i < pack.size(); ++i) {
-      const at::Tensor q = q_BHTD.select(0, 0).narrow(1, begin, lengths[i]);
-      const at::Tensor k = k_BKTD.select(0, 0).narrow(1, begin, lengths[i]);
-      take_pairs(layer, pack[i], q, k);
-      if (measures_layer(layer)) {
-        measure(layer, pack[i], q, k, tokens_of(encoding.table(layer), begin, lengths[i]));
-      }
-      begin += lengths[i];
-    }
-  };
-  forward(decoder_, input, forward_options, taps);
-}
-
-MomentSet Sampling::moment_set() const {
-  // Of each layer and query head, the key that it reads; [L, H], and the layers beside it.
-  at::Tensor key_head = at::zeros({config_.num_hidden_layers, model_heads_}, at::kLong);
-  for (const int64_t layer : layers_) {
-    for (const int64_t head : heads_of(layer)) key_head[layer][head] = head / group(layer);
-  }
-  const at::Tensor own_layer =
-      at::arange(config_.num_hidden_layers, at::kLong).unsqueeze(1).expand_as(key_head);
-  const auto by_query_head = [&](const at::Tensor& x_LK) { return at::index(x_LK, {own_layer, key_head}); };
-  MomentSet set;
-  set.count = moments_q_->count().to(at::kLong);
-  const at::Tensor unmeasured = moments_q_->count() == 0;
-  const auto blank = [&](const at::Tensor& x) {
-    return x.dim() == 3 ? x.masked_fill(unmeasured.unsqueeze(-1), kNan)
-                        : x.masked_fill(unmeasured.unsqueeze(-1).unsqueeze(-1), kNan);
-  };
-  set.mean_q = blank(moments_q_->mean());
-  set.mean_k = blank(by_query_head(moments_k_->mean()));
-  set.cov_q = blank(moments_q_->covariance());
-  set.cov_k = blank(by_query_head(moments_k_->covariance()));
-  const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
-  set.text_mean_q = moments_q_->text_mean().masked_fill(unmeasured_text, kNan);
-  set.text_mean_k = at::index(moments_k_->text_mean(), {at::Tensor(), own_layer, key_head})
-                        .masked_fill(unmeasured_text, kNan);
-  set.text_count = index_tensor(lengths_) - options_.draw.skip_first;
-  return set;
-}
-
-Samples Sampling::result(const TextSet& texts) const {
-  Samples samples;
-  samples.model = model_facts(config_);
-  samples.model.head_dim = head_dim_;
-  samples.pairs.q = pair_q_;
-  samples.pairs.k = pair_k_;
-  const auto column = [&](int64_t Pick::*field) {
-    std::vector<int64_t> values;
-    for (const Pick& pick : picks_) values.push_back(pick.*field);
-    return index_tensor(values);
-  };
-  samples.pairs.text = column(&Pick::text);
-  samples.pairs.layer = column(&Pick::layer);
-  samples.pairs.head = column(&Pick::head);
-  samples.pairs.query = column(&Pick::query);
-  samples.pairs.key = column(&Pick::key);
-  if (moments_q_) samples.moments = moment_set();
-  if (profile_) samples.profile = profile_->result();
-  for (const TokenizedText& text : texts.texts) samples.text_names.push_back(text.name);
-  samples.text_tokens = lengths_;
-  samples.skipped_short = texts.skipped_short;
-  for (const at::Tensor& x : {pair_q_, pair_k_}) {
-    if (!at::isfinite(x).all().item<bool>()) {
-      throw NumericsError(
-          "q or k of a sampled pair is not finite; try --dtype float32, or check the checkpoint");
-    }
-  }
-  return samples;
+int64_t tokens_in(const std::vector<int64_t>& pack, const TextSet& texts) {
+  int64_t tokens = 0;
+  for (const int64_t text : pack)
+    tokens += static_cast<int64_t>(texts.texts[static_cast<size_t>(text)].ids.size());
+  return tokens;
 }
 
 }  // namespace
@@ -396,18 +51,110 @@ void SampleOptions::validate(const DecoderConfig& config) const {
   }
 }
 
-Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
-                     const std::function<void(int64_t)>& done) {
+SampleRun::SampleRun(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
+                     std::vector<DecoderConfig> configs)
+    : decoder_(decoder), texts_(texts), options_(options) {
   const c10::InferenceMode no_gradients;
-  options.validate(decoder.config);
-  Sampling sampling(decoder, texts, options);
-  int64_t texts_done = 0;
-  for (const auto& pack : sampling.packs()) {
-    sampling.run_pack(pack, texts);
-    if (done) done(pack.back() + 1 - texts_done);
-    texts_done = pack.back() + 1;
+  options_.validate(decoder.config);
+  if (configs.empty()) configs.push_back(decoder.config);
+  for (DecoderConfig& config : configs) {
+    collectors_.push_back(std::make_unique<SampleCollector>(std::move(config), texts_, options_));
   }
-  return sampling.result(texts);
+  packs_ = collectors_.front()->packs();
+  plan_waves();
+}
+
+SampleRun::~SampleRun() = default;
+
+void SampleRun::plan_waves() {
+  const auto count = static_cast<int64_t>(collectors_.size());
+  if (decoder_.access == nullptr) {  // nothing is gained by keeping more than one pass
+    for (size_t c = 0; c < collectors_.size(); ++c) {
+      for (size_t p = 0; p < packs_.size(); ++p) waves_.push_back({{p, c}});
+    }
+    return;
+  }
+  int64_t tokens = 0;
+  for (size_t p = 0; p < packs_.size(); ++p) {
+    const int64_t more = tokens_in(packs_[p], texts_) * count;
+    if (waves_.empty() || tokens + more > options_.tokens_per_wave) {
+      waves_.emplace_back();
+      tokens = 0;
+    }
+    tokens += more;
+    for (size_t c = 0; c < collectors_.size(); ++c) waves_.back().push_back({p, c});
+  }
+}
+
+int64_t SampleRun::steps(size_t wave) const {
+  return static_cast<int64_t>(waves_.at(wave).size()) * (collectors_.front()->last_layer() + 1);
+}
+
+std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
+  const std::vector<int64_t>& pack = packs_[pass.pack];
+  SampleCollector& collector = *collectors_[pass.collector];
+  std::vector<int64_t> ids, lengths;
+  std::vector<at::Tensor> positions;
+  for (const int64_t text : pack) {
+    const auto& of_text = texts_.texts[static_cast<size_t>(text)].ids;
+    ids.insert(ids.end(), of_text.begin(), of_text.end());
+    lengths.push_back(static_cast<int64_t>(of_text.size()));
+    positions.push_back(at::arange(lengths.back(), at::kDouble));
+  }
+  const at::Device device = decoder_.weights.embed_tokens.device();
+  const auto encoding = std::make_shared<const PassEncoding>(
+      encoding_for(collector.config(), at::cat(positions).view({1, 1, -1})).to(device));
+
+  ForwardInput input;
+  input.input_ids = at::tensor(ids, at::kLong).to(device).view({1, -1});
+  if (pack.size() > 1) input.segment_lengths = lengths;
+  input.encoding = encoding.get();
+  ForwardOptions options;
+  options.logits = ForwardOptions::Logits::kNone;
+  options.final_hidden = false;
+  options.stop_after_qk_of_layer = collector.last_layer();
+  Taps taps;
+  taps.wants_layer = [&collector](int64_t layer) { return collector.wants_layer(layer); };
+  taps.qk = [&collector, &pack, encoding, lengths](int64_t layer, const at::Tensor& q_BHTD,
+                                                   const at::Tensor& k_BKTD) {
+    int64_t begin = 0;
+    for (size_t i = 0; i < pack.size(); ++i) {
+      collector.take(layer, pack[i], q_BHTD.select(0, 0).narrow(1, begin, lengths[i]),
+                     k_BKTD.select(0, 0).narrow(1, begin, lengths[i]),
+                     tokens_of(encoding->table(layer), begin, lengths[i]));
+      begin += lengths[i];
+    }
+  };
+  return std::make_unique<ForwardRun>(decoder_, input, options, std::move(taps));
+}
+
+void SampleRun::run_wave(size_t wave, const std::function<void()>& on_step) {
+  const c10::InferenceMode no_gradients;
+  std::vector<std::unique_ptr<ForwardRun>> runs;
+  for (const Pass& pass : waves_.at(wave)) runs.push_back(begin(pass));
+  run_together(decoder_, runs, on_step);
+}
+
+std::vector<Samples> SampleRun::result() const {
+  const c10::InferenceMode no_gradients;
+  std::vector<Samples> samples;
+  for (const auto& collector : collectors_) samples.push_back(collector->result(texts_));
+  return samples;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> SampleRun::state() const {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (size_t c = 0; c < collectors_.size(); ++c) {
+    for (const auto& [name, tensor] : collectors_[c]->state())
+      tensors.emplace_back("/state/" + std::to_string(c) + "/" + name, tensor);
+  }
+  return tensors;
+}
+
+Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options) {
+  SampleRun run(decoder, texts, options);
+  for (size_t wave = 0; wave < run.waves(); ++wave) run.run_wave(wave);
+  return std::move(run.result().front());
 }
 
 }  // namespace ropescope

@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ropescope/models/decoder.h"
@@ -22,17 +25,56 @@ struct SampleOptions {
   bool moments = false;                ///< of `layers` x `heads`, without the tokens of draw.skip_first
   bool profile = false;                ///< of `layers` x `heads`, without the tokens of draw.skip_first
   int64_t tokens_per_pass = 2048;      ///< texts packed into one forward pass
+  int64_t tokens_per_wave = 16384;     ///< of streamed weights: tokens that wait together for each layer
 
   /// Throws UsageError for options that cannot be met by this model.
   void validate(const DecoderConfig& config) const;
 };
 
-/// Runs the texts through the decoder up to q and k of the last layer that is needed. They are taken where positions
-/// enter: after a q/k norm that comes before the rotation, and before the rotation. Pairs depend on the seed, the text's
-/// number and the layer only; vectors do not depend on packing beyond rounding. `done(n)` is called as n more texts are
-/// through. Throws UsageError (layers_to_sample), InputError (picks outside their text), NumericsError (non-finite q or
-/// k).
-Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
-                     const std::function<void(int64_t)>& done = {});
+class ForwardRun;
+class SampleCollector;
+
+/// Runs texts through a decoder up to q and k of the last layer that is needed. They are taken where positions enter:
+/// after a q/k norm that comes before the rotation, and before the rotation. Pairs depend on the seed, the text's number
+/// and the layer only; vectors do not depend on packing beyond rounding.
+/// The work is cut into waves, after each of which what was taken may be written down. With weights in memory a wave is
+/// one pass; with streamed weights it is as many passes as `tokens_per_wave` allows, which share each layer's weights.
+class SampleRun {
+ public:
+  /// `configs`: the decoder's, each with bases of its own, which gives one set of samples each; empty: its own alone.
+  /// Decoder and texts outlive this. Throws UsageError (layers_to_sample), InputError (picks outside their text).
+  SampleRun(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
+            std::vector<DecoderConfig> configs = {});
+  ~SampleRun();
+  SampleRun(const SampleRun&) = delete;
+  SampleRun& operator=(const SampleRun&) = delete;
+
+  size_t waves() const { return waves_.size(); }
+  /// Layers that the passes of a wave go through; run_wave calls `on_step` after each.
+  int64_t steps(size_t wave) const;
+  void run_wave(size_t wave, const std::function<void()>& on_step = {});
+  /// After all waves, one for each of `configs`. Throws NumericsError (non-finite q or k).
+  std::vector<Samples> result() const;
+  /// What the waves so far have given, by dataset name. The tensors are the run's own: a later run with the same inputs
+  /// that gets their numbers back goes on with the next wave.
+  std::vector<std::pair<std::string, at::Tensor>> state() const;
+
+ private:
+  struct Pass {
+    size_t pack, collector;
+  };
+  void plan_waves();
+  std::unique_ptr<ForwardRun> begin(const Pass& pass);
+
+  const Decoder& decoder_;
+  const TextSet& texts_;
+  SampleOptions options_;
+  std::vector<std::unique_ptr<SampleCollector>> collectors_;
+  std::vector<std::vector<int64_t>> packs_;  // texts that share a pass
+  std::vector<std::vector<Pass>> waves_;
+};
+
+/// All of it at once.
+Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options);
 
 }  // namespace ropescope

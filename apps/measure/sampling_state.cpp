@@ -1,0 +1,104 @@
+#include "measure/sampling_state.h"
+
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+#include <c10/core/InferenceMode.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+
+namespace ropescope::app {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// The first key whose value is another, with both.
+std::string first_difference(const Json& was, const Json& is) {
+  for (const auto& [key, value] : is.items()) {
+    const Json* old = json_find(was, key.c_str());
+    if (old == nullptr || *old != value)
+      return fmt::format("{}: {} then, {} now", key, old == nullptr ? "nothing" : old->dump(), value.dump());
+  }
+  return "more inputs then";
+}
+
+}  // namespace
+
+SamplingState::SamplingState(const fs::path& output, Provenance provenance, Json inputs, double seconds)
+    : path_(output.string() + ".state"),
+      provenance_(std::move(provenance)),
+      inputs_(std::move(inputs)),
+      seconds_(seconds),
+      last_save_(now()) {
+  for (const InputFile& file : provenance_.inputs) inputs_["sha256 of " + file.name] = file.sha256;
+  inputs_["device"] = provenance_.device;
+  inputs_["dtype"] = provenance_.dtype;
+  inputs_["seed"] = provenance_.seed;
+}
+
+size_t SamplingState::restore(const SampleRun& run) const {
+  std::error_code ignored;
+  if (!fs::exists(path_, ignored)) {
+    log_info("{}: no interrupted run; this one starts from the beginning", path_.string());
+    return 0;
+  }
+  const c10::InferenceMode as_the_run;  // whose tensors nothing else may write
+  const ResultReader reader(path_);
+  const auto broken = [&](const std::string& what) {
+    return InputError("{}: {}. Try: the same command without --resume", path_.string(), what);
+  };
+  if (!reader.has_attribute("/", "sampling_inputs") || !reader.has_attribute("/", "waves")) {
+    throw broken("this is no state of a sampling");
+  }
+  const Attribute said = reader.attribute("/", "sampling_inputs"), waves = reader.attribute("/", "waves");
+  const auto* text = std::get_if<std::string>(&said);
+  const auto* count = std::get_if<int64_t>(&waves);
+  const Json was = text == nullptr ? Json() : Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!was.is_object() || count == nullptr || *count < 0 || static_cast<size_t>(*count) > run.waves()) {
+    throw broken("this is no state of a sampling");
+  }
+  if (was != inputs_) throw broken("it belongs to another run (" + first_difference(was, inputs_) + ")");
+  for (const auto& [name, tensor] : run.state()) {
+    const at::Tensor stored = reader.read(name);
+    if (stored.sizes() != tensor.sizes()) throw broken("\"" + name + "\" has another shape");
+    tensor.copy_(stored);
+  }
+  log_info("{}: {} of {} waves are done", path_.string(), *count, run.waves());
+  return static_cast<size_t>(*count);
+}
+
+void SamplingState::mention() const {
+  std::error_code ignored;
+  if (fs::exists(path_, ignored)) {
+    log_info("{}: an interrupted run's state, which is not used; --resume goes on with it", path_.string());
+  }
+}
+
+void SamplingState::save(const SampleRun& run, size_t waves) {
+  if (waves == run.waves() || now() - last_save_ < seconds_) return;
+  try {
+    ResultWriter writer(path_, provenance_, /*force=*/true);
+    for (const auto& [name, tensor] : run.state()) writer.write(name, tensor);
+    writer.attribute("/", "sampling_inputs", inputs_.dump());
+    writer.attribute("/", "waves", static_cast<int64_t>(waves));
+    writer.commit();
+  } catch (const Error& error) {
+    if (!warned_) log_warning("an interrupted run could not be resumed: {}", error.what());
+    warned_ = true;
+  }
+  last_save_ = now();
+}
+
+void SamplingState::remove() const {
+  std::error_code ignored;
+  fs::remove(path_, ignored);
+}
+
+}  // namespace ropescope::app

@@ -1,0 +1,299 @@
+#include "ropescope/probe/sample_collector.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/index.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/numbers.h"
+#include "ropescope/core/tensor_operators.h"
+
+namespace ropescope {
+
+namespace {
+
+std::vector<int64_t> each_once(std::vector<int64_t> values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
+std::vector<int64_t> all_or(const std::vector<int64_t>& chosen, int64_t count) {
+  std::vector<int64_t> values = chosen;
+  if (values.empty()) {
+    values.resize(static_cast<size_t>(count));
+    std::iota(values.begin(), values.end(), 0);
+  }
+  return each_once(std::move(values));
+}
+
+/// Key/value heads of a layer as taps show them: latent attention gives every query head a key.
+int64_t key_heads_shown(const LayerShape& layer) { return layer.latent ? layer.heads : layer.kv_heads; }
+
+/// The first pick whose layer has no queries and keys of its own, or heads of another size than `head_dim`, is refused.
+void check_layers_of_picks(const PickList& list, const std::vector<LayerFacts>& layers, int64_t head_dim) {
+  for (size_t i = 0; i < list.picks.size(); ++i) {
+    const int64_t layer = list.picks[i].layer;
+    const LayerFacts& facts = layers[static_cast<size_t>(layer)];
+    if (!facts.has_qk) {
+      throw InputError("{} line {}: layer {}: expected a layer with queries and keys of its own, found {}",
+                       list.file, list.lines[i], layer, facts.kind);
+    }
+    if (facts.head_dim != head_dim) {
+      throw InputError(
+          "{} line {}: layer {}: expected heads of {} channels, since a samples file holds one size, found {}",
+          list.file, list.lines[i], layer, head_dim, facts.head_dim);
+    }
+  }
+}
+
+/// x_HTD as the layer rotates it; a latent's first channels pass.
+at::Tensor rotate_as_layer(const LayerFacts& layer, const at::Tensor& x_HTD, const RotaryTable& table) {
+  if (!table.turns()) return x_HTD;
+  const int64_t first = layer.first_rotary;
+  const at::Tensor turned =
+      apply_rotary(x_HTD.narrow(2, first, x_HTD.size(2) - first).unsqueeze(0), table).squeeze(0);
+  return first == 0 ? turned : at::cat({x_HTD.narrow(2, 0, first), turned}, 2);
+}
+
+at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU) {
+  return at::tensor(values, at::kLong).to(device);
+}
+
+/// Key/value heads that `heads` read, each once, in order.
+std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t group) {
+  std::vector<int64_t> keys;
+  for (const int64_t head : heads) {
+    if (keys.empty() || keys.back() != head / group) keys.push_back(head / group);
+  }
+  return keys;
+}
+
+RotaryTable tokens_after(const RotaryTable& table, int64_t first) {
+  if (!table.turns()) return table;
+  const int64_t count = table.cos.size(2) - first;
+  return {table.cos.narrow(2, first, count), table.sin.narrow(2, first, count), table.layout};
+}
+
+}  // namespace
+
+SampleCollector::SampleCollector(DecoderConfig config, const TextSet& texts, const SampleOptions& options)
+    : config_(std::move(config)),
+      options_(options),
+      facts_(layer_facts(config_)),
+      lengths_(texts.lengths()),
+      model_heads_(most_of_layers(config_, [](const LayerShape& layer) { return layer.heads; })),
+      heads_(all_or(options.heads, model_heads_)) {
+  choose_layers();
+  collect_picks();
+  const int64_t S = static_cast<int64_t>(lengths_.size());
+  const int64_t L = config_.num_hidden_layers;
+  const int64_t H = model_heads_;
+  const int64_t N = static_cast<int64_t>(picks_.size());
+  pair_q_ = at::zeros({N, head_dim_}, at::kFloat);
+  pair_k_ = at::zeros({N, head_dim_}, at::kFloat);
+  if (options_.moments) {
+    moments_q_.emplace(L, H, head_dim_, S);
+    moments_k_.emplace(L, most_of_layers(config_, key_heads_shown), head_dim_, S);
+  }
+  if (options_.profile) {
+    const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
+    profile_.emplace(L, H, longest - options_.draw.skip_first);
+    for (const int64_t tokens : lengths_) profile_->add_text(tokens - options_.draw.skip_first);
+  }
+}
+
+int64_t SampleCollector::group(int64_t layer) const {
+  return config_.layer(layer).heads / key_heads_shown(config_.layer(layer));
+}
+
+void SampleCollector::choose_layers() {
+  // Picks alone say themselves where they lie.
+  const bool picks_alone = options_.picks && !options_.moments && !options_.profile;
+  if (options_.picks) check_picks(*options_.picks, lengths_, config_.num_hidden_layers, model_heads_);
+  if (!picks_alone) layers_ = each_once(layers_to_sample(config_, options_.layers));
+  head_dim_ = facts(picks_alone ? options_.picks->picks.front().layer : layers_.front()).head_dim;
+  if (options_.picks) check_layers_of_picks(*options_.picks, facts_, head_dim_);
+}
+
+void SampleCollector::collect_picks() {
+  if (options_.picks) {
+    picks_ = options_.picks->picks;
+  } else {
+    for (size_t text = 0; text < lengths_.size(); ++text) {
+      for (const int64_t layer : layers_) {
+        const std::vector<int64_t> heads = heads_of(layer);
+        if (heads.empty()) continue;
+        const auto drawn =
+            draw_picks(options_.draw, static_cast<int64_t>(text), layer, lengths_[text], heads);
+        picks_.insert(picks_.end(), drawn.begin(), drawn.end());
+      }
+    }
+  }
+  for (size_t row = 0; row < picks_.size(); ++row) {
+    picks_of_layer_[picks_[row].layer][picks_[row].text].push_back(static_cast<int64_t>(row));
+  }
+}
+
+void SampleCollector::take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD,
+                                 const at::Tensor& k_KTD) {
+  const auto of_layer = picks_of_layer_.find(layer);
+  if (of_layer == picks_of_layer_.end()) return;
+  const auto rows = of_layer->second.find(text);
+  if (rows == of_layer->second.end()) return;
+  std::vector<int64_t> head, key_head, query, key;
+  for (const int64_t row : rows->second) {
+    const Pick& pick = picks_[static_cast<size_t>(row)];
+    head.push_back(pick.head);
+    key_head.push_back(pick.head / group(layer));
+    query.push_back(pick.query);
+    key.push_back(pick.key);
+  }
+  const auto gather = [&](const at::Tensor& x, const std::vector<int64_t>& heads,
+                          const std::vector<int64_t>& tokens) {
+    return at::index(x, {index_tensor(heads, x.device()), index_tensor(tokens, x.device())})
+        .to(at::kCPU, at::kFloat);
+  };
+  const at::Tensor target = index_tensor(rows->second);
+  pair_q_.index_copy_(0, target, gather(q_HTD, head, query));
+  pair_k_.index_copy_(0, target, gather(k_KTD, key_head, key));
+}
+
+void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+                              const RotaryTable& rotary) {
+  const int64_t skip = options_.draw.skip_first;
+  const int64_t tokens = q_HTD.size(1) - skip;
+  const std::vector<int64_t> of_layer = heads_of(layer);
+  const std::vector<int64_t> key_heads = key_heads_of(of_layer, group(layer));
+  if (of_layer.empty()) return;
+  const auto chosen = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
+    const at::Tensor kept = x.narrow(1, skip, tokens);
+    const bool all = static_cast<int64_t>(heads.size()) == x.size(0);
+    return all ? kept : kept.index_select(0, index_tensor(heads, x.device()));
+  };
+  if (moments_q_) {
+    moments_q_->add(layer, of_layer, text, chosen(q_HTD, of_layer));
+    moments_k_->add(layer, key_heads, text, chosen(k_KTD, key_heads));
+  }
+  if (!profile_) return;
+  // Every query head of a chosen group is transformed; those that were not asked for are dropped.
+  std::vector<int64_t> group_heads, rows;
+  for (const int64_t key_head : key_heads) {
+    for (int64_t head = key_head * group(layer); head < (key_head + 1) * group(layer); ++head) {
+      if (std::binary_search(of_layer.begin(), of_layer.end(), head)) {
+        rows.push_back(static_cast<int64_t>(group_heads.size()));
+      }
+      group_heads.push_back(head);
+    }
+  }
+  const RotaryTable table = tokens_after(rotary, skip);
+  const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
+    return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
+  };
+  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads));
+  profile_->add_sums(layer, of_layer, sums.index_select(0, index_tensor(rows)));
+}
+
+std::vector<std::vector<int64_t>> SampleCollector::packs() const {
+  std::set<int64_t> needed;
+  for (const Pick& pick : picks_) needed.insert(pick.text);
+  const bool all = options_.moments || options_.profile;
+  std::vector<int64_t> texts, lengths;
+  for (size_t text = 0; text < lengths_.size(); ++text) {
+    if (!all && needed.count(static_cast<int64_t>(text)) == 0) continue;
+    texts.push_back(static_cast<int64_t>(text));
+    lengths.push_back(lengths_[text]);
+  }
+  // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
+  const bool alone = depends_on_length(config_);
+  auto packed = pack_texts(lengths, alone ? 1 : options_.tokens_per_pass);
+  for (auto& pack : packed) {
+    for (int64_t& entry : pack) entry = texts[static_cast<size_t>(entry)];
+  }
+  return packed;
+}
+
+void SampleCollector::take(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+                           const RotaryTable& table) {
+  take_pairs(layer, text, q_HTD, k_KTD);
+  if (measures_layer(layer)) measure(layer, text, q_HTD, k_KTD, table);
+}
+
+std::vector<std::pair<std::string, at::Tensor>> SampleCollector::state() const {
+  std::vector<std::pair<std::string, at::Tensor>> tensors = {{"pairs/q", pair_q_}, {"pairs/k", pair_k_}};
+  const auto add = [&](const std::string& group, const auto& part) {
+    if (!part) return;
+    for (const auto& [name, tensor] : part->state()) tensors.emplace_back(group + "/" + name, tensor);
+  };
+  add("moments_q", moments_q_);
+  add("moments_k", moments_k_);
+  add("profile", profile_);
+  return tensors;
+}
+
+MomentSet SampleCollector::moment_set() const {
+  // Of each layer and query head, the key that it reads; [L, H], and the layers beside it.
+  at::Tensor key_head = at::zeros({config_.num_hidden_layers, model_heads_}, at::kLong);
+  for (const int64_t layer : layers_) {
+    for (const int64_t head : heads_of(layer)) key_head[layer][head] = head / group(layer);
+  }
+  const at::Tensor own_layer =
+      at::arange(config_.num_hidden_layers, at::kLong).unsqueeze(1).expand_as(key_head);
+  const auto by_query_head = [&](const at::Tensor& x_LK) { return at::index(x_LK, {own_layer, key_head}); };
+  MomentSet set;
+  set.count = moments_q_->count().to(at::kLong);
+  const at::Tensor unmeasured = moments_q_->count() == 0;
+  const auto blank = [&](const at::Tensor& x) {
+    return x.dim() == 3 ? x.masked_fill(unmeasured.unsqueeze(-1), kNan)
+                        : x.masked_fill(unmeasured.unsqueeze(-1).unsqueeze(-1), kNan);
+  };
+  set.mean_q = blank(moments_q_->mean());
+  set.mean_k = blank(by_query_head(moments_k_->mean()));
+  set.cov_q = blank(moments_q_->covariance());
+  set.cov_k = blank(by_query_head(moments_k_->covariance()));
+  const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
+  set.text_mean_q = moments_q_->text_mean().masked_fill(unmeasured_text, kNan);
+  set.text_mean_k = at::index(moments_k_->text_mean(), {at::Tensor(), own_layer, key_head})
+                        .masked_fill(unmeasured_text, kNan);
+  set.text_count = index_tensor(lengths_) - options_.draw.skip_first;
+  return set;
+}
+
+Samples SampleCollector::result(const TextSet& texts) const {
+  Samples samples;
+  samples.model = model_facts(config_);
+  samples.model.head_dim = head_dim_;
+  samples.pairs.q = pair_q_;
+  samples.pairs.k = pair_k_;
+  const auto column = [&](int64_t Pick::*field) {
+    std::vector<int64_t> values;
+    for (const Pick& pick : picks_) values.push_back(pick.*field);
+    return index_tensor(values);
+  };
+  samples.pairs.text = column(&Pick::text);
+  samples.pairs.layer = column(&Pick::layer);
+  samples.pairs.head = column(&Pick::head);
+  samples.pairs.query = column(&Pick::query);
+  samples.pairs.key = column(&Pick::key);
+  if (moments_q_) samples.moments = moment_set();
+  if (profile_) samples.profile = profile_->result();
+  for (const TokenizedText& text : texts.texts) samples.text_names.push_back(text.name);
+  samples.text_tokens = lengths_;
+  samples.skipped_short = texts.skipped_short;
+  for (const at::Tensor& x : {pair_q_, pair_k_}) {
+    if (!at::isfinite(x).all().item<bool>()) {
+      throw NumericsError(
+          "q or k of a sampled pair is not finite; try --dtype float32, or check the checkpoint");
+    }
+  }
+  return samples;
+}
+
+}  // namespace ropescope
