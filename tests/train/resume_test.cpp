@@ -18,6 +18,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/real_model.h"
 #include "tests/support/training_runs.h"
+#include "tests/train/text_process.h"
 
 namespace ropescope {
 namespace {
@@ -25,56 +26,11 @@ namespace {
 using namespace ropescope::testing;
 namespace fs = std::filesystem;
 
-std::vector<TextRow> made_rows() {
-  std::vector<TextRow> rows;
-  for (int64_t i = 0; i < 11; ++i) {
-    TextRow row;
-    row.name = "row " + std::to_string(i);
-    for (int64_t t = 0; t < 5 + i % 4; ++t) row.text.ids.push_back((17 * i + 31 * t) % 352);
-    row.text.labels = row.text.ids;
-    rows.push_back(row);
-  }
-  return rows;
-}
-
-/// One process's worth of a run.
-struct TextProcess {
-  explicit TextProcess(const std::string& output, TrainingRunSettings settings = {}) {
-    set_threads(1);  // these products are too small to share
-    const std::string folder = golden_path("language/qwen2-tiny/safetensors-bf16-tied");
-    decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
-    model.emplace(decoder, made_rows(), /*pad_id=*/0, ModelLossOptions{});
-    Sampler::Settings order;
-    order.micro_batch = 2;
-    order.accumulation = 2;
-    order.seed = 5;
-    sampler.emplace(model->lengths(), order);
-    ParameterGroup group;
-    group.learning_rate = 2e-3;
-    group.weight_decay = 0.01;
-    TrainerSettings training;
-    training.schedule = {ScheduleKind::kCosine, 12, 2};
-    trainer.emplace(AdamW(make_trainable(decoder, {"*"}, {}), {group}, {}), training);
-    checkpoints.emplace(fs::path(output) / "checkpoints", read_model_files(folder));
-    curves.emplace(fs::path(output) / "curves.h5", Provenance{});
-    if (settings.total_steps == 0) settings.total_steps = 12;
-    settings.log_every = 0;
-    settings.config = {{"learning-rate", 2e-3}};
-    run.emplace(*model, *sampler, *trainer, *checkpoints, *curves, settings);
-  }
-
-  Decoder decoder;
-  std::optional<TrainedDecoder> model;
-  std::optional<Sampler> sampler;
-  std::optional<Trainer> trainer;
-  std::optional<Checkpoints> checkpoints;
-  std::optional<Curves> curves;
-  std::optional<TrainingRun> run;
-};
+constexpr const char* kQwen2 = "language/qwen2-tiny/safetensors-bf16-tied";
 
 TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
   const TemporaryFolder folder;
-  TextProcess whole(folder.path("whole"));
+  TextProcess whole(golden_path(kQwen2), folder.path("whole"));
   whole.run->run();
   for (const int64_t stop : {1, 5, 11}) {
     SCOPED_TRACE(stop);
@@ -82,9 +38,9 @@ TEST(Resume, IsBitIdenticalToARunWithoutAStop) {
     TrainingRunSettings settings;
     int64_t asked = 0;
     settings.interrupt = [&] { return ++asked == stop; };
-    TextProcess first(output, settings);
+    TextProcess first(golden_path(kQwen2), output, settings);
     EXPECT_TRUE(first.run->run().interrupted);
-    TextProcess second(output);
+    TextProcess second(golden_path(kQwen2), output);
     second.run->resume(read_checkpoint(*second.checkpoints->latest()), false);
     EXPECT_FALSE(second.run->run().interrupted);
     expect_same_files(folder.path("whole/checkpoints/step-12"), output + "/checkpoints/step-12",
@@ -102,7 +58,7 @@ TEST(Resume, ACheckpointLoadsAsAModel) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 2;
-  TextProcess process(folder.path("run"), settings);
+  TextProcess process(golden_path(kQwen2), folder.path("run"), settings);
   process.run->run();
   const std::string saved = folder.path("run") + "/checkpoints/step-2";
   const Decoder loaded = load_decoder(*open_checkpoint(saved), read_decoder_config(saved), {});
@@ -152,7 +108,7 @@ TEST(Resume, KeepsTheNewestAndClearsWhatWasLeftUnfinished) {
   TrainingRunSettings settings;
   settings.save_every = 2;
   settings.keep_last = 3;
-  TextProcess process(folder.path("run"), settings);
+  TextProcess process(golden_path(kQwen2), folder.path("run"), settings);
   process.run->run();
   const fs::path checkpoints = fs::path(folder.path("run")) / "checkpoints";
   std::vector<int64_t> steps;
@@ -168,7 +124,7 @@ TEST(Resume, RefusesOtherSettingsAndOtherDataUnlessAllowed) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 1;
-  TextProcess process(folder.path("run"), settings);
+  TextProcess process(golden_path(kQwen2), folder.path("run"), settings);
   process.run->run();
   SavedRun saved = read_checkpoint(*process.checkpoints->latest());
   saved.state["config"]["learning-rate"] = 1.0;
@@ -189,7 +145,7 @@ TEST(Resume, DamagedCheckpointsAreInputErrors) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 1;
-  TextProcess process(folder.path("run"), settings);
+  TextProcess process(golden_path(kQwen2), folder.path("run"), settings);
   process.run->run();
   const fs::path saved = *process.checkpoints->latest();
   SavedRun without = read_checkpoint(saved);
@@ -224,10 +180,10 @@ TEST(Checkpoints, AFullDiskLeavesTheEarlierOnes) {
   const TemporaryFolder folder;
   TrainingRunSettings settings;
   settings.total_steps = 2;
-  TextProcess(folder.path("run"), settings).run->run();
+  TextProcess(golden_path(kQwen2), folder.path("run"), settings).run->run();
   const fs::path saved = fs::path(folder.path("run")) / "checkpoints/step-2";
   const std::string before = read_file(saved / "model.safetensors");
-  TextProcess second(folder.path("run"));
+  TextProcess second(golden_path(kQwen2), folder.path("run"));
   second.run->resume(read_checkpoint(saved), /*allow_change=*/true);
   {
     const SmallDisk disk(rlim_t{64} << 10);
@@ -240,7 +196,7 @@ TEST(Checkpoints, AFullDiskLeavesTheEarlierOnes) {
     EXPECT_EQ(entry.path(), saved) << "something unfinished was left";
   }
   // With room again, nothing is lost.
-  TextProcess third(folder.path("run"));
+  TextProcess third(golden_path(kQwen2), folder.path("run"));
   third.run->resume(read_checkpoint(*third.checkpoints->latest()), /*allow_change=*/true);
   third.run->run();
   EXPECT_TRUE(fs::exists(saved.parent_path() / "step-12/state.json"));
