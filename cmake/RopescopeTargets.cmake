@@ -129,7 +129,8 @@ function(rs_add_tests folder)
   rs_run_tests(test_${folder} ${folder} ${ARG_SHARDS})
 endfunction()
 
-# rs_run_tests(<target> <label> [n]): the tests of a GoogleTest executable, in n processes.
+# rs_run_tests(<target> <label> [n]): the tests of a GoogleTest executable, in n processes. They run side by side, so threads
+# that wait give their core away, and the executable need not start itself a second time to do so (apps/passive_waiting.cpp).
 function(rs_run_tests target label)
   set(shards 2)
   if(ARGC GREATER 2)
@@ -141,6 +142,6 @@ function(rs_run_tests target label)
     add_test(NAME ${label}/${number}-of-${shards} COMMAND ${target})
     set_tests_properties(
       ${label}/${number}-of-${shards}
-      PROPERTIES ENVIRONMENT "GTEST_BRIEF=1;GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}" LABELS ${label} TIMEOUT 1200)
+      PROPERTIES ENVIRONMENT "OMP_WAIT_POLICY=passive;GTEST_BRIEF=1;GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}" LABELS ${label} TIMEOUT 1200)
   endforeach()
 endfunction()

@@ -40,9 +40,15 @@ def load_model(path, kind=AutoModel):
     return kind.from_pretrained(**where, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
+def is_smollm(path):
+    return "smollm" in os.path.basename(path).lower()
+
+
 def load_tokenizer(path):
     folder, name = os.path.split(path)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    if not is_smollm(path):
+        return tokenizer
     # The tokenizer that transformers makes from a GGUF file leaves out the first step of SmolLM2's pre-tokeniser
     # (each digit by itself); with it, ids are those of the model's own tokenizer.json.
     from tokenizers import pre_tokenizers
@@ -56,7 +62,9 @@ def load_tokenizer(path):
 def read_token_ids(tokenizer, path, max_tokens):
     with open(path, encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
-    return [ids[:max_tokens] for ids in tokenizer(texts, add_special_tokens=False).input_ids]
+    # SmolLM2's file asks for no start token; Gemma's does.
+    special = "gemma" in type(tokenizer).__name__.lower()
+    return [ids[:max_tokens] for ids in tokenizer(texts, add_special_tokens=special).input_ids]
 
 
 def read_picks(path):
@@ -103,8 +111,11 @@ class PairHooks:
         self.handles = []
         for index, layer in enumerate(model.layers):
             attention = layer.self_attn
-            self.handles.append(attention.q_proj.register_forward_hook(self._hook(index, self.q, 3, 1)))
-            self.handles.append(attention.k_proj.register_forward_hook(self._hook(index, self.k, 4, self.group)))
+            # A norm of queries and keys comes before the rotation, on [batch, heads, tokens, head_dim].
+            normed = hasattr(attention, "q_norm")
+            q, k = (attention.q_norm, attention.k_norm) if normed else (attention.q_proj, attention.k_proj)
+            self.handles.append(q.register_forward_hook(self._hook(index, self.q, 3, 1, normed)))
+            self.handles.append(k.register_forward_hook(self._hook(index, self.k, 4, self.group, normed)))
 
     def select(self, group, layers):
         """Prepares the picks of the texts of the coming pass."""
@@ -116,12 +127,13 @@ class PairHooks:
             chosen = torch.nonzero((rows >= 0) & (self.picks[:, 1] == layer)).squeeze(1)
             self.current.append((chosen, rows[chosen]))
 
-    def _hook(self, layer, target, token_column, heads_per_vector):
+    def _hook(self, layer, target, token_column, heads_per_vector, normed):
         def hook(_module, _inputs, output):
             chosen, rows = self.current[layer]
             picks = self.picks[chosen]
             heads = picks[:, 2] // heads_per_vector
-            target[chosen] = output.unflatten(-1, (-1, self.head_dim))[rows, picks[:, token_column], heads]
+            by_token = output.transpose(1, 2) if normed else output.unflatten(-1, (-1, self.head_dim))
+            target[chosen] = by_token[rows, picks[:, token_column], heads]
 
         return hook
 

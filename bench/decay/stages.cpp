@@ -1,7 +1,6 @@
 // ropescope's side of bench/decay: times of loading, forward passes and curves inside one process, as JSON on
 // stdout. hf_decay.py's `stages` is the peer; both do the same work on the same files and give their numbers
 // back, so that the driver can check that they agree.
-#include <chrono>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -13,7 +12,6 @@
 #include "ropescope/analysis/decay.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
-#include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/models/decoder.h"
 #include "ropescope/probe/sampler.h"
@@ -21,10 +19,13 @@
 #include "ropescope/text/tokenizer.h"
 
 #include "apps/flags.h"
+#include "bench/stage_main.h"
 
 namespace ropescope {
 
 namespace {
+
+using bench::seconds_of;
 
 struct StageFlags {
   std::string model, safetensors, texts, picks, pairs;
@@ -48,13 +49,6 @@ struct StageFlags {
     flags.add("help", help, "this text");
   }
 };
-
-template <typename Function>
-double seconds_of(const Function& function) {
-  const auto start = std::chrono::steady_clock::now();
-  function();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Reads every weight once: a lazily mapped file is not loaded before that.
 double touch(const Decoder& decoder) {
@@ -168,22 +162,5 @@ void measure(const StageFlags& flags) {
 }  // namespace ropescope
 
 int main(int argc, char** argv) {
-  try {
-    ropescope::app::Flags flags;
-    ropescope::StageFlags stages;
-    stages.bind(flags);
-    flags.parse(argc, argv, /*config=*/"", /*skip_checks=*/"help");
-    if (stages.help) {
-      std::printf("%s", flags.help().c_str());
-    } else {
-      ropescope::measure(stages);
-    }
-    return 0;
-  } catch (const ropescope::Error& error) {
-    std::fprintf(stderr, "decay_stages: %s\n", error.what());
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decay_stages: %s\n", error.what());
-    return 1;
-  }
+  return ropescope::bench::stage_main("decay_stages", argc, argv, ropescope::measure);
 }
