@@ -95,15 +95,18 @@ class Numbers:
 
     def __init__(self):
         self.block = np.random.default_rng(0).standard_normal(1 << 24, dtype=np.float32)
+        self.scaled = {}
         self.at = 0
 
     def take(self, shape, scale):
         if scale == 0:
             return np.ones(shape, np.float16)
-        count = int(np.prod(shape))
-        scaled = (self.block * scale).astype(np.float16)
-        self.at = (self.at + 7919) % len(scaled)
-        return np.resize(np.roll(scaled, -self.at), count).reshape(shape)
+        if scale not in self.scaled:
+            self.scaled[scale] = (self.block * scale).astype(np.float16)
+        numbers, count = self.scaled[scale], int(np.prod(shape))
+        self.at = (self.at + 7919) % (1 << 20)
+        start = numbers[self.at : self.at + count]
+        return (start if len(start) == count else np.resize(np.roll(numbers, -self.at), count)).reshape(shape)
 
 
 def write_folder(config, args, save, suffix, index_name):

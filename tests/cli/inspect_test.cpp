@@ -80,12 +80,27 @@ TEST(Inspect, DescribesTheDecoder) {
   EXPECT_EQ(json.at("estimate").at("weights_bytes"), 2 * json.at("parameters").get<double>());
   EXPECT_EQ(json.at("estimate").at("kv_cache_bytes_per_1000_tokens"), 1000 * 2 * 2 * 3 * 32);
   EXPECT_EQ(json.at("estimate").at("logits_bytes"), 100 * 4 * 352);
+  // A layer and a half, and what a pass holds; every tensor is read.
+  const Json& estimate = json.at("estimate");
+  double of_layer = 0, stored = 0;
+  for (const Json& tensor : json.at("tensors")) {
+    stored += tensor.at("bytes").get<double>();
+    if (!tensor.at("name").get<std::string>().starts_with("model.layers.1.")) continue;
+    double numbers = 1;
+    for (const Json& extent : tensor.at("shape")) numbers *= extent.get<double>();
+    of_layer += numbers;
+  }
+  EXPECT_EQ(estimate.at("streamed_bytes"),
+            1.5 * 2 * of_layer + estimate.at("activations_bytes").get<double>());
+  EXPECT_EQ(estimate.at("read_bytes"), stored);
+  EXPECT_GT(estimate.at("pass_seconds").get<double>(), 0);
 
   const CommandResult text = inspect(golden_path(kLlama + "gguf/llama-tiny-Q4_0.gguf"), "--list --estimate");
   ASSERT_EQ(text.exit_code, 0) << text.err;
   for (const char* part :
        {"llama decoder, 3 layers", "4 query, 4 key/value, head size 16", "theta 10000",
-        "side by side, put back", "256 tokens", "Q4_0", "model.layers.2.mlp.up_proj.weight"}) {
+        "side by side, put back", "256 tokens", "Q4_0", "to measure 4096 tokens (--weights streamed)",
+        "model.layers.2.mlp.up_proj.weight"}) {
     EXPECT_THAT(text.out, HasSubstr(part));
   }
 }
