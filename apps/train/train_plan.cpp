@@ -1,5 +1,6 @@
 #include "train/train_plan.h"
 
+#include <cmath>
 #include <iostream>
 #include <string>
 
@@ -43,7 +44,7 @@ double epoch_operations(TrainSubject& subject, const RowTotals& totals, bool rec
 }
 
 std::string hours(double seconds) {
-  const auto minutes = static_cast<int64_t>(seconds / 60.0 + 0.5);
+  const auto minutes = static_cast<int64_t>(std::llround(seconds / 60.0));
   return fmt::format("{}:{:02} hours", minutes / 60, minutes % 60);
 }
 

@@ -46,7 +46,8 @@ at::Device parse_device(const std::string& text) {
         "cmake/bootstrap.sh --cuda on a machine with an NVIDIA driver.",
         text);
   }
-  const int count =
+  // A DeviceIndex is a small number, not a character.
+  const int count =  // NOLINTNEXTLINE(bugprone-signed-char-misuse)
       static_cast<int>(at::globalContext().getAcceleratorHooksInterface(at::kCUDA).deviceCount());
   if (index >= count) {
     throw EnvironmentError("--device {}: expected an index below {}, the number of CUDA devices", text,

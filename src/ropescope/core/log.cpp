@@ -1,5 +1,6 @@
 #include "ropescope/core/log.h"
 
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <utility>
@@ -24,7 +25,7 @@ spdlog::logger& logger() {
 }
 
 std::string format_duration(double seconds) {
-  const auto total = static_cast<int64_t>(seconds + 0.5);
+  const auto total = static_cast<int64_t>(std::llround(seconds));
   if (total < 60) return fmt::format("{}s", total);
   if (total < 3600) return fmt::format("{}m{:02}s", total / 60, total % 60);
   return fmt::format("{}h{:02}m", total / 3600, total % 3600 / 60);

@@ -58,7 +58,8 @@ struct DecoderStepRunner {
   void operator()(const FuseStep&) const {
     std::string all;
     for (const std::string& token : tokens) all += token;
-    tokens.assign(1, std::move(all));
+    tokens.clear();
+    tokens.push_back(std::move(all));
   }
   void operator()(const StripEndsStep& step) const {
     const size_t length = step.content.size();

@@ -153,7 +153,10 @@ ConversationRow read_row(const Json& object, const std::string& name, const std:
   row.name = name;
   std::vector<ChatTurn> turns = read_turns(object, what);
   row.images = read_images(object, options, what);
-  if (!row.images.empty()) turns = move_images(std::move(turns), move_of(turns, options));
+  if (!row.images.empty()) {
+    const ImageMove move = move_of(turns, options);  // first: arguments are made in any order
+    turns = move_images(std::move(turns), move);
+  }
   size_t marks = 0;
   for (const ChatTurn& turn : turns) marks += static_cast<size_t>(count_images(turn.text));
   if (marks != row.images.size()) {

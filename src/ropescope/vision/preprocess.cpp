@@ -46,7 +46,7 @@ at::Tensor resize_and_crop(const at::Tensor& image, const PreprocessSettings& se
 at::Tensor cut_tiles(const at::Tensor& image, const PreprocessSettings& settings,
                      const AnyresGeometry& geometry) {
   const int64_t side = settings.anyres->tile_size;
-  const auto [columns, rows] = geometry.tiles_cols_rows;
+  const int64_t columns = geometry.tiles_cols_rows[0], rows = geometry.tiles_cols_rows[1];
   const at::Tensor tiles = at::empty({1 + rows * columns, 3, side, side}, at::kByte);
   uint8_t* out = tiles.mutable_data_ptr<uint8_t>();
   split_channels(resize_image(image, side, side, settings.filter), out);

@@ -52,8 +52,11 @@ Taps make_taps(int64_t inputs, int64_t outputs, int64_t first, int64_t count, Re
   std::vector<double> exact;
   for (int64_t i = 0; i < count; ++i) {
     const double center = (static_cast<double>(first + i) + 0.5) * scale;
+    // Cut off, not rounded: negative numbers go up, as in Pillow.
+    // NOLINTBEGIN(bugprone-incorrect-roundings)
     const int64_t begin = std::max<int64_t>(static_cast<int64_t>(center - radius + 0.5), 0);
     const int64_t end = std::min(static_cast<int64_t>(center + radius + 0.5), inputs);
+    // NOLINTEND(bugprone-incorrect-roundings)
     exact.clear();
     double sum = 0.0;
     for (int64_t k = begin; k < end; ++k) {
