@@ -93,8 +93,8 @@ StreamedWeights::Piece StreamedWeights::piece_of(const TensorSlot& slot) const {
   Piece piece{slot, placeholder(slot.shape, dtype_, device_)};
   const TensorInfo* info = checkpoint_->find(slot.file_name());
   const StoredType* stored = info == nullptr ? nullptr : find_stored_type(info->dtype);
-  const bool scaled = checkpoint_->find(slot.name + "_scale_inv") != nullptr;
-  piece.lies_ready = device_.is_cpu() && !scaled && stored != nullptr && stored->type == dtype_;
+  piece.scaled = checkpoint_->find(slot.name + "_scale_inv") != nullptr;
+  piece.lies_ready = device_.is_cpu() && !piece.scaled && stored != nullptr && stored->type == dtype_;
   piece.bytes = piece.lies_ready ? 0 : bytes_of(slot.shape, dtype_);
   return piece;
 }
@@ -142,7 +142,7 @@ at::Tensor StreamedWeights::fetch(const Piece& piece) {
         .to(device_);
   }
   if (piece.lies_ready) return checkpoint_->take(slot.name, dtype_);
-  if (checkpoint_->find(slot.name + "_scale_inv") != nullptr) {
+  if (piece.scaled) {
     return take_scaled(*checkpoint_, slot.name, dtype_).contiguous().to(device_);
   }
   at::Tensor buffer = buffer_for(piece);

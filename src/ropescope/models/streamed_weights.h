@@ -56,6 +56,7 @@ class StreamedWeights final : public WeightAccess {
     TensorSlot slot;          // its target is `tensor`
     at::Tensor tensor;        // what the model has
     bool lies_ready = false;  // the file has it in this very form: nothing is converted, the map is used
+    bool scaled = false;      // block scales lie beside it
     uint64_t bytes = 0;
     bool reusable = false;  // while it is there: its memory is ours to write again
   };

@@ -76,13 +76,12 @@ std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t gro
   return keys;
 }
 
-RotaryTable tokens_after(const RotaryTable& table, int64_t first) {
+}  // namespace
+
+RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
   if (!table.turns()) return table;
-  const int64_t count = table.cos.size(2) - first;
   return {table.cos.narrow(2, first, count), table.sin.narrow(2, first, count), table.layout};
 }
-
-}  // namespace
 
 SampleCollector::SampleCollector(DecoderConfig config, const TextSet& texts, const SampleOptions& options)
     : config_(std::move(config)),
@@ -193,7 +192,7 @@ void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_H
       group_heads.push_back(head);
     }
   }
-  const RotaryTable table = tokens_after(rotary, skip);
+  const RotaryTable table = tokens_of(rotary, skip, tokens);
   const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
     return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
   };

@@ -29,6 +29,9 @@ int64_t most_of_layers(const DecoderConfig& config, const Of& of) {
   return most;
 }
 
+/// The part of a table for some of its tokens.
+RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count);
+
 /// One sampling: what is wanted of which layer, and what has been taken so far.
 class SampleCollector {
  public:

@@ -16,12 +16,6 @@ namespace ropescope {
 
 namespace {
 
-/// The part of a table for some of its tokens.
-RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
-  if (!table.turns()) return table;
-  return {table.cos.narrow(2, first, count), table.sin.narrow(2, first, count), table.layout};
-}
-
 int64_t tokens_in(const std::vector<int64_t>& pack, const TextSet& texts) {
   int64_t tokens = 0;
   for (const int64_t text : pack)

@@ -127,6 +127,8 @@ std::vector<TensorRule> outside_rules(const DecoderConfig& decoder);
 std::vector<TensorRule> llama_rules(const DecoderConfig& decoder, int64_t layer);
 /// Norms before and after both, under Gemma's names.
 std::vector<TensorRule> gemma_rules(const DecoderConfig& decoder, int64_t layer);
+/// Names and norms of GGUF tensors in Gemma 2 and 3: the file has the norms' weights with one added.
+GgufRole gemma_gguf_role(const GgufTensor& tensor, const GgufMetadata& metadata, const std::string& what);
 /// Norms after both only (OLMo 2 and 3).
 std::vector<TensorRule> olmo_rules(const DecoderConfig& decoder, int64_t layer);
 

@@ -1,10 +1,8 @@
-#include <array>
 #include <cmath>
 
 #include "ropescope/architectures/families/common.h"
 #include "ropescope/architectures/families/families.h"
 #include "ropescope/architectures/gguf_keys.h"
-#include "ropescope/architectures/gguf_names.h"
 #include "ropescope/architectures/shortest_decimal.h"
 
 namespace ropescope::families {
@@ -55,18 +53,6 @@ DecoderConfig parse_gguf_config(const GgufContents& contents, std::span<const st
   return parse_decoder_config(config, what);
 }
 
-constexpr std::array<GgufName, 3> kNames = {{
-    {"ffn_norm", "pre_feedforward_layernorm"},
-    {"post_attention_norm", "post_attention_layernorm"},
-    {"post_ffw_norm", "post_feedforward_layernorm"},
-}};
-
-GgufRole role(const GgufTensor& tensor, const GgufMetadata&, const std::string&) {
-  GgufRole role = gguf_named(tensor, kNames);
-  if (role.name.ends_with("norm.weight")) subtract_one(role);
-  return role;
-}
-
 }  // namespace
 }  // namespace gemma2_family
 
@@ -89,7 +75,7 @@ const Architecture kGemma2 = {
     .parse = gemma2_family::parse,
     .write = gemma2_family::write,
     .tensors = gemma_rules,
-    .gguf = {{"gemma2", gemma2_family::parse_gguf_config, gemma2_family::role}},
+    .gguf = {{"gemma2", gemma2_family::parse_gguf_config, gemma_gguf_role}},
 };
 
 }  // namespace ropescope::families

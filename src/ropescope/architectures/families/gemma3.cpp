@@ -1,10 +1,8 @@
-#include <array>
 #include <cmath>
 
 #include "ropescope/architectures/families/common.h"
 #include "ropescope/architectures/families/families.h"
 #include "ropescope/architectures/gguf_keys.h"
-#include "ropescope/architectures/gguf_names.h"
 #include "ropescope/architectures/shortest_decimal.h"
 
 namespace ropescope::families {
@@ -66,18 +64,6 @@ DecoderConfig parse_gguf_config(const GgufContents& contents, std::span<const st
   return parse_decoder_config(config, what);
 }
 
-constexpr std::array<GgufName, 3> kNames = {{
-    {"ffn_norm", "pre_feedforward_layernorm"},
-    {"post_attention_norm", "post_attention_layernorm"},
-    {"post_ffw_norm", "post_feedforward_layernorm"},
-}};
-
-GgufRole role(const GgufTensor& tensor, const GgufMetadata&, const std::string&) {
-  GgufRole role = gguf_named(tensor, kNames);
-  if (role.name.ends_with("norm.weight")) subtract_one(role);
-  return role;
-}
-
 }  // namespace
 }  // namespace gemma3_family
 
@@ -107,7 +93,7 @@ const Architecture kGemma3 = {
     .parse = gemma3_family::parse,
     .write = gemma3_family::write,
     .tensors = gemma_rules,
-    .gguf = {{"gemma3", gemma3_family::parse_gguf_config, gemma3_family::role}},
+    .gguf = {{"gemma3", gemma3_family::parse_gguf_config, gemma_gguf_role}},
 };
 
 }  // namespace ropescope::families

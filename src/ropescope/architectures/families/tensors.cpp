@@ -1,9 +1,11 @@
 // Lists of tensors that families share.
+#include <array>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "ropescope/architectures/families/common.h"
+#include "ropescope/architectures/gguf_names.h"
 
 namespace ropescope::families {
 
@@ -118,6 +120,22 @@ std::vector<TensorRule> olmo_rules(const DecoderConfig& decoder, int64_t layer) 
   rules.feed_forward("mlp", rules.shape().inner);
   rules.norm(TensorKind::kMlpOutNorm, "post_feedforward_layernorm");
   return rules.take();
+}
+
+namespace {
+
+constexpr std::array<GgufName, 3> kGemmaGgufNames = {{
+    {"ffn_norm", "pre_feedforward_layernorm"},
+    {"post_attention_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
+}};
+
+}  // namespace
+
+GgufRole gemma_gguf_role(const GgufTensor& tensor, const GgufMetadata&, const std::string&) {
+  GgufRole role = gguf_named(tensor, kGemmaGgufNames);
+  if (role.name.ends_with("norm.weight")) subtract_one(role);
+  return role;
 }
 
 }  // namespace ropescope::families
