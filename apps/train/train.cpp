@@ -128,6 +128,10 @@ int run(const TrainFlags& given, const Invocation& started) {
     throw UsageError(
         "--dtype: expected float32 or bfloat16, found float16, whose range is too small for gradients");
   }
+  if (started.settings.weights == WeightMode::kStreamed) {
+    throw UsageError(
+        "--weights streamed: training changes every weight and keeps all of them in memory; --shard parameters shares them between processes");
+  }
   const TrainFlags flags = with_stage_defaults(given);
   const Launch launch = start_process(started.common);
   Invocation invocation = started;

@@ -61,6 +61,13 @@ TEST_F(TrainCommand, WritesCurvesCheckpointsAndProgressAndLearns) {
   EXPECT_EQ(inspected.exit_code, 0) << inspected.err;
 }
 
+TEST_F(TrainCommand, WeightsAreNotStreamed) {
+  const CommandResult result = run("run", "--max-steps 1 --weights streamed");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--weights streamed: training"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(folder_.path("run")));
+}
+
 TEST_F(TrainCommand, AnInterruptedRunSavesAndGoesOnExactly) {
   ASSERT_EQ(run("whole", "--max-steps 400 --save-every 200 --scheme id-align").exit_code, 0);
   const std::string more = "--max-steps 400 --save-every 200 --scheme id-align --resume auto";
