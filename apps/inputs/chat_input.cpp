@@ -60,7 +60,7 @@ bool names_llama(const std::string& model) {
 PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderConfig& config,
                        const Tokenizer& tokenizer) {
   const auto trained = trained_template(model);
-  if (trained && kind == ModelKind::kLlava) {
+  if (trained && kind == ModelKind::kVlm) {
     log_info("template {}, as state.json says", *trained);
     return PromptTemplate(parse_chat_template(*trained));
   }
@@ -70,7 +70,7 @@ PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderCo
         model);
     return PromptTemplate(ChatTemplate::kQwen);
   }
-  if (kind != ModelKind::kLlava) return PromptTemplate(ChatTemplate::kNone);
+  if (kind != ModelKind::kVlm) return PromptTemplate(ChatTemplate::kNone);
   const bool llama3 = has_token(tokenizer, "<|start_header_id|>") || has_token(tokenizer, "<|eot_id|>");
   if (config.model_type != "llama" || llama3 || !names_llama(model)) {
     throw InputError(
@@ -88,7 +88,7 @@ PromptTemplate guessed(const std::string& model, ModelKind kind, const DecoderCo
 PromptTemplate ChatFlags::chosen(const std::string& model, ModelKind kind, const DecoderConfig& config,
                                  const Tokenizer& tokenizer) const {
   if (chat_template) return PromptTemplate(parse_chat_template(*chat_template));
-  const bool sees = kind == ModelKind::kLlava;
+  const bool sees = kind == ModelKind::kVlm;
   auto stored = read_chat_template(model, tokenizer, sees);
   if (!stored) return guessed(model, kind, config, tokenizer);
   const PromptTemplate own(std::move(*stored), sees);

@@ -9,7 +9,7 @@
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
-#include "ropescope/text/chat_template.h"
+#include "ropescope/vision/video.h"
 
 namespace ropescope::app {
 
@@ -17,37 +17,33 @@ namespace fs = std::filesystem;
 
 namespace {
 
-at::Tensor take_pixels(const Checkpoint& file, int64_t dimensions, const std::string& what,
-                       const std::string& path) {
-  const TensorInfo* info = file.find("pixel_values");
-  if (info == nullptr || static_cast<int64_t>(info->shape.size()) != dimensions || info->shape.empty() ||
-      info->shape[0] < 1 || info->shape[static_cast<size_t>(dimensions) - 3] != 3) {
-    throw InputError("--pixels {}: expected pixel_values {}, found {}", path, what,
-                     info == nullptr ? "none" : fmt::format("[{}]", fmt::join(info->shape, ", ")));
+std::vector<std::string> separated(const std::vector<std::string>& lists, const char* flag) {
+  std::vector<std::string> names;
+  for (const std::string& list : lists) {
+    std::stringstream stream(list);
+    for (std::string name; std::getline(stream, name, ',');) {
+      if (name.empty()) throw UsageError("--{}: expected names separated by commas, found an empty one", flag);
+      names.push_back(name);
+    }
   }
-  return file.take("pixel_values", at::kFloat);
+  return names;
 }
 
-std::vector<LlavaImage> read_pixels(const std::string& path, const AnyresOptions& options) {
-  const auto file = open_checkpoint(path);
-  const at::Tensor pixels = take_pixels(*file, 5, "[images, tiles, 3, S, S]", path);
-  const TensorInfo* sizes_info = file->find("image_sizes_hw");
-  const std::vector<int64_t> expected = {pixels.size(0), 2};
-  if (sizes_info == nullptr || sizes_info->shape != expected) {
-    throw InputError(
-        "--pixels {}: expected image_sizes_hw [{}, 2] (height, width), found {}", path, pixels.size(0),
-        sizes_info == nullptr ? "none" : fmt::format("[{}]", fmt::join(sizes_info->shape, ", ")));
-  }
-  const at::Tensor sizes = file->take("image_sizes_hw", at::kLong);
-  const auto* hw = sizes.const_data_ptr<int64_t>();
-  std::vector<LlavaImage> images;
-  for (int64_t i = 0; i < pixels.size(0); ++i) {
-    images.push_back({pixels[i], anyres_geometry(hw[2 * i + 1], hw[2 * i], options)});
-  }
-  return images;
-}
+std::string base_name(const std::string& path) { return fs::path(path).filename().string(); }
 
 }  // namespace
+
+std::vector<MediaPlan> plans_of(const std::vector<NamedMedia>& media) {
+  std::vector<MediaPlan> plans;
+  for (const NamedMedia& one : media) plans.push_back(one.item.plan);
+  return plans;
+}
+
+std::vector<MediaItem> items_of(const std::vector<NamedMedia>& media) {
+  std::vector<MediaItem> items;
+  for (const NamedMedia& one : media) items.push_back(one.item);
+  return items;
+}
 
 void DecodeFlags::bind(Flags& flags) {
   flags
@@ -72,13 +68,18 @@ DecodeOptions DecodeFlags::options() const {
 void ImageFlags::bind(Flags& flags) {
   flags.group("Images");
   flags.add("image", image, "image files, separated by commas (JPEG, PNG, WebP, TIFF, GIF, BMP)");
+  flags.add("video", video,
+            "clips, separated by commas: video files, or folders of frames with --fps; <video> stands for one");
+  flags.add("fps", fps, "frames a second of the clips that are folders of frames").above(0);
   flags.add(
       "pixels", pixels,
-      "in place of --image: safetensors file with pixel_values [images,tiles,3,S,S] and image_sizes_hw [images,2]");
+      "in place of --image: safetensors file with a processor's tensors: pixel_values, image_grid_thw, image_sizes, ... (LLaVA-NeXT: pixel_values [images,tiles,3,S,S] and image_sizes_hw [images,2])");
   flags.add("pinpoints", pinpoints,
             "how the checkpoint's grids are read: hf or original; default: as its form does");
   decode.bind(flags);
 }
+
+const char* ImageFlags::first_given() const { return !image.empty() ? "image" : !video.empty() ? "video" : "pixels"; }
 
 std::optional<PinpointRule> ImageFlags::pinpoint_rule() const {
   return pinpoints ? std::optional(parse_pinpoint_rule(*pinpoints)) : std::nullopt;
@@ -94,62 +95,64 @@ at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode) {
 }
 
 std::vector<std::string> ImageFlags::names() const {
-  std::vector<std::string> names;
-  for (const std::string& list : image) {
-    std::stringstream stream(list);
-    for (std::string name; std::getline(stream, name, ',');) {
-      if (name.empty()) throw UsageError("--image: expected names separated by commas, found an empty one");
-      names.push_back(name);
-    }
-  }
-  if (names.empty()) throw UsageError("--image: expected at least one file, found none");
+  std::vector<std::string> names = separated(image, "image");
+  if (names.empty() && video.empty()) throw UsageError("--image: expected at least one file, found none");
   return names;
 }
 
+std::vector<std::string> ImageFlags::video_names() const { return separated(video, "video"); }
+
 void ImageFlags::add_inputs(Provenance& provenance) const {
   if (pixels) provenance.add_input(*pixels);
-  if (image.empty()) return;
-  for (const std::string& name : names()) provenance.add_input(name);
+  if (!image.empty()) {
+    for (const std::string& name : names()) provenance.add_input(name);
+  }
+  for (const std::string& name : video_names()) {
+    for (const fs::path& file : clip_files(name)) provenance.add_input(file);
+  }
 }
 
-std::string with_images_in_front(std::string text, size_t images) {
-  if (count_images(text) > 0) return text;
-  for (size_t i = 0; i < images; ++i) text.insert(0, std::string(kImageText) + "\n");
-  return text;
-}
-
-std::vector<AnyresGeometry> ImageInput::geometries() const {
-  std::vector<AnyresGeometry> result;
-  for (const LlavaImage& image : images) result.push_back(image.geometry);
-  return result;
-}
-
-ImageInput ImageFlags::read(const fs::path& model) const {
-  if (!image.empty() && pixels) {
+std::vector<NamedMedia> ImageFlags::read(const PictureReader& reader) const {
+  if ((!image.empty() || !video.empty()) && pixels) {
     throw UsageError("--image and --pixels: expected at most one of the two");
   }
-  const PreprocessSettings settings = read_preprocess_settings(model, pinpoint_rule());
-  if (!settings.anyres) {
-    throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", model.string());
-  }
-  ImageInput input;
+  if (fps && video.empty()) throw UsageError("--fps belongs to --video FOLDER");
   const DecodeOptions rules = decode.options();
-  if (pixels) {
-    input.images = read_pixels(*pixels, *settings.anyres);
-    return input;
+  std::vector<at::Tensor> pictures;
+  std::vector<NamedMedia> media;
+  const std::vector<std::string> files = names();
+  for (const std::string& name : files) pictures.push_back(read_rgb(name, rules));
+  if (!pictures.empty()) {
+    std::vector<MediaItem> items = reader.images(pictures);
+    for (size_t i = 0; i < items.size(); ++i) {
+      media.push_back({std::move(items[i]), base_name(files[i]), {pictures[i]}});
+    }
   }
-  for (const std::string& name : names()) {
-    PreprocessedImage prepared = preprocess_image(read_rgb(name, rules), settings);
-    input.images.push_back({prepared.pixel_values, *prepared.geometry});
+  for (const std::string& name : video_names()) {
+    Clip clip = read_clip(name, fps, rules, reader.sampling());
+    NamedMedia one;
+    one.item = reader.video(clip.frames_HW3, clip.sampled);
+    one.name = base_name(name);
+    one.rgb_HW3 = std::move(clip.frames_HW3);
+    media.push_back(std::move(one));
   }
-  return input;
+  return media;
 }
 
 at::Tensor ImageFlags::read_for_tower(const fs::path& model) const {
+  if (!video.empty()) throw UsageError("--video: {} holds a vision tower alone, which gets pictures", model.string());
   if (!image.empty() == pixels.has_value()) {
     throw UsageError("{}: a vision tower alone; expected one of --pixels and --image", model.string());
   }
-  if (pixels) return take_pixels(*open_checkpoint(*pixels), 4, "[images, 3, S, S]", *pixels);
+  if (pixels) {
+    const auto file = open_checkpoint(*pixels);
+    const TensorInfo* info = file->find("pixel_values");
+    if (info == nullptr || info->shape.size() != 4 || info->shape[0] < 1 || info->shape[1] != 3) {
+      throw InputError("--pixels {}: expected pixel_values [images, 3, S, S], found {}", *pixels,
+                       info == nullptr ? "none" : fmt::format("[{}]", fmt::join(info->shape, ", ")));
+    }
+    return file->take("pixel_values", at::kFloat);
+  }
   const PreprocessSettings settings = read_preprocess_settings(model);
   const DecodeOptions rules = decode.options();
   std::vector<at::Tensor> images;

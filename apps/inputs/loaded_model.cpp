@@ -1,5 +1,8 @@
 #include "inputs/loaded_model.h"
 
+#include <fmt/ranges.h>
+
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 
@@ -13,8 +16,23 @@ ModelKind model_kind(const fs::path& model) {
   const fs::path path = folder / "config.json";
   if (model.extension() == ".gguf" || !fs::is_regular_file(path, ignored)) return ModelKind::kDecoder;
   const Json config = read_json_file(path);
-  if (is_llava_config(config)) return ModelKind::kLlava;
+  if (is_llava_config(config) || find_vlm_family(config) != nullptr) return ModelKind::kVlm;
   return is_vision_tower_config(config) ? ModelKind::kVisionTower : ModelKind::kDecoder;
+}
+
+bool is_llava_next(const fs::path& model) {
+  const fs::path path = model / "config.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  const Json config = read_json_file(path);
+  return is_llava_config(config) &&
+         (json_has(config, "mm_vision_tower") || json_string_or(config, "model_type", "", path.string()) == "llava_next");
+}
+
+VlmConfig read_vlm_config(const fs::path& folder) {
+  if (is_llava_next(folder)) return vlm_config_of(read_llava_config(folder));
+  const fs::path path = folder / "config.json";
+  return parse_vlm_config(read_json_file(path), path.string());
 }
 
 std::vector<fs::path> description_files(const fs::path& model) {
@@ -25,15 +43,16 @@ std::vector<fs::path> description_files(const fs::path& model) {
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
-        "chat_template.jinja", "preprocessor_config.json", "processor_config.json"}) {
+        "chat_template.jinja", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"}) {
     if (fs::is_regular_file(folder / name, ignored)) files.push_back(folder / name);
   }
   return files;
 }
 
 void refuse_images(const std::string& flag, const std::string& model, const std::string& way_out) {
-  constexpr const char* kExpected =
-      "expected LLaVA-NeXT (model_type llava_next, or the original LLaVA form) with a CLIP or SigLIP tower";
+  std::vector<std::string> names;
+  for (const VlmFamily* family : vlm_families()) names.push_back(family->name);
+  const std::string expected = fmt::format("expected a vision-language model ({})", fmt::join(names, ", "));
   const fs::path path = fs::path(model) / "config.json";
   std::error_code ignored;
   try {
@@ -41,9 +60,9 @@ void refuse_images(const std::string& flag, const std::string& model, const std:
   } catch (const UnsupportedModel& error) {
     if (!fs::is_regular_file(path, ignored)) throw;
     const std::string type = json_string_or(read_json_file(path), "model_type", "", path.string());
-    throw InputError("{}: model_type \"{}\" is not supported; {}{}", path.string(), type, kExpected, way_out);
+    throw InputError("{}: model_type \"{}\" is not supported; {}{}", path.string(), type, expected, way_out);
   }
-  throw UsageError("--{}: {} has no vision tower; {}{}", flag, model, kExpected, way_out);
+  throw UsageError("--{}: {} has no vision tower; {}{}", flag, model, expected, way_out);
 }
 
 Json digests(const std::vector<InputFile>& files) {
@@ -72,19 +91,17 @@ LoadOptions load_options(const CommonSettings& settings, bool with_lm_head) {
   return options;
 }
 
-LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
-                         const std::optional<LlavaConfig>& llava, const LoadOptions& options) {
+LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder, const std::optional<VlmConfig>& vlm,
+                         const LoadOptions& options) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
   files_ = checkpoint->files();
   for (fs::path& file : description_files(model)) files_.push_back(std::move(file));
-  if (!llava) {
+  if (!vlm) {
     decoder_ = load_decoder(checkpoint, decoder, options);
     return;
   }
-  LlavaConfig config = *llava;
-  config.decoder = decoder;
-  llava_ = load_llava(checkpoint, config, model, options);
-  files_.insert(files_.end(), llava_->tower_files.begin(), llava_->tower_files.end());
+  vlm_ = load_vlm(checkpoint, *vlm, decoder, model, options);
+  files_.insert(files_.end(), vlm_->tower_files.begin(), vlm_->tower_files.end());
 }
 
 void LoadedModel::add_inputs(Provenance& provenance) const {

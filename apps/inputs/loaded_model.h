@@ -7,23 +7,29 @@
 #include <vector>
 
 #include "ropescope/io/result_file.h"
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 
 #include "command.h"
 
 namespace ropescope::app {
 
-enum class ModelKind { kDecoder, kLlava, kVisionTower };
+enum class ModelKind { kDecoder, kVlm, kVisionTower };
 
 /// By config.json of a folder (or of the folder of a weight file); anything else is taken for a decoder,
 /// whose reader says what is wrong.
 ModelKind model_kind(const std::filesystem::path& model);
 
+/// Whether a folder holds LLaVA-NeXT in either of its forms.
+bool is_llava_next(const std::filesystem::path& model);
+
+/// Of a folder of kind kVlm. Throws InputError, UnsupportedModel.
+VlmConfig read_vlm_config(const std::filesystem::path& folder);
+
 /// The files beside the weights that decide what a model answers, as far as they are there: configuration, tokenizer,
 /// conversation template, preprocessing. None for a single file, which has all of that in itself or beside it.
 std::vector<std::filesystem::path> description_files(const std::filesystem::path& model);
 
-/// For a model that is given pictures and is no LLaVA-NeXT folder. Throws InputError, naming the model_type, where it is of
+/// For a model that is given pictures and is no vision-language model. Throws InputError, naming the model_type, where it is of
 /// an architecture that is not supported; else UsageError: it has no vision tower. `flag`: "image", or the like; `way_out` follows what was expected.
 [[noreturn]] void refuse_images(const std::string& flag, const std::string& model,
                                 const std::string& way_out = "");
@@ -38,20 +44,20 @@ LoadOptions load_options(const CommonSettings& settings, bool with_lm_head = tru
 
 class LoadedModel {
  public:
-  /// `llava`: load the vision tower and the projector too; its decoder settings count.
-  LoadedModel(const std::filesystem::path& model, const DecoderConfig& decoder,
-              const std::optional<LlavaConfig>& llava, const LoadOptions& options);
+  /// `vlm`: load the vision tower and the connector too.
+  LoadedModel(const std::filesystem::path& model, const DecoderConfig& decoder, const std::optional<VlmConfig>& vlm,
+              const LoadOptions& options);
 
-  const Decoder& decoder() const { return llava_ ? llava_->decoder : *decoder_; }
-  Decoder& decoder() { return llava_ ? llava_->decoder : *decoder_; }
+  const Decoder& decoder() const { return vlm_ ? vlm_->decoder : *decoder_; }
+  Decoder& decoder() { return vlm_ ? vlm_->decoder : *decoder_; }
   /// Only of a model loaded with its eyes.
-  const Llava& llava() const { return *llava_; }
+  const Vlm& vlm() const { return *vlm_; }
   /// Weights and description_files().
   void add_inputs(Provenance& provenance) const;
 
  private:
   std::optional<Decoder> decoder_;
-  std::optional<Llava> llava_;
+  std::optional<Vlm> vlm_;
   std::vector<std::filesystem::path> files_;
 };
 

@@ -33,7 +33,7 @@ void TraceFlags::bind(Flags& flags) {
   flags.group("Input");
   flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
       .stands_for(opened_model);
-  flags.add("text", text, "one text, tokenized with the model's tokenizer; <image> stands for an image");
+  flags.add("text", text, "one text, tokenized with the model's tokenizer; <image> (or the model's own mark) stands for an image, <video> for a clip");
   flags.add(
       "tokens", tokens,
       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids are [batch,tokens] or [axes,batch,tokens], any numbers; the mask is causal by token order");
@@ -51,7 +51,7 @@ void TraceFlags::bind(Flags& flags) {
   flags
       .add(
           "dump", dump,
-          "list of logits,hidden,q,k,q_rotated,k_rotated,attention,inputs_embeds (--tensors: all that it has; a vision tower alone: vision_hidden,vision_attention,vision_feature)")
+          "list of logits,hidden,q,k,q_rotated,k_rotated,attention,inputs_embeds, with pictures image_features,video_features,deepstack,vision_hidden (--tensors: all that it has; a vision tower alone: vision_hidden,vision_attention,vision_feature)")
       .shown_default("logits");
   flags.add("layers", layers, "layers of q, k and attention, for example 0-3,31; all");
   flags.add("generate", new_tokens, "also continue greedily by N tokens; an end token is no end").at_least(1);
@@ -60,8 +60,10 @@ void TraceFlags::bind(Flags& flags) {
 
 namespace {
 
-// The row of every axis when all axes agree; without a scheme nothing says which channels follow which axis.
-at::Tensor one_axis(const at::Tensor& position_ids) {
+// The row of every axis when all axes agree; without a scheme, and of a model without axes of its own, nothing says which
+// channels follow which axis.
+at::Tensor own_axes(const DecoderConfig& config, const at::Tensor& position_ids) {
+  if (config.rope_axes && position_ids.size(0) == 3) return position_ids;
   const at::Tensor first = position_ids.narrow(0, 0, 1);
   if (!position_ids.eq(first).all().item<bool>()) {
     throw InputError(
@@ -112,15 +114,15 @@ Taps make_taps(const TraceRequest& request, int64_t tokens, TraceOutput& output)
   return taps;
 }
 
-void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& inputs_embeds,
+void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const MediaEmbeddings& media,
                 const at::Tensor& position_ids, const TraceEncoding& encoding, const TraceRequest& request,
                 TraceOutput& output) {
   ForwardInput input;
   input.input_ids = tokens.input_ids;
-  input.inputs_embeds = inputs_embeds;
+  media.give(input);
   input.attention_mask = tokens.attention_mask;
   PassEncoding own;
-  if (!encoding.prompt) own = encoding_for(decoder.config, one_axis(position_ids));
+  if (!encoding.prompt) own = encoding_for(decoder.config, own_axes(decoder.config, position_ids));
   input.encoding = encoding.prompt ? &*encoding.prompt : &own;
   ForwardOptions forward_options;
   forward_options.logits =
@@ -142,18 +144,18 @@ void trace_pass(const Decoder& decoder, const TraceTokens& tokens, const at::Ten
   if (result.logits.defined()) output.write("logits", result.logits);
 }
 
-at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, const at::Tensor& inputs_embeds,
+at::Tensor continue_prompt(const Decoder& decoder, const TraceTokens& tokens, const MediaEmbeddings& media,
                            const TraceEncoding& encoding, int64_t count) {
   GenerateInput input;
   input.input_ids = tokens.input_ids;
-  input.inputs_embeds = inputs_embeds;
+  media.give(input);
   input.attention_mask = tokens.attention_mask;
   if (encoding.sequence) {
     input.encoding = &*encoding.sequence;
   } else if (encoding.prompt) {
     throw UsageError("--generate: expected --layout, since position ids alone do not say where text goes on");
   } else if (tokens.position_ids.defined()) {
-    input.position_ids = one_axis(tokens.position_ids);
+    input.position_ids = own_axes(decoder.config, tokens.position_ids);
   }
   GenerateOptions generate_options;
   generate_options.max_new_tokens = count;
@@ -186,15 +188,19 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   override_ropes(config, flags.rope);
   const TraceRequest request{parse_dump(flags.dump.value_or("logits")),
                              chosen_layers(flags.layers, config.num_hidden_layers)};
-  check_dump(request.wanted, /*tower=*/false);
   for (const char* name : {"q", "k", "q_rotated", "k_rotated", "attention"}) {
     if (request.shows(name)) require_qk(config, flags.layers);
   }
-  const TracePrompt prompt = read_trace_prompt(flags, config);
-  const TraceTokens& tokens = prompt.tokens;
+  TracePrompt prompt = read_trace_prompt(flags, config);
+  check_dump(request.wanted, prompt.vlm ? Traced::kVlm : Traced::kDecoder);
+  TraceTokens& tokens = prompt.tokens;
+  // The checkpoint's own ids, unless they were given or a scheme makes them.
+  if (prompt.vlm && !flags.under.scheme && !tokens.position_ids.defined()) {
+    tokens.position_ids = own_position_ids(config, prompt.expanded);
+  }
 
   const at::NoGradGuard no_grad;
-  const LoadedModel loaded(model, config, prompt.llava,
+  const LoadedModel loaded(model, config, prompt.vlm,
                            load_options(settings, request.shows("logits") || flags.new_tokens));
   const Decoder& decoder = loaded.decoder();
 
@@ -217,12 +223,12 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   output.attribute("rope_theta", config.rope().theta);
   output.attribute("rope_type", rope_type_name(config.rope().type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");
-  at::Tensor inputs_embeds;
-  if (prompt.llava) inputs_embeds = merge_embeddings(loaded.llava(), prompt.expanded, prompt.images.images);
-  trace_pass(decoder, tokens, inputs_embeds, position_ids, encoding, request, output);
+  MediaEmbeddings media;
+  if (prompt.vlm) media = trace_media(prompt, loaded.vlm(), request.wanted, output);
+  trace_pass(decoder, tokens, media, position_ids, encoding, request, output);
   at::Tensor generated;
   if (flags.new_tokens) {
-    generated = continue_prompt(decoder, tokens, inputs_embeds, encoding, *flags.new_tokens);
+    generated = continue_prompt(decoder, tokens, media, encoding, *flags.new_tokens);
     output.write("generated", generated);
   }
   output.finish(settings.json, settings.csv, generated, decode_rows(prompt.tokenizer.get(), generated));

@@ -23,6 +23,9 @@ const std::vector<std::string>& trace_dump_names() {
                                                  "k_rotated",
                                                  "attention",
                                                  "inputs_embeds",
+                                                 "image_features",
+                                                 "video_features",
+                                                 "deepstack",
                                                  "vision_hidden",
                                                  "vision_attention",
                                                  "vision_feature"};

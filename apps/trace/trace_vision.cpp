@@ -1,15 +1,17 @@
 #include "trace/trace_vision.h"
 
+#include <map>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/vision_tower.h"
-#include "ropescope/text/chat_template.h"
 
 #include "inputs/loaded_model.h"
 #include "trace/trace_output.h"
@@ -18,16 +20,20 @@ namespace ropescope::app::trace {
 
 namespace {
 
-std::vector<int64_t> encode_prompt(const Tokenizer& tokenizer, std::string text, size_t images) {
-  if (images == 0) return tokenizer.encode(text, {});
-  return encode_with_images(tokenizer, with_images_in_front(std::move(text), images));
-}
-
-void put_images(TracePrompt& prompt) {
-  prompt.expanded = expand_images(prompt.tokens.input_ids, prompt.tokens.attention_mask,
-                                  prompt.images.geometries(), *prompt.llava);
+void put_media(TracePrompt& prompt, int64_t vocab_size) {
+  prompt.expanded = place_media(prompt.tokens.input_ids, prompt.tokens.attention_mask, plans_of(prompt.media),
+                                media_marks(*prompt.vlm), vocab_size);
   prompt.tokens.input_ids = prompt.expanded.input_ids;
   prompt.tokens.attention_mask = prompt.expanded.attention_mask;
+}
+
+std::vector<int64_t> encode_prompt(const Tokenizer& tokenizer, const PictureReader& reader, const std::string& text,
+                                   const std::vector<NamedMedia>& media) {
+  size_t images = 0, videos = 0;
+  for (const NamedMedia& one : media) ++(one.item.plan.kind == MediaKind::kVideo ? videos : images);
+  const bool marked = text.find(reader.image_mark()) != std::string::npos ||
+                      text.find(reader.video_mark()) != std::string::npos;
+  return reader.encode(tokenizer, marked ? text : with_media_in_front(text, images, videos), plans_of(media));
 }
 
 }  // namespace
@@ -38,35 +44,42 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
   }
   const std::string& model = flags.model;
   TracePrompt prompt;
+  std::optional<PictureReader> reader;
   if (flags.images.given()) {
-    if (model_kind(model) != ModelKind::kLlava) {
-      refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
-    }
-    prompt.llava = read_llava_config(model);
-    prompt.images = flags.images.read(model);
+    if (model_kind(model) != ModelKind::kVlm) refuse_images(flags.images.first_given(), model);
+    prompt.vlm = read_vlm_config(model);
+    reader.emplace(model, flags.images.pinpoint_rule());
+    if (!flags.images.pixels) prompt.media = flags.images.read(*reader);
   }
   if (flags.text) {
+    if (prompt.vlm && flags.images.pixels) {
+      if (reader->expands_text()) {
+        throw UsageError("--pixels: expected --tokens with the expanded input_ids, found --text");
+      }
+      prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, {});
+    }
     prompt.tokenizer = load_tokenizer(model);
-    const std::vector<int64_t> ids =
-        encode_prompt(*prompt.tokenizer, *flags.text, prompt.images.images.size());
+    const std::vector<int64_t> ids = reader ? encode_prompt(*prompt.tokenizer, *reader, *flags.text, prompt.media)
+                                            : prompt.tokenizer->encode(*flags.text, {});
     if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
     prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-    if (prompt.llava) put_images(prompt);
+    if (prompt.vlm) put_media(prompt, config.vocab_size);
     return prompt;
   }
   const std::string& path = *flags.tokens;
-  if (!prompt.llava) {
+  if (!prompt.vlm) {
     prompt.tokens = parse_trace_tokens(read_json_file(path), config.vocab_size, path);
     return prompt;
   }
   prompt.tokens = parse_tokens_with_images(read_json_file(path), path);
-  put_images(prompt);
+  if (flags.images.pixels) prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, prompt.tokens.input_ids);
+  put_media(prompt, config.vocab_size);
   fit_positions(prompt.tokens, path);
   return prompt;
 }
 
 std::optional<Layout> layout_of_images(const TracePrompt& prompt) {
-  if (!prompt.llava) return std::nullopt;
+  if (!prompt.vlm) return std::nullopt;
   const std::vector<Layout>& layouts = prompt.expanded.layouts;
   for (const Layout& layout : layouts) {
     if (layout_text(layout) != layout_text(layouts.front())) {
@@ -77,16 +90,75 @@ std::optional<Layout> layout_of_images(const TracePrompt& prompt) {
   return layouts.front();
 }
 
-void check_dump(const std::set<std::string>& wanted, bool tower) {
+namespace {
+
+/// What a tower gives depth by depth, perhaps a few pictures at a time.
+class HiddenStates {
+ public:
+  VisionTaps taps() {
+    VisionTaps taps;
+    taps.hidden = [this](int64_t depth, const at::Tensor& hidden) { parts_[depth].push_back(hidden.clone()); };
+    return taps;
+  }
+
+  void write(const std::string& group, TraceOutput& output) const {
+    for (const auto& [depth, parts] : parts_) output.write(fmt::format("{}/{}", group, depth), at::cat(parts, 0));
+  }
+
+ private:
+  std::map<int64_t, std::vector<at::Tensor>> parts_;
+};
+
+void write_items(const TracePrompt& prompt, MediaKind kind, const std::vector<at::Tensor>& of_items,
+                 const std::string& name, TraceOutput& output) {
+  std::vector<at::Tensor> chosen;
+  for (size_t i = 0; i < of_items.size(); ++i) {
+    if (prompt.media[i].item.plan.kind == kind) chosen.push_back(of_items[i]);
+  }
+  if (!chosen.empty()) output.write(name, at::cat(chosen, 0));
+}
+
+}  // namespace
+
+MediaEmbeddings trace_media(const TracePrompt& prompt, const Vlm& vlm, const std::set<std::string>& wanted,
+                            TraceOutput& output) {
+  HiddenStates of_images, of_videos;
+  const bool hidden = wanted.count("vision_hidden") > 0;
+  const SeenMedia seen = see(vlm, items_of(prompt.media), hidden ? of_images.taps() : VisionTaps(),
+                             hidden ? of_videos.taps() : VisionTaps());
+  of_images.write("vision_hidden", output);
+  of_videos.write("video_vision_hidden", output);
+  const std::pair<MediaKind, const char*> kinds[] = {{MediaKind::kImage, "image"}, {MediaKind::kVideo, "video"}};
+  for (const auto& [kind, name] : kinds) {
+    const std::string word = name;
+    if (wanted.count(word + "_features") > 0) {
+      write_items(prompt, kind, seen.features, word + "_features", output);
+    }
+    for (size_t level = 0; wanted.count("deepstack") > 0 && level < seen.deepstack.size(); ++level) {
+      write_items(prompt, kind, seen.deepstack[level], fmt::format("{}_deepstack/{}", word, level), output);
+    }
+  }
+  return embed(vlm, prompt.expanded, seen);
+}
+
+void check_dump(const std::set<std::string>& wanted, Traced kind) {
+  const auto belongs = [&](const std::string& name) {
+    const bool of_media = name == "image_features" || name == "video_features" || name == "deepstack";
+    if (name == "vision_hidden") return kind != Traced::kDecoder;
+    if (name.rfind("vision_", 0) == 0) return kind == Traced::kTower;
+    return of_media ? kind == Traced::kVlm : kind != Traced::kTower;
+  };
   std::vector<std::string> known;
   for (const std::string& name : trace_dump_names()) {
-    if ((name.rfind("vision_", 0) == 0) == tower) known.push_back(name);
+    if (belongs(name)) known.push_back(name);
   }
   for (const std::string& name : wanted) {
-    if ((name.rfind("vision_", 0) == 0) != tower) {
-      throw UsageError("--dump {}: of {} expected some of {}", name,
-                       tower ? "a vision tower alone" : "a model with a decoder", fmt::join(known, ","));
-    }
+    if (belongs(name)) continue;
+    throw UsageError("--dump {}: of {} expected some of {}", name,
+                     kind == Traced::kTower  ? "a vision tower alone"
+                     : kind == Traced::kVlm ? "a model with pictures"
+                                            : "a decoder without pictures",
+                     fmt::join(known, ","));
   }
 }
 
@@ -116,7 +188,7 @@ int run_trace_tower(const TraceFlags& flags, const Invocation& invocation) {
   const int64_t feature_layer = tower_feature_layer(json, config, config_path.string());
   const std::set<std::string> wanted =
       flags.dump ? parse_dump(*flags.dump) : std::set{std::string("vision_feature")};
-  check_dump(wanted, /*tower=*/true);
+  check_dump(wanted, Traced::kTower);
   const std::vector<bool> layers = chosen_layers(flags.layers, config.num_hidden_layers);
   const at::Tensor pixels = flags.images.read_for_tower(config_path.parent_path());
 

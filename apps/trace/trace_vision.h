@@ -12,6 +12,7 @@
 #include "command.h"
 #include "inputs/image_input.h"
 #include "trace/trace_flags.h"
+#include "trace/trace_output.h"
 #include "trace/trace_tokens.h"
 
 namespace ropescope::app::trace {
@@ -20,9 +21,9 @@ namespace ropescope::app::trace {
 struct TracePrompt {
   TraceTokens tokens;                    ///< images expanded
   std::unique_ptr<Tokenizer> tokenizer;  ///< for --text only
-  std::optional<LlavaConfig> llava;      ///< with images
-  ImageInput images;
-  ImagePrompt expanded;  ///< with images
+  std::optional<VlmConfig> vlm;          ///< with pictures or clips
+  std::vector<NamedMedia> media;
+  MediaPrompt expanded;  ///< with pictures or clips
 };
 
 /// Throws UsageError for images without a model that sees, InputError for tokens that do not fit.
@@ -32,11 +33,17 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
 /// differ.
 std::optional<Layout> layout_of_images(const TracePrompt& prompt);
 
+/// Pictures and clips through the tower, what --dump asks of them written down, and the embeddings of the prompt.
+MediaEmbeddings trace_media(const TracePrompt& prompt, const Vlm& vlm, const std::set<std::string>& wanted,
+                            TraceOutput& output);
+
 /// A folder with a vision tower alone: hidden states, attention, and the feature that a projector gets.
 int run_trace_tower(const TraceFlags& flags, const Invocation& invocation);
 
+/// What `trace` runs.
+enum class Traced { kDecoder, kVlm, kTower };
 /// Throws UsageError for something to dump that the kind of model does not have.
-void check_dump(const std::set<std::string>& wanted, bool tower);
+void check_dump(const std::set<std::string>& wanted, Traced kind);
 
 /// --layers as given: which of `count` layers to show; all where there are none. Throws UsageError.
 std::vector<bool> chosen_layers(const std::vector<int64_t>& layers, int64_t count);

@@ -120,7 +120,9 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
   if (system) kept.push_back(trimmed(*system));
   // What stands for a picture in the tokenizer's own words.
   const bool known = images.token_id && *images.token_id >= 0 && *images.token_id < tokenizer.vocab_size();
-  const std::string own_mark = known ? tokenizer.token(*images.token_id) : "";
+  const std::string own_mark = !images.mark.empty() ? images.mark
+                               : known              ? tokenizer.token(*images.token_id)
+                                                    : "";
   std::string reason;
   bool refused = false, weak = true;  // a reason that may only be that the form was not the template's
   const auto attempt = [&](Value content, bool as_parts) -> std::optional<std::string> {
@@ -170,11 +172,16 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
                    own_->stored.origin, reason, system ? ", and without --system there is none" : "");
 }
 
-std::vector<int64_t> PromptTemplate::own_ids(const Tokenizer& tokenizer, const std::string& text,
-                                             const AskedImages& images) const {
+EncodeOptions PromptTemplate::own_options(const std::string& text) const {
   const std::optional<std::string> bos = special(own_->stored, "bos_token");
   EncodeOptions options;
   options.add_special = own_->sees && !(bos && !bos->empty() && text.rfind(*bos, 0) == 0);
+  return options;
+}
+
+std::vector<int64_t> PromptTemplate::own_ids(const Tokenizer& tokenizer, const std::string& text,
+                                             const AskedImages& images) const {
+  const EncodeOptions options = own_options(text);
   if (images.count == 0) return tokenizer.encode(text, options);
   if (images.token_id && tokenizer.encode(kImageText, {/*add_special=*/false, false}) ==
                              std::vector<int64_t>{*images.token_id}) {
@@ -191,6 +198,7 @@ AskedPrompt PromptTemplate::ask(const Tokenizer& tokenizer, const std::string& q
   if (own_) {
     AskedPrompt prompt;
     prompt.text = own_text(tokenizer, question, system, images);
+    prompt.options = own_options(prompt.text);
     prompt.ids = own_ids(tokenizer, prompt.text, images);
     return prompt;
   }

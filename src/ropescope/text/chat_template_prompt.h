@@ -17,11 +17,13 @@ namespace ropescope {
 struct AskedImages {
   int64_t count = 0;
   std::optional<int64_t> token_id;  ///< of a picture, where the model's vocabulary has one
+  std::string mark;                 ///< what the model's template writes for a picture; empty: the token of token_id
 };
 
 struct AskedPrompt {
   std::string text;
-  std::vector<int64_t> ids;  ///< kImageId for a picture
+  std::vector<int64_t> ids;     ///< kImageId for a picture
+  EncodeOptions options = {};   ///< with which `text` became them
 };
 
 class PromptTemplate {
@@ -51,6 +53,7 @@ class PromptTemplate {
   struct Own;
   std::string own_text(const Tokenizer& tokenizer, const std::string& question,
                        const std::optional<std::string>& system, const AskedImages& images) const;
+  EncodeOptions own_options(const std::string& text) const;
   std::vector<int64_t> own_ids(const Tokenizer& tokenizer, const std::string& text,
                                const AskedImages& images) const;
 

@@ -1,0 +1,129 @@
+#include "ropescope/inputs/picture_reader.h"
+
+#include "ropescope/core/errors.h"
+#include "ropescope/text/chat_template.h"
+
+namespace ropescope {
+
+namespace {
+
+bool is_llava_next(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "config.json";
+  std::error_code ignored;
+  return !std::filesystem::is_regular_file(path, ignored) || !has_media_processor(read_json_file(path));
+}
+
+/// Each `general` becomes the family's own mark, within the tokens that its templates write around one.
+void put_marks(std::string& text, const std::string& general, const std::string& own, const MediaTokens& words) {
+  for (size_t at = text.find(general); at != std::string::npos; at = text.find(general, at)) {
+    const std::string& start = words.template_start;
+    const bool there = !start.empty() && at >= start.size() && text.compare(at - start.size(), start.size(), start) == 0;
+    const std::string fresh = there ? own : start + own + words.template_end;
+    text.replace(at, general.size(), fresh);
+    at += fresh.size();
+  }
+}
+
+}  // namespace
+
+MediaPlan anyres_plan(const AnyresGeometry& geometry) {
+  MediaPlan plan;
+  plan.size_wh = geometry.size_wh;
+  plan.anyres = geometry;
+  const auto [columns, rows] = geometry.tiles_cols_rows;
+  plan.tiles_rows_cols = {rows, columns};
+  plan.tiles = 1 + rows * columns;
+  plan.thumbnail_hw = geometry.thumbnail_HW;
+  plan.high_hw = geometry.feat_H1W1;
+  MediaRun thumbnail;
+  thumbnail.role = MediaRun::Role::kThumbnail;
+  thumbnail.h = geometry.thumbnail_HW[0];
+  thumbnail.w = geometry.thumbnail_HW[1];
+  thumbnail.tokens = thumbnail.h * thumbnail.w;
+  MediaRun high;
+  high.role = MediaRun::Role::kTile;
+  high.h = geometry.feat_H1W1[0];
+  high.w = geometry.feat_H1W1[1];
+  high.newlines = geometry.newline ? high.h : 0;
+  high.tokens = high.h * high.w + high.newlines;
+  plan.runs = {thumbnail, high};
+  const auto [width, height] = geometry.size_wh;
+  plan.cells = {0, 0, static_cast<double>(width) / static_cast<double>(thumbnail.w),
+                static_cast<double>(height) / static_cast<double>(thumbnail.h)};
+  if (geometry.feat_offset_rc) {
+    const auto axis = [&](size_t own, size_t other, double size, double& first, double& step) {
+      const double scale = static_cast<double>(geometry.resized_wh[own]) / size;
+      const double patch =
+          static_cast<double>(geometry.best_wh[own]) / static_cast<double>(geometry.feat_full_HW[other]);
+      const double offset = static_cast<double>((*geometry.feat_offset_rc)[other]) * patch;
+      first = (offset - static_cast<double>(geometry.pad_ltrb[own])) / scale;
+      step = patch / scale;
+    };
+    axis(0, 1, static_cast<double>(width), plan.high_cells.left, plan.high_cells.width);
+    axis(1, 0, static_cast<double>(height), plan.high_cells.top, plan.high_cells.height);
+  }
+  return plan;
+}
+
+std::string with_media_in_front(std::string text, size_t images, size_t videos) {
+  if (text.find(kImageText) != std::string::npos || text.find(kVideoText) != std::string::npos) return text;
+  for (size_t i = 0; i < videos; ++i) text.insert(0, std::string(kVideoText) + "\n");
+  for (size_t i = 0; i < images; ++i) text.insert(0, std::string(kImageText) + "\n");
+  return text;
+}
+
+PictureReader::PictureReader(const std::filesystem::path& folder, std::optional<PinpointRule> pinpoints)
+    : image_mark_(kImageText), video_mark_(kVideoText) {
+  if (is_llava_next(folder)) {
+    settings_ = read_preprocess_settings(folder, pinpoints);
+    if (!settings_->anyres) {
+      throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", folder.string());
+    }
+    return;
+  }
+  if (pinpoints) {
+    throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways", folder.string());
+  }
+  processor_ = read_media_processor(folder);
+  image_mark_ = processor_->settings().words.image;
+  if (takes_video()) video_mark_ = processor_->settings().words.video;
+}
+
+std::vector<MediaItem> PictureReader::images(const std::vector<at::Tensor>& rgb_HW3) const {
+  if (processor_) return processor_->images(rgb_HW3, PictureList::kNested);
+  std::vector<MediaItem> items;
+  for (const at::Tensor& rgb : rgb_HW3) {
+    PreprocessedImage prepared = preprocess_image(rgb, *settings_);
+    items.push_back({anyres_plan(*prepared.geometry), prepared.tiles, prepared.pixel_values});
+  }
+  return items;
+}
+
+MediaItem PictureReader::video(const std::vector<at::Tensor>& rgb_HW3, const SampledFrames& frames) const {
+  if (!takes_video()) {
+    throw UnsupportedModel("{}: clips are not supported for this family; expected pictures",
+                           processor_ ? processor_->family() : "llava_next");
+  }
+  return processor_->video(rgb_HW3, frames);
+}
+
+const FrameSampling& PictureReader::sampling() const {
+  if (!takes_video()) throw InternalError("sampling: the family takes no clips");
+  return processor_->settings().sampling;
+}
+
+MediaPlan PictureReader::plan_image(int64_t width, int64_t height, size_t of) const {
+  if (processor_) return processor_->plan_image(width, height, of > 1);
+  return anyres_plan(anyres_geometry(width, height, *settings_->anyres));
+}
+
+std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::string text,
+                                           const std::vector<MediaPlan>& plans, const EncodeOptions& options) const {
+  if (!processor_) return encode_with_images(tokenizer, text, options);
+  const MediaTokens& words = processor_->settings().words;
+  put_marks(text, kImageText, image_mark_, words);
+  if (takes_video()) put_marks(text, kVideoText, video_mark_, words);
+  return tokenizer.encode(processor_->expand_text(text, plans), options);
+}
+
+}  // namespace ropescope

@@ -1,0 +1,196 @@
+#include "ropescope/models/vlm.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/rope/scheme.h"
+
+namespace ropescope {
+
+MediaMarks media_marks(const VlmConfig& config) {
+  MediaMarks marks;
+  marks.image = config.tokens.image.value_or(MediaMarks::kAnyItem);
+  marks.video = config.tokens.video.value_or(marks.image);
+  marks.ids_per_second = config.tokens_per_second;
+  return marks;
+}
+
+bool sees_both_ways(const VlmConfig& config) { return config.connector.kind == ConnectorKind::kPooled; }
+
+namespace {
+
+/// Places of the tokens of each item in the flattened prompt, in order.
+std::vector<std::vector<int64_t>> places_of(const MediaPrompt& prompt, size_t items) {
+  std::vector<std::vector<int64_t>> places(items);
+  for (size_t i = 0; i < prompt.item_of.size(); ++i) {
+    if (prompt.item_of[i] >= 0) places.at(static_cast<size_t>(prompt.item_of[i])).push_back(static_cast<int64_t>(i));
+  }
+  return places;
+}
+
+/// A number for each picture of a prompt, each of a picture's blocks being one: crops do not see each other.
+at::Tensor groups_of(const MediaPrompt& prompt) {
+  const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
+  at::Tensor groups = at::empty({batch, tokens}, at::kInt);
+  auto* group = groups.mutable_data_ptr<int32_t>();
+  int32_t number = -1;
+  for (int64_t b = 0; b < batch; ++b) {
+    bool inside = false;
+    for (int64_t t = 0; t < tokens; ++t, ++group) {
+      const int64_t item = prompt.item_of[static_cast<size_t>(b * tokens + t)];
+      if (item >= 0 && !inside) ++number;
+      inside = item >= 0;
+      *group = inside ? number : -1;
+    }
+  }
+  return groups;
+}
+
+}  // namespace
+
+SeenMedia see(const Vlm& vlm, const std::vector<MediaItem>& items, const VisionTaps& image_taps,
+              const VisionTaps& video_taps) {
+  SeenMedia seen;
+  seen.features.resize(items.size());
+  for (const MediaKind kind : {MediaKind::kImage, MediaKind::kVideo}) {
+    VisionInput input;
+    std::vector<at::Tensor> pixels;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].plan.kind != kind) continue;
+      order.push_back(i);
+      pixels.push_back(items[i].pixel_values);
+      input.pictures.push_back(picture_geometry(items[i].plan));
+    }
+    if (order.empty()) continue;
+    input.pixel_values = pixels.size() == 1 ? pixels[0] : at::cat(pixels, 0);
+    const VisionFeatures made = encode(vlm.eyes, input, kind == MediaKind::kVideo ? video_taps : image_taps);
+    if (seen.deepstack.empty() && !made.deepstack.empty()) {
+      seen.deepstack.assign(made.deepstack.size(), std::vector<at::Tensor>(items.size()));
+    }
+    int64_t first = 0;
+    for (const size_t i : order) {
+      const int64_t tokens = items[i].plan.tokens();
+      if (first + tokens > made.features.size(0)) {
+        throw InputError("pixel_values: expected those of {} tokens or more, found those of {}", first + tokens,
+                         made.features.size(0));
+      }
+      seen.features[i] = made.features.narrow(0, first, tokens);
+      for (size_t level = 0; level < made.deepstack.size(); ++level) {
+        seen.deepstack[level][i] = made.deepstack[level].narrow(0, first, tokens);
+      }
+      first += tokens;
+    }
+    if (first != made.features.size(0)) {
+      throw InputError("pixel_values: expected those of {} tokens, found those of {}", first, made.features.size(0));
+    }
+  }
+  return seen;
+}
+
+void MediaEmbeddings::give(ForwardInput& input) const {
+  input.inputs_embeds = inputs_embeds;
+  input.added = added;
+  input.groups = groups;
+}
+
+void MediaEmbeddings::give(GenerateInput& input) const {
+  input.inputs_embeds = inputs_embeds;
+  input.added = added;
+  input.groups = groups;
+}
+
+MediaEmbeddings embed(const Vlm& vlm, const MediaPrompt& prompt, const SeenMedia& seen) {
+  const at::Tensor& table = vlm.decoder.weights.embed_tokens;
+  const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
+  // Text first, all at once; placeholder tokens are then replaced.
+  at::Tensor text_ids = prompt.input_ids.reshape({-1}).contiguous().clone();
+  auto* ids = text_ids.mutable_data_ptr<int64_t>();
+  std::vector<int64_t> padding;
+  for (size_t i = 0; i < prompt.item_of.size(); ++i) {
+    if (prompt.item_of[i] != MediaPrompt::kText) ids[i] = 0;
+    if (prompt.item_of[i] == MediaPrompt::kPadding) padding.push_back(static_cast<int64_t>(i));
+  }
+  at::Tensor text;
+  {
+    const HeldWeights held(vlm.decoder.access, table);
+    text = embed_tokens(vlm.decoder, text_ids.to(table.device()));
+  }
+  const auto places = places_of(prompt, seen.features.size());
+  std::vector<at::Tensor> features;
+  std::vector<int64_t> index;
+  for (size_t item = 0; item < places.size(); ++item) {
+    const auto found = static_cast<int64_t>(places[item].size());
+    if (found == 0) continue;  // (of a prompt's beginning)
+    if (seen.features[item].size(0) < found) {
+      throw InternalError("embed: item {} has {} tokens, its places {}", item, seen.features[item].size(0), found);
+    }
+    features.push_back(seen.features[item].narrow(0, 0, found));
+    index.insert(index.end(), places[item].begin(), places[item].end());
+  }
+  const at::Device device = table.device();
+  MediaEmbeddings made;
+  if (!padding.empty()) {
+    text = text.index_fill(0, at::tensor(padding, at::kLong).to(device), 0.0);
+  }
+  if (features.empty()) {
+    made.inputs_embeds = text.view({batch, tokens, -1});
+  } else {
+    const at::Tensor where = at::tensor(index, at::kLong).to(device);
+    const at::Tensor shown = features.size() == 1 ? features[0] : at::cat(features, 0);
+    made.inputs_embeds = text.index_copy(0, where, shown.to(text.scalar_type())).view({batch, tokens, -1});
+    for (size_t level = 0; level < seen.deepstack.size(); ++level) {
+      std::vector<at::Tensor> deep;
+      for (size_t item = 0; item < places.size(); ++item) {
+        const auto found = static_cast<int64_t>(places[item].size());
+        if (found > 0) deep.push_back(seen.deepstack[level][item].narrow(0, 0, found));
+      }
+      made.added.push_back(
+          {static_cast<int64_t>(level), where, deep.size() == 1 ? deep[0] : at::cat(deep, 0)});
+    }
+  }
+  if (sees_both_ways(vlm.config) && !features.empty()) made.groups = groups_of(prompt);
+  return made;
+}
+
+at::Tensor own_position_ids(const DecoderConfig& config, const MediaPrompt& prompt) {
+  if (!config.rope_axes) return {};
+  const Scheme scheme(config.native_scheme());
+  const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
+  at::Tensor ids = at::zeros({scheme.axes(), batch, tokens}, at::kDouble);
+  const at::Tensor mask =
+      prompt.attention_mask.defined() ? prompt.attention_mask.to(at::kCPU, at::kLong).contiguous() : at::Tensor();
+  for (int64_t b = 0; b < batch; ++b) {
+    const Layout& whole = prompt.layouts[static_cast<size_t>(b)];
+    if (!mask.defined() || mask[b].ne(0).all().item<bool>()) {
+      ids.select(1, b).copy_(scheme.positions(whole).coordinates);
+      continue;
+    }
+    // Hidden tokens of text take no ids.
+    const auto* seen = mask[b].const_data_ptr<int64_t>();
+    Layout real;
+    std::vector<int64_t> places;
+    int64_t at = 0;
+    for (const Segment& segment : whole.segments) {
+      Segment kept = segment;
+      if (segment.kind == Segment::Kind::kText) kept.text = 0;
+      for (int64_t i = 0; i < segment.tokens(); ++i, ++at) {
+        if (segment.kind == Segment::Kind::kText && seen[at] == 0) continue;
+        places.push_back(at);
+        if (segment.kind == Segment::Kind::kText) ++kept.text;
+      }
+      if (kept.tokens() > 0) real.segments.push_back(kept);
+    }
+    ids.select(1, b).index_copy_(1, at::tensor(places, at::kLong), scheme.positions(real).coordinates);
+  }
+  return ids;
+}
+
+}  // namespace ropescope
