@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/probe/picture_cells.h"
 #include "ropescope/text/chat_template.h"
 #include "ropescope/vision/preprocess.h"
 
@@ -17,9 +18,9 @@ SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3) {
   SeenImage one{std::move(image), {}};
   one.picture.name = std::move(name);
   one.picture.rgb_HW3 = rgb_HW3;
-  one.picture.geometry = one.image.geometry;
   one.picture.width = one.image.geometry.size_wh[0];
   one.picture.height = one.image.geometry.size_wh[1];
+  set_cell_maps(one.picture, one.image.geometry);
   return one;
 }
 

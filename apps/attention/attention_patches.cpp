@@ -5,6 +5,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/probe/patch_features.h"
+#include "ropescope/probe/picture_cells.h"
 #include "ropescope/text/chat_template.h"
 #include "ropescope/vision/preprocess.h"
 
@@ -64,8 +65,9 @@ AttentionInput with_blocks(const std::vector<int64_t>& ids, std::vector<Attended
       continue;
     }
     AttendedPicture& picture = pictures.at(next++);
-    picture.geometry = anyres_geometry(picture.width, picture.height, anyres);
-    segments.push_back(image_segment(*picture.geometry));
+    const AnyresGeometry geometry = anyres_geometry(picture.width, picture.height, anyres);
+    set_cell_maps(picture, geometry);
+    segments.push_back(image_segment(geometry));
     expanded.insert(expanded.end(), static_cast<size_t>(segments.back().tokens()), kImageId);
     input.name += (next > 1 ? "+" : "") + picture.name;
   }

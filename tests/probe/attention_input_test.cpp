@@ -13,6 +13,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/probe/patch_features.h"
+#include "ropescope/probe/picture_cells.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "tests/support/golden.h"
@@ -81,7 +82,7 @@ TEST(AttentionInput, RegionsFollowTheGeometryOfPaddedTiles) {
   block.high_h = geometry.feat_H1W1[0];
   block.high_w = geometry.feat_H1W1[1];
   input.layout.segments.push_back(block);
-  input.pictures.front().geometry = geometry;
+  set_cell_maps(input.pictures.front(), geometry);
   const TokenPlaces places = token_places(input.layout);
   const auto cells = [&](const char* region) {
     int64_t rows[2] = {1 << 20, -1}, columns[2] = {1 << 20, -1};
@@ -101,6 +102,41 @@ TEST(AttentionInput, RegionsFollowTheGeometryOfPaddedTiles) {
   const auto middle = cells("149,249,2,2");
   EXPECT_NEAR(0.5 * static_cast<double>(middle[0] + middle[1]), 0.5 * static_cast<double>(right), 1.0);
   EXPECT_NEAR(0.5 * static_cast<double>(middle[2] + middle[3]), 0.5 * static_cast<double>(bottom), 1.0);
+}
+
+TEST(AttentionInput, PlacesAndRegionsOfTilesInTheSequence) {
+  // Two tiles of 2x2 with a tag before each, two words, the thumbnail: cells of 10 x 10 pixels.
+  AttentionInput input = picture_input("text:1,anyres:2x2+2x4:tiles-first:before=1:gap=2,text:1", 40, 20);
+  const TokenPlaces places = token_places(input.layout);
+  using I = std::vector<int64_t>;
+  using M = Modality;
+  const M t = M::kText, h = M::kHighRes, o = M::kImage;
+  EXPECT_EQ(places.modality, (std::vector<M>{t, t, h, h, h, h, t, h, h, h, h, t, t, o, o, o, o, t}));
+  EXPECT_EQ(places.row, (I{-1, -1, 0, 0, 1, 1, -1, 0, 0, 1, 1, -1, -1, 0, 0, 1, 1, -1}));
+  EXPECT_EQ(places.column, (I{-1, -1, 0, 1, 0, 1, -1, 2, 3, 2, 3, -1, -1, 0, 1, 0, 1, -1}));
+  EXPECT_EQ(places.partner, (I{-1, -1, 13, 13, 15, 15, -1, 14, 14, 16, 16, -1, -1, -1, -1, -1, -1, -1}));
+  EXPECT_EQ(places.block, (I{-1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0, 0, 0, 0, -1}));
+  EXPECT_EQ(places.raster, (I{-1, -1, 1, 1, 1, 1, -1, 1, 1, 1, 1, -1, -1, 0, 0, 0, 0, -1}));
+  EXPECT_EQ(region_tokens(input, places, parse_region("15,0,10,5")), (I{3, 7}));
+  EXPECT_EQ(region_tokens(input, places, parse_region("35,12,1,1")), (I{10}));
+  // The tiles were cut from the right half: the left half shows nothing.
+  input.pictures.front().high = CellMap{20, 0, 5, 10};
+  EXPECT_EQ(region_tokens(input, places, parse_region("24,15,2,1")), (I{4, 5}));
+  EXPECT_THROW(region_tokens(input, places, parse_region("0,0,5,5")), UsageError);
+  // Features follow the places, not the order of the sequence.
+  at::manual_seed(1);
+  AttentionInput raster = picture_input("text:1,anyres:2x2+2x4:no-newline,text:1", 40, 20);
+  raster.pictures.front().rgb_HW3 = input.pictures.front().rgb_HW3 =
+      at::randint(0, 255, {20, 40, 3}, at::kLong).to(at::kByte);
+  const at::Tensor table = at::randn({3, 8});
+  input.input_ids[0][6] = 2;
+  const at::Tensor tiled = patch_embeddings(input, table, 5)[0],
+                   whole = patch_embeddings(raster, table, 5)[0];
+  EXPECT_TRUE(tiled[2].equal(whole[5]));
+  EXPECT_TRUE(tiled[4].equal(whole[9]));
+  EXPECT_TRUE(tiled[8].equal(whole[8]));
+  EXPECT_TRUE(tiled[13].equal(whole[1]));
+  EXPECT_TRUE(tiled[6].equal(table[2]));
 }
 
 TEST(AttentionInput, AWordIsTheTokensThatHoldItsCharacters) {

@@ -12,6 +12,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/rope/id_align.h"
+#include "ropescope/rope/tiled_block.h"
 
 namespace ropescope {
 
@@ -31,6 +32,10 @@ class PlaceFiller {
     const int64_t tokens = segment.tokens();
     if (segment.kind == Segment::Kind::kText || tokens == 0) {
       token_ += tokens;
+      return;
+    }
+    if (!segment.pieces.empty()) {
+      add_pieces(segment);
       return;
     }
     const int64_t first = token_;
@@ -77,6 +82,29 @@ class PlaceFiller {
     if (segment.high_h * segment.high_w > 0) ++raster_;
   }
 
+  // Rasters as a picture without pieces has them: the thumbnail, then the grid that the tiles make together.
+  void add_pieces(const Segment& segment) {
+    const BlockTokens tokens(segment);
+    const AlignedRaster aligned(segment.grid, segment.high_h, segment.high_w, ResizeRule::kNearest);
+    const int64_t thumbnail = token_ + tokens.thumbnail(0), first_raster = raster_;
+    for (const Piece& piece : segment.pieces) {
+      raster_ = first_raster + (piece.role == Piece::Role::kTile ? 1 : 0);
+      for (int64_t i = 0; i < piece.tokens; ++i) {
+        if (piece.role == Piece::Role::kThumbnail) {
+          cell(Modality::kImage, i / piece.w, i % piece.w);
+        } else if (piece.role == Piece::Role::kTile) {
+          const int64_t row = piece.row + i / piece.w, column = piece.column + i % piece.w;
+          cell(Modality::kHighRes, row, column, thumbnail + aligned.cell(row, column));
+        } else {
+          if (piece.is_separator()) places_.block[static_cast<size_t>(token_)] = block_;
+          ++token_;
+        }
+      }
+    }
+    raster_ = first_raster + 2;
+    ++block_;
+  }
+
   TokenPlaces places_;
   int64_t token_ = 0, raster_ = 0, block_ = 0;
 };
@@ -99,21 +127,6 @@ struct CellAxis {
     return begin < high && begin + step > low;
   }
 };
-
-/// 0: columns, 1: rows. A patch of the padded picture, in pixels of the picture as it came.
-CellAxis high_axis(const AttendedPicture& picture, size_t axis, int64_t cells) {
-  const double size = static_cast<double>(axis == 0 ? picture.width : picture.height);
-  if (!picture.geometry || !picture.geometry->feat_offset_rc) {
-    return {0, size / static_cast<double>(cells)};
-  }
-  const AnyresGeometry& geometry = *picture.geometry;
-  const size_t other = 1 - axis;  // rows stand first in HW and rc
-  const double scale = static_cast<double>(geometry.resized_wh[axis]) / size;
-  const double patch =
-      static_cast<double>(geometry.best_wh[axis]) / static_cast<double>(geometry.feat_full_HW[other]);
-  const double first = static_cast<double>((*geometry.feat_offset_rc)[other]) * patch;
-  return {(first - static_cast<double>(geometry.pad_ltrb[axis])) / scale, patch / scale};
-}
 
 bool word_character(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ||
@@ -231,9 +244,11 @@ std::vector<int64_t> region_tokens(const AttentionInput& input, const TokenPlace
     columns = std::max(columns, places.column[i] + 1);
   }
   if (rows == 0) throw UsageError("--region: the layout has no visual tokens");
-  const CellAxis across =
-      high ? high_axis(picture, 0, columns) : CellAxis{0, width / static_cast<double>(columns)};
-  const CellAxis down = high ? high_axis(picture, 1, rows) : CellAxis{0, height / static_cast<double>(rows)};
+  const std::optional<CellMap>& map = high ? picture.high : picture.whole;
+  const CellAxis across = map ? CellAxis{map->left, map->cell_width}
+                              : CellAxis{0, width / static_cast<double>(columns)},
+                 down = map ? CellAxis{map->top, map->cell_height}
+                            : CellAxis{0, height / static_cast<double>(rows)};
   std::vector<int64_t> tokens;
   for (size_t i = 0; i < places.block.size(); ++i) {
     if (chosen(i) && across.touches(places.column[i], region.x, region.x + region.width) &&

@@ -15,16 +15,23 @@
 
 #include "ropescope/models/decoder.h"
 #include "ropescope/rope/layout.h"
-#include "ropescope/vision/anyres.h"
 
 namespace ropescope {
 
-/// A picture, and how its high-resolution grid lies on it; the thumbnail always covers all of it.
+/// How a grid of tokens lies on a picture, in pixels of the picture as it came: the upper left corner of cell
+/// (0, 0), and a cell's sides. The corner may lie outside (padding).
+struct CellMap {
+  double left = 0, top = 0, cell_width = 0, cell_height = 0;
+};
+
+/// A picture, and how its grids lie on it.
 struct AttendedPicture {
   std::string name;
-  at::Tensor rgb_HW3;                      ///< uint8; may be undefined where only its size is known
-  std::optional<AnyresGeometry> geometry;  ///< none: every grid covers the whole picture
-  int64_t width = 0, height = 0;           ///< pixels
+  at::Tensor rgb_HW3;  ///< uint8; may be undefined where only its size is known
+  /// Of the thumbnail or only grid, and of the high-resolution grid (that of all tiles together). None: the
+  /// grid covers the picture.
+  std::optional<CellMap> whole, high;
+  int64_t width = 0, height = 0;  ///< pixels
 };
 
 struct AttentionInput {
@@ -44,9 +51,11 @@ struct AttentionInput {
 /// What each token is. Each vector has one entry a token; -1 where it does not apply.
 struct TokenPlaces {
   std::vector<Modality> modality;
-  std::vector<int64_t> raster;       ///< frame or grid, from 0
+  /// Frame or grid, from 0. The tiles of a picture make one grid together, in whatever order their tokens come
+  /// (Positions::raster counts such tiles one by one).
+  std::vector<int64_t> raster;
   std::vector<int64_t> row, column;  ///< in its raster
-  std::vector<int64_t> block;        ///< visual block, from 0, its newline tokens included
+  std::vector<int64_t> block;        ///< visual block, from 0, its newline tokens and separators included
   /// Of a high-resolution token: the thumbnail token that shows the same part of the picture (nearest rule of
   /// rope/id_align.h).
   std::vector<int64_t> partner;

@@ -102,6 +102,23 @@ at::Tensor patch_embeddings(const AttentionInput& input, const at::Tensor& embed
     const AttendedPicture* picture =
         input.pictures.empty() ? nullptr : &input.pictures[std::min(block, last)];
     ++block;
+    if (!segment.pieces.empty()) {
+      const at::Tensor whole = features.of_grid(picture, segment.grid.h, segment.grid.w, grid++);
+      const at::Tensor high = features.of_grid(picture, segment.high_h, segment.high_w, grid++)
+                                  .view({segment.high_h, segment.high_w, -1});
+      for (const Piece& piece : segment.pieces) {
+        if (piece.role == Piece::Role::kThumbnail) {
+          put(whole);
+        } else if (piece.role == Piece::Role::kTile) {
+          put(high.narrow(0, piece.row, piece.h).narrow(1, piece.column, piece.w).flatten(0, 1));
+        } else {
+          const at::Tensor ids = input.input_ids[0].narrow(0, at, piece.tokens).to(at::kCPU);
+          const bool named = ids.ge(0).all().item<bool>() && ids.lt(table.size(0)).all().item<bool>();
+          put(named ? at::embedding(table, ids) : features.newline().expand({piece.tokens, -1}));
+        }
+      }
+      continue;
+    }
     for (int64_t frame = 0; frame < segment.grid.t; ++frame) {
       put(features.of_grid(picture, segment.grid.h, segment.grid.w, grid));
       ++grid;

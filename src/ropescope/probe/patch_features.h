@@ -23,7 +23,8 @@ inline constexpr int64_t kPatchSide = 4;
 
 /// Embeddings of all tokens, [1, T, C] float32 on the CPU: of text tokens the table's rows, of visual tokens
 /// the features above, picture i for visual block i (the last picture for further blocks; every frame of a
-/// video shows it). Newline tokens share one random vector of that norm. Without any picture a patch is
+/// video shows it). Newline tokens share one random vector of that norm, as do words and separators between
+/// tiles whose input_ids are no token of the table. Without any picture a patch is
 /// normal(0, 1).
 at::Tensor patch_embeddings(const AttentionInput& input, const at::Tensor& embed_tokens_VC, uint64_t seed);
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <tuple>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/affine_fit.h"
+#include "ropescope/rope/tiled_block.h"
 #include "ropescope/rope/visual_runs.h"
 
 namespace ropescope {
@@ -41,6 +43,36 @@ RowPointers row_pointers(const at::Tensor& coordinates) {
   return rows;
 }
 
+using SamePlace = std::function<bool(int64_t, int64_t)>;
+
+// A separator that inherits a tile token's place belongs to that token's cell; else it is text.
+void note_pieces(const VisualBlock& block, const std::vector<int64_t>& own, const SamePlace& same_place,
+                 std::vector<int64_t>& cells) {
+  const Segment& segment = *block.segment;
+  const BlockTokens tokens(segment);
+  for (int64_t i = 0; i < segment.high_h * segment.high_w; ++i) {
+    const int64_t token = block.first + tokens.high(i / segment.high_w, i % segment.high_w);
+    cells[static_cast<size_t>(token)] = block.first + tokens.thumbnail(own[static_cast<size_t>(i)]);
+  }
+  const auto join = [&](int64_t first, int64_t count, int64_t tile_token) {
+    for (int64_t token = first; token < first + count; ++token) {
+      if (!same_place(token, tile_token)) continue;
+      cells[static_cast<size_t>(token)] = cells[static_cast<size_t>(tile_token)];
+    }
+  };
+  int64_t token = block.first, last = -1, waiting = -1;
+  for (const Piece& piece : segment.pieces) {
+    if (piece.role == Piece::Role::kBefore && waiting < 0) waiting = token;
+    if (piece.role == Piece::Role::kAfter) join(token, piece.tokens, last);
+    if (piece.role == Piece::Role::kTile) {
+      if (waiting >= 0) join(waiting, token - waiting, token);
+      waiting = -1;
+      last = token + piece.tokens - 1;
+    }
+    token += piece.tokens;
+  }
+}
+
 // Tokens of one cell are meant to share their coordinates. Without ID-Align every token is a cell of its own.
 std::vector<int64_t> intended_cells(const Scheme& scheme, const std::vector<VisualRun>& runs,
                                     const Positions& positions) {
@@ -57,6 +89,10 @@ std::vector<int64_t> intended_cells(const Scheme& scheme, const std::vector<Visu
       const Segment& segment = *block.segment;
       if (segment.kind != Segment::Kind::kAnyres || segment.single_tile) continue;
       const std::vector<int64_t> own = own_cells(segment, *scheme.alignment());
+      if (!segment.pieces.empty()) {
+        note_pieces(block, own, same_place, cells);
+        continue;
+      }
       int64_t token = block.first + segment.grid.tokens();
       const int64_t first_newline = token + segment.high_w;
       for (int64_t row = 0; row < segment.high_h; ++row) {
@@ -73,6 +109,17 @@ std::vector<int64_t> intended_cells(const Scheme& scheme, const std::vector<Visu
     }
   }
   return cells;
+}
+
+// Separators that inherit a place are of the picture here, as newline tokens are.
+std::vector<uint8_t> judged_modality(const Positions& positions, const std::vector<int64_t>& cells) {
+  const uint8_t* from = positions.modality.const_data_ptr<uint8_t>();
+  std::vector<uint8_t> kinds(from, from + positions.tokens());
+  for (size_t token = 0; token < kinds.size(); ++token) {
+    const bool joined = cells[token] != static_cast<int64_t>(token);
+    if (kinds[token] == 0 && joined) kinds[token] = static_cast<uint8_t>(Modality::kNewline);
+  }
+  return kinds;
 }
 
 struct Place {
@@ -119,10 +166,11 @@ void count_collisions(std::vector<Place> places, Criteria& criteria) {
   }
 }
 
-void count_overlaps(const std::vector<VisualRun>& runs, const RowPointers& rows, const UsedAxes& used,
-                    Criteria& criteria) {
+void count_overlaps(const std::vector<VisualRun>& runs, const RowPointers& rows, const uint8_t* modality,
+                    const UsedAxes& used, Criteria& criteria) {
   for (const VisualRun& run : runs) {
-    for (int64_t token = run.first; token < run.first + run.tokens; ++token) {
+    for (int64_t token = run.first; token < run.end(); ++token) {
+      if (modality[token] == 0) continue;
       const auto reaches = [&](size_t axis) { return rows[axis][token] >= run.next; };
       criteria.at_or_after_following_text += std::any_of(used.all.begin(), used.all.end(), reaches);
       criteria.at_or_before_preceding_text += used.t && run.before && rows[0][token] <= *run.before;
@@ -152,28 +200,39 @@ void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const
     for (const VisualBlock& block : run.blocks) {
       const Segment& segment = *block.segment;
       const Grid& grid = segment.grid;
+      const auto tokens =
+          segment.kind == Segment::Kind::kAnyres ? std::optional<BlockTokens>(segment) : std::nullopt;
+      const int64_t first = block.first + (tokens ? tokens->thumbnail(0) : 0);
       std::vector<FitPoint> points;
       for (int64_t i = 0; i < grid.tokens(); ++i) {
         const int64_t frame = grid.h * grid.w;
         points.push_back({{static_cast<double>(i / frame), static_cast<double>(i % frame / grid.w),
                            static_cast<double>(i % grid.w)},
-                          place_of(block.first + i)});
+                          place_of(first + i)});
       }
       keep_worst(fit_affine(points), grid, criteria);
       if (segment.high_h * segment.high_w == 0) continue;
       const auto own = scheme.alignment() ? own_cells(segment, *scheme.alignment()) : std::vector<int64_t>();
-      const int64_t stride = segment.high_w + (segment.newline ? 1 : 0);
-      points.clear();
-      for (int64_t i = 0; i < segment.high_h * segment.high_w; ++i) {
-        const int64_t row = i / segment.high_w, column = i % segment.high_w;
-        const int64_t cell = own.empty() ? 0 : own[static_cast<size_t>(i)];
-        points.push_back({{0.0, static_cast<double>(own.empty() ? row : cell / grid.w),
-                           static_cast<double>(own.empty() ? column : cell % grid.w)},
-                          place_of(block.first + grid.tokens() + row * stride + column)});
+      const auto fit_high = [&](const Piece& part) {
+        points.clear();
+        for (int64_t i = 0; i < part.h * part.w; ++i) {
+          const int64_t row = part.row + i / part.w, column = part.column + i % part.w;
+          const int64_t cell = own.empty() ? 0 : own[static_cast<size_t>(row * segment.high_w + column)];
+          points.push_back({{0.0, static_cast<double>(own.empty() ? row : cell / grid.w),
+                             static_cast<double>(own.empty() ? column : cell % grid.w)},
+                            place_of(block.first + tokens->high(row, column))});
+        }
+        Grid high = {1, part.h, part.w};
+        if (!own.empty()) high = {1, std::min(high.h, grid.h), std::min(high.w, grid.w)};
+        keep_worst(fit_affine(points), high, criteria);
+      };
+      if (segment.pieces.empty() || !own.empty()) {
+        fit_high({Piece::Role::kTile, segment.high_h * segment.high_w, 0, 0, segment.high_h, segment.high_w});
+        continue;
       }
-      Grid high = {1, segment.high_h, segment.high_w};
-      if (!own.empty()) high = {1, std::min(high.h, grid.h), std::min(high.w, grid.w)};
-      keep_worst(fit_affine(points), high, criteria);
+      for (const Piece& piece : segment.pieces) {
+        if (piece.role == Piece::Role::kTile) fit_high(piece);
+      }
     }
   }
 }
@@ -248,7 +307,9 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
   const UsedAxes used = used_axes(frequencies);
   const std::vector<VisualRun> runs = visual_runs(layout, positions);
   const RowPointers rows = row_pointers(positions.coordinates);
-  const uint8_t* modality = positions.modality.const_data_ptr<uint8_t>();
+  const std::vector<int64_t> cells = intended_cells(scheme, runs, positions);
+  const std::vector<uint8_t> kinds = judged_modality(positions, cells);
+  const uint8_t* modality = kinds.data();
   const at::Tensor generated =
       scheme.generated_positions(positions, 0, options.generated_tokens).contiguous();
 
@@ -257,17 +318,17 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
   if (!used.all.empty()) {
     std::vector<Place> places;
     places.reserve(static_cast<size_t>(positions.tokens() + options.generated_tokens));
-    append_places(places, positions.coordinates, used, modality, intended_cells(scheme, runs, positions));
+    append_places(places, positions.coordinates, used, modality, cells);
     append_places(places, generated, used, nullptr, {});
     count_collisions(std::move(places), criteria);
   }
-  count_overlaps(runs, rows, used, criteria);
+  count_overlaps(runs, rows, modality, used, criteria);
   fit_rasters(scheme, runs, rows, used, criteria);
   double ids = 0;
   int64_t visual = 0;
   for (const VisualRun& run : runs) {
     ids += run.ids();
-    visual += run.tokens;
+    visual += run.visual;
   }
   if (visual > 0) criteria.growth_per_visual_token = ids / static_cast<double>(visual);
   measure_coverage(frequencies, criteria);

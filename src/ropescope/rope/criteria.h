@@ -29,14 +29,16 @@ struct CriteriaOptions {
 
 struct Criteria {
   /// Pairs of tokens that share all coordinates. Under ID-Align pairs of one thumbnail cell (the cell's own
-  /// token and the high-resolution tokens that lie in it) are meant to, and are not counted.
+  /// token, the high-resolution tokens that lie in it, and newlines and separators that inherit its ids) are
+  /// meant to, and are not counted.
   int64_t visual_text_collisions = 0, visual_visual_collisions = 0;
   /// Visual tokens with a coordinate >= the t id of the next text token after their block; visual tokens with
   /// a t id <= that of the last text token before it (0 where t does not rotate).
   int64_t at_or_after_following_text = 0, at_or_before_preceding_text = 0;
   /// Largest |coordinate - affine fit|, and the rank of the fit beside the number of dimensions with more
-  /// than one cell. Rasters are fitted one by one (a video as one, newline tokens left out, ID-Align's
-  /// high-resolution tokens in the coordinates of their thumbnail cells); the worst is kept.
+  /// than one cell. Rasters are fitted one by one (a video as one, tiles that stand in the sequence one by one
+  /// each for itself, newline tokens left out, ID-Align's high-resolution tokens in the coordinates of their
+  /// thumbnail cells); the worst is kept.
   double affine_residual = 0;
   int64_t affine_rank = 0, affine_rank_needed = 0;
   double growth_per_visual_token = 0;    ///< ids that the text loses to visual blocks, per visual token

@@ -92,7 +92,7 @@ std::optional<PublishedVerdict> published_verdict(const Scheme& scheme) {
   // Settings that make another design of it; text with h = w = 0 is what the paper judges of the last two.
   const bool zero = part.parameters.boolean("text_spatial_zero", false);
   if (zero && part.definition->name != "omnirope" && part.definition->name != "ilrope") return std::nullopt;
-  for (const char* setting : {"diagonal", "modality_interval", "base_scale"}) {
+  for (const char* setting : {"diagonal", "modality_interval", "base_scale", "after"}) {
     if (part.parameters.has(setting)) return std::nullopt;
   }
   return found->second;

@@ -1,37 +1,15 @@
 #include "ropescope/rope/layout.h"
 
-#include <array>
 #include <charconv>
+#include <optional>
 #include <sstream>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/rope/layout_checks.h"
 
 namespace ropescope {
 
 namespace {
-
-constexpr int64_t kLargestSide = 1 << 20;
-
-bool sides_fit(const Segment& segment) {
-  for (const int64_t side :
-       {segment.grid.t, segment.grid.h, segment.grid.w, segment.high_h, segment.high_w}) {
-    if (side < 0 || side > kLargestSide) return false;
-  }
-  const auto fits = [](int64_t a, int64_t b) { return a == 0 || b <= kMostLayoutTokens / a; };
-  return segment.text >= 0 && segment.text <= kMostLayoutTokens && fits(segment.grid.h, segment.grid.w) &&
-         fits(segment.grid.h * segment.grid.w, segment.grid.t) && fits(segment.high_h, segment.high_w + 1);
-}
-
-// Empty when the segment is possible, else what was expected.
-std::string segment_fault(const Segment& segment) {
-  if (segment.kind == Segment::Kind::kText && segment.text < 1) return "a text run of at least one token";
-  for (const int64_t side : {segment.grid.t, segment.grid.h, segment.grid.w}) {
-    if (segment.kind != Segment::Kind::kText && side < 1) return "at least one row, column and frame";
-  }
-  if (segment.high_h < 0 || segment.high_w < 0) return "no negative number of rows and columns";
-  if (!sides_fit(segment)) return fmt::format("no more than {} tokens", kMostLayoutTokens);
-  return {};
-}
 
 // "24x24" -> {24, 24}; empty if the text has another form.
 std::vector<int64_t> parse_sides(const std::string& text) {
@@ -49,21 +27,69 @@ std::vector<int64_t> parse_sides(const std::string& text) {
 
 [[noreturn]] void refuse(const std::string& part) {
   throw UsageError(
-      "layout: expected parts like text:5, image:4x6, video:3x4x6, anyres:24x24+48x48 or "
-      "anyres:24x24+48x48:no-newline, found \"{}\"",
+      "layout: expected parts like text:5, image:4x6, video:3x4x6, anyres:24x24+48x48, "
+      "anyres:24x24+48x48:no-newline or anyres:16x16+32x48:tiles-first, found \"{}\"",
       part);
+}
+
+[[noreturn]] void refuse_segment(const std::string& expected, const std::string& part) {
+  throw UsageError("layout: expected {}, found \"{}\"", expected, part);
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> words;
+  std::stringstream stream(text);
+  for (std::string word; std::getline(stream, word, separator);) words.push_back(word);
+  if (text.empty() || text.back() == separator) words.emplace_back();
+  return words;
+}
+
+/// What stands behind the sizes of an anyres block.
+struct AnyresWords {
+  bool newline = true;
+  std::optional<bool> tiles_first;
+  Tiling counts;
+  std::string pieces;
+};
+
+void take_word(AnyresWords& words, const std::string& word, const std::string& part) {
+  if (word == "no-newline" || word == "newline") {
+    words.newline = word == "newline";
+    return;
+  }
+  if (word == "tiles-first" || word == "thumbnail-first") {
+    words.tiles_first = word == "tiles-first";
+    return;
+  }
+  const size_t equals = word.find('=');
+  const std::string name = word.substr(0, equals),
+                    value = equals == std::string::npos ? "" : word.substr(equals + 1);
+  if (name == "pieces") {
+    words.pieces = value;
+    return;
+  }
+  const std::vector<int64_t> count = parse_sides(value);
+  for (const TilingCount& known : kTilingCounts) {
+    if (name != known.name || count.size() != 1) continue;
+    words.counts.*known.count = count.front();
+    return;
+  }
+  refuse(part);
+}
+
+bool any_count(const Tiling& tiling) {
+  bool any = false;
+  for (const TilingCount& known : kTilingCounts) any = any || tiling.*known.count != 0;
+  return any;
 }
 
 Segment parse_anyres(const std::string& value, const std::string& part) {
   Segment segment;
   segment.kind = Segment::Kind::kAnyres;
-  std::string sizes = value;
-  if (const size_t colon = value.find(':'); colon != std::string::npos) {
-    const std::string word = value.substr(colon + 1);
-    if (word != "no-newline" && word != "newline") refuse(part);
-    segment.newline = word == "newline";
-    sizes = value.substr(0, colon);
-  }
+  const std::vector<std::string> all = split(value, ':');
+  AnyresWords words;
+  for (size_t i = 1; i < all.size(); ++i) take_word(words, all[i], part);
+  const std::string& sizes = all.front();
   const size_t plus = sizes.find('+');
   const std::vector<int64_t> thumbnail = parse_sides(sizes.substr(0, plus));
   if (thumbnail.size() != 2) refuse(part);
@@ -75,7 +101,68 @@ Segment parse_anyres(const std::string& value, const std::string& part) {
     segment.high_h = high[0];
     segment.high_w = high[1];
   }
+  const bool tiled = words.tiles_first || !words.pieces.empty();
+  if (!tiled && any_count(words.counts)) refuse_segment("tiles-first or thumbnail-first with counts", part);
+  if (words.tiles_first && !words.pieces.empty()) refuse_segment("an order or pieces, not both", part);
+  if (tiled && segment.single_tile) refuse_segment("a high-resolution grid with tiles", part);
+  segment.newline = words.newline && !tiled;
+  if (const std::string fault = segment_fault(segment); !fault.empty()) refuse_segment(fault, part);
+  if (words.tiles_first) {
+    words.counts.tiles_first = *words.tiles_first;
+    if (const std::string fault = lay_tiles(segment, words.counts); !fault.empty())
+      refuse_segment(fault, part);
+  } else if (tiled) {
+    const auto pieces = parse_pieces(words.pieces, segment.grid);
+    if (!pieces) {
+      refuse_segment(
+          "pieces like before2/tile0.0.16.16/after1/thumbnail/text3 (a tile's row, column, rows, "
+          "columns)",
+          part);
+    }
+    segment.pieces = *pieces;
+  }
   return segment;
+}
+
+/// "3x4x6", or "3x4x6:step=2.5".
+Grid parse_clip(const std::string& value, const std::string& part) {
+  const size_t colon = value.find(':');
+  const std::vector<int64_t> sides = parse_sides(value.substr(0, colon));
+  if (sides.size() != 3) refuse(part);
+  Grid grid{sides[0], sides[1], sides[2]};
+  if (colon == std::string::npos) return grid;
+  const std::string word = value.substr(colon + 1);
+  const char* const end = word.data() + word.size();
+  if (word.rfind("step=", 0) != 0) refuse(part);
+  const auto [last, code] = std::from_chars(word.data() + 5, end, grid.step);
+  if (code != std::errc() || last != end) refuse(part);
+  return grid;
+}
+
+/// "tiles:2x3x16x16" and "thumbnail:16x16", in either order, are one picture.
+Segment parse_tiles(const std::string& first, const std::string& second) {
+  const std::string part = first + "," + second;
+  const auto value = [](const std::string& text) { return text.substr(text.find(':') + 1); };
+  const bool tiles_first = first.rfind("tiles:", 0) == 0;
+  const std::string &tiles = tiles_first ? first : second, &other = tiles_first ? second : first;
+  if (tiles.rfind("tiles:", 0) != 0 || other.rfind("thumbnail:", 0) != 0) {
+    refuse_segment("tiles:2x3x16x16 beside thumbnail:16x16, which are one picture", part);
+  }
+  const std::vector<int64_t> sides = parse_sides(value(tiles)), thumbnail = parse_sides(value(other));
+  if (sides.size() != 4 || thumbnail.size() != 2) {
+    refuse_segment("tiles:2x3x16x16 (rows and columns of tiles, and of tokens) and thumbnail:16x16", part);
+  }
+  Tiling tiling{{1, thumbnail[0], thumbnail[1]}, sides[0], sides[1], sides[2], sides[3], tiles_first};
+  if (sides[2] < 1 || sides[3] < 1) refuse_segment("tiles of at least one row and column", part);
+  try {
+    return tiled_segment(tiling);
+  } catch (const InputError& error) {
+    refuse_segment(fmt::format("a picture that can be ({})", error.what()), part);
+  }
+}
+
+bool begins_tiles(const std::string& part) {
+  return part.rfind("tiles:", 0) == 0 || part.rfind("thumbnail:", 0) == 0;
 }
 
 Segment parse_segment(const std::string& part) {
@@ -85,6 +172,9 @@ Segment parse_segment(const std::string& part) {
   Segment segment;
   if (kind == "anyres") {
     segment = parse_anyres(value, part);
+  } else if (kind == "video") {
+    segment.kind = Segment::Kind::kVideo;
+    segment.grid = parse_clip(value, part);
   } else {
     const std::vector<int64_t> sides = parse_sides(value);
     if (kind == "text" && sides.size() == 1) {
@@ -92,66 +182,14 @@ Segment parse_segment(const std::string& part) {
     } else if (kind == "image" && sides.size() == 2) {
       segment.kind = Segment::Kind::kImage;
       segment.grid = {1, sides[0], sides[1]};
-    } else if (kind == "video" && sides.size() == 3) {
-      segment.kind = Segment::Kind::kVideo;
-      segment.grid = {sides[0], sides[1], sides[2]};
     } else {
       refuse(part);
     }
   }
   if (const std::string fault = segment_fault(segment); !fault.empty()) {
-    throw UsageError("layout: expected {}, found \"{}\"", fault, part);
+    refuse_segment(fault, part);
   }
   return segment;
-}
-
-Segment segment_from_json(const Json& json, const std::string& what) {
-  if (!json.is_object() || json.size() != 1) {
-    throw InputError("{}: expected an object with one of text, image, video, anyres, found {}", what,
-                     json.dump(-1, ' ', true).substr(0, 80));
-  }
-  const std::string kind = json.begin().key();
-  const Json& value = json.begin().value();
-  Segment segment;
-  if (kind == "text") {
-    segment.text = json_integer(json, "text", what);
-  } else if (kind == "image" || kind == "video") {
-    segment.kind = kind == "image" ? Segment::Kind::kImage : Segment::Kind::kVideo;
-    if (!value.is_object()) throw InputError("{}: expected {{\"t\":...,\"h\":...,\"w\":...}}", what);
-    segment.grid = {json_integer_or(value, "t", 1, what), json_integer(value, "h", what),
-                    json_integer(value, "w", what)};
-  } else if (kind == "anyres") {
-    segment.kind = Segment::Kind::kAnyres;
-    if (!value.is_object()) throw InputError("{}: expected {{\"h0\":...,\"w0\":...,...}}", what);
-    segment.grid = {1, json_integer(value, "h0", what), json_integer(value, "w0", what)};
-    segment.single_tile = !value.contains("h1") && !value.contains("w1");
-    if (!segment.single_tile) {
-      segment.high_h = json_integer(value, "h1", what);
-      segment.high_w = json_integer(value, "w1", what);
-    }
-    segment.newline = json_bool_or(value, "newline", true, what);
-  } else {
-    throw InputError("{}: expected text, image, video or anyres, found \"{}\"", what, kind.substr(0, 40));
-  }
-  if (const std::string fault = segment_fault(segment); !fault.empty()) {
-    throw InputError("{}: expected {}, found {}", what, fault, json.dump(-1, ' ', true).substr(0, 120));
-  }
-  return segment;
-}
-
-Layout layout_from_json(const Json& segments, const std::string& name, const std::string& what) {
-  if (!segments.is_array() || segments.empty()) {
-    throw InputError("{}: expected a list of segments, found none", what);
-  }
-  Layout layout;
-  layout.name = name;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    layout.segments.push_back(segment_from_json(segments[i], fmt::format("{}, segment {}", what, i)));
-    if (layout.tokens() > kMostLayoutTokens) {
-      throw InputError("{}: expected no more than {} tokens, found more", what, kMostLayoutTokens);
-    }
-  }
-  return layout;
 }
 
 }  // namespace
@@ -167,7 +205,9 @@ Layout parse_layout(const std::string& text) {
   layout.name = text;
   std::stringstream stream(text);
   for (std::string part; std::getline(stream, part, ',');) {
-    layout.segments.push_back(parse_segment(part));
+    std::string second;
+    if (begins_tiles(part)) std::getline(stream, second, ',');
+    layout.segments.push_back(begins_tiles(part) ? parse_tiles(part, second) : parse_segment(part));
     if (layout.tokens() > kMostLayoutTokens) {
       throw UsageError("layout: expected no more than {} tokens, found more", kMostLayoutTokens);
     }
@@ -177,25 +217,30 @@ Layout parse_layout(const std::string& text) {
   return layout;
 }
 
-std::vector<Layout> layouts_from_json(const Json& json, const std::string& what) {
-  if (json.is_array()) return {layout_from_json(json, what, what)};
-  if (json.is_object() && json.contains("segments")) {
-    return {layout_from_json(json["segments"], json_string_or(json, "name", what, what), what)};
-  }
-  if (!json.is_object() || !json.contains("layouts") || !json["layouts"].is_array()) {
-    throw InputError("{}: expected a list of segments or {{\"layouts\":[...]}}, found neither", what);
-  }
-  std::vector<Layout> layouts;
-  for (const Json& item : json["layouts"]) {
-    const std::string where = fmt::format("{}, layout {}", what, layouts.size());
-    if (!item.is_object() || !item.contains("segments")) {
-      throw InputError("{}: expected an object with name and segments", where);
-    }
-    layouts.push_back(layout_from_json(item["segments"], json_string_or(item, "name", where, where), where));
-  }
-  if (layouts.empty()) throw InputError("{}: expected at least one layout, found none", what);
-  return layouts;
+namespace {
+
+std::string clip_text(const Grid& grid) {
+  const std::string text = fmt::format("video:{}x{}x{}", grid.t, grid.h, grid.w);
+  return grid.step > 0 ? text + fmt::format(":step={}", grid.step) : text;
 }
+
+std::string anyres_text(const Segment& s) {
+  std::string text = fmt::format("anyres:{}x{}", s.grid.h, s.grid.w);
+  if (!s.single_tile) text += fmt::format("+{}x{}", s.high_h, s.high_w);
+  if (s.pieces.empty()) return s.newline ? text : text + ":no-newline";
+  const std::optional<Tiling> tiling = tiling_of(s);
+  if (!tiling || tiling->tile_h != s.grid.h || tiling->tile_w != s.grid.w) {
+    return text + ":pieces=" + pieces_text(s.pieces);
+  }
+  text += tiling->tiles_first ? ":tiles-first" : ":thumbnail-first";
+  for (const TilingCount& known : kTilingCounts) {
+    const int64_t count = *tiling.*known.count;
+    if (count > 0) text += fmt::format(":{}={}", known.name, count);
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string layout_text(const Layout& layout) {
   std::string text;
@@ -207,16 +252,13 @@ std::string layout_text(const Layout& layout) {
         break;
       case Segment::Kind::kImage:
         // An image of several frames has no form of its own; its tokens are those of a video.
-        text += s.grid.t == 1 ? fmt::format("image:{}x{}", s.grid.h, s.grid.w)
-                              : fmt::format("video:{}x{}x{}", s.grid.t, s.grid.h, s.grid.w);
+        text += s.grid.t == 1 ? fmt::format("image:{}x{}", s.grid.h, s.grid.w) : clip_text(s.grid);
         break;
       case Segment::Kind::kVideo:
-        text += fmt::format("video:{}x{}x{}", s.grid.t, s.grid.h, s.grid.w);
+        text += clip_text(s.grid);
         break;
       case Segment::Kind::kAnyres:
-        text += fmt::format("anyres:{}x{}", s.grid.h, s.grid.w);
-        if (!s.single_tile) text += fmt::format("+{}x{}", s.high_h, s.high_w);
-        if (!s.newline) text += ":no-newline";
+        text += anyres_text(s);
         break;
     }
   }

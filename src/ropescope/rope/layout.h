@@ -18,12 +18,38 @@ inline bool is_visual(Modality modality) { return modality != Modality::kText; }
 /// t frames of h rows of w tokens; token order is (frame, row, column), column fastest.
 struct Grid {
   int64_t t = 1, h = 0, w = 0;
+  /// Ids from one frame to the next as the clip's checkpoint counts them (Qwen2.5-VL: tokens a second times
+  /// seconds between frame pairs, a float32 product); designs with a time axis use it in place of their own
+  /// temporal_stride, and cut the product of step and frame where they cut that. 0: their own.
+  double step = 0;
   int64_t tokens() const { return t * h * w; }
 };
 
-/// One piece of a layout. An anyres block (LLaVA-NeXT) is a thumbnail grid, then the high-resolution grid row
-/// by row, each row closed by a newline token where `newline` is set. A picture whose size needs no tiles has
-/// `single_tile` set: the thumbnail and one newline token.
+/// A run of tokens of a picture that is laid out in another order than thumbnail and raster: a grid, or what
+/// stands between grids.
+struct Piece {
+  enum class Role : uint8_t {
+    kThumbnail,  ///< the block's `grid`
+    kTile,       ///< h rows of w tokens
+    kBefore,     ///< separators in front of the next tile (tags, marks of an image's begin)
+    kAfter,      ///< separators behind the last tile (newlines of a row of tiles, marks of an image's end)
+    kText        ///< words inside the block; in every respect text
+  };
+  Role role = Role::kText;
+  int64_t tokens = 0;
+  int64_t row = 0, column = 0;  ///< of a tile: its upper left cell in the high-resolution grid
+  int64_t h = 0, w = 0;         ///< of a grid: its rows and columns
+
+  bool is_grid() const { return role == Role::kThumbnail || role == Role::kTile; }
+  bool is_separator() const { return role == Role::kBefore || role == Role::kAfter; }
+  bool operator==(const Piece&) const = default;
+};
+
+/// One part of a layout. An anyres block is a picture shown twice. Without `pieces` (LLaVA-NeXT): a thumbnail
+/// grid, then the high-resolution grid row by row, each row closed by a newline token where `newline` is set;
+/// a picture whose size needs no tiles has `single_tile` set: the thumbnail and one newline token. With
+/// `pieces` (InternVL, Idefics, Gemma's crops; made by tiled_segment of tiled_block.h): those, in the order of
+/// the sequence, the tiles' grids making up the high-resolution grid; `newline` is then false.
 struct Segment {
   enum class Kind { kText, kImage, kVideo, kAnyres };
   Kind kind = Kind::kText;
@@ -32,13 +58,22 @@ struct Segment {
   int64_t high_h = 0, high_w = 0;  ///< high-resolution rows and columns (unpadded); 0 is legal
   bool newline = true;
   bool single_tile = false;
+  std::vector<Piece> pieces = {};  ///< anyres: empty, or exactly one thumbnail and tiles that cover the grid
 
   int64_t newline_tokens() const {
     if (kind != Kind::kAnyres || !newline) return 0;
     return single_tile ? 1 : high_h;
   }
   int64_t tokens() const {
-    return kind == Kind::kText ? text : grid.tokens() + high_h * high_w + newline_tokens();
+    if (kind == Kind::kText) return text;
+    return pieces.empty() ? grid.tokens() + high_h * high_w + newline_tokens() : piece_tokens();
+  }
+
+ private:
+  int64_t piece_tokens() const {
+    int64_t sum = 0;
+    for (const Piece& piece : pieces) sum += piece.tokens;
+    return sum;
   }
 };
 
@@ -51,13 +86,22 @@ struct Layout {
 /// Most tokens that a layout may have (2^26): a guard against sizes that come from a damaged file.
 inline constexpr int64_t kMostLayoutTokens = int64_t{1} << 26;
 
-/// "text:5,image:4x6,video:3x4x6,anyres:24x24+48x48,text:7". `anyres:24x24+48x48:no-newline` has no newline
-/// tokens, `anyres:24x24` no high-resolution tiles. Throws UsageError naming the part that it cannot read.
+/// "text:5,image:4x6,video:3x4x6,anyres:24x24+48x48,text:7".
+///   video:3x4x6:step=2.5                       Grid::step
+///   anyres:24x24+48x48:no-newline              no newline tokens; anyres:24x24: no high-resolution tiles
+///   anyres:16x16+32x48:tiles-first             tile by tile, tiles of 16x16 row by row, then the thumbnail
+///   anyres:16x16+16x32:thumbnail-first         the thumbnail, then tile by tile
+///     either with  :before=2 :between=1 :after=2 :row=1 :gap=2 :end=1  (Tiling of tiled_block.h), or else
+///     :pieces=before2/tile0.0.16.16/thumbnail/text3  as they come (a tile's row, column, rows, columns)
+///   tiles:2x3x16x16,thumbnail:16x16            tiles-first: 2 rows of 3 tiles of 16x16; also the other way
+/// Throws UsageError naming the part that it cannot read.
 Layout parse_layout(const std::string& text);
 
-/// A list of segments {"text":n}, {"image":{"t":1,"h":4,"w":6}}, {"video":{...}}, {"anyres":{"h0":24,"w0":24,
-/// "h1":48,"w1":48,"newline":true}}; or {"layouts":[{"name":...,"segments":[...]},...]}; or one such object.
-/// `what` names the file in errors. Throws InputError.
+/// A list of segments {"text":n}, {"image":{"t":1,"h":4,"w":6}}, {"video":{"t":3,"h":4,"w":6,"step":2.5}},
+/// {"anyres":{"h0":24,"w0":24,"h1":48,"w1":48,"newline":true}}; or {"layouts":[{"name":...,"segments":[...]},
+/// ...]}; or one such object. Of an anyres block also "order":"tiles-first" or "thumbnail-first" with
+/// "before", "between", "after", "row", "gap", "end", or "pieces":[["before",2],["tile",0,0,16,16],
+/// ["thumbnail"],["text",3]]. `what` names the file in errors. Throws InputError.
 std::vector<Layout> layouts_from_json(const Json& json, const std::string& what);
 
 /// The text form of a layout, which parse_layout reads back.

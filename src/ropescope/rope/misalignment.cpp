@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ropescope/rope/tiled_block.h"
+
 namespace ropescope {
 
 namespace {
@@ -79,21 +81,22 @@ AnyresDistances anyres_distances(const Scheme& scheme, const Layout& layout, con
     const double* ids = positions.coordinates.const_data_ptr<double>() + axis * positions.tokens();
     std::vector<double> thumbnail_high, high_text, thumbnail_text;
     for (const VisualRun& run : runs) {
-      const int64_t after = run.first + run.tokens;
-      const double text = after < positions.tokens() ? ids[after] : generated.const_data_ptr<double>()[axis];
       for (const VisualBlock& block : run.blocks) {
         const Segment& segment = *block.segment;
         if (segment.kind != Segment::Kind::kAnyres) continue;
-        const double* thumbnail = ids + block.first;
+        const BlockTokens tokens(segment);
+        const int64_t after = run_of(runs, block.first + tokens.grids_end() - 1).end();
+        const double text =
+            after < positions.tokens() ? ids[after] : generated.const_data_ptr<double>()[axis];
+        const double* own_ids = ids + block.first;
         for (int64_t i = 0; i < segment.grid.tokens(); ++i) {
-          thumbnail_text.push_back(std::abs(text - thumbnail[i]));
+          thumbnail_text.push_back(std::abs(text - own_ids[tokens.thumbnail(i)]));
         }
         const std::vector<int64_t> own = own_cells(segment);
-        const int64_t stride = segment.high_w + (segment.newline ? 1 : 0);
         for (int64_t i = 0; i < segment.high_h * segment.high_w; ++i) {
-          const int64_t token = segment.grid.tokens() + i / segment.high_w * stride + i % segment.high_w;
-          const double id = thumbnail[token];
-          thumbnail_high.push_back(std::abs(id - thumbnail[own[static_cast<size_t>(i)]]));
+          const double id = own_ids[tokens.high(i / segment.high_w, i % segment.high_w)];
+          const double partner = own_ids[tokens.thumbnail(own[static_cast<size_t>(i)])];
+          thumbnail_high.push_back(std::abs(id - partner));
           high_text.push_back(std::abs(text - id));
         }
       }
@@ -112,7 +115,7 @@ PositionBudget position_budget(const Layout& layout, const Positions& positions,
   budget.next = positions.next;
   if (budget.tokens > 0) budget.smallest = positions.coordinates.min().item<double>();
   for (const VisualRun& run : visual_runs(layout, positions)) {
-    budget.visual_tokens += run.tokens;
+    budget.visual_tokens += run.visual;
     budget.runs.push_back({run.tokens, run.ids()});
   }
   if (context > 0) {

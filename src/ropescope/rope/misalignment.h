@@ -34,7 +34,7 @@ struct DistanceSummary {
 
 /// One entry an axis of the scheme. Pairs, for every anyres block: each high-resolution token with the
 /// thumbnail token of its part of the picture; each high-resolution and each thumbnail token with the first
-/// text token after the block (a generated one where none follows).
+/// text token after the last of them (a generated one where none follows), separators not counting as text.
 struct AnyresDistances {
   std::vector<DistanceSummary> thumbnail_high, high_text, thumbnail_text;
 };
@@ -48,7 +48,7 @@ struct PositionBudget {
     double ids = 0;
     bool operator==(const Run& other) const { return tokens == other.tokens && ids == other.ids; }
   };
-  std::vector<Run> runs;       ///< visual blocks; those without text between them count together
+  std::vector<Run> runs;  ///< as visual_runs: what has no text between it counts together, with separators
   int64_t beyond_context = 0;  ///< tokens with an id >= the trained context
 };
 /// `context`: trained length, tokens; 0 = unlimited.

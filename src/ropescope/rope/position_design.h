@@ -28,9 +28,18 @@ class PositionDesign {
   /// Writes the coordinates of the grid's tokens, which begin at rows[axis][0]; returns the next base.
   virtual double place(const Grid& grid, double base, const CoordinateRows& rows) const = 0;
 
-  /// The same for an anyres block. Unless overridden, thumbnail and high-resolution part are two images, the
-  /// newline token being the last column of the second; the one newline of a single tile is placed as text.
+  /// The same for an anyres block without pieces. Unless overridden, thumbnail and high-resolution part are
+  /// two images, the newline token being the last column of the second; the one newline of a single tile is
+  /// placed as text.
   virtual double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const;
+
+  /// The same for an anyres block with pieces; `bases` gets the running base at each piece. Unless overridden,
+  /// thumbnail and tiles are images one after the other, what stands between them is text.
+  virtual double place_pieces(const Segment& block, double base, const CoordinateRows& rows,
+                              std::vector<double>& bases) const;
+
+  /// Text from `base` on; returns the next base.
+  double place_text(int64_t tokens, double base, const CoordinateRows& rows) const;
 
   /// Text tokens have h = w = 0 (papers of IL-RoPE and OmniGen2).
   virtual bool text_spatial_zero() const { return false; }
@@ -67,6 +76,10 @@ class DesignModifier : public PositionDesign {
   }
   double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
     return inner_->place_anyres(block, base, rows);
+  }
+  double place_pieces(const Segment& block, double base, const CoordinateRows& rows,
+                      std::vector<double>& bases) const override {
+    return inner_->place_pieces(block, base, rows, bases);
   }
   bool text_spatial_zero() const override { return inner_->text_spatial_zero(); }
   std::shared_ptr<const PositionDesign> at_layer(int64_t layer) const override {

@@ -47,11 +47,19 @@ class Placement {
     return result;
   }
 
-  void anchor(int64_t count, double value) {
+  void anchor(int64_t first, int64_t count, double value) {
     if (anchors_ == nullptr) return;
     for (int64_t axis = 0; axis < axes_; ++axis) {
-      std::fill_n(anchors_ + axis * tokens_ + done_, count, value);
+      std::fill_n(anchors_ + axis * tokens_ + first, count, value);
     }
+  }
+
+  bool visual(int64_t token) const { return is_visual(static_cast<Modality>(modality_[token])); }
+
+  /// Anchors of a piece of text whose first id is `value`: text pieces that touch are one run.
+  void anchor_text(int64_t first, int64_t count, double value) {
+    if (anchors_ == nullptr) return;
+    anchor(first, count, first > 0 && !visual(first - 1) ? anchors_[first - 1] : value);
   }
 
   void mark(int64_t first, int64_t count, Modality modality, int32_t raster) {
@@ -62,6 +70,8 @@ class Placement {
   void add(const Segment& segment) {
     if (segment.kind == Segment::Kind::kText) {
       add_text(segment.text);
+    } else if (!segment.pieces.empty()) {
+      add_pieces(segment);
     } else if (segment.kind == Segment::Kind::kAnyres) {
       add_anyres(segment);
     } else {
@@ -71,21 +81,13 @@ class Placement {
   }
 
   void add_text(int64_t count) {
-    const CoordinateRows out = rows();
-    for (int64_t axis = 0; axis < axes_; ++axis) {
-      double* row = out[static_cast<size_t>(axis)];
-      const bool zero = axis > 0 && design_.text_spatial_zero();
-      for (int64_t i = 0; i < count; ++i) row[i] = zero ? 0.0 : base_ + static_cast<double>(i);
-    }
-    // Text pieces that touch are one run.
-    const bool continues = done_ > 0 && modality_[done_ - 1] == static_cast<uint8_t>(Modality::kText);
-    anchor(count, continues && anchors_ != nullptr ? anchors_[done_ - 1] : base_);
+    anchor_text(done_, count, base_);
+    base_ = design_.place_text(count, base_, rows());
     mark(done_, count, Modality::kText, -1);
-    base_ += static_cast<double>(count);
   }
 
   void add_grid(const Segment& segment) {
-    anchor(segment.tokens(), base_);
+    anchor(done_, segment.tokens(), base_);
     base_ = design_.place(segment.grid, base_, rows());
     const Modality modality = segment.kind == Segment::Kind::kVideo ? Modality::kVideo : Modality::kImage;
     const int64_t frame = segment.grid.h * segment.grid.w;
@@ -93,7 +95,7 @@ class Placement {
   }
 
   void add_anyres(const Segment& segment) {
-    anchor(segment.tokens(), base_);
+    anchor(done_, segment.tokens(), base_);
     base_ = design_.place_anyres(segment, base_, rows());
     const int64_t thumbnail = segment.grid.tokens();
     mark(done_, thumbnail, Modality::kImage, rasters_++);
@@ -104,6 +106,28 @@ class Placement {
       mark(at, segment.high_w, Modality::kHighRes, high);
       at += segment.high_w;
       if (segment.newline) mark(at++, 1, Modality::kNewline, high);
+    }
+  }
+
+  // Each grid is a raster of its own; what stands between grids is text. Grids that touch are one run and have
+  // the anchor of its first, as a picture without pieces has one anchor.
+  void add_pieces(const Segment& segment) {
+    std::vector<double> bases;
+    bases.reserve(segment.pieces.size());
+    base_ = design_.place_pieces(segment, base_, rows(), bases);
+    int64_t at = done_;
+    for (size_t i = 0; i < segment.pieces.size(); ++i) {
+      const Piece& piece = segment.pieces[i];
+      if (!piece.is_grid()) {
+        anchor_text(at, piece.tokens, bases[i]);
+        mark(at, piece.tokens, Modality::kText, -1);
+      } else {
+        const bool continues = anchors_ != nullptr && at > done_ && visual(at - 1);
+        anchor(at, piece.tokens, continues ? anchors_[at - 1] : bases[i]);
+        mark(at, piece.tokens, piece.role == Piece::Role::kThumbnail ? Modality::kImage : Modality::kHighRes,
+             rasters_++);
+      }
+      at += piece.tokens;
     }
   }
 

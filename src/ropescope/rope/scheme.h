@@ -26,9 +26,10 @@ namespace ropescope {
 struct Positions {
   at::Tensor coordinates;  ///< [axes, tokens] float64; axes 1, or 3 in the order t, h, w
   at::Tensor modality;     ///< [tokens] uint8, values of Modality
-  at::Tensor raster;       ///< [tokens] int32: which frame or grid a visual token belongs to, from 0; text -1
-  at::Tensor anchors;      ///< DIPE: [axes, tokens] float64, ids of queries against the other modality
-  double next = 0;         ///< position of the first generated token; token j sits at next + j
+  at::Tensor raster;   ///< [tokens] int32: which frame or grid a visual token belongs to, from 0; text -1.
+                       ///< A high-resolution grid is one; in a block with pieces each tile is one
+  at::Tensor anchors;  ///< DIPE: [axes, tokens] float64, ids of queries against the other modality
+  double next = 0;     ///< position of the first generated token; token j sits at next + j
   double next_anchor = 0;  ///< DIPE: the anchored id of all generated tokens
 
   int64_t tokens() const { return coordinates.size(1); }

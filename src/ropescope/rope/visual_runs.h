@@ -15,18 +15,25 @@ struct VisualBlock {
   int64_t first = 0;                 ///< index of its first token
 };
 
-/// Visual blocks with no text between them.
+/// Visual tokens with no text between them. The separators between a picture's tiles are the picture's, as
+/// newline tokens are, though their modality is text; the words inside its block are text, so that a block may
+/// lie in several runs.
 struct VisualRun {
-  std::vector<VisualBlock> blocks;
-  int64_t first = 0, tokens = 0;
-  std::optional<double> before;  ///< t id of the last text token before the run
-  double next = 0;               ///< t id of the first text token after it, or of the first generated token
+  std::vector<VisualBlock> blocks;  ///< those that begin in the run
+  int64_t first = 0, tokens = 0;    ///< separators included
+  int64_t visual = 0;               ///< tokens of a visual modality
+  std::optional<double> before;     ///< t id of the last text token before the run
+  double next = 0;  ///< t id of the first text token after it, or of the first generated token
 
+  int64_t end() const { return first + tokens; }
   /// Ids that the run takes away from the text.
   double ids() const { return next - (before ? *before + 1 : 0.0); }
 };
 
 std::vector<VisualRun> visual_runs(const Layout& layout, const Positions& positions);
+
+/// The run that a token belongs to. Throws InternalError for text.
+const VisualRun& run_of(const std::vector<VisualRun>& runs, int64_t token);
 
 /// For every high-resolution token of an anyres block, row by row, the thumbnail cell y W0 + x that it
 /// belongs to: the one that `rule` assigns where it touches the token's part of the picture, else the nearest

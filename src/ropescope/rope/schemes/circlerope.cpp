@@ -56,7 +56,7 @@ class CircleDesign : public SpatialDesign {
     place_frame(grid, rows);
     if (to_positive_) move_to_positive(frame, rows);
     for (int64_t tau = grid.t - 1; tau >= 0; --tau) {
-      const double shift = base + stride() * static_cast<double>(tau);
+      const double shift = base + stride(grid) * static_cast<double>(tau);
       for (size_t axis = 0; axis < 3; ++axis) {
         for (int64_t i = 0; i < frame; ++i) rows[axis][tau * frame + i] = rows[axis][i] + shift;
       }
@@ -81,7 +81,7 @@ class CircleDesign : public SpatialDesign {
   double radius(const Grid& grid) const {
     if (!radius_is_factor_) return radius_;
     const Point corner = grid_point(grid, grid.h - 1, grid.w - 1);
-    const double frames = stride() * static_cast<double>(grid.t - 1) / (to_origin_ ? 2 : 1);
+    const double frames = stride(grid) * static_cast<double>(grid.t - 1) / (to_origin_ ? 2 : 1);
     return radius_ * std::abs(std::max({corner.x, corner.y, frames}));
   }
 

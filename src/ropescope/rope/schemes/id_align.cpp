@@ -4,13 +4,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ropescope/core/errors.h"
 #include "ropescope/rope/schemes/registry.h"
+#include "ropescope/rope/tiled_block.h"
 
 namespace ropescope {
 
 namespace {
 
-enum class NewlineRule { kInherit, kCounted, kShared };
+enum class NewlineRule { kInherit, kCounted, kShared, kInPlace };
 
 class IdAlignDesign : public DesignModifier {
  public:
@@ -21,7 +23,8 @@ class IdAlignDesign : public DesignModifier {
 
   double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
     if (block.single_tile) return DesignModifier::place_anyres(block, base, rows);
-    double next = inner_->place(block.grid, base, rows);
+    const bool in_place = newline_ == NewlineRule::kInPlace;
+    double next = in_place ? inner_->place_anyres(block, base, rows) : inner_->place(block.grid, base, rows);
     const AlignedRaster raster(block.grid, block.high_h, block.high_w, resize_);
     const int64_t thumbnail = block.grid.tokens();
     int64_t token = thumbnail;
@@ -32,15 +35,34 @@ class IdAlignDesign : public DesignModifier {
       if (newline_ == NewlineRule::kInherit) {
         inherit(rows, token++, raster.last_cell_of_row(row));
       } else {
-        for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) {
-          rows[axis][token] = axis > 0 && text_spatial_zero() ? 0.0 : next;
-        }
+        if (!in_place) place_text(1, next, advanced(rows, token, axes()));
         ++token;
         if (newline_ == NewlineRule::kCounted) next += 1;
       }
     }
     const bool shared = newline_ == NewlineRule::kShared && block.newline && block.high_h > 0;
     return shared ? next + 1 : next;
+  }
+
+  // Numbers first, then copies: the thumbnail may stand behind the tokens that take its ids.
+  double place_pieces(const Segment& block, double base, const CoordinateRows& rows,
+                      std::vector<double>& bases) const override {
+    const double next = newline_ == NewlineRule::kInPlace ? inner_->place_pieces(block, base, rows, bases)
+                                                          : number(block, base, rows, bases);
+    const BlockTokens tokens(block);
+    const AlignedRaster raster(block.grid, block.high_h, block.high_w, resize_);
+    int64_t token = 0;
+    for (const Piece& piece : block.pieces) {
+      if (piece.role == Piece::Role::kTile) {
+        for (int64_t cell = 0; cell < piece.tokens; ++cell) {
+          const int64_t row = piece.row + cell / piece.w, column = piece.column + cell % piece.w;
+          inherit(rows, token + cell, tokens.thumbnail(raster.cell(row, column)));
+        }
+      }
+      token += piece.tokens;
+    }
+    if (newline_ == NewlineRule::kInherit) inherit_separators(block, rows);
+    return next;
   }
 
  protected:
@@ -50,13 +72,62 @@ class IdAlignDesign : public DesignModifier {
   }
 
  private:
-  void inherit(const CoordinateRows& rows, int64_t token, int64_t cell) const {
-    for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) rows[axis][token] = rows[axis][cell];
+  void inherit(const CoordinateRows& rows, int64_t token, int64_t from) const {
+    for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) rows[axis][token] = rows[axis][from];
+  }
+
+  // Thumbnail, text and, where they count, separators, one after the other; tiles take no ids.
+  double number(const Segment& block, double base, const CoordinateRows& rows,
+                std::vector<double>& bases) const {
+    CoordinateRows at = rows;
+    double next = base;
+    for (const Piece& piece : block.pieces) {
+      bases.push_back(next);
+      if (piece.is_separator() && newline_ == NewlineRule::kShared) {
+        throw UsageError(
+            "scheme id-align: newline=shared is for newline tokens; expected inherit, counted or in_place for "
+            "a picture with separators between its tiles");
+      }
+      if (piece.role == Piece::Role::kThumbnail) {
+        next = inner_->place(block.grid, next, at);
+      } else if (piece.role == Piece::Role::kText ||
+                 (piece.is_separator() && newline_ == NewlineRule::kCounted)) {
+        next = place_text(piece.tokens, next, at);
+      }
+      at = advanced(at, piece.tokens, axes());
+    }
+    return next;
+  }
+
+  // A separator in front of a tile is placed with the tile's first token, one behind it with its last.
+  void inherit_separators(const Segment& block, const CoordinateRows& rows) const {
+    const std::vector<Piece>& pieces = block.pieces;
+    int64_t token = 0, last = 0;
+    for (const Piece& piece : pieces) {
+      if (piece.role == Piece::Role::kAfter) {
+        for (int64_t i = 0; i < piece.tokens; ++i) inherit(rows, token + i, last);
+      }
+      token += piece.tokens;
+      if (piece.role == Piece::Role::kTile) last = token - 1;
+    }
+    int64_t first = 0;
+    for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
+      token -= piece->tokens;
+      if (piece->role == Piece::Role::kTile) first = token;
+      if (piece->role != Piece::Role::kBefore) continue;
+      for (int64_t i = 0; i < piece->tokens; ++i) inherit(rows, token + i, first);
+    }
   }
 
   ResizeRule resize_;
   NewlineRule newline_;
 };
+
+NewlineRule newline_rule(const std::string& name) {
+  if (name == "counted") return NewlineRule::kCounted;
+  if (name == "shared") return NewlineRule::kShared;
+  return name == "in_place" ? NewlineRule::kInPlace : NewlineRule::kInherit;
+}
 
 }  // namespace
 
@@ -67,17 +138,15 @@ extern const SchemeDefinition kIdAlign = {
     {{"resize", "nearest",
       "how a high-resolution token finds its thumbnail token: nearest, nearest-exact, bilinear"},
      {"newline", "inherit",
-      "ids of newline tokens: inherit (of the row's last token), counted (one id each), shared (one a "
-      "picture)"}},
+      "ids of newline tokens and of separators between tiles: inherit (of the token before or behind them), "
+      "counted (one each), in_place (all but high-resolution tokens stay where the base has them), shared (one "
+      "a picture, newlines only)"}},
     nullptr,
     [](const Parameters& parameters,
        std::shared_ptr<const PositionDesign> inner) -> std::shared_ptr<const PositionDesign> {
-      const std::string newline = parameters.choice("newline", {"inherit", "counted", "shared"});
+      const std::string newline = parameters.choice("newline", {"inherit", "counted", "in_place", "shared"});
       const ResizeRule resize = parse_resize_rule(parameters.choice("resize", resize_rule_names()));
-      return std::make_shared<IdAlignDesign>(std::move(inner), resize,
-                                             newline == "inherit"   ? NewlineRule::kInherit
-                                             : newline == "counted" ? NewlineRule::kCounted
-                                                                    : NewlineRule::kShared);
+      return std::make_shared<IdAlignDesign>(std::move(inner), resize, newline_rule(newline));
     },
     "vanilla",
     {}};

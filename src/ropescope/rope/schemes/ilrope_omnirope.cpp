@@ -15,11 +15,11 @@ class ResetDesign : public SpatialDesign {
  protected:
   double place_block(const Grid& grid, double base, const CoordinateRows& rows) const override {
     for_each_cell(grid, [&](int64_t token, int64_t tau, int64_t y, int64_t x) {
-      rows[0][token] = base + stride() * static_cast<double>(tau);
+      rows[0][token] = base + stride(grid) * static_cast<double>(tau);
       rows[1][token] = static_cast<double>(y);
       rows[2][token] = static_cast<double>(x);
     });
-    return base + std::max({stride() * static_cast<double>(grid.t - 1) + 1, static_cast<double>(grid.h),
+    return base + std::max({stride(grid) * static_cast<double>(grid.t - 1) + 1, static_cast<double>(grid.h),
                             static_cast<double>(grid.w)});
   }
 };

@@ -21,12 +21,12 @@ class ScaledDesign : public SpatialDesign {
  protected:
   double place_block(const Grid& grid, double base, const CoordinateRows& rows) const override {
     for_each_cell(grid, [&](int64_t token, int64_t tau, int64_t y, int64_t x) {
-      rows[0][token] = base + stride() * scale_[0] * static_cast<double>(tau);
+      rows[0][token] = base + stride(grid) * scale_[0] * static_cast<double>(tau);
       rows[1][token] = base + scale_[1] * static_cast<double>(y);
       rows[2][token] = base + scale_[2] * static_cast<double>(x);
     });
     return base +
-           std::max({stride() * scale_[0] * static_cast<double>(grid.t - 1),
+           std::max({stride(grid) * scale_[0] * static_cast<double>(grid.t - 1),
                      scale_[1] * static_cast<double>(grid.h - 1),
                      scale_[2] * static_cast<double>(grid.w - 1)}) +
            1;

@@ -26,7 +26,8 @@ class SpatialDesign : public PositionDesign {
  protected:
   /// As PositionDesign::place.
   virtual double place_block(const Grid& grid, double base, const CoordinateRows& rows) const = 0;
-  double stride() const { return stride_; }
+  /// Ids between two frames: as the clip says, else the scheme's own.
+  double stride(const Grid& grid) const { return grid.step > 0 ? grid.step : stride_; }
 
  private:
   double stride_, modality_interval_;

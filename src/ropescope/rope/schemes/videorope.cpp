@@ -17,10 +17,10 @@ class VideoRopeDesign : public SpatialDesign {
  protected:
   double place_block(const Grid& grid, double base, const CoordinateRows& rows) const override {
     for_each_cell(grid, [&](int64_t token, int64_t tau, int64_t, int64_t) {
-      rows[0][token] = base + stride() * static_cast<double>(tau);
+      rows[0][token] = base + stride(grid) * static_cast<double>(tau);
     });
     centre_on_diagonal(grid, rows);
-    return base + stride() * static_cast<double>(grid.t - 1) + 1;
+    return base + stride(grid) * static_cast<double>(grid.t - 1) + 1;
   }
 };
 
