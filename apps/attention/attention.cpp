@@ -89,7 +89,10 @@ struct AttentionFlags {
 std::string compared_schemes(const InputFlags& input) {
   std::optional<std::string> own;
   if (const auto& model = input.model ? input.model : input.decoder) default_to_own_scheme(own, *model);
-  return "vanilla;" + (own && *own != "vanilla" ? *own : "id-align");
+  // (of a model whose own ids have rows of frames, rows and columns: those)
+  const std::string native = input.model ? read_decoder_config(*input.model).native_scheme() : "vanilla";
+  const std::string other = native == "vanilla" ? "id-align" : "vanilla";
+  return native + ";" + (own && *own != native ? *own : other);
 }
 
 AttentionStudyOptions study_options(const AttentionFlags& flags) {

@@ -95,19 +95,15 @@ AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder) {
 }
 
 QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& config,
-                               const Tokenizer& tokenizer, size_t images,
-                               const std::optional<int64_t>& image_token_id) {
-  const PromptTemplate chat = flags.model
-                                  ? flags.chat.chosen(*flags.model, ModelKind::kLlava, config, tokenizer)
-                                  : flags.chat.chosen(*flags.decoder, ModelKind::kDecoder, config, tokenizer);
-  const std::string question = with_images_in_front(flags.question(), 1);
+                               const Tokenizer& tokenizer, size_t images) {
+  const PromptTemplate chat = flags.chat.chosen(*flags.decoder, ModelKind::kDecoder, config, tokenizer);
+  const std::string question = with_media_in_front(flags.question(), 1);
   QuestionPrompt prompt;
   prompt.images = static_cast<size_t>(count_images(question));
   if (images == 0 || images % prompt.images != 0) {
-    throw UsageError("--prompt: names {} images, which do not divide the {} of --image or --pixels",
-                     prompt.images, images);
+    throw UsageError("--prompt: names {} images, which do not divide the {} of --image", prompt.images, images);
   }
-  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, {count_images(question), image_token_id}).ids;
+  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, {count_images(question), {}, {}, 0, {}}).ids;
   return prompt;
 }
 
@@ -136,8 +132,9 @@ AttentionSource read_attention_source(const InputFlags& flags, const CommonSetti
   }
   const bool patches = flags.decoder.has_value();
   const std::string model = patches ? *flags.decoder : *flags.model;
-  if (!patches && flags.images.given()) return read_llava_source(flags, settings, generates);
+  if (!patches && flags.images.given()) return read_media_source(flags, settings, generates);
   if (patches && flags.images.pixels) throw UsageError("--pixels: expected --model, whose tower reads them");
+  if (patches && !flags.images.video.empty()) throw UsageError("--video: expected --model, whose tower sees clips");
   AttentionSource source;
   source.model = model;
   const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt,

@@ -45,7 +45,7 @@ struct AttentionSource {
 AttentionSource read_attention_source(const InputFlags& flags, const CommonSettings& settings,
                                       bool generates);
 
-/// The question of --prompt under --template.
+/// The question of --prompt under --template, for --decoder.
 struct QuestionPrompt {
   std::vector<int64_t> ids;  ///< kImageId where an image stands
   size_t images = 1;         ///< of one input
@@ -53,8 +53,7 @@ struct QuestionPrompt {
 /// A prompt that names no image gets one in front. The template as ChatFlags chooses it. Throws UsageError where `images`
 /// are not a multiple of those that the prompt names.
 QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& config,
-                               const Tokenizer& tokenizer, size_t images,
-                               const std::optional<int64_t>& image_token_id = {});
+                               const Tokenizer& tokenizer, size_t images);
 
 /// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
 /// there are fewer.

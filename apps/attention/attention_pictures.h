@@ -1,4 +1,4 @@
-// Inputs of `ropescope attention` with pictures in them: LLaVA prompts, and layouts of a language model whose
+// Inputs of `ropescope attention` with pictures in them: prompts of vision-language models, and layouts of a language model whose
 // visual tokens are patches.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 
 #include "attention/attention_input.h"
 
@@ -20,18 +20,10 @@ AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder);
 AttentionInputs patch_inputs(const InputFlags& flags, uint64_t seed,
                              const std::shared_ptr<const Decoder>& decoder);
 
-/// An image as the tower takes it and as a person sees it.
-struct SeenImage {
-  LlavaImage image;
-  AttendedPicture picture;
-};
-/// `rgb_HW3` may be undefined.
-SeenImage seen(LlavaImage image, std::string name, const at::Tensor& rgb_HW3);
+/// One prompt [1, T] whose ids are ready for place_media.
+AttentionInput prompt_input(const Vlm& vlm, const at::Tensor& ids, const std::vector<NamedMedia>& media);
 
-/// One prompt [1, T] with an image for each kImageId of it, in order.
-AttentionInput prompt_input(const Llava& llava, const at::Tensor& ids, const std::vector<SeenImage>& images);
-
-/// --model with --image or --pixels: a LLaVA-NeXT folder and what it sees.
-AttentionSource read_llava_source(const InputFlags& flags, const CommonSettings& settings, bool generates);
+/// --model with --image, --video or --pixels: a vision-language model and what it sees.
+AttentionSource read_media_source(const InputFlags& flags, const CommonSettings& settings, bool generates);
 
 }  // namespace ropescope::app::attention

@@ -185,30 +185,30 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   if (flags.chat.system) options.system = *flags.chat.system;
   choose_ways(flags.positions.scheme, context, *tokenizer, job);
   eval::PlanOptions planning = plan_options(flags, job);
-  std::optional<LlavaConfig> llava;
-  if (kind == ModelKind::kLlava && job.pictures) {
-    llava = read_llava_config(model);
-    options.preprocess = read_preprocess_settings(model);
-    options.image_token_id = llava->image_token_id;
+  std::optional<VlmConfig> vlm;
+  if (kind == ModelKind::kVlm && job.pictures) {
+    vlm = read_vlm_config(model);
+    options.reader = std::make_shared<const PictureReader>(model);
+    options.image_token_id = vlm->tokens.image;
   }
   Json run_json = run_settings(flags, job, options.chat.name(), new_tokens);
   if (context) add_settings(*context, run_json);
   folder.check(run_json);
 
   planning.count_tokens = [&](const std::string& prompt) {
-    return static_cast<int64_t>(eval::question_ids(*tokenizer, options, prompt, 0).size());
+    return static_cast<int64_t>(eval::question_ids(*tokenizer, options, prompt, {}).size());
   };
   job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
-  check_plan(job, model, flags.data, llava.has_value());
+  check_plan(job, model, flags.data, vlm.has_value());
 
-  LoadedModel loaded(model, config, llava, load_options_of_process(settings, launch));
+  LoadedModel loaded(model, config, vlm, load_options_of_process(settings, launch));
   Provenance provenance = invocation.provenance();
   loaded.add_inputs(provenance);
   run_json["model_files"] = digests(provenance.inputs);
   folder.check(run_json);
   provenance.add_input(flags.data);
   add_end_of_answer(options.chat, *tokenizer, loaded.decoder().config.eos_token_ids);
-  eval::Answerer answerer(loaded.decoder(), llava ? &loaded.llava() : nullptr, *tokenizer, options);
+  eval::Answerer answerer(loaded.decoder(), vlm ? &loaded.vlm() : nullptr, *tokenizer, options);
   folder.begin(run_json);
   const auto start = std::chrono::steady_clock::now();
   Asked asked;

@@ -100,15 +100,14 @@ RopeFlags rope_of(const ResultRun& run) {
 class AskedModel {
  public:
   AskedModel(const std::string& model, const ResultRun& run, const CommonSettings& settings) {
-    if (model_kind(model) != ModelKind::kLlava) {
-      refuse_images("maps", model);
-    }
-    LlavaConfig config = read_llava_config(model);
-    override_ropes(config.decoder, rope_of(run));
-    loaded_.emplace(model, config.decoder, config, load_options(settings, /*with_lm_head=*/false));
+    if (model_kind(model) != ModelKind::kVlm) refuse_images("maps", model);
+    const VlmConfig config = read_vlm_config(model);
+    DecoderConfig decoder = read_decoder_config(model);
+    override_ropes(decoder, rope_of(run));
+    loaded_.emplace(model, decoder, config, load_options(settings, /*with_lm_head=*/false));
     tokenizer_ = load_tokenizer(model);
-    options_.preprocess = read_preprocess_settings(model);
-    options_.image_token_id = config.image_token_id;
+    options_.reader = std::make_shared<const PictureReader>(model);
+    options_.image_token_id = config.tokens.image;
     const std::string chat = json_string_or(run.summary, "template", "none", run.name);
     auto own = read_chat_template(model, *tokenizer_, /*sees=*/true);
     const bool asked_own = own && own->origin == chat;
@@ -122,14 +121,10 @@ class AskedModel {
 
   /// The run's question as the model gets it.
   AttentionInput input(const std::string& prompt, const std::vector<at::Tensor>& pictures) const {
-    std::vector<attention::SeenImage> images;
-    for (const at::Tensor& rgb : pictures) {
-      PreprocessedImage prepared = preprocess_image(rgb, *options_.preprocess);
-      images.push_back(attention::seen({prepared.pixel_values, *prepared.geometry}, "", {}));
-    }
-    const at::Tensor ids =
-        at::tensor(eval::question_ids(*tokenizer_, options_, prompt, pictures.size()), at::kLong);
-    return attention::prompt_input(loaded_->llava(), ids.unsqueeze(0), images);
+    std::vector<NamedMedia> media;
+    for (MediaItem& item : options_.reader->images(pictures)) media.push_back({std::move(item), "", {}});
+    const at::Tensor ids = at::tensor(eval::question_ids(*tokenizer_, options_, prompt, plans_of(media)), at::kLong);
+    return attention::prompt_input(loaded_->vlm(), ids.unsqueeze(0), media);
   }
 
  private:

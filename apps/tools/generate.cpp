@@ -20,6 +20,7 @@
 #include "inputs/image_input.h"
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
+#include "inputs/question.h"
 
 namespace ropescope::app {
 
@@ -42,7 +43,7 @@ struct GenerateFlags {
         .required();
     flags
         .add("prompt", prompt,
-             "question; <image> stands for an image, and images that it does not name come in front")
+             "question; <image> stands for an image, <video> for a clip, and those that it does not name come in front")
         .required();
     chat.bind(flags);
     images.bind(flags);
@@ -122,43 +123,39 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
   TokenSampler sampler(sampling_options(flags, settings.seed));
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) throw UsageError("--model: {} holds a vision tower alone", model);
-  if (flags.images.given() && kind != ModelKind::kLlava) {
-    refuse_images(flags.images.image.empty() ? "pixels" : "image", model);
-  }
+  if (flags.images.given() && kind != ModelKind::kVlm) refuse_images(flags.images.first_given(), model);
   DecoderConfig config = read_decoder_config(model);
   override_ropes(config, flags.positions.rope);
   const auto tokenizer = load_tokenizer(model);
   const PromptTemplate chat = flags.chat.chosen(model, kind, config, *tokenizer);
 
-  std::optional<LlavaConfig> llava;
-  ImageInput images;
-  if (flags.images.given()) {
-    llava = read_llava_config(model);
-    images = flags.images.read(model);
+  std::optional<VlmConfig> vlm;
+  if (flags.images.given()) vlm = read_vlm_config(model);
+  const Question question = read_question(flags.images, model, vlm, chat, *tokenizer, flags.prompt, flags.chat.system);
+  if (question.ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
+  MediaPrompt prompt;
+  prompt.input_ids = at::tensor(question.ids, at::kLong).unsqueeze(0);
+  if (vlm) {
+    prompt = place_media(prompt.input_ids, {}, plans_of(question.media), media_marks(*vlm), config.vocab_size);
   }
-  const std::string question = with_images_in_front(flags.prompt, images.images.size());
-  AskedImages asked;
-  if (llava) asked = {count_images(question), llava->image_token_id};
-  const AskedPrompt text = chat.ask(*tokenizer, question, flags.chat.system, asked);
-  const std::vector<int64_t>& ids = text.ids;
-  if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
-  ImagePrompt prompt;
-  prompt.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-  if (llava) prompt = expand_images(prompt.input_ids, {}, images.geometries(), *llava);
 
   const at::NoGradGuard no_grad;
-  LoadedModel loaded(model, config, llava, load_options(settings));
+  LoadedModel loaded(model, config, vlm, load_options(settings));
   std::vector<int64_t>& ends = loaded.decoder().config.eos_token_ids;
   add_end_of_answer(chat, *tokenizer, ends);
   GenerateInput input;
   input.input_ids = prompt.input_ids;
-  if (llava) input.inputs_embeds = merge_embeddings(loaded.llava(), prompt, images.images);
+  if (vlm) embed(loaded.vlm(), prompt, see(loaded.vlm(), items_of(question.media))).give(input);
   std::optional<SequenceEncoding> encoding;
   if (flags.positions.scheme) {
     const int64_t length = prompt.input_ids.size(1);
-    const Layout layout = llava ? prompt.layouts.front() : parse_layout(fmt::format("text:{}", length));
-    encoding.emplace(Scheme(*flags.positions.scheme), layout, encoded_model(config));
+    const Layout layout = vlm ? prompt.layouts.front() : parse_layout(fmt::format("text:{}", length));
+    const Scheme scheme(*flags.positions.scheme);
+    refuse_unplaced(question.media, scheme);
+    encoding.emplace(scheme, layout, encoded_model(config));
     input.encoding = &*encoding;
+  } else if (vlm) {
+    input.position_ids = own_position_ids(config, prompt);
   }
   Stream stream(*tokenizer, ends, settings.json);
   GenerateOptions generate_options;
@@ -173,8 +170,8 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
   if (settings.json) {
     const Json report = {{"template", chat.name()},
                          {"scheme", flags.positions.scheme ? Json(*flags.positions.scheme) : Json(nullptr)},
-                         {"prompt", text.text},
-                         {"input_ids", ids},
+                         {"prompt", question.text},
+                         {"input_ids", question.ids},
                          {"prompt_tokens", prompt.input_ids.size(1)},
                          {"ids", stream.ids()},
                          {"text", stream.text()},

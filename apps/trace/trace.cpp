@@ -212,7 +212,7 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
   const TraceEncoding encoding =
       trace_encoding(flags.under, encoded_model(config), length, tokens.position_ids,
-                     flags.under.scheme ? layout_of_images(prompt) : std::nullopt);
+                     flags.under.scheme ? layout_of_images(prompt, Scheme(*flags.under.scheme)) : std::nullopt);
   at::Tensor position_ids = encoding.position_ids.defined() ? encoding.position_ids : tokens.position_ids;
   if (!position_ids.defined()) position_ids = at::arange(length, at::kDouble).view({1, 1, length});
   position_ids = position_ids.expand({position_ids.size(0), batch, length}).contiguous();

@@ -14,6 +14,7 @@
 #include "ropescope/models/vision_tower.h"
 
 #include "inputs/loaded_model.h"
+#include "inputs/question.h"
 #include "trace/trace_output.h"
 
 namespace ropescope::app::trace {
@@ -78,8 +79,9 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
   return prompt;
 }
 
-std::optional<Layout> layout_of_images(const TracePrompt& prompt) {
+std::optional<Layout> layout_of_images(const TracePrompt& prompt, const Scheme& scheme) {
   if (!prompt.vlm) return std::nullopt;
+  refuse_unplaced(prompt.media, scheme);
   const std::vector<Layout>& layouts = prompt.expanded.layouts;
   for (const Layout& layout : layouts) {
     if (layout_text(layout) != layout_text(layouts.front())) {

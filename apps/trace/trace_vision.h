@@ -30,8 +30,8 @@ struct TracePrompt {
 TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& config);
 
 /// The layout that the images make, the same for every row; none without images. Throws UsageError if rows
-/// differ.
-std::optional<Layout> layout_of_images(const TracePrompt& prompt);
+/// differ, or nothing says where the tiles lie that `scheme` aligns.
+std::optional<Layout> layout_of_images(const TracePrompt& prompt, const Scheme& scheme);
 
 /// Pictures and clips through the tower, what --dump asks of them written down, and the embeddings of the prompt.
 MediaEmbeddings trace_media(const TracePrompt& prompt, const Vlm& vlm, const std::set<std::string>& wanted,

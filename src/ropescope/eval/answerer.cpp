@@ -25,23 +25,22 @@ std::string with_image_marks(std::string text, size_t pictures) {
 }
 
 std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
-                                  const std::string& question, size_t pictures) {
-  const std::string text = with_image_marks(question, pictures);
-  const AskedImages images{pictures == 0 ? 0 : count_images(text), options.image_token_id};
-  return options.chat.ask(tokenizer, text, options.system, images).ids;
+                                  const std::string& question, const std::vector<MediaPlan>& plans) {
+  if (plans.empty()) return options.chat.ask(tokenizer, question, options.system).ids;
+  const std::string text = with_image_marks(question, plans.size());
+  return options.reader->ask(options.chat, tokenizer, text, options.system, options.image_token_id, plans).ids;
 }
 
-Answerer::Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer,
-                   AnswererOptions options)
+Answerer::Answerer(const Decoder& decoder, const Vlm* vlm, const Tokenizer& tokenizer, AnswererOptions options)
     : decoder_(decoder),
-      llava_(llava),
+      vlm_(vlm),
       tokenizer_(tokenizer),
       options_(std::move(options)),
       prefix_(decoder) {}
 
 std::vector<int64_t> Answerer::encode(const Question& question, const std::string& distractor) const {
   return question_ids(tokenizer_, options_, with_distractor(distractor, question.prompt),
-                      question.pictures.size());
+                      plans_);
 }
 
 std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, const Manner& manner,
@@ -59,6 +58,8 @@ std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, con
 std::vector<Answer> Answerer::answer_together(const std::vector<Question>& questions, const Manner& manner,
                                               const BytesOf& bytes_of) {
   const at::NoGradGuard no_grad;
+  const std::vector<std::string>& pictures = questions.front().pictures;
+  look_at(pictures, bytes_of);
   std::vector<std::vector<int64_t>> prompts;
   for (const Question& question : questions) {
     prompts.push_back(encode(question, manner.distractor));
@@ -70,27 +71,27 @@ std::vector<Answer> Answerer::answer_together(const std::vector<Question>& quest
           decoder_.config.vocab_size);
     }
   }
-  const std::vector<std::string>& pictures = questions.front().pictures;
   if (pictures.empty() && manner.distractor.empty()) return answer_text(prompts, manner);
-  look_at(pictures, bytes_of);
   return answer_alike(prompts, manner);
 }
 
 void Answerer::look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of) {
-  if (llava_ == nullptr && !pictures.empty()) throw InputError("the model has no vision tower");
+  if (vlm_ == nullptr && !pictures.empty()) throw InputError("the model has no vision tower");
   if (pictures == picture_keys_) return;
   picture_keys_.clear();
   images_.clear();
-  image_embeddings_.clear();
+  plans_.clear();
+  seen_.reset();
   prefix_.forget();
   DecodeOptions decode;
   decode.alpha = AlphaRule::kDrop;  // as the harness converts pictures
+  std::vector<at::Tensor> rgb;
   for (const std::string& key : pictures) {
     const std::string bytes = bytes_of(key);
-    const DecodedImage image = decode_image(std::as_bytes(std::span(bytes)), "picture " + key, decode);
-    PreprocessedImage prepared = preprocess_image(image.rgb_HW3, *options_.preprocess);
-    images_.push_back({prepared.pixel_values, *prepared.geometry});
+    rgb.push_back(decode_image(std::as_bytes(std::span(bytes)), "picture " + key, decode).rgb_HW3);
   }
+  if (!rgb.empty()) images_ = options_.reader->images(rgb);
+  for (const MediaItem& image : images_) plans_.push_back(image.plan);
   picture_keys_ = pictures;
 }
 
@@ -213,10 +214,10 @@ std::vector<std::vector<size_t>> rows_together(const std::vector<std::vector<int
 /// Adds up how the last token of each row of a pass attends to the visual keys.
 class VisualShare {
  public:
-  VisualShare(const std::vector<int64_t>& image_of, int64_t last_query, size_t rows) : sums_(rows) {
+  VisualShare(const std::vector<int64_t>& item_of, int64_t last_query, size_t rows) : sums_(rows) {
     std::vector<int64_t> visual;
-    for (size_t i = 0; i < image_of.size(); ++i) {
-      if (image_of[i] >= 0) visual.push_back(static_cast<int64_t>(i));
+    for (size_t i = 0; i < item_of.size(); ++i) {
+      if (item_of[i] >= 0) visual.push_back(static_cast<int64_t>(i));
     }
     visual_tokens_ = static_cast<int64_t>(visual.size());
     const at::Tensor index = at::tensor(visual, at::kLong);
@@ -252,24 +253,23 @@ class VisualShare {
 Answerer::Prompt Answerer::expanded(const std::vector<int64_t>& ids) const {
   if (images_.empty()) {
     const auto tokens = static_cast<int64_t>(ids.size());
-    return {ids, text_layout(tokens), std::vector<int64_t>(ids.size(), ImagePrompt::kText), 0};
+    return {ids, text_layout(tokens), std::vector<int64_t>(ids.size(), MediaPrompt::kText), 0};
   }
-  std::vector<AnyresGeometry> geometries;
-  for (const LlavaImage& image : images_) geometries.push_back(image.geometry);
-  ImagePrompt prompt = expand_images(at::tensor(ids, at::kLong).unsqueeze(0), {}, geometries, llava_->config);
+  MediaPrompt prompt = place_media(at::tensor(ids, at::kLong).unsqueeze(0), {}, plans_, media_marks(vlm_->config),
+                                   decoder_.config.vocab_size);
   const at::Tensor row = prompt.input_ids[0].contiguous();
   const auto* data = row.const_data_ptr<int64_t>();
   int64_t first = row.size(0);
-  while (first > 0 && prompt.image_of[static_cast<size_t>(first - 1)] < 0) --first;
-  return {{data, data + row.size(0)}, prompt.layouts.front(), std::move(prompt.image_of), first};
+  while (first > 0 && prompt.item_of[static_cast<size_t>(first - 1)] < 0) --first;
+  return {{data, data + row.size(0)}, prompt.layouts.front(), std::move(prompt.item_of), first};
 }
 
-at::Tensor Answerer::embeddings(const Prompt& prompt, int64_t tokens) {
-  if (image_embeddings_.empty()) image_embeddings_ = image_embeddings(*llava_, images_);
-  ImagePrompt beginning;
+MediaEmbeddings Answerer::embeddings(const Prompt& prompt, int64_t tokens) {
+  if (!seen_) seen_ = see(*vlm_, images_);
+  MediaPrompt beginning;
   beginning.input_ids = at::tensor(prompt.ids, at::kLong).narrow(0, 0, tokens).unsqueeze(0);
-  beginning.image_of.assign(prompt.image_of.begin(), prompt.image_of.begin() + tokens);
-  return merge_embeddings(*llava_, beginning, image_embeddings_);
+  beginning.item_of.assign(prompt.item_of.begin(), prompt.item_of.begin() + tokens);
+  return embed(*vlm_, beginning, *seen_);
 }
 
 std::vector<Answer> Answerer::answer_alike(const std::vector<std::vector<int64_t>>& prompts,
@@ -301,9 +301,15 @@ std::vector<Answer> Answerer::answer_alike(const std::vector<std::vector<int64_t
   return answers;
 }
 
+std::optional<Scheme> Answerer::scheme_of(const Manner& manner) const {
+  if (manner.scheme || images_.empty() || !decoder_.config.rope_axes) return manner.scheme;
+  return Scheme(decoder_.config.native_scheme());
+}
+
 std::optional<SequenceEncoding> Answerer::encoding_of(const Prompt& prompt, const Manner& manner) const {
-  if (!manner.scheme) return std::nullopt;
-  return SequenceEncoding(*manner.scheme, prompt.layout, encoded_model(decoder_.config));
+  const std::optional<Scheme> scheme = scheme_of(manner);
+  if (!scheme) return std::nullopt;
+  return SequenceEncoding(*scheme, prompt.layout, encoded_model(decoder_.config));
 }
 
 bool Answerer::positions_known(const Prompt& prompt, const Manner& manner) const {
@@ -350,13 +356,13 @@ std::vector<Answer> Answerer::answer_rows(const std::vector<const Prompt*>& rows
     if (request.common > 0) shared = prefix_.keys(request).expanded(count);
     if (shared.length() > 0) input.prefix = &shared;
   } else if (!images_.empty()) {
-    std::vector<at::Tensor> embeds;
+    std::vector<MediaEmbeddings> embeds;
     for (const Prompt* row : rows) embeds.push_back(embeddings(*row, tokens));
-    input.inputs_embeds = at::cat(embeds);
+    in_rows(embeds).give(input);
   }
   std::optional<VisualShare> share;
   if (manner.visual_share && !images_.empty()) {
-    share.emplace(prompt.image_of, tokens - 1 - shared.length(), rows.size());
+    share.emplace(prompt.item_of, tokens - 1 - shared.length(), rows.size());
     input.prompt_taps = &share->taps();
   }
   std::vector<Answer> answers = generated(input, rows.size());

@@ -4,18 +4,19 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ropescope/eval/evaluation.h"
 #include "ropescope/eval/kept_prefix.h"
+#include "ropescope/inputs/picture_reader.h"
 #include "ropescope/models/generate.h"
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 #include "ropescope/rope/scheme.h"
 #include "ropescope/text/chat_template_prompt.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/vision/preprocess.h"
 
 namespace ropescope::eval {
 
@@ -23,8 +24,8 @@ struct AnswererOptions {
   PromptTemplate chat = {};
   std::optional<std::string> system;  ///< in place of the template's
   int64_t max_new_tokens = 16;
-  std::optional<PreprocessSettings> preprocess;  ///< of a model with eyes
-  std::optional<int64_t> image_token_id;         ///< where its vocabulary has one for a picture
+  std::shared_ptr<const PictureReader> reader = nullptr;  ///< of a model with eyes
+  std::optional<int64_t> image_token_id;                  ///< where its vocabulary has one for a picture
 };
 
 /// One way to ask.
@@ -45,8 +46,8 @@ std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOpti
 
 class Answerer {
  public:
-  /// `llava` is null for a model without eyes. The objects must outlive this one.
-  Answerer(const Decoder& decoder, const Llava* llava, const Tokenizer& tokenizer, AnswererOptions options);
+  /// `vlm` is null for a model without eyes. The objects must outlive this one.
+  Answerer(const Decoder& decoder, const Vlm* vlm, const Tokenizer& tokenizer, AnswererOptions options);
 
   /// One answer a question, in their order; all without pictures or all on the same ones. `bytes_of` gives a
   /// picture file. Where something goes wrong with the whole batch each question is asked alone, so that an
@@ -63,8 +64,8 @@ class Answerer {
   struct Prompt {
     std::vector<int64_t> ids;
     Layout layout;
-    std::vector<int64_t> image_of;  ///< as in ImagePrompt
-    int64_t first = 0;              ///< tokens up to the last picture
+    std::vector<int64_t> item_of;  ///< as in MediaPrompt
+    int64_t first = 0;             ///< tokens up to the last picture
   };
 
   std::vector<int64_t> encode(const Question& question, const std::string& distractor) const;
@@ -73,6 +74,8 @@ class Answerer {
   std::vector<Answer> answer_text(const std::vector<std::vector<int64_t>>& prompts,
                                   const Manner& manner) const;
   std::vector<Answer> answer_alike(const std::vector<std::vector<int64_t>>& prompts, const Manner& manner);
+  /// The scheme of a manner, or the rows of the model's own positions; none where these count tokens.
+  std::optional<Scheme> scheme_of(const Manner& manner) const;
   std::optional<SequenceEncoding> encoding_of(const Prompt& prompt, const Manner& manner) const;
   /// Whether rows of different lengths can share a pass.
   bool positions_known(const Prompt& prompt, const Manner& manner) const;
@@ -80,18 +83,19 @@ class Answerer {
   std::vector<Answer> answer_rows(const std::vector<const Prompt*>& rows, int64_t common,
                                   const Manner& manner);
   Prompt expanded(const std::vector<int64_t>& ids) const;
-  at::Tensor embeddings(const Prompt& prompt, int64_t tokens);
+  MediaEmbeddings embeddings(const Prompt& prompt, int64_t tokens);
   void look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of);
   std::vector<Answer> generated(const GenerateInput& input, size_t rows) const;
 
   const Decoder& decoder_;
-  const Llava* llava_;
+  const Vlm* vlm_;
   const Tokenizer& tokenizer_;
   AnswererOptions options_;
   std::vector<std::string> picture_keys_;  // what images_ shows
-  std::vector<LlavaImage> images_;
-  std::vector<at::Tensor> image_embeddings_;  // of images_, once they were asked for
-  KeptPrefix prefix_;                         // of questions on images_
+  std::vector<MediaItem> images_;
+  std::vector<MediaPlan> plans_;   // of images_
+  std::optional<SeenMedia> seen_;  // of images_, once they were asked for
+  KeptPrefix prefix_;              // of questions on images_
 };
 
 }  // namespace ropescope::eval

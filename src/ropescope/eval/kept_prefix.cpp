@@ -64,7 +64,7 @@ void KeptPrefix::extend(const Request& request) {
     ForwardInput pass;
     if (past == 0 && request.first > 0) {
       tokens = request.first;
-      pass.inputs_embeds = request.embeddings();
+      request.embeddings().give(pass);
     }
     pass.input_ids = ids.narrow(1, past, tokens);
     pass.cache = &cache_;

@@ -10,7 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "ropescope/models/decoder.h"
+#include "ropescope/models/vlm.h"
 
 namespace ropescope::eval {
 
@@ -27,8 +27,8 @@ class KeptPrefix {
     int64_t first = 0;   ///< tokens up to the last picture, which go through together
     int64_t common = 0;  ///< tokens that are worth keeping, at least `first` and fewer than the prompt has
     const SequenceEncoding* encoding = nullptr;  ///< of the whole prompt; null: the model's own positions
-    /// Embeddings [1, first, C] of the first tokens; not called where `first` is 0.
-    std::function<at::Tensor()> embeddings;
+    /// Embeddings of the first tokens; not called where `first` is 0.
+    std::function<MediaEmbeddings()> embeddings;
   };
 
   /// Keys of the prompt's beginning, at least `first` and at most `common` tokens, [1, K, S, D]; views that

@@ -1,5 +1,7 @@
 #include "ropescope/inputs/picture_reader.h"
 
+#include <algorithm>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/text/chat_template.h"
 
@@ -124,6 +126,20 @@ std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::stri
   put_marks(text, kImageText, image_mark_, words);
   if (takes_video()) put_marks(text, kVideoText, video_mark_, words);
   return tokenizer.encode(processor_->expand_text(text, plans), options);
+}
+
+AskedPrompt PictureReader::ask(const PromptTemplate& chat, const Tokenizer& tokenizer, const std::string& question,
+                               const std::optional<std::string>& system, std::optional<int64_t> token_id,
+                               const std::vector<MediaPlan>& plans) const {
+  AskedImages images{count_images(question), token_id, processor_ ? image_mark_ : std::string()};
+  if (processor_ && !plans.empty()) {
+    images.videos = static_cast<int64_t>(std::count_if(
+        plans.begin(), plans.end(), [](const MediaPlan& plan) { return plan.kind == MediaKind::kVideo; }));
+    images.video_mark = video_mark_;
+  }
+  AskedPrompt asked = chat.ask(tokenizer, question, system, images);
+  if (processor_ && !plans.empty()) asked.ids = encode(tokenizer, asked.text, plans, asked.options);
+  return asked;
 }
 
 }  // namespace ropescope

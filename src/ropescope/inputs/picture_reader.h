@@ -17,9 +17,6 @@
 
 namespace ropescope {
 
-/// What stands for a clip in a prompt.
-inline constexpr const char* kVideoText = "<video>";
-
 class PictureReader {
  public:
   /// `pinpoints`: of LLaVA-NeXT, how its list of grids is read. Throws InputError as read_media_processor and
@@ -47,6 +44,12 @@ class PictureReader {
   /// placeholders are all there. Throws InputError where their numbers differ.
   std::vector<int64_t> encode(const Tokenizer& tokenizer, std::string text, const std::vector<MediaPlan>& plans,
                               const EncodeOptions& options = {}) const;
+
+  /// A question under a conversation template, `<image>` in it standing for pictures: of LLaVA-NeXT the ids hold kImageId
+  /// for each, else every placeholder is there. `token_id`: of a picture, where the vocabulary has one.
+  AskedPrompt ask(const PromptTemplate& chat, const Tokenizer& tokenizer, const std::string& question,
+                  const std::optional<std::string>& system, std::optional<int64_t> token_id,
+                  const std::vector<MediaPlan>& plans) const;
 
   /// Null for LLaVA-NeXT.
   const MediaProcessor* processor() const { return processor_ ? &*processor_ : nullptr; }

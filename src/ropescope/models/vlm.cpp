@@ -160,6 +160,26 @@ MediaEmbeddings embed(const Vlm& vlm, const MediaPrompt& prompt, const SeenMedia
   return made;
 }
 
+MediaEmbeddings in_rows(const std::vector<MediaEmbeddings>& rows) {
+  MediaEmbeddings all;
+  std::vector<at::Tensor> embeds, groups;
+  int64_t first = 0;
+  for (const MediaEmbeddings& row : rows) {
+    embeds.push_back(row.inputs_embeds);
+    if (row.groups.defined()) groups.push_back(row.groups);
+    for (const AddedFeatures& added : row.added) {
+      all.added.push_back({added.layer, added.token_index.add(first), added.features});
+    }
+    first += row.inputs_embeds.size(0) * row.inputs_embeds.size(1);
+  }
+  all.inputs_embeds = at::cat(embeds);
+  if (!groups.empty() && groups.size() != rows.size()) {
+    throw InternalError("in_rows: expected pictures in every row or in none");
+  }
+  if (!groups.empty()) all.groups = at::cat(groups);
+  return all;
+}
+
 at::Tensor own_position_ids(const DecoderConfig& config, const MediaPrompt& prompt) {
   if (!config.rope_axes) return {};
   const Scheme scheme(config.native_scheme());

@@ -64,6 +64,9 @@ struct MediaEmbeddings {
 /// `prompt` may be a beginning of the one that the items were placed in: `item_of` and `input_ids` then end early.
 MediaEmbeddings embed(const Vlm& vlm, const MediaPrompt& prompt, const SeenMedia& seen);
 
+/// Rows of one length, one below the other.
+MediaEmbeddings in_rows(const std::vector<MediaEmbeddings>& rows);
+
 /// The checkpoint's own position ids of a prompt, [3, B, T] float64; undefined where they have one row and count tokens.
 /// Hidden tokens take none (0).
 at::Tensor own_position_ids(const DecoderConfig& config, const MediaPrompt& prompt);

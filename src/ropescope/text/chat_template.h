@@ -23,6 +23,7 @@ ChatTemplate parse_chat_template(const std::string& name);
 std::string chat_template_name(ChatTemplate chat);
 
 inline constexpr const char* kImageText = "<image>";
+inline constexpr const char* kVideoText = "<video>";
 /// What stands for an image among the ids.
 inline constexpr int64_t kImageId = -200;
 
@@ -52,6 +53,7 @@ std::vector<int64_t> encode_with_images(const Tokenizer& tokenizer, const std::s
                                         const EncodeOptions& options = {});
 
 int64_t count_images(const std::string& text);
+int64_t count_marks(const std::string& text, const std::string& mark);
 
 /// Text that ends an answer ("</s>", "<|im_end|>"); empty where the template has none.
 std::string end_of_answer(ChatTemplate chat);

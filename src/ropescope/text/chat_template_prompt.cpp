@@ -18,9 +18,10 @@ namespace {
 
 using jinja::Value;
 
-/// A stretch of a question: a picture, or text.
+/// A stretch of a question: a picture, a clip, or text.
 struct QuestionPart {
-  bool image = false;
+  enum class Kind { kText, kImage, kVideo };
+  Kind kind = Kind::kText;
   std::string text;
 };
 
@@ -33,22 +34,25 @@ std::string trimmed(const std::string& text) {
 }
 
 /// Pictures in front stand for themselves: the blanks behind them are the template's.
-std::vector<QuestionPart> parts_of(const std::string& question, bool images) {
-  if (!images) return {{false, question}};
-  const std::string mark = kImageText;
+std::vector<QuestionPart> parts_of(const std::string& question, const AskedImages& images) {
+  using Kind = QuestionPart::Kind;
+  const std::string image = kImageText, video = kVideoText;
   std::vector<QuestionPart> parts;
-  bool in_front = true;
+  bool in_front = images.count > 0 || images.videos > 0;
+  if (!in_front) return {{Kind::kText, question}};
   for (size_t at = 0; at <= question.size();) {
-    const size_t next = std::min(question.find(mark, at), question.size());
+    const size_t next_image = images.count > 0 ? std::min(question.find(image, at), question.size()) : question.size();
+    const size_t next_video = images.videos > 0 ? std::min(question.find(video, at), question.size()) : question.size();
+    const size_t next = std::min(next_image, next_video);
     std::string text = question.substr(at, next - at);
     if (in_front) text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), is_space));
     if (!text.empty()) {
-      parts.push_back({false, text});
+      parts.push_back({Kind::kText, text});
       in_front = false;
     }
     if (next == question.size()) break;
-    parts.push_back({true, ""});
-    at = next + mark.size();
+    parts.push_back({next_video < next_image ? Kind::kVideo : Kind::kImage, ""});
+    at = next + (next_video < next_image ? video : image).size();
   }
   return parts;
 }
@@ -61,8 +65,10 @@ Value text_part(const std::string& text) {
 Value content_of(const std::vector<QuestionPart>& parts) {
   std::vector<Value> content;
   for (const QuestionPart& part : parts) {
-    content.push_back(part.image ? Value(std::vector<std::pair<std::string, Value>>{{"type", Value("image")}})
-                                 : text_part(part.text));
+    const bool text = part.kind == QuestionPart::Kind::kText;
+    const char* type = part.kind == QuestionPart::Kind::kVideo ? "video" : "image";
+    content.push_back(text ? text_part(part.text)
+                           : Value(std::vector<std::pair<std::string, Value>>{{"type", Value(type)}}));
   }
   return Value(std::move(content));
 }
@@ -114,7 +120,7 @@ std::string PromptTemplate::name() const { return own_ ? own_->stored.origin : c
 std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::string& question,
                                      const std::optional<std::string>& system,
                                      const AskedImages& images) const {
-  const std::vector<QuestionPart> parts = parts_of(question, images.count > 0);
+  const std::vector<QuestionPart> parts = parts_of(question, images);
   std::vector<std::string> kept;  // must come out again
   for (const QuestionPart& part : parts) kept.push_back(trimmed(part.text));
   if (system) kept.push_back(trimmed(*system));
@@ -137,16 +143,20 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
       std::string& text = rendering.text;
       if (images.count > 0 && !own_mark.empty() && count_images(text) == 0)
         replace_all(text, own_mark, kImageText);
+      if (images.videos > 0 && !images.video_mark.empty() && count_marks(text, kVideoText) == 0)
+        replace_all(text, images.video_mark, kVideoText);
       const auto lost = std::find_if(kept.begin(), kept.end(), [&](const std::string& part) {
         return text.find(part) == std::string::npos;
       });
       const int64_t marks = images.count > 0 ? count_images(text) : 0;
-      if (!rendering.printed_container && lost == kept.end() && marks == images.count) return std::move(text);
+      const bool clips = images.videos == 0 || count_marks(text, kVideoText) == images.videos;
+      if (!rendering.printed_container && lost == kept.end() && marks == images.count && clips) return std::move(text);
       if (!refused && weak) {
         weak = rendering.printed_container;
         const bool loses_system = system && lost == kept.end() - 1;
         reason = rendering.printed_container ? "it expects another form of message"
                  : loses_system              ? "it leaves the system text out"
+                 : lost == kept.end() && !clips ? "it leaves clips out"
                  : lost != kept.end()        ? "it does not give the question back as it is"
                                              : fmt::format("it makes {} pictures of {}", marks, images.count);
       }
@@ -162,11 +172,11 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
   const auto as_parts = [&] { return attempt(content_of(parts), true); };
   const auto as_text = [&] { return attempt(Value(question), false); };
   // (a processor gives parts, pictures or not; a tokenizer gives texts)
-  const bool parts_first = images.count > 0 || own_->sees;
+  const bool media = images.count > 0 || images.videos > 0, parts_first = media || own_->sees;
   std::optional<std::string> text = parts_first ? as_parts() : as_text();
   if (!text) text = parts_first ? as_text() : as_parts();
   // A template of texts only, in parts.
-  if (!text && images.count > 0) text = attempt(content_of({{false, question}}), true);
+  if (!text && media) text = attempt(content_of({{QuestionPart::Kind::kText, question}}), true);
   if (text) return std::move(*text);
   throw InputError("{}: the template cannot put this question: {}; --template names another{}",
                    own_->stored.origin, reason, system ? ", and without --system there is none" : "");
@@ -183,6 +193,7 @@ std::vector<int64_t> PromptTemplate::own_ids(const Tokenizer& tokenizer, const s
                                              const AskedImages& images) const {
   const EncodeOptions options = own_options(text);
   if (images.count == 0) return tokenizer.encode(text, options);
+  if (!images.mark.empty()) return {};  // (the caller expands the text)
   if (images.token_id && tokenizer.encode(kImageText, {/*add_special=*/false, false}) ==
                              std::vector<int64_t>{*images.token_id}) {
     // A token like others: the text is tokenized as a whole.
