@@ -59,6 +59,24 @@ struct Part {
   std::vector<int64_t> tokens;  ///< indices
 };
 
+/// Tokens of one role are one part, where the first of them stands; each run of words is its own.
+std::vector<Part> parts_of_pieces(const Segment& segment, int64_t first) {
+  const std::array<std::string, 5> names = {fmt::format("thumbnail {}x{}", segment.grid.h, segment.grid.w),
+                                            fmt::format("high-res {}x{}", segment.high_h, segment.high_w),
+                                            "separators", "separators", "text"};
+  std::vector<Part> parts;
+  int64_t token = first;
+  for (const Piece& piece : segment.pieces) {
+    const std::string& name = names[static_cast<size_t>(piece.role)];
+    auto part = piece.role == Piece::Role::kText
+                    ? parts.end()
+                    : std::find_if(parts.begin(), parts.end(), [&](const Part& p) { return p.name == name; });
+    if (part == parts.end()) part = parts.insert(parts.end(), Part{name, {}});
+    for (int64_t i = 0; i < piece.tokens; ++i) part->tokens.push_back(token++);
+  }
+  return parts;
+}
+
 std::vector<Part> parts_of(const Segment& segment, int64_t first) {
   Layout alone;
   alone.segments = {segment};
@@ -69,6 +87,7 @@ std::vector<Part> parts_of(const Segment& segment, int64_t first) {
     return tokens;
   };
   if (segment.kind != Segment::Kind::kAnyres) return {{name, range(first, segment.tokens())}};
+  if (!segment.pieces.empty()) return parts_of_pieces(segment, first);
   const int64_t thumbnail = segment.grid.tokens();
   std::vector<Part> parts = {
       {fmt::format("thumbnail {}x{}", segment.grid.h, segment.grid.w), range(first, thumbnail)}};

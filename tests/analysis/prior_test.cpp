@@ -144,6 +144,15 @@ TEST_P(EveryScheme, EqualsRotatedMeanVectors) {
   }
 }
 
+TEST_P(EveryScheme, EqualsRotatedMeanVectorsOnTiles) {
+  const Samples samples = random_samples();
+  const std::string layout =
+      "text:3,anyres:2x3+4x6:tiles-first:before=1:row=1:gap=2,text:2,anyres:2x2+2x4:thumbnail-first,text:4";
+  for (const char* query : {"last", "high:3,4", "37"}) {
+    expect_brute_force(samples, layout, query, GetParam(), options_for(query));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, EveryScheme, ::testing::ValuesIn(all_schemes()), [](const auto& entry) {
   std::string name = entry.param;
   std::replace_if(
@@ -280,6 +289,30 @@ TEST(Prior, AlignedPartnersAreAtNoDistance) {
                 .number("partner_logit")
                 .mean,
             0.0);
+}
+
+TEST(Prior, PartnersOfTilesAreFoundInTheOrderOfTheSequence) {
+  const Samples samples = random_samples();
+  const std::string tiles = "text:5,anyres:2x3+4x6:tiles-first:before=1,text:3";
+  EXPECT_EQ(prior_of(samples, tiles, "id-align", options_for("last")).number("partner_logit").mean, 0.0);
+  EXPECT_NE(prior_of(samples, tiles, "vanilla", options_for("last")).number("partner_logit").mean, 0.0);
+  const Layout layout = parse_layout(tiles);
+  // Behind 5 words: tag, tile (0,0), tag, tile (0,1), ... each tile 2x3; row 3, column 4 is in the last.
+  const int64_t query = query_token(layout, parse_prior_query("high:3,4"));
+  EXPECT_EQ(query, 5 + 3 * 7 + 1 + 1 * 3 + 1);
+  const std::optional<AnyresTokens> block = first_anyres(layout);
+  ASSERT_TRUE(block.has_value());
+  EXPECT_EQ(block->place_of(query), (std::array<int64_t, 2>{3, 4}));
+  EXPECT_EQ(block->place_of(5), std::nullopt);
+  EXPECT_EQ(block->thumbnail(0), 5 + 4 * 7);
+  const CellPlaces places = cell_places(layout);
+  EXPECT_EQ(places.row[query].item<int>(), 3);
+  EXPECT_EQ(places.column[query].item<int>(), 4);
+  EXPECT_EQ(places.raster[query].item<int>(), 1);
+  EXPECT_EQ(places.raster[5].item<int>(), -1);
+  EXPECT_EQ(places.raster[5 + 28].item<int>(), 0);
+  const Layout rasters = parse_layout("text:2,video:2x1x2,anyres:2x2+2x3,anyres:2x2,image:1x1,text:1");
+  EXPECT_TRUE(cell_places(rasters).raster.equal(Scheme("vanilla").positions(rasters).raster));
 }
 
 TEST(Prior, IntervalsAreThoseOfTheDeleteOneTextJackknife) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ATen/ops/tensor.h>
+
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/io/result_file.h"
@@ -241,6 +243,62 @@ TEST(PositionsCommand, AnyresStandsForALayout) {
   refusal("--anyres 24x24+48x48 --layout text:3 --scheme vanilla", 2);
 }
 
+TEST(PositionsCommand, TilesInTheSequenceOfAllFamilies) {
+  const std::string json =
+      R"([{"name":"internvl","segments":[{"text":4},{"anyres":{"h0":3,"w0":3,"h1":6,"w1":9,"newline":false,)"
+      R"("order":"tiles-first"}},{"text":11}]},{"name":"idefics3","segments":[{"text":5},{"anyres":{"h0":3,)"
+      R"("w0":3,"h1":6,"w1":9,"order":"tiles-first","before":2,"row":1,"gap":2,"end":1}},{"text":16}]},)"
+      R"({"name":"gemma3","segments":[{"text":12},{"anyres":{"h0":4,"w0":4,"h1":4,"w1":8,"order":)"
+      R"("thumbnail-first","before":2,"between":1,"after":2,"gap":13}},{"text":12}]}])";
+  const TemporaryFolder folder;
+  const std::string file = folder.write("layouts.json", "{\"layouts\":" + json + "}");
+  const std::map<std::string, std::string> cases = {
+      {"internvl", "one_image"}, {"idefics3", "one_image"}, {"gemma3", "pan_and_scan"}};
+  for (const std::string reading : {"counted", "inherit", "in_place"}) {
+    const auto lines =
+        objects("--criteria --misalignment --scheme id-align:newline=" + reading + " --layout-file " + file);
+    ASSERT_EQ(lines.size(), 3u);
+    for (const Json& line : lines) {
+      const std::string family = line.at("name"), name = cases.at(family);
+      SCOPED_TRACE(family + " " + reading);
+      const std::vector<double> ids = line.at("coordinates")[0];
+      const auto expected = golden_tensors("vlm/" + family + "/expected.safetensors");
+      EXPECT_TRUE(all_close(at::tensor(ids, at::kDouble),
+                            expected.at(name + ".idalign." + reading).to(at::kDouble), 0));
+      EXPECT_EQ(line.at("distances").at("thumbnail_high")[0].at("mean"), 0.0);
+      EXPECT_EQ(line.at("misalignment").at("row_differs"), 0);
+      EXPECT_EQ(line.at("criteria").at("visual_visual_collisions"), 0);
+    }
+  }
+  const auto table = run_ropescope(
+      "positions --scheme id-align --layout "
+      "text:5,anyres:3x3+6x9:tiles-first:before=2:row=1:gap=2:end=1,text:16");
+  EXPECT_EQ(table.exit_code, 0) << table.err;
+  for (const char* line : {"separators        14   7 … 15", "high-res 6x9      54   7 … 15",
+                           "thumbnail 3x3      9   7 … 15", "text               2   5 … 6"}) {
+    EXPECT_NE(table.out.find(line), std::string::npos) << table.out;
+  }
+  const Json spelled = objects("--scheme id-align --layout text:1,tiles:2x3x3x3,thumbnail:3x3").front(),
+             named = objects("--scheme id-align --layout text:1,anyres:3x3+6x9:tiles-first").front();
+  EXPECT_EQ(spelled.at("coordinates"), named.at("coordinates"));
+  EXPECT_EQ(named.at("modality")[1], 2);
+  EXPECT_EQ(named.at("modality").back(), 1);
+  EXPECT_NE(refusal("--scheme vanilla --layout anyres:3x3+7x9:tiles-first", 2).find("whole tiles of 3x3"),
+            std::string::npos);
+  EXPECT_NE(refusal("--scheme id-align:newline=shared --layout anyres:3x3+3x3:tiles-first:before=1", 2)
+                .find("in_place"),
+            std::string::npos);
+}
+
+TEST(PositionsCommand, AClipsOwnStepAndWhatComesAfterIt) {
+  // fps 0.75, two tokens a second: frames at 0, 5, 10, 16.
+  const std::string layout = " --layout text:1,video:4x1x2:step=5.3333334922790527,text:1";
+  const Json clip = objects("--scheme mrope:after=extent" + layout).front();
+  EXPECT_EQ(clip.at("coordinates")[0], (std::vector<int>{0, 1, 1, 6, 6, 11, 11, 17, 17, 3}));
+  EXPECT_EQ(clip.at("next"), 4);
+  EXPECT_EQ(objects("--scheme mrope" + layout).front().at("next"), 19);
+}
+
 TEST(PositionsCommand, ListsSchemesWithTheirParameters) {
   const auto run = run_ropescope("positions --list");
   EXPECT_EQ(run.exit_code, 0);
@@ -283,6 +341,23 @@ TEST(PositionsCommand, PicturesAreDrawnAndRedrawnFromTheResult) {
   }
   refusal("--scheme vanilla --layout text:3 --plot " + folder.path("p.gif"), 2);
   refusal("--scheme vanilla --layout text:3 --plot " + folder.path("p.svg"), 2);
+}
+
+TEST(PositionsCommand, TilesAreDrawnAndRedrawnFromTheResult) {
+  const TemporaryFolder folder;
+  const std::string result = folder.path("tiles.h5"), direct = folder.path("direct.svg"),
+                    redrawn = folder.path("redrawn.svg");
+  const auto run = run_ropescope(
+      "positions --scheme \"vanilla;id-align\" --layout text:5,anyres:3x3+6x9:tiles-first:before=2:row=1:gap=2,"
+      "text:4 --output " +
+      result + " --plot " + direct);
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const std::string picture = read_file(direct);
+  for (const char* word : {"tiles 6×9", "separators", "thumbnail 3×3"}) {
+    EXPECT_NE(picture.find(word), std::string::npos) << word;
+  }
+  ASSERT_EQ(run_ropescope("plot " + result + " --output " + redrawn).exit_code, 0);
+  EXPECT_EQ(read_file(redrawn).size(), picture.size());
 }
 
 TEST(PositionsCommand, MistakesGiveASentence) {

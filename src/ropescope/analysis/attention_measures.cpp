@@ -75,7 +75,9 @@ AttentionMeasures::AttentionMeasures(const TokenPlaces& places, const SequenceEn
     id_distance_[q].copy_(displacements_to(positions, query, keys).abs().amax(0));
     const bool of_layout = query < places.tokens();
     const auto at_query = static_cast<size_t>(query);
-    partner_.push_back(of_layout ? places.partner[at_query] : -1);
+    // A thumbnail behind its tiles cannot be seen by them.
+    const int64_t partner = of_layout ? places.partner[at_query] : -1;
+    partner_.push_back(partner < query ? partner : -1);
     block_.push_back(of_layout ? places.block[at_query] : -1);
     if (block_.back() >= 0) continue;
     for (int64_t token = std::min(query, places.tokens() - 1); token >= 0; --token) {

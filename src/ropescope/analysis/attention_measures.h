@@ -12,6 +12,7 @@
 // the thumbnail tokens of its picture ("partner", as in prior.h):
 //   partner_share    its share of their attention
 //   partner_rank     its rank, 1 = first; ties take the middle
+// (none where the thumbnail stands behind its tiles, which then do not see it)
 //   hit_top<k>       1 where that rank is at most k: the alignment hit rate
 #pragma once
 

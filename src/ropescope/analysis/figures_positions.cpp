@@ -9,6 +9,7 @@
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/io/figure_mosaic.h"
+#include "ropescope/rope/tiled_block.h"
 
 namespace ropescope {
 
@@ -30,14 +31,21 @@ class TileMaker {
   /// `stride`: tokens from one row to the next.
   Mosaic::Tile grid(const std::string& title, int64_t first, int64_t rows, int64_t columns,
                     int64_t stride) const {
+    return cells(title, rows, columns,
+                 [&](int64_t row, int64_t column) { return first + row * stride + column; });
+  }
+
+  /// `token` of row and column.
+  template <typename TokenOf>
+  Mosaic::Tile cells(const std::string& title, int64_t rows, int64_t columns, const TokenOf& token) const {
     Mosaic::Tile tile;
     tile.rows = rows;
     tile.columns = columns;
     tile.title = title;
     tile.width = static_cast<double>(columns) / static_cast<double>(rows);
+    tile.values.reserve(static_cast<size_t>(rows * columns));
     for (int64_t row = 0; row < rows; ++row) {
-      const double* from = ids_ + first + row * stride;
-      tile.values.insert(tile.values.end(), from, from + columns);
+      for (int64_t column = 0; column < columns; ++column) tile.values.push_back(ids_[token(row, column)]);
     }
     const auto [low, high] = std::minmax_element(tile.values.begin(), tile.values.end());
     const auto shown = [](double id) { return fmt::format("{:g}", std::round(id * 100) / 100); };
@@ -46,7 +54,17 @@ class TileMaker {
   }
 
   Mosaic::Tile strip(const std::string& title, int64_t first, int64_t tokens, int64_t stride) const {
-    Mosaic::Tile tile = grid(title, first, tokens, 1, stride);
+    return thinned(grid(title, first, tokens, 1, stride));
+  }
+
+  Mosaic::Tile strip(const std::string& title, const std::vector<int64_t>& tokens) const {
+    return thinned(cells(title, static_cast<int64_t>(tokens.size()), 1,
+                         [&](int64_t row, int64_t) { return tokens[static_cast<size_t>(row)]; }));
+  }
+
+ private:
+  static Mosaic::Tile thinned(Mosaic::Tile tile) {
+    const int64_t tokens = tile.rows;
     tile.width = 0;
     if (tokens > kMostStripCells) {
       std::vector<double> thinned;
@@ -59,7 +77,6 @@ class TileMaker {
     return tile;
   }
 
- private:
   const double* ids_;
 };
 
@@ -78,8 +95,34 @@ void add_grid(const TileMaker& maker, const Segment& segment, int64_t first,
   }
 }
 
+/// In the order of the sequence: the tiles as the one grid that they make, with their separators as a strip.
+void add_pieces(const TileMaker& maker, const Segment& segment, int64_t first,
+                std::vector<Mosaic::Tile>& tiles) {
+  const BlockTokens tokens(segment);
+  const Grid& grid = segment.grid;
+  std::vector<int64_t> separators;
+  int64_t token = first;
+  bool shown = false;
+  for (const Piece& piece : segment.pieces) {
+    if (piece.role == Piece::Role::kThumbnail) {
+      tiles.push_back(maker.grid("thumbnail " + size_text(grid.h, grid.w), token, grid.h, grid.w, grid.w));
+    } else if (piece.role == Piece::Role::kText) {
+      tiles.push_back(maker.strip("text", token, piece.tokens, 1));
+    } else if (piece.is_separator()) {
+      for (int64_t i = 0; i < piece.tokens; ++i) separators.push_back(token + i);
+    }
+    token += piece.tokens;
+    if (piece.role != Piece::Role::kTile || std::exchange(shown, true)) continue;
+    tiles.push_back(
+        maker.cells("tiles " + size_text(segment.high_h, segment.high_w), segment.high_h, segment.high_w,
+                    [&](int64_t row, int64_t column) { return first + tokens.high(row, column); }));
+  }
+  if (!separators.empty()) tiles.push_back(maker.strip("separators", separators));
+}
+
 void add_anyres(const TileMaker& maker, const Segment& segment, int64_t first,
                 std::vector<Mosaic::Tile>& tiles) {
+  if (!segment.pieces.empty()) return add_pieces(maker, segment, first, tiles);
   const Grid& grid = segment.grid;
   tiles.push_back(maker.grid("thumbnail " + size_text(grid.h, grid.w), first, grid.h, grid.w, grid.w));
   const int64_t high = first + grid.tokens(), stride = segment.high_w + (segment.newline ? 1 : 0);
@@ -103,10 +146,11 @@ void add_corner(const TileMaker& maker, const Segment& segment, int64_t first,
   const auto covering = [](int64_t cells, int64_t high, int64_t low) {
     return std::clamp<int64_t>((cells * high + low - 1) / low, 1, std::min(high, kMostCornerTokens));
   };
-  tiles.push_back(maker.grid("thumbnail corner", first, rows, columns, grid.w));
-  tiles.push_back(
-      maker.grid("same in high-res", first + grid.tokens(), covering(rows, segment.high_h, grid.h),
-                 covering(columns, segment.high_w, grid.w), segment.high_w + (segment.newline ? 1 : 0)));
+  const BlockTokens tokens(segment);
+  tiles.push_back(maker.grid("thumbnail corner", first + tokens.thumbnail(0), rows, columns, grid.w));
+  tiles.push_back(maker.cells("same in high-res", covering(rows, segment.high_h, grid.h),
+                              covering(columns, segment.high_w, grid.w),
+                              [&](int64_t row, int64_t column) { return first + tokens.high(row, column); }));
   for (size_t i = tiles.size() - 2; i < tiles.size(); ++i) {
     tiles[i].numbers = true;
     tiles[i].caption.clear();

@@ -19,7 +19,8 @@ struct PlacedLayout {
 };
 
 /// One panel a scheme and axis: pictures as rasters (thumbnail and high-resolution grid side by side, then
-/// the column of newline tokens), text runs as strips from top to bottom, the first anyres block's upper left
+/// the column of newline tokens; tiles that stand in the sequence one by one as the grid that they make, in
+/// the picture's place of the sequence, with a strip of all separators), text runs as strips from top to bottom, the first anyres block's upper left
 /// corner enlarged with its ids. Colours span the coordinates of one scheme. Throws UsageError for more
 /// panels than a page can take.
 Figure position_figure(const std::vector<PlacedLayout>& placed);

@@ -82,7 +82,7 @@ void write_prior(ResultWriter& writer, const PriorResult& result) {
   const Positions positions = Scheme("vanilla").positions(result.layout);
   const CellPlaces places = cell_places(result.layout);
   writer.write("/prior/layout/modality", positions.modality);
-  writer.write("/prior/layout/raster", positions.raster);
+  writer.write("/prior/layout/raster", places.raster);
   writer.write("/prior/layout/row", places.row);
   writer.write("/prior/layout/column", places.column);
 

@@ -90,13 +90,17 @@ std::optional<AnyresTokens> first_anyres(const Layout& layout) {
       done += segment.tokens();
       continue;
     }
-    return AnyresTokens{done,
-                        segment.grid.h,
-                        segment.grid.w,
-                        done + segment.grid.tokens(),
-                        segment.high_h,
-                        segment.high_w,
-                        segment.high_w + (segment.newline ? 1 : 0)};
+    return AnyresTokens{done,           segment.grid.h, segment.grid.w,
+                        segment.high_h, segment.high_w, BlockTokens(segment)};
+  }
+  return std::nullopt;
+}
+
+std::optional<std::array<int64_t, 2>> AnyresTokens::place_of(int64_t token) const {
+  for (int64_t row = 0; row < high_rows; ++row) {
+    for (int64_t column = 0; column < high_columns; ++column) {
+      if (high(row, column) == token) return std::array<int64_t, 2>{row, column};
+    }
   }
   return std::nullopt;
 }
@@ -127,34 +131,77 @@ int64_t query_token(const Layout& layout, const PriorQuery& query) {
   return block->high(query.row, query.column);
 }
 
-CellPlaces cell_places(const Layout& layout) {
-  const int64_t tokens = layout.tokens();
-  CellPlaces places{at::full({tokens}, -1, at::kInt), at::full({tokens}, -1, at::kInt)};
-  auto* row = places.row.data_ptr<int32_t>();
-  auto* column = places.column.data_ptr<int32_t>();
-  int64_t done = 0;
-  const auto fill = [&](int64_t first, int64_t rows, int64_t columns, int64_t stride) {
-    for (int64_t i = 0; i < rows * columns; ++i) {
-      const int64_t token = first + i / columns * stride + i % columns;
-      row[token] = static_cast<int32_t>(i / columns);
-      column[token] = static_cast<int32_t>(i % columns);
+namespace {
+
+/// Fills one tensor of places a field.
+class CellFiller {
+ public:
+  explicit CellFiller(int64_t tokens) {
+    for (at::Tensor* field : {&places_.raster, &places_.row, &places_.column}) {
+      *field = at::full({tokens}, -1, at::kInt);
     }
-  };
-  for (const Segment& segment : layout.segments) {
-    if (is_visual_segment(segment)) {
-      const int64_t frame = segment.grid.h * segment.grid.w;
-      for (int64_t tau = 0; tau < segment.grid.t; ++tau) {
-        fill(done + tau * frame, segment.grid.h, segment.grid.w, segment.grid.w);
-      }
-      const bool newline = segment.newline_tokens() > 0;
-      if (segment.high_h * segment.high_w > 0) {
-        fill(done + segment.grid.tokens(), segment.high_h, segment.high_w,
-             segment.high_w + (newline ? 1 : 0));
-      }
-    }
-    done += segment.tokens();
+    raster_ = places_.raster.data_ptr<int32_t>();
+    row_ = places_.row.data_ptr<int32_t>();
+    column_ = places_.column.data_ptr<int32_t>();
   }
-  return places;
+
+  void add(const Segment& segment) {
+    if (is_visual_segment(segment)) {
+      segment.pieces.empty() ? add_visual(segment) : add_pieces(segment);
+    }
+    done_ += segment.tokens();
+  }
+
+  CellPlaces take() { return std::move(places_); }
+
+ private:
+  void put(int64_t token, int32_t raster, int64_t row, int64_t column) {
+    raster_[token] = raster;
+    row_[token] = static_cast<int32_t>(row);
+    column_[token] = static_cast<int32_t>(column);
+  }
+
+  void add_visual(const Segment& segment) {
+    int64_t token = done_;
+    for (int64_t tau = 0; tau < segment.grid.t; ++tau, ++rasters_) {
+      for (int64_t row = 0; row < segment.grid.h; ++row) {
+        for (int64_t column = 0; column < segment.grid.w; ++column) put(token++, rasters_, row, column);
+      }
+    }
+    if (segment.kind != Segment::Kind::kAnyres) return;
+    for (int64_t row = 0; row < segment.high_h; ++row) {
+      for (int64_t column = 0; column < segment.high_w; ++column) put(token++, rasters_, row, column);
+      if (segment.newline) raster_[token++] = rasters_;
+    }
+    if (segment.single_tile && segment.newline) raster_[token] = rasters_;
+    ++rasters_;
+  }
+
+  void add_pieces(const Segment& segment) {
+    int64_t token = done_;
+    for (const Piece& piece : segment.pieces) {
+      for (int64_t i = 0; i < piece.tokens && piece.is_grid(); ++i) {
+        const bool tile = piece.role == Piece::Role::kTile;
+        const int64_t row = i / piece.w, column = i % piece.w;
+        put(token + i, rasters_ + (tile ? 1 : 0), row + piece.row, column + piece.column);
+      }
+      token += piece.tokens;
+    }
+    rasters_ += 2;
+  }
+
+  CellPlaces places_;
+  int32_t *raster_ = nullptr, *row_ = nullptr, *column_ = nullptr;
+  int32_t rasters_ = 0;
+  int64_t done_ = 0;
+};
+
+}  // namespace
+
+CellPlaces cell_places(const Layout& layout) {
+  CellFiller filler(layout.tokens());
+  for (const Segment& segment : layout.segments) filler.add(segment);
+  return filler.take();
 }
 
 AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count) {
@@ -183,7 +230,8 @@ AskedLayout with_text_between(const Layout& layout, int64_t query, int64_t count
   }
   const bool any_visual = std::any_of(segments.begin(), segments.end(), is_visual_segment);
   if (!place && any_visual) {
-    segments.push_back(Segment{Segment::Kind::kText, 1, {}, 0, 0, true, false});
+    segments.emplace_back();
+    segments.back().text = 1;
     ++asked.query;
     place = segments.size() - 1;
   }

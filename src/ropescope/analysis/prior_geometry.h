@@ -2,6 +2,7 @@
 // are.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/rope/scheme.h"
+#include "ropescope/rope/tiled_block.h"
 
 namespace ropescope {
 
@@ -30,14 +32,18 @@ PriorQuery parse_prior_query(const std::string& text);
 
 /// An anyres block with high-resolution tokens: where its tokens lie in the sequence.
 struct AnyresTokens {
-  int64_t thumbnail_first = 0, thumbnail_rows = 0, thumbnail_columns = 0;
-  int64_t high_first = 0, high_rows = 0, high_columns = 0, high_stride = 0;
+  int64_t first = 0, thumbnail_rows = 0, thumbnail_columns = 0;
+  int64_t high_rows = 0, high_columns = 0;
+  BlockTokens tokens;
 
-  int64_t high(int64_t row, int64_t column) const { return high_first + row * high_stride + column; }
+  int64_t thumbnail(int64_t cell) const { return first + tokens.thumbnail(cell); }
+  int64_t high(int64_t row, int64_t column) const { return first + tokens.high(row, column); }
   /// The thumbnail cell that shows what the high-resolution token shows (nearest rule of id_align.h).
   int64_t partner_cell(int64_t row, int64_t column) const {
     return row * thumbnail_rows / high_rows * thumbnail_columns + column * thumbnail_columns / high_columns;
   }
+  /// Row and column of a high-resolution token; none for any other.
+  std::optional<std::array<int64_t, 2>> place_of(int64_t token) const;
 };
 
 /// The first such block of a layout.
@@ -47,9 +53,11 @@ std::optional<AnyresTokens> first_anyres(const Layout& layout);
 /// kMostPriorTokens.
 int64_t query_token(const Layout& layout, const PriorQuery& query);
 
-/// A token's place in its raster, from 0; -1 for text and newline tokens. Each [tokens] int32.
+/// A token's place in its raster, from 0; -1 for text, separators and newline tokens. `raster` is -1 for text
+/// and separators only, and counts as Positions::raster, but for tiles that stand in the sequence one by one:
+/// they are one grid. Each [tokens] int32.
 struct CellPlaces {
-  at::Tensor row, column;
+  at::Tensor raster, row, column;
 };
 CellPlaces cell_places(const Layout& layout);
 

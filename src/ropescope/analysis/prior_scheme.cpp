@@ -144,18 +144,15 @@ class Evaluation {
     question.cells = block.thumbnail_rows * block.thumbnail_columns;
     std::vector<int64_t> keys(static_cast<size_t>(question.cells)), own;
     for (int64_t cell = 0; cell < question.cells; ++cell) {
-      keys[static_cast<size_t>(cell)] = block.thumbnail_first + cell;
+      keys[static_cast<size_t>(cell)] = block.thumbnail(cell);
     }
     std::vector<at::Tensor> deltas;
     const auto probe = [&](int64_t row, int64_t column) {
       deltas.push_back(displacements_to(positions, block.high(row, column), keys));
       own.push_back(block.partner_cell(row, column));
     };
-    const int64_t place = setting_.query - block.high_first;
-    const bool asks = place >= 0 && place < block.high_rows * block.high_stride &&
-                      place % block.high_stride < block.high_columns;
-    if (asks) {
-      probe(place / block.high_stride, place % block.high_stride);
+    if (const auto place = block.place_of(setting_.query)) {
+      probe((*place)[0], (*place)[1]);
     } else {
       constexpr int64_t kGrid = 4;
       for (int64_t i = 0; i < kGrid * kGrid; ++i) {  // middles of a 4 x 4 division
