@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <optional>
 #include <vector>
 
@@ -19,9 +20,19 @@ constexpr int64_t kChannels = 3;
 constexpr int kFractionBits = 22;
 constexpr int32_t kHalf = 1 << (kFractionBits - 1);
 
-double filter_radius(ResampleFilter filter) { return filter == ResampleFilter::kBicubic ? 2.0 : 1.0; }
+double filter_radius(ResampleFilter filter) {
+  if (filter == ResampleFilter::kLanczos) return 3.0;
+  return filter == ResampleFilter::kBicubic ? 2.0 : 1.0;
+}
+
+double sinc(double x) {
+  if (x == 0.0) return 1.0;
+  const double angle = x * std::numbers::pi;
+  return std::sin(angle) / angle;
+}
 
 double filter_value(ResampleFilter filter, double x) {
+  if (filter == ResampleFilter::kLanczos) return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3.0) : 0.0;
   x = std::abs(x);
   if (filter == ResampleFilter::kBilinear) return x < 1.0 ? 1.0 - x : 0.0;
   constexpr double a = -0.5;

@@ -7,7 +7,7 @@
 //   k in [int(c - r f + 1/2), int(c + r f + 1/2)) cut to [0, m),   weight_k = filter((k - c + 1/2) / f)
 // divided by their sum and rounded to 22 fractional bits. Each pass rounds and clamps to 0..255, so the
 // overshoot of the first is cut off before the second sees it.
-// filter: bicubic with a = -1/2, r = 2 (Keys, 1981); bilinear 1 - |x|, r = 1.
+// filter: bicubic with a = -1/2, r = 2 (Keys, 1981); bilinear 1 - |x|, r = 1; Lanczos sinc(x) sinc(x / 3), r = 3.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace ropescope {
 
-enum class ResampleFilter { kBilinear, kBicubic };
+enum class ResampleFilter { kBilinear, kBicubic, kLanczos };
 
 /// A rectangle of the resized image, pixels.
 struct PixelWindow {
