@@ -157,7 +157,7 @@ TEST(FamilyDefaults, TextPartsOfVisionLanguageModels) {
   const Json tied = {
       {"model_type", "qwen3_5"}, {"tie_word_embeddings", true}, {"text_config", {{"num_hidden_layers", 4}}}};
   EXPECT_TRUE(parse(tied).tie_word_embeddings);
-  EXPECT_THAT(error_of({{"model_type", "idefics3"}, {"text_config", sizes("llama")}}),
+  EXPECT_THAT(error_of({{"model_type", "pixtral"}, {"text_config", sizes("llama")}}),
               HasSubstr("vision-language"));
 }
 

@@ -18,8 +18,8 @@ void refuse_vision_language(const Json& config, const std::string& type, const s
   const bool original = json_has(config, "mm_vision_tower");
   if (nested || original || type.find("llava") != std::string::npos) {
     throw UnsupportedModel(
-        "{}: a vision-language checkpoint (model_type \"{}\"); expected a Llama or Qwen2 decoder. Try: the "
-        "language model that it was made from.",
+        "{}: a vision-language checkpoint (model_type \"{}\") whose language model is not known; expected one of the "
+        "decoder families. Try: the language model that it was made from.",
         what, type);
   }
 }
@@ -43,16 +43,35 @@ const Architecture& family_of(const Json& config, const std::string& what) {
                          type, class_name.empty() ? "" : " (" + class_name + ")");
 }
 
+/// The language model's keys lie beside `vision_config` (Qwen2-VL and Qwen2.5-VL as published).
+Json flat_text_part(const Json& config, const std::string& what) {
+  json_integer(config, "hidden_size", what);  // a config that says nothing of its decoder means none
+  Json text = config;
+  for (const char* key : {"model_type", "architectures", "vision_config"}) text.erase(key);
+  return text;
+}
+
 /// The text part of a vision-language config whose decoder is one of the families', with what the whole says of it;
 /// null: it is none.
-Json text_part(const Json& config, const std::string& what) {
-  const Architecture* family = find_wrapped_architecture(json_string_or(config, "model_type", "", what));
-  if (family == nullptr || !json_has(config, "text_config")) return {};
-  Json text = config["text_config"];
-  if (!text.is_object()) throw InputError("{}: text_config: expected a JSON object", what);
-  if (!json_has(text, "model_type")) text["model_type"] = family->model_types.front();
-  for (const char* key : {"tie_word_embeddings", "quantization_config", "eos_token_id", "bos_token_id"}) {
-    if (json_has(config, key)) text[key] = config[key];
+Json text_part(const Json& config, const std::string& what, std::string& key) {
+  const std::string outer = json_string_or(config, "model_type", "", what);
+  const Architecture* family = find_wrapped_architecture(outer);
+  if (family == nullptr) return {};
+  const bool flat = !json_has(config, "text_config") && (outer == "qwen2_vl" || outer == "qwen2_5_vl");
+  key = flat ? "" : json_has(config, "text_config") ? "text_config" : "llm_config";
+  if (!flat && !json_has(config, key.c_str())) return {};
+  Json text = flat ? flat_text_part(config, what) : config[key];
+  if (!text.is_object()) throw InputError("{}: {}: expected a JSON object", what, key);
+  const bool named = json_has(text, "model_type") || (key == "llm_config" && !class_of(text).empty());
+  if (!named) text["model_type"] = family->model_types.front();
+  const Json defaults = nested_text_defaults(json_string_or(text, "model_type", "", what));
+  for (const auto& [name, value] : defaults.items()) {
+    if (!json_has(text, name.c_str())) text[name] = value;
+  }
+  // InternVL's own code builds its decoder from `llm_config` alone.
+  const bool own = key == "llm_config";
+  for (const char* name : {"tie_word_embeddings", "quantization_config", "eos_token_id", "bos_token_id"}) {
+    if (json_has(config, name) && !(own && json_has(text, name))) text[name] = config[name];
   }
   return text;
 }
@@ -161,10 +180,42 @@ DecoderConfig read_common(const Json& config, const Architecture& family, const 
 
 }  // namespace
 
+std::string DecoderConfig::native_scheme() const {
+  if (!rope_axes) return "vanilla";
+  const RopeAxes& axes = *rope_axes;
+  std::string text = fmt::format("{}:sections={}/{}/{}", axes.interleaved ? "mrope-interleave" : "mrope",
+                                 axes.t, axes.h, axes.w);
+  // Only where it is not what the scheme assumes.
+  if (axes.frame_step != (axes.interleaved ? 1 : 2)) {
+    text += fmt::format(",temporal_stride={}", axes.frame_step);
+  }
+  return text;
+}
+
+Json nested_text_defaults(const std::string& model_type) {
+  if (model_type == "llama") {
+    return {{"vocab_size", 32000},     {"hidden_size", 4096},       {"intermediate_size", 11008},
+            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 2048},
+            {"rms_norm_eps", 1e-6}};
+  }
+  if (model_type == "mistral") {
+    return {{"vocab_size", 32000},     {"hidden_size", 4096},       {"intermediate_size", 14336},
+            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 131072},
+            {"rms_norm_eps", 1e-6}};
+  }
+  if (model_type == "qwen2") {
+    return {{"vocab_size", 151936},    {"hidden_size", 4096},       {"intermediate_size", 22016},
+            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 32768},
+            {"rms_norm_eps", 1e-6}};
+  }
+  return Json::object();
+}
+
 DecoderConfig parse_decoder_config(const Json& config, const std::string& what) {
   if (!config.is_object()) throw InputError("{}: expected a JSON object", what);
-  if (const Json text = text_part(config, what); !text.is_null()) {
-    return parse_decoder_config(text, what + ": text_config");
+  std::string key;
+  if (const Json text = text_part(config, what, key); !text.is_null()) {
+    return parse_decoder_config(text, key.empty() ? what : what + ": " + key);
   }
   const Architecture& family = family_of(config, what);
   refuse_quantization(config, family, what);

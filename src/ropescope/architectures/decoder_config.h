@@ -129,6 +129,16 @@ struct LayerShape {
   bool operator==(const LayerShape&) const = default;
 };
 
+/// Which row of three-row position ids (frames, rows, columns) turns which channel pairs (M-RoPE): so many pairs each, one
+/// axis after the other, or interleaved (pair i follows rows where i mod 3 = 1 and i < 3 h, columns where i mod 3 = 2 and
+/// i < 3 w, else frames).
+struct RopeAxes {
+  int64_t t = 0, h = 0, w = 0;
+  bool interleaved = false;
+  double frame_step = 1;  ///< ids between two frames of a clip that does not say it itself
+  bool operator==(const RopeAxes&) const = default;
+};
+
 struct DecoderConfig {
   std::string model_type;  ///< the family's name in the registry: "llama", "qwen2", "gemma3_text", ...
   int64_t vocab_size = 0;
@@ -157,6 +167,7 @@ struct DecoderConfig {
       0;                      ///< Gemma 4: channels of the embedding that each layer has of its own; 0: none
   bool output_scale = false;  ///< Gemma 4: a layer's output is multiplied by a number of its own
   std::vector<RopeConfig> ropes = {RopeConfig()};  ///< the first: of layers that see everything
+  std::optional<RopeAxes> rope_axes;               ///< none: position ids have one row
   std::vector<LayerShape> layers;
   std::vector<int64_t> eos_token_ids;
   std::optional<int64_t> bos_token_id;
@@ -168,6 +179,9 @@ struct DecoderConfig {
   const RopeConfig* rope_of(int64_t index) const {
     return layer(index).rotates() ? &ropes.at(static_cast<size_t>(layer(index).rope)) : nullptr;
   }
+  /// The scheme (rope/scheme.h) that the checkpoint's own position ids follow: "vanilla", "mrope:sections=16/24/24",
+  /// "mrope-interleave:sections=24/20/20". Its sections stay what they are under other rotary settings.
+  std::string native_scheme() const;
   bool operator==(const DecoderConfig&) const = default;
 };
 
@@ -176,7 +190,7 @@ struct DecoderConfig {
 void fill_equal_layers(DecoderConfig& config);
 
 /// From a parsed config.json of any family of architecture.h, or of a vision-language model whose text part (its
-/// `text_config`) is one's. Reads `rope_theta` + `rope_scaling` (transformers 4, with `type` or `rope_type`) and
+/// `text_config` or `llm_config`; of older Qwen-VL files, the keys beside `vision_config`) is one's. Reads `rope_theta` + `rope_scaling` (transformers 4, with `type` or `rope_type`) and
 /// `rope_parameters` (transformers 5), which give the same; as there, dynamic NTK goes by max_position_embeddings and
 /// an original_max_position_embeddings beside it is ignored with a warning. A Mistral config without sliding window
 /// counts as Llama. `what` names the file in errors. Throws UnsupportedModel for other architectures, InputError for
@@ -198,6 +212,10 @@ Json decoder_sizes_json(const DecoderConfig& config);
 /// A whole config.json in transformers' form (llama, qwen2 and mistral in the spelling of 4.x, which 5.x reads too, the
 /// others in that of 5.x). parse_decoder_config of it gives an equal config.
 Json to_json(const DecoderConfig& config);
+
+/// What the config class of `model_type` assumes of keys that a nested text part leaves out and a config of its own may not;
+/// empty where the family's own defaults say it.
+Json nested_text_defaults(const std::string& model_type);
 
 /// Throws InputError naming the first setting that no decoder can have, as a whole or in a layer: sizes out of range,
 /// heads that do not divide, a norm's epsilon that is not a small positive number.

@@ -1,9 +1,11 @@
 #include "ropescope/architectures/decoder_names.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <set>
 #include <string_view>
+#include <vector>
 
 #include <ATen/ops/equal.h>
 
@@ -110,11 +112,16 @@ bool is_tied(const std::filesystem::path& model, bool tie_word_embeddings) {
 Json with_true_tie(Json config, const std::filesystem::path& model) {
   const std::string what = (model / "config.json").string();
   if (!config.is_object()) return config;
-  const bool nested = json_has(config, "text_config") && config["text_config"].is_object();
-  const bool tied = says_tied(config, what) || (nested && says_tied(config["text_config"], what));
+  std::vector<const char*> nested;
+  for (const char* key : {"text_config", "llm_config"}) {
+    if (json_has(config, key) && config[key].is_object()) nested.push_back(key);
+  }
+  const bool tied = says_tied(config, what) || std::any_of(nested.begin(), nested.end(), [&](const char* key) {
+                      return says_tied(config[key], what);
+                    });
   if (!tied || is_tied(model, tied)) return config;
   config["tie_word_embeddings"] = false;
-  if (nested) config["text_config"]["tie_word_embeddings"] = false;
+  for (const char* key : nested) config[key]["tie_word_embeddings"] = false;
   return config;
 }
 

@@ -14,31 +14,13 @@ std::string text_of(const Json& object, const char* key) {
   return json_has(object, key) && object[key].is_string() ? object[key].get<std::string>() : "";
 }
 
-/// What the config classes of transformers assume where a nested text_config says nothing.
-Json class_defaults(const std::string& model_type) {
-  if (model_type == "llama") {
-    return {{"vocab_size", 32000},     {"hidden_size", 4096},       {"intermediate_size", 11008},
-            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 2048},
-            {"rms_norm_eps", 1e-6}};
-  }
-  if (model_type == "mistral") {
-    return {{"vocab_size", 32000},     {"hidden_size", 4096},       {"intermediate_size", 14336},
-            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 131072},
-            {"rms_norm_eps", 1e-6}};
-  }
-  if (model_type == "qwen2") {
-    return {{"vocab_size", 151936},    {"hidden_size", 4096},       {"intermediate_size", 22016},
-            {"num_hidden_layers", 32}, {"num_attention_heads", 32}, {"max_position_embeddings", 32768},
-            {"rms_norm_eps", 1e-6}};
-  }
-  return Json::object();
-}
-
 Json nested_text_config(const Json& config, const std::string& what) {
   Json text = json_has(config, "text_config") ? config["text_config"] : Json::object();
   if (!text.is_object()) throw InputError("{}: text_config: expected a JSON object", what);
-  if (text_of(text, "model_type").empty() && !json_has(text, "architectures")) text["model_type"] = "llama";
-  const Json defaults = class_defaults(text_of(text, "model_type"));
+  if (text_of(text, "model_type").empty() && !json_has(text, "architectures")) {
+    text["model_type"] = text_of(config, "model_type") == "llava_onevision" ? "qwen2" : "llama";
+  }
+  const Json defaults = nested_text_defaults(text_of(text, "model_type"));
   for (const auto& [key, value] : defaults.items()) {
     if (!json_has(text, key.c_str())) text[key] = value;
   }

@@ -26,9 +26,9 @@ const Architecture* first_where(const Predicate& predicate) {
 const std::vector<const Architecture*>& architectures() {
   using namespace families;
   static const std::vector<const Architecture*> all = {
-      &kLlama,    &kQwen2,  &kMistral, &kMinistral3, &kSmollm3,    &kGranite, &kQwen3,
-      &kQwen3Moe, &kQwen35, &kGemma2,  &kGemma3,     &kGemma4,     &kPhi3,    &kGlm4,
-      &kOlmo2,    &kOlmo3,  &kCohere2, &kGptOss,     &kDeepseekV3, &kLlama4,
+      &kLlama, &kQwen2,   &kQwen2Vl,  &kQwen25Vl, &kMistral, &kMinistral3, &kSmollm3,    &kGranite,
+      &kQwen3, &kQwen3Vl, &kQwen3Moe, &kQwen35,   &kGemma2,  &kGemma3,     &kGemma4,     &kPhi3,
+      &kGlm4,  &kGlm4v,   &kOlmo2,    &kOlmo3,    &kCohere2, &kGptOss,     &kDeepseekV3, &kLlama4,
   };
   return all;
 }

@@ -142,8 +142,8 @@ void refuse_layer_types(const Json& scaling, const std::string& what) {
   }
   if (json_has(scaling, "mrope_section")) {
     throw UnsupportedModel(
-        "{}: \"mrope_section\": multi-axis rotary settings belong to vision-language models, "
-        "which are not read here",
+        "{}: \"mrope_section\": this family's positions have one row of ids; rotary settings of several belong to "
+        "qwen2_vl_text, qwen2_5_vl_text, qwen3_vl_text, qwen3_5_text and glm4v_text",
         what);
   }
 }

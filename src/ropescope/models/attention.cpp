@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <unordered_map>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
@@ -84,7 +85,7 @@ bool ScoreRule::is_plain(int64_t keys, int64_t head_dim) const {
 
 AttentionPlan::AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const at::Tensor& attention_mask,
                              std::vector<int64_t> segment_lengths, at::ScalarType dtype, at::Device device,
-                             BlindQuery blind_query)
+                             BlindQuery blind_query, const at::Tensor& groups)
     : tokens_(tokens),
       past_(past),
       segment_lengths_(std::move(segment_lengths)),
@@ -102,8 +103,10 @@ AttentionPlan::AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const 
           "packed texts: expected one row of {} tokens without mask or past, found {} rows of {} tokens", sum,
           batch, tokens);
     }
+    take_groups(groups, batch);
     return;
   }
+  take_groups(groups, batch);
   const int64_t keys = past + tokens;
   if (attention_mask.defined()) {
     if (attention_mask.dim() != 2 || attention_mask.size(0) != batch || attention_mask.size(1) != keys) {
@@ -135,6 +138,42 @@ AttentionPlan::AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const 
   }
 }
 
+// One row at a time on the host: who sees how far decides which keys a block of queries needs.
+void AttentionPlan::take_groups(const at::Tensor& groups, int64_t batch) {
+  if (!groups.defined()) return;
+  if (groups.dim() != 2 || groups.size(0) != batch || groups.size(1) != tokens_ ||
+      !at::isIntegralType(groups.scalar_type(), /*includeBool=*/false)) {
+    throw InputError(
+        "pictures of tokens: expected integers [{}, {}] (rows, tokens), found {} dimensions of {} values",
+        batch, tokens_, groups.dim(), groups.numel());
+  }
+  at::Tensor own = groups.to(at::kCPU, at::kLong).contiguous();
+  if (own.lt(0).all().item<bool>()) return;
+  if (!segment_start_.empty()) {  // two texts' pictures are two, whatever their numbers
+    const at::Tensor text = at::tensor(segment_start_, at::kLong).mul(own.max().item<int64_t>() + 1);
+    own = at::where(own.lt(0), own, own.add(text)).contiguous();
+  }
+  reach_.resize(static_cast<size_t>(tokens_));
+  std::iota(reach_.begin(), reach_.end(), 0);
+  for (int64_t row = 0; row < batch; ++row) {
+    const int64_t* of_token = own.const_data_ptr<int64_t>() + row * tokens_;
+    std::unordered_map<int64_t, int64_t> last;
+    for (int64_t t = tokens_ - 1; t >= 0; --t) {
+      if (of_token[t] < 0) continue;
+      const int64_t end = last.emplace(of_token[t], t).first->second;
+      reach_[static_cast<size_t>(t)] = std::max(reach_[static_cast<size_t>(t)], end);
+    }
+  }
+  groups_ = at::constant_pad_nd(own, {past_, 0}, -1).to(device_);
+}
+
+// The last token of this pass that any of `count` queries sees.
+int64_t AttentionPlan::last_seen(int64_t first, int64_t count) const {
+  if (reach_.empty()) return first + count - 1;
+  const auto begin = reach_.begin() + first;
+  return *std::max_element(begin, begin + count);
+}
+
 at::Tensor AttentionPlan::attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const ScoreRule& rule) const {
   const double scale = rule.scale_of(q.size(3));
@@ -145,7 +184,9 @@ at::Tensor AttentionPlan::attend(const at::Tensor& q, const at::Tensor& k, const
     return fused_attention(q, k, v, {}, /*is_causal=*/false, scale);
   }
   const bool whole = k.size(2) == past_ + tokens_ && rule.sees_all(past_ + tokens_) && k.size(3) == v.size(3);
-  if (!whole || !bare) return attend_in_blocks(q, k, v, rule);
+  // (a bias has the groups in it)
+  const bool in_order = !groups_.defined() || bias_.defined();
+  if (!whole || !bare || !in_order) return attend_in_blocks(q, k, v, rule);
   if (some_blind_ && at::GradMode::is_enabled()) return plain_attention(q, k, v, bias_, scale);
   if (segment_lengths_.empty()) {
     return fused_attention(q, k, v, bias_, /*is_causal=*/!bias_.defined() && past_ == 0 && tokens_ > 1,
@@ -186,7 +227,7 @@ at::Tensor AttentionPlan::attend_in_blocks(const at::Tensor& q, const at::Tensor
     // A blind query takes the mean of all values, so it needs them all.
     const bool all = some_blind_ && blind_query_ == BlindQuery::kMean;
     const int64_t from = all ? missing : std::max(missing, first_seen(past_ + first, rule));
-    const int64_t keys = all ? k.size(2) : past_ + first + count - from;
+    const int64_t keys = all ? k.size(2) : past_ + last_seen(first, count) + 1 - from;
     const at::Tensor query = at::arange(past_ + first, past_ + first + count, longs);
     const at::Tensor hidden = visible(query, from, keys, rule).logical_not();
     const at::Tensor part_q = q.narrow(2, first, count), part_k = k.narrow(2, from - missing, keys),
@@ -218,6 +259,12 @@ at::Tensor AttentionPlan::visible(const at::Tensor& query_n, int64_t first_key, 
   const at::Tensor key = at::arange(first_key, first_key + keys, query_n.options());
   const at::Tensor query = query_n.unsqueeze(1);
   at::Tensor seen = key.le(query);
+  if (groups_.defined()) {
+    const at::Tensor mine = groups_.index_select(1, query_n).unsqueeze(2);
+    const at::Tensor together =
+        groups_.narrow(1, first_key, keys).unsqueeze(1).eq(mine).logical_and(mine.ge(0));
+    seen = seen.logical_or(together).unsqueeze(1);  // [B, 1, n, keys]
+  }
   if (rule.window > 0) seen = seen.logical_and(key.gt(query.sub(rule.window)));
   if (!segment_start_.empty()) {
     const at::Tensor start =
@@ -228,7 +275,7 @@ at::Tensor AttentionPlan::visible(const at::Tensor& query_n, int64_t first_key, 
       seen = seen.logical_and(key.ge(begin));
     }
   }
-  seen = seen.unsqueeze(0).unsqueeze(0);
+  if (seen.dim() == 2) seen = seen.unsqueeze(0).unsqueeze(0);
   if (rule.chunk > 0 && segment_start_.empty()) {
     // Chunks are counted from a row's first real token.
     const at::Tensor padding =

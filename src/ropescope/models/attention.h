@@ -45,10 +45,11 @@ class AttentionPlan {
  public:
   /// T queries follow `past` tokens. `attention_mask`: undefined, or [B, past + T] with non-zero for real
   /// tokens. `segment_lengths`: empty, or lengths that sum to T (then batch 1, no past, no mask). `dtype`,
-  /// `device`: of q. Throws InputError for shapes that do not fit.
+  /// `device`: of q. `groups`: undefined, or integers [B, T]: tokens of one number (not -1) see later ones
+  /// of it too, within one packed text; a window bounds earlier ones only. Throws InputError for shapes that do not fit.
   AttentionPlan(int64_t batch, int64_t tokens, int64_t past, const at::Tensor& attention_mask,
                 std::vector<int64_t> segment_lengths, at::ScalarType dtype, at::Device device,
-                BlindQuery blind_query = BlindQuery::kZero);
+                BlindQuery blind_query = BlindQuery::kZero, const at::Tensor& groups = {});
 
   /// q [B, H, T, D], k [B, K, S, D] and v [B, K, S, E], H a multiple of K (query head h reads head
   /// floor(h / (H / K))). The keys are the last S of past + T; those that are left out must be out of every window.
@@ -63,6 +64,8 @@ class AttentionPlan {
 
  private:
   at::Tensor visible(const at::Tensor& query, int64_t first_key, int64_t keys, const ScoreRule& rule) const;
+  void take_groups(const at::Tensor& groups, int64_t batch);
+  int64_t last_seen(int64_t first, int64_t count) const;
   at::Tensor visible_rows(const std::vector<int64_t>& query_index) const;
   at::Tensor attend_in_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const ScoreRule& rule) const;
@@ -71,10 +74,12 @@ class AttentionPlan {
   int64_t tokens_, past_;
   std::vector<int64_t> segment_lengths_;
   std::vector<int64_t> segment_start_;  // of each token of this pass; empty: one segment
-  at::Tensor key_mask_;                 // bool [B, S] or undefined: every key is real
-  at::Tensor first_real_;               // int64 [B, 1]: leading padding; undefined: none
-  at::Tensor bias_;          // q's type, [B or 1, 1, T, S], 0 or -infinity; undefined: is_causal serves
-  bool some_blind_ = false;  // under BlindQuery::kMean
+  at::Tensor groups_;                   // int64 [B, S], -1: none; undefined: nobody has one
+  std::vector<int64_t> reach_;  // of each token of this pass: the last one that it sees; empty: itself
+  at::Tensor key_mask_;         // bool [B, S] or undefined: every key is real
+  at::Tensor first_real_;       // int64 [B, 1]: leading padding; undefined: none
+  at::Tensor bias_;             // q's type, [B or 1, 1, T, S], 0 or -infinity; undefined: is_causal serves
+  bool some_blind_ = false;     // under BlindQuery::kMean
   BlindQuery blind_query_;
   at::Device device_;
 };

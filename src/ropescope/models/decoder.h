@@ -86,6 +86,13 @@ struct Taps {
   std::optional<AttentionRows> attention;
 };
 
+/// Features that join the hidden states of some tokens on their way (DeepStack).
+struct AddedFeatures {
+  int64_t layer = 0;       ///< they are added to this layer's output
+  at::Tensor token_index;  ///< int64 [n], into the B * T tokens of the pass, row by row
+  at::Tensor features;     ///< [n, C], in any type
+};
+
 struct ForwardInput {
   at::Tensor input_ids;      ///< int64 [B, T], on any device
   at::Tensor inputs_embeds;  ///< [B, T, C]; taken instead of input_ids when defined
@@ -96,6 +103,12 @@ struct ForwardInput {
   /// Packed texts: B = 1 and these lengths sum to T; attention is causal inside each and nothing crosses.
   /// Empty: one.
   std::vector<int64_t> segment_lengths;
+  /// Optional, integers [B, T]: the number of the picture that a token belongs to, -1 for text. Tokens of one picture see
+  /// later ones of it too, at any distance; a layer's window bounds earlier ones only (Gemma 3). All of a picture has to be
+  /// in one pass. Not under schemes that change the attention, nor with recurrent layers.
+  at::Tensor groups;
+  /// In any order; what names one token twice is added twice. Hidden states that taps see have it already.
+  std::vector<AddedFeatures> added;
   /// For the T tokens of this pass, of models whose layers all rotate alike.
   const RotaryTable* rotary = nullptr;
   /// In place of `rotary`: tables and rules of a scheme for this pass, the same for every row. With rules
@@ -133,8 +146,10 @@ ForwardOutput forward(const Decoder& decoder, const ForwardInput& input, const F
 /// scalar. logits [B, T, V], labels int64 [B, T]. Throws InputError if no target is left.
 at::Tensor causal_lm_loss(const at::Tensor& logits, const at::Tensor& labels);
 
-/// Encoding of given ids [axes, batch or 1, tokens] under the checkpoint's own settings, a table for each kind of layer;
+/// Encoding of given ids [1 or 3, batch or 1, tokens] under the checkpoint's own settings, a table for each kind of layer;
 /// what depends on a run's length (dynamic NTK, longrope) takes the largest id + 1, or `length` where that is longer.
+/// Three rows (frames, rows, columns) turn the channels that DecoderConfig::rope_axes says; one row is all three of them.
+/// Throws InputError for three rows of a decoder without axes.
 PassEncoding encoding_for(const DecoderConfig& config, const at::Tensor& position_ids, double length = 0);
 /// The same of the positions first, first + 1, ...
 PassEncoding plain_encoding(const DecoderConfig& config, int64_t tokens, int64_t first = 0);

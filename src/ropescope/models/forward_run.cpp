@@ -67,6 +67,11 @@ PassAttention make_attention(const ForwardInput& input, const PassEncoding& enco
                              const at::Tensor& hidden, int64_t past) {
   const int64_t tokens = hidden.size(1);
   const bool rules = encoding.changes_attention();
+  if (rules && input.groups.defined()) {
+    throw InputError(
+        "forward: expected no pictures whose tokens see each other under a scheme that changes the attention itself "
+        "(dipe, cca, pype, alibi). Try: a scheme that rotates only");
+  }
   const bool padded = input.attention_mask.defined() && !input.attention_mask.ne(0).all().item<bool>();
   if (rules && (padded || !input.segment_lengths.empty())) {
     throw InputError(
@@ -74,7 +79,8 @@ PassAttention make_attention(const ForwardInput& input, const PassEncoding& enco
         "(dipe, cca, pype, alibi); give texts one by one");
   }
   AttentionPlan plain(hidden.size(0), tokens, past, rules ? at::Tensor() : input.attention_mask,
-                      input.segment_lengths, hidden.scalar_type(), hidden.device(), input.blind_query);
+                      input.segment_lengths, hidden.scalar_type(), hidden.device(), input.blind_query,
+                      input.groups);
   return PassAttention(encoding, std::move(plain), tokens, hidden.scalar_type(), hidden.device());
 }
 
@@ -123,6 +129,10 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
     throw InputError(
         "a delta rule's state would take padding for text: give texts of one length, or one by one");
   }
+  if (input.groups.defined() && std::any_of(layers.begin(), layers.end(), recurrent)) {
+    throw InputError(
+        "forward: a delta rule reads tokens in their order: pictures' tokens cannot see later ones");
+  }
   if (options.checkpoint_layers && (input.cache != nullptr || stop >= 0 || shows_anything(taps))) {
     throw InternalError("forward: layers that are computed twice have neither taps nor a cache");
   }
@@ -147,6 +157,35 @@ DecoderPass make_pass(const Decoder& decoder, const ForwardInput& input, const F
                      {}};
 }
 
+// Checked, and brought to where the hidden states are.
+std::vector<AddedFeatures> features_to_add(const Decoder& decoder, const ForwardInput& input,
+                                           const at::Tensor& hidden) {
+  std::vector<AddedFeatures> all;
+  const int64_t tokens = hidden.size(0) * hidden.size(1), width = hidden.size(2);
+  for (const AddedFeatures& entry : input.added) {
+    if (entry.layer < 0 || entry.layer >= decoder.config.num_hidden_layers) {
+      throw InputError("forward: features after layer {}: expected one of 0 to {}", entry.layer,
+                       decoder.config.num_hidden_layers - 1);
+    }
+    const at::Tensor& index = entry.token_index;
+    if (!index.defined() || index.dim() != 1 || index.scalar_type() != at::kLong ||
+        !entry.features.defined() || entry.features.dim() != 2 || entry.features.size(0) != index.size(0) ||
+        entry.features.size(1) != width) {
+      throw InternalError("forward: features after layer {}: expected int64 [n] tokens and [n, {}] features",
+                          entry.layer, width);
+    }
+    if (index.numel() == 0) continue;
+    const auto lowest = index.min().item<int64_t>(), highest = index.max().item<int64_t>();
+    if (lowest < 0 || highest >= tokens) {
+      throw InputError("forward: features after layer {}: expected tokens 0 to {}, found {}", entry.layer,
+                       tokens - 1, lowest < 0 ? lowest : highest);
+    }
+    all.push_back(
+        {entry.layer, index.to(hidden.device()), entry.features.to(hidden.device(), hidden.scalar_type())});
+  }
+  return all;
+}
+
 }  // namespace
 
 ForwardRun::ForwardRun(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
@@ -155,16 +194,25 @@ ForwardRun::ForwardRun(const Decoder& decoder, const ForwardInput& input, const 
       options_(options),
       taps_(std::move(taps)),
       hidden_((check_options(decoder, input, options, taps_), embed_input(decoder, input))),
+      added_(features_to_add(decoder, input, hidden_)),
       pass_(make_pass(decoder, input, options_, taps_, hidden_)) {
   if (taps_.hidden) taps_.hidden(0, hidden_);
+}
+
+void ForwardRun::add_features(int64_t layer) {
+  for (const AddedFeatures& entry : added_) {
+    if (entry.layer != layer) continue;
+    hidden_ = hidden_.flatten(0, 1).index_add(0, entry.token_index, entry.features).view(hidden_.sizes());
+  }
 }
 
 void ForwardRun::step() {
   const DecoderLayerWeights& weights = decoder_.weights.layers[static_cast<size_t>(next_)];
   hidden_ = with_weights(decoder_.access, any_weight(weights), hidden_,
                          [&](const at::Tensor& x) { return run_layer(pass_, weights, next_, x); });
-  ++next_;
   stopped_ = !hidden_.defined();
+  if (!stopped_) add_features(next_);
+  ++next_;
   if (!stopped_ && taps_.hidden) taps_.hidden(next_, hidden_);
 }
 
@@ -197,6 +245,7 @@ void ForwardRun::run_checkpointed() {
     hidden_ = with_weights(decoder_.access, any_weight(kept->layers[l]), hidden_, [&](const at::Tensor& x) {
       return recomputed(body, x, layer_parameters(kept->layers[l]));
     });
+    add_features(static_cast<int64_t>(l));
   }
   next_ = decoder_.config.num_hidden_layers;
 }

@@ -35,11 +35,13 @@ class ForwardRun {
 
  private:
   ForwardOutput head() const;
+  void add_features(int64_t layer);
 
   const Decoder& decoder_;
   ForwardOptions options_;
   Taps taps_;
   at::Tensor hidden_;
+  std::vector<AddedFeatures> added_;  // on the device of the weights
   DecoderPass pass_;
   int64_t next_ = 0;
   bool stopped_ = false;

@@ -4,8 +4,10 @@
 #include <numeric>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/amax.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -25,13 +27,59 @@ struct Sequence {
   at::Tensor position_ids;  // float64 [axes, B or 1, n]; undefined with an encoding
   const SequenceEncoding* encoding = nullptr;
   at::Tensor embeds;  // [B, prompt, C] or undefined
+  at::Tensor next_id =
+      {};  // float64 [B or 1]: of the coming token on all axes; undefined: the last column + 1
+  at::Tensor groups = {};  // [B, prompt] or undefined
+  std::vector<AddedFeatures> added = {};
+  int64_t prompt = 0;
 
   void append(const at::Tensor& next_B) {
     ids = at::cat({ids, next_B.unsqueeze(1)}, 1);
     if (mask.defined()) mask = at::cat({mask, at::ones({mask.size(0), 1}, mask.options())}, 1);
     if (encoding != nullptr) return;
+    if (next_id.defined()) {
+      const at::Tensor column = next_id.view({1, -1, 1}).expand({position_ids.size(0), -1, 1});
+      position_ids = at::cat({position_ids, column}, 2);
+      next_id = next_id.add(1);
+      return;
+    }
     const at::Tensor last = position_ids.narrow(2, position_ids.size(2) - 1, 1);
     position_ids = at::cat({position_ids, last.add(1)}, 2);
+  }
+
+  // Features of tokens `first` on of the rows left, for a pass over `tokens` of them.
+  std::vector<AddedFeatures> added_from(int64_t first, int64_t tokens) const {
+    std::vector<AddedFeatures> result;
+    for (const AddedFeatures& entry : added) {
+      const at::Tensor index = entry.token_index.to(at::kCPU);
+      const at::Tensor row = index.floor_divide(prompt), place = index.remainder(prompt).sub(first);
+      const at::Tensor here = place.ge(0).nonzero().squeeze(1);
+      if (here.numel() == 0) continue;
+      const at::Tensor moved = row.mul(tokens).add(place).index_select(0, here);
+      result.push_back(
+          {entry.layer, moved, entry.features.index_select(0, here.to(entry.features.device()))});
+    }
+    return result;
+  }
+
+  at::Tensor groups_from(int64_t first) const {
+    if (!groups.defined() || first >= prompt) return {};
+    const at::Tensor later = groups.narrow(1, first, prompt - first);
+    return at::constant_pad_nd(later, {0, ids.size(1) - prompt}, -1);
+  }
+
+  // Those of the rows `rows`, in their new order.
+  AddedFeatures of_rows(const AddedFeatures& entry, const at::Tensor& rows) const {
+    const at::Tensor index = entry.token_index.to(at::kCPU);
+    const at::Tensor row = index.floor_divide(prompt);
+    std::vector<at::Tensor> kept, places;
+    for (int64_t i = 0; i < rows.size(0); ++i) {
+      const at::Tensor here = row.eq(rows[i]).nonzero().squeeze(1);
+      kept.push_back(here);
+      places.push_back(index.index_select(0, here).remainder(prompt).add(i * prompt));
+    }
+    const at::Tensor all = at::cat(kept);
+    return {entry.layer, at::cat(places), entry.features.index_select(0, all.to(entry.features.device()))};
   }
 
   void keep_rows(const at::Tensor& rows) {
@@ -40,6 +88,9 @@ struct Sequence {
     if (mask.defined()) mask = mask.index_select(0, rows);
     if (position_ids.defined() && position_ids.size(1) == before)
       position_ids = position_ids.index_select(1, rows);
+    if (next_id.defined() && next_id.size(0) == before) next_id = next_id.index_select(0, rows);
+    if (groups.defined()) groups = groups.index_select(0, rows);
+    for (AddedFeatures& entry : added) entry = of_rows(entry, rows);
     if (embeds.defined()) embeds = embeds.index_select(0, rows.to(embeds.device()));
   }
 };
@@ -47,6 +98,24 @@ struct Sequence {
 Sequence make_sequence(const GenerateInput& input) {
   Sequence sequence{input.input_ids.to(at::kCPU), {}, {}, input.encoding, input.inputs_embeds};
   const int64_t batch = sequence.ids.size(0), tokens = sequence.ids.size(1);
+  sequence.prompt = tokens;
+  sequence.added = input.added;
+  if (input.groups.defined()) {
+    if (input.groups.sizes() != sequence.ids.sizes()) {
+      throw InputError("generation: pictures of tokens: expected the shape of input_ids [{}, {}]", batch,
+                       tokens);
+    }
+    sequence.groups = input.groups.to(at::kCPU, at::kLong);
+    const int64_t first = input.prefix == nullptr ? 0 : input.prefix->length();
+    if (first > 0 && first < tokens) {
+      const at::Tensor before = sequence.groups.narrow(1, 0, first).unsqueeze(2);
+      const at::Tensor behind = sequence.groups.narrow(1, first, tokens - first).unsqueeze(1);
+      if (before.eq(behind).logical_and(behind.ge(0)).any().item<bool>()) {
+        throw InputError(
+            "generation: expected a prefix that ends outside of pictures, whose tokens see each other");
+      }
+    }
+  }
   if (input.attention_mask.defined()) {
     sequence.mask = input.attention_mask.to(at::kCPU).ne(0).to(at::kLong);
     if (sequence.mask.sizes() != sequence.ids.sizes()) {
@@ -65,6 +134,14 @@ Sequence make_sequence(const GenerateInput& input) {
   }
   if (input.position_ids.defined()) {
     sequence.position_ids = input.position_ids.to(at::kCPU, at::kDouble);
+    if (sequence.position_ids.size(0) > 1) {
+      at::Tensor real = sequence.position_ids;
+      if (sequence.mask.defined()) {  // padding has ids too, which count for nothing
+        sequence.position_ids = real.expand({real.size(0), batch, tokens});
+        real = at::where(sequence.mask.ne(0).unsqueeze(0), sequence.position_ids, -1.0);
+      }
+      sequence.next_id = real.amax({0, 2}).add(1);
+    }
   } else {
     const at::Tensor mask = sequence.mask.defined() ? sequence.mask : at::ones({1, tokens}, at::kLong);
     sequence.position_ids = mask.cumsum(1).sub(1).clamp_min(0).to(at::kDouble).unsqueeze(0);
@@ -105,6 +182,8 @@ at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache
   step.input_ids = sequence.ids.narrow(1, past, fresh);
   if (sequence.embeds.defined() && past == 0) step.inputs_embeds = embed_all(decoder, sequence);
   step.attention_mask = sequence.mask;
+  step.groups = sequence.groups_from(past);
+  step.added = sequence.added_from(past, fresh);
   // Without a cache, frequencies are those of the whole text; with one, they do not change (or it would not be kept).
   PassEncoding encoding = sequence.encoding != nullptr
                               ? sequence.encoding->pass(past, fresh)

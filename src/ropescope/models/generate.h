@@ -14,14 +14,19 @@ namespace ropescope {
 struct GenerateInput {
   at::Tensor input_ids;       ///< int64 [B, T]
   at::Tensor attention_mask;  ///< optional [B, T], non-zero = a real token; padding must be on the left
-  /// Optional [axes, B or 1, T]; a generated token takes the last column + 1, + 2, ... Without it each row
-  /// counts its real tokens from 0.
+  /// Optional [axes, B or 1, T]. Of one axis, a generated token takes the last column + 1, + 2, ...; of three (M-RoPE), the
+  /// largest id of its row of the prompt on any axis + 1, + 2, ... on all of them, as the rope delta of Qwen-VL says (which
+  /// `generate` of transformers 5 does not follow where a clip's ids run past the text behind it). Without it each row counts
+  /// its real tokens from 0.
   at::Tensor position_ids;
   /// In place of position_ids: the prompt's tokens under a scheme, the same for every row; generated tokens
   /// follow the scheme's own rule.
   const SequenceEncoding* encoding = nullptr;
   /// Optional [B, T, C], taken instead of the prompt's ids (their number of columns still counts).
   at::Tensor inputs_embeds = {};
+  /// As in ForwardInput, of the whole prompt (a prefix included, which must not end inside a picture).
+  at::Tensor groups = {};
+  std::vector<AddedFeatures> added = {};
   /// Keys and values of the prompt's first tokens, from an earlier pass over them under the same positions;
   /// they are not computed again. [B, K, S, D], views that are expanded over B among them; not changed.
   const KvCache* prefix = nullptr;

@@ -47,6 +47,7 @@ void refuse_scales(const Checkpoint& checkpoint, const std::vector<TensorSlot>& 
 /// What files of these families hold beside their text model: layers for several tokens at once (MTP), vision.
 bool is_beside_the_decoder(const std::string& name, const DecoderConfig& config) {
   if (name.starts_with("mtp.") || name.find("visual.") != std::string::npos) return true;
+  if (name.starts_with("model.vision_model.") || name.starts_with("model.connector.")) return true;
   int64_t layer = 0;
   return name.starts_with("model.layers.") &&
          std::from_chars(name.data() + 13, name.data() + name.size(), layer).ec == std::errc() &&

@@ -1,5 +1,6 @@
 // Rotary tables of plain, given and packed positions under a checkpoint's own settings.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -25,12 +26,30 @@ EncodedLayer encoded_layer(const DecoderConfig& config, int64_t index) {
   return encoded;
 }
 
-RotaryTable table_of(const EncodedLayer& layer, const DecoderConfig& config, const at::Tensor& ids,
-                     double length) {
+/// `axes`: the scheme of ids with three rows; null: they have one.
+RotaryTable table_of(const EncodedLayer& layer, const DecoderConfig& config, const Scheme* axes,
+                     const at::Tensor& ids, double length) {
   if (!layer.rotates) return {};
-  return make_rotary_table(
-      ids, make_frequencies(layer.rope, layer.head_dim, config.max_position_embeddings, length),
-      layer.pairing);
+  const int64_t trained = config.max_position_embeddings;
+  const Frequencies frequencies =
+      axes == nullptr ? make_frequencies(layer.rope, layer.head_dim, trained, length)
+                      : axes->frequencies(layer.rope, layer.head_dim, layer.kv_heads, trained, length);
+  return make_rotary_table(ids, frequencies, layer.pairing);
+}
+
+/// What divides the channels among the rows of ids; none for one row, which all channels follow.
+std::optional<Scheme> scheme_of_axes(const DecoderConfig& config, const at::Tensor& ids) {
+  if (ids.dim() != 3) {
+    throw InternalError("position ids: expected [axes, batch or 1, tokens], found {} dimensions", ids.dim());
+  }
+  const int64_t rows = ids.size(0);
+  if (rows == 1) return std::nullopt;
+  if (!config.rope_axes || rows != 3) {
+    throw InputError("position ids: expected {} of a {} decoder, found {} rows",
+                     config.rope_axes ? "1 or 3 rows (frames, rows, columns)" : "one row", config.model_type,
+                     rows);
+  }
+  return Scheme(config.native_scheme());
 }
 
 RotaryTable only_table(PassEncoding encoding) {
@@ -86,13 +105,15 @@ PassEncoding encoding_for(const DecoderConfig& config, const at::Tensor& positio
   PassEncoding encoding;
   encoding.positions = position_ids.select(0, 0).to(at::kDouble);
   std::vector<std::pair<EncodedLayer, RotaryTable>> made;
+  const std::optional<Scheme> axes = scheme_of_axes(config, position_ids);
   const int64_t layers = rotates_alike(config) ? 1 : config.num_hidden_layers;
   for (int64_t l = 0; l < layers; ++l) {
     const EncodedLayer layer = encoded_layer(config, l);
     auto known =
         std::find_if(made.begin(), made.end(), [&](const auto& entry) { return entry.first == layer; });
     if (known == made.end()) {
-      known = made.emplace(made.end(), layer, table_of(layer, config, position_ids, whole));
+      known = made.emplace(made.end(), layer,
+                           table_of(layer, config, axes ? &*axes : nullptr, position_ids, whole));
     }
     encoding.rotary.push_back(known->second);
   }

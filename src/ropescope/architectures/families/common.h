@@ -1,6 +1,7 @@
 // What decoder families share: readers of keys, layers that differ by their kind, lists of tensors.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -47,6 +48,18 @@ void expect_key(const Json& config, const char* key, const Json& expected, const
 /// The family's one set of rotary settings.
 RopeConfig shared_rope(const Json& config, const DecoderConfig& decoder, const ConfigDefaults& defaults,
                        const std::string& what);
+/// How a family's code divides channel pairs among frames, rows and columns.
+struct AxesRule {
+  bool interleaved = false;
+  double frame_step = 1;
+  /// What absent `mrope_section` means; all 0: it has to be there. Interleaved ones end where the pairs end.
+  std::array<int64_t, 3> sections = {0, 0, 0};
+};
+/// The family's one set of rotary settings, and its axes from `mrope_section` beside them. A type "mrope" is no scaling.
+/// Throws InputError for sections that are not as many as the pairs that turn, UnsupportedModel where `mrope_interleaved`
+/// contradicts the family's code.
+void read_rope_with_axes(const Json& config, DecoderConfig& decoder, const ConfigDefaults& defaults,
+                         const AxesRule& rule, const std::string& what);
 /// Of full layers, where the old spelling's `rope_scaling` is for them only: `rope_parameters`, and that on top.
 Json full_rope_parameters(const Json& config, const std::string& what);
 /// The settings of full and of sliding layers; one where they are equal. Sets the layers' `rope`.
@@ -81,6 +94,8 @@ Json softcap_json(double softcap);
 Json inverse_square(double scale);
 /// `rope_parameters` and `dtype` as transformers 5 writes them.
 void write_rope(const DecoderConfig& decoder, Json& config);
+/// The same with `mrope_section` and `mrope_interleaved` among them.
+void write_rope_with_axes(const DecoderConfig& decoder, Json& config);
 /// The same with one object a kind of layers.
 void write_ropes_by_kind(const DecoderConfig& decoder, Json& config);
 /// The spelling of transformers 4, which every version reads: rope_theta, rope_scaling, torch_dtype.
@@ -129,6 +144,8 @@ std::vector<TensorRule> llama_rules(const DecoderConfig& decoder, int64_t layer)
 std::vector<TensorRule> gemma_rules(const DecoderConfig& decoder, int64_t layer);
 /// Names and norms of GGUF tensors in Gemma 2 and 3: the file has the norms' weights with one added.
 GgufRole gemma_gguf_role(const GgufTensor& tensor, const GgufMetadata& metadata, const std::string& what);
+/// Norms before and after both under GLM-4's names, gate and up in one matrix.
+std::vector<TensorRule> glm4_rules(const DecoderConfig& decoder, int64_t layer);
 /// Norms after both only (OLMo 2 and 3).
 std::vector<TensorRule> olmo_rules(const DecoderConfig& decoder, int64_t layer);
 

@@ -34,6 +34,14 @@ void write_rope(const DecoderConfig& decoder, Json& config) {
   config["dtype"] = "float32";
 }
 
+void write_rope_with_axes(const DecoderConfig& decoder, Json& config) {
+  write_rope(decoder, config);
+  if (!decoder.rope_axes) return;
+  const RopeAxes& axes = *decoder.rope_axes;
+  config["rope_parameters"]["mrope_section"] = {axes.t, axes.h, axes.w};
+  if (axes.interleaved) config["rope_parameters"]["mrope_interleaved"] = true;
+}
+
 void write_ropes_by_kind(const DecoderConfig& decoder, Json& config) {
   Json full = to_json(decoder.ropes.front());
   Json sliding = to_json(decoder.ropes.back());

@@ -22,18 +22,6 @@ void write(const DecoderConfig& decoder, Json& config) {
   config["attention_bias"] = decoder.attention_bias;
 }
 
-std::vector<TensorRule> tensors(const DecoderConfig& decoder, int64_t layer) {
-  if (layer < 0) return outside_rules(decoder);
-  RuleList rules(decoder, layer);
-  rules.norm(TensorKind::kAttentionNorm, "input_layernorm");
-  rules.attention();
-  rules.norm(TensorKind::kAttentionOutNorm, "post_self_attn_layernorm");
-  rules.norm(TensorKind::kMlpNorm, "post_attention_layernorm");
-  rules.fused_feed_forward();
-  rules.norm(TensorKind::kMlpOutNorm, "post_mlp_layernorm");
-  return rules.take();
-}
-
 DecoderConfig parse_gguf_config(const GgufContents& contents, std::span<const std::byte> bytes,
                                 const std::string& what) {
   const GgufFile file(contents, bytes, what);
@@ -70,7 +58,7 @@ const Architecture kGlm4 = {
                  .eos_token_ids = {151329, 151336, 151338}},
     .parse = glm4_family::parse,
     .write = glm4_family::write,
-    .tensors = glm4_family::tensors,
+    .tensors = glm4_rules,
     .gguf = {{"glm4", glm4_family::parse_gguf_config, glm4_family::role}},
 };
 

@@ -30,6 +30,7 @@ const Architecture kLlama = {
     .source = "Llama 1 to 3 (arXiv 2302.13971, 2407.21783) and models of their form",
     .model_types = {"llama"},
     .classes = {"LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"},
+    .wrappers = {"idefics3", "smolvlm"},
     .trains = true,
     .defaults = {.max_position_embeddings = 2048, .bos_token_id = 1, .eos_token_ids = {2}},
     .parse = llama_family::parse,

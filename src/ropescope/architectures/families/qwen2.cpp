@@ -28,6 +28,7 @@ const Architecture kQwen2 = {
     .source = "Qwen2 and Qwen2.5 (arXiv 2407.10671, 2412.15115)",
     .model_types = {"qwen2"},
     .classes = {"Qwen2ForCausalLM", "Qwen2Model"},
+    .wrappers = {"internvl", "internvl_chat"},
     .trains = true,
     .defaults = {.max_position_embeddings = 32768},
     .parse = qwen2_family::parse,

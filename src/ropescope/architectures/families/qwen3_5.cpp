@@ -11,13 +11,8 @@ namespace {
 void parse(const Json& config, DecoderConfig& decoder, const std::string& what) {
   read_attention_bias(config, decoder, false, what);
   decoder.norm = NormKind::kRmsAddOne;
-  Json own = config;
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    if (!json_has(own, key) || !own[key].is_object()) continue;
-    // Time, height and width of a token of text are equal: which channel follows which makes no difference.
-    for (const char* axes : {"mrope_section", "mrope_interleaved"}) own[key].erase(axes);
-  }
-  decoder.ropes = {shared_rope(own, decoder, kQwen35.defaults, what)};
+  read_rope_with_axes(config, decoder, kQwen35.defaults,
+                      {.interleaved = true, .frame_step = 1, .sections = {11, 11, 10}}, what);
   const KindOf pattern = full_every(period_or(config, "full_attention_interval", 4, what), kLinear);
   fill_layers(decoder, layer_kinds(config, decoder, {kFull, kLinear}, pattern, what), 0, what);
   DeltaShape delta;
@@ -43,7 +38,7 @@ void parse(const Json& config, DecoderConfig& decoder, const std::string& what) 
 }
 
 void write(const DecoderConfig& decoder, Json& config) {
-  write_rope(decoder, config);
+  write_rope_with_axes(decoder, config);
   config["attention_bias"] = decoder.attention_bias;
   config["layer_types"] = kinds_json(decoder);
   for (const LayerShape& layer : decoder.layers) {

@@ -100,6 +100,11 @@ DecoderConfig qwen3_5_gguf_config(const GgufContents& contents, std::span<const 
   const ValueHeads heads = value_heads(contents.metadata, what);
   Json config = gguf_common_json(file, kQwen35.name);
   config["rope_parameters"] = to_json(gguf_rope(file, config["head_dim"]));
+  constexpr const char* kAxes = "rope.dimension_sections";
+  if (keys.has(kAxes)) {  // of frames, rows, columns, and a fourth axis that is not used
+    const std::vector<int64_t> sections = keys.layer_integers(kAxes, 3);
+    config["rope_parameters"]["mrope_section"] = sections;
+  }
   config["linear_num_key_heads"] = heads.key_heads;
   config["linear_num_value_heads"] = heads.count();
   config["linear_key_head_dim"] = keys.integer("ssm.state_size");

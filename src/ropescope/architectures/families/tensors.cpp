@@ -112,6 +112,18 @@ std::vector<TensorRule> gemma_rules(const DecoderConfig& decoder, int64_t layer)
   return rules.take();
 }
 
+std::vector<TensorRule> glm4_rules(const DecoderConfig& decoder, int64_t layer) {
+  if (layer < 0) return outside_rules(decoder);
+  RuleList rules(decoder, layer);
+  rules.norm(TensorKind::kAttentionNorm, "input_layernorm");
+  rules.attention();
+  rules.norm(TensorKind::kAttentionOutNorm, "post_self_attn_layernorm");
+  rules.norm(TensorKind::kMlpNorm, "post_attention_layernorm");
+  rules.fused_feed_forward();
+  rules.norm(TensorKind::kMlpOutNorm, "post_mlp_layernorm");
+  return rules.take();
+}
+
 std::vector<TensorRule> olmo_rules(const DecoderConfig& decoder, int64_t layer) {
   if (layer < 0) return outside_rules(decoder);
   RuleList rules(decoder, layer);
