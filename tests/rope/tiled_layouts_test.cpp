@@ -135,7 +135,7 @@ TEST(TiledLayout, EveryTilingIsReadBackFromItsText) {
       rest /= choices;
       return chosen;
     };
-    Tiling tiling{{1, 2, 1}, 1 + pick(3), 1 + pick(3)};
+    TiledPicture tiling{{1, 2, 1}, 1 + pick(3), 1 + pick(3)};
     tiling.tiles_first = pick(2) == 1;
     tiling.before = pick(3);
     tiling.after = pick(3);

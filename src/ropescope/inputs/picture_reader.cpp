@@ -16,11 +16,11 @@ bool is_llava_next(const std::filesystem::path& folder) {
 }
 
 /// Each `general` becomes the family's own mark, within the tokens that its templates write around one.
-void put_marks(std::string& text, const std::string& general, const std::string& own, const MediaTokens& words) {
+void put_marks(std::string& text, const std::string& general, const std::string& own, const std::string& start,
+               const std::string& end) {
   for (size_t at = text.find(general); at != std::string::npos; at = text.find(general, at)) {
-    const std::string& start = words.template_start;
     const bool there = !start.empty() && at >= start.size() && text.compare(at - start.size(), start.size(), start) == 0;
-    const std::string fresh = there ? own : start + own + words.template_end;
+    const std::string fresh = there ? own : start + own + end;
     text.replace(at, general.size(), fresh);
     at += fresh.size();
   }
@@ -123,8 +123,8 @@ std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::stri
                                            const std::vector<MediaPlan>& plans, const EncodeOptions& options) const {
   if (!processor_) return encode_with_images(tokenizer, text, options);
   const MediaTokens& words = processor_->settings().words;
-  put_marks(text, kImageText, image_mark_, words);
-  if (takes_video()) put_marks(text, kVideoText, video_mark_, words);
+  put_marks(text, kImageText, image_mark_, words.image_start, words.image_end);
+  if (takes_video()) put_marks(text, kVideoText, video_mark_, words.video_start, words.video_end);
   return tokenizer.encode(processor_->expand_text(text, plans), options);
 }
 

@@ -6,6 +6,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 
@@ -190,6 +191,12 @@ AttentionInput with_distractor(const Decoder& decoder, const AttentionInput& inp
   if (input.attention_mask.defined()) {
     longer.attention_mask = with_inserted(input.attention_mask, place, at::ones({1, count}, at::kLong));
   }
+  if (input.groups.defined()) {
+    longer.groups = with_inserted(input.groups, place, at::full({1, count}, -1, at::kInt));
+  }
+  for (AddedFeatures& added : longer.added) {
+    added.token_index = added.token_index.add(added.token_index.ge(place).to(at::kLong).mul(count));
+  }
   Segment text;
   text.text = count;
   auto& segments = longer.layout.segments;
@@ -245,9 +252,9 @@ std::vector<int64_t> region_tokens(const AttentionInput& input, const TokenPlace
   }
   if (rows == 0) throw UsageError("--region: the layout has no visual tokens");
   const std::optional<CellMap>& map = high ? picture.high : picture.whole;
-  const CellAxis across = map ? CellAxis{map->left, map->cell_width}
+  const CellAxis across = map ? CellAxis{map->left, map->width}
                               : CellAxis{0, width / static_cast<double>(columns)},
-                 down = map ? CellAxis{map->top, map->cell_height}
+                 down = map ? CellAxis{map->top, map->height}
                             : CellAxis{0, height / static_cast<double>(rows)};
   std::vector<int64_t> tokens;
   for (size_t i = 0; i < places.block.size(); ++i) {

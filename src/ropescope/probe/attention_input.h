@@ -15,14 +15,9 @@
 
 #include "ropescope/models/decoder.h"
 #include "ropescope/rope/layout.h"
+#include "ropescope/vision/media_plan.h"
 
 namespace ropescope {
-
-/// How a grid of tokens lies on a picture, in pixels of the picture as it came: the upper left corner of cell
-/// (0, 0), and a cell's sides. The corner may lie outside (padding).
-struct CellMap {
-  double left = 0, top = 0, cell_width = 0, cell_height = 0;
-};
 
 /// A picture, and how its grids lie on it.
 struct AttendedPicture {
@@ -39,6 +34,8 @@ struct AttentionInput {
   at::Tensor input_ids;       ///< int64 [1, T]; what stands at visual tokens is not read with inputs_embeds
   at::Tensor inputs_embeds;   ///< [1, T, C], or undefined
   at::Tensor attention_mask;  ///< int64 [1, T], or undefined
+  std::vector<AddedFeatures> added = {};  ///< DeepStack
+  at::Tensor groups = {};                 ///< [1, T], pictures whose tokens see each other; or undefined
   Layout layout;
   std::vector<AttendedPicture> pictures;  ///< of the layout's visual blocks, in order; may be fewer
   /// Tokens of the question: the text that asks, at the end of the sequence.

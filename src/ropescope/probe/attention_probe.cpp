@@ -4,6 +4,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
@@ -19,6 +20,8 @@ std::vector<int64_t> continue_greedily(const Decoder& decoder, const AttentionIn
   prompt.input_ids = input.input_ids;
   prompt.inputs_embeds = input.inputs_embeds;
   prompt.attention_mask = input.attention_mask;
+  prompt.added = input.added;
+  prompt.groups = input.groups;
   prompt.encoding = &encoding;
   GenerateOptions options;
   options.max_new_tokens = tokens;
@@ -40,6 +43,9 @@ AttentionInput with_generated(const Decoder& decoder, const AttentionInput& inpu
   if (input.attention_mask.defined()) {
     longer.attention_mask = at::cat({input.attention_mask, at::ones(added.sizes(), at::kLong)}, 1);
   }
+  if (input.groups.defined()) {
+    longer.groups = at::cat({input.groups, at::full(added.sizes(), -1, input.groups.options())}, 1);
+  }
   return longer;
 }
 
@@ -51,6 +57,8 @@ std::unique_ptr<ForwardRun> attention_run(
   forward_input.input_ids = input.input_ids;
   forward_input.inputs_embeds = input.inputs_embeds;
   forward_input.attention_mask = input.attention_mask;
+  forward_input.added = input.added;
+  forward_input.groups = input.groups;
   forward_input.encoding = &pass;
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kNone;

@@ -48,7 +48,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
 struct AnyresWords {
   bool newline = true;
   std::optional<bool> tiles_first;
-  Tiling counts;
+  TiledPicture counts;
   std::string pieces;
 };
 
@@ -77,7 +77,7 @@ void take_word(AnyresWords& words, const std::string& word, const std::string& p
   refuse(part);
 }
 
-bool any_count(const Tiling& tiling) {
+bool any_count(const TiledPicture& tiling) {
   bool any = false;
   for (const TilingCount& known : kTilingCounts) any = any || tiling.*known.count != 0;
   return any;
@@ -152,7 +152,7 @@ Segment parse_tiles(const std::string& first, const std::string& second) {
   if (sides.size() != 4 || thumbnail.size() != 2) {
     refuse_segment("tiles:2x3x16x16 (rows and columns of tiles, and of tokens) and thumbnail:16x16", part);
   }
-  Tiling tiling{{1, thumbnail[0], thumbnail[1]}, sides[0], sides[1], sides[2], sides[3], tiles_first};
+  TiledPicture tiling{{1, thumbnail[0], thumbnail[1]}, sides[0], sides[1], sides[2], sides[3], tiles_first};
   if (sides[2] < 1 || sides[3] < 1) refuse_segment("tiles of at least one row and column", part);
   try {
     return tiled_segment(tiling);
@@ -228,7 +228,7 @@ std::string anyres_text(const Segment& s) {
   std::string text = fmt::format("anyres:{}x{}", s.grid.h, s.grid.w);
   if (!s.single_tile) text += fmt::format("+{}x{}", s.high_h, s.high_w);
   if (s.pieces.empty()) return s.newline ? text : text + ":no-newline";
-  const std::optional<Tiling> tiling = tiling_of(s);
+  const std::optional<TiledPicture> tiling = tiling_of(s);
   if (!tiling || tiling->tile_h != s.grid.h || tiling->tile_w != s.grid.w) {
     return text + ":pieces=" + pieces_text(s.pieces);
   }

@@ -91,7 +91,7 @@ inline constexpr int64_t kMostLayoutTokens = int64_t{1} << 26;
 ///   anyres:24x24+48x48:no-newline              no newline tokens; anyres:24x24: no high-resolution tiles
 ///   anyres:16x16+32x48:tiles-first             tile by tile, tiles of 16x16 row by row, then the thumbnail
 ///   anyres:16x16+16x32:thumbnail-first         the thumbnail, then tile by tile
-///     either with  :before=2 :between=1 :after=2 :row=1 :gap=2 :end=1  (Tiling of tiled_block.h), or else
+///     either with  :before=2 :between=1 :after=2 :row=1 :gap=2 :end=1  (TiledPicture of tiled_block.h), or else
 ///     :pieces=before2/tile0.0.16.16/thumbnail/text3  as they come (a tile's row, column, rows, columns)
 ///   tiles:2x3x16x16,thumbnail:16x16            tiles-first: 2 rows of 3 tiles of 16x16; also the other way
 /// Throws UsageError naming the part that it cannot read.

@@ -36,7 +36,7 @@ std::string segment_fault(const Segment& segment) {
   return segment.pieces.empty() ? std::string() : pieces_fault(segment);
 }
 
-std::string lay_tiles(Segment& segment, Tiling tiling) {
+std::string lay_tiles(Segment& segment, TiledPicture tiling) {
   if (const std::string fault = segment_fault(segment); !fault.empty()) return fault;
   tiling.thumbnail = segment.grid;
   if (segment.high_h < 1 || segment.high_w < 1 || segment.high_h % segment.grid.h != 0 ||

@@ -42,7 +42,7 @@ void read_pieces(Segment& segment, const Json& value, const std::string& what) {
     }
   };
   const bool ordered = value.contains("order");
-  Tiling tiling;
+  TiledPicture tiling;
   for (const TilingCount& known : kTilingCounts) {
     expect(ordered || !value.contains(known.name), "an \"order\" beside counts of separators");
     tiling.*known.count = json_integer_or(value, known.name, 0, what);

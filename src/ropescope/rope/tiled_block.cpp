@@ -11,7 +11,7 @@ namespace ropescope {
 
 namespace {
 
-/// Most tiles, tokens of a side and tokens beside a tile that a Tiling may have.
+/// Most tiles, tokens of a side and tokens beside a tile that a TiledPicture may have.
 constexpr int64_t kMostOfATiling = 1 << 16;
 
 constexpr std::array<const char*, 5> kRoles = {"thumbnail", "tile", "before", "after", "text"};
@@ -20,7 +20,7 @@ void append(std::vector<Piece>& pieces, Piece::Role role, int64_t tokens) {
   if (tokens > 0) pieces.push_back({role, tokens});
 }
 
-void append_tiles(std::vector<Piece>& pieces, const Tiling& tiling) {
+void append_tiles(std::vector<Piece>& pieces, const TiledPicture& tiling) {
   using Role = Piece::Role;
   for (int64_t row = 0; row < tiling.rows; ++row) {
     for (int64_t column = 0; column < tiling.columns; ++column) {
@@ -34,7 +34,7 @@ void append_tiles(std::vector<Piece>& pieces, const Tiling& tiling) {
   }
 }
 
-std::vector<Piece> pieces_of(const Tiling& tiling) {
+std::vector<Piece> pieces_of(const TiledPicture& tiling) {
   const Grid& grid = tiling.thumbnail;
   const Piece thumbnail{Piece::Role::kThumbnail, grid.tokens(), 0, 0, grid.h, grid.w};
   std::vector<Piece> pieces;
@@ -145,8 +145,8 @@ std::string pieces_fault(const Segment& block) {
   return {};
 }
 
-Segment tiled_segment(const Tiling& given) {
-  Tiling tiling = given;
+Segment tiled_segment(const TiledPicture& given) {
+  TiledPicture tiling = given;
   if (tiling.tile_h == 0) tiling.tile_h = tiling.thumbnail.h;
   if (tiling.tile_w == 0) tiling.tile_w = tiling.thumbnail.w;
   for (const int64_t count :
@@ -180,9 +180,9 @@ Segment tiled_segment(const Tiling& given) {
   return block;
 }
 
-std::optional<Tiling> tiling_of(const Segment& block) {
+std::optional<TiledPicture> tiling_of(const Segment& block) {
   using Role = Piece::Role;
-  Tiling tiling;
+  TiledPicture tiling;
   tiling.thumbnail = {1, block.grid.h, block.grid.w};
   const Piece* first = nullptr;
   std::vector<int64_t> before, after;  // separators of each tile

@@ -16,7 +16,7 @@ namespace ropescope {
 ///   InternVL            {grid, rows, columns}                                   tiles, thumbnail
 ///   Idefics3, SmolVLM   before = 2, row_end = 1, gap = 2, end = 1               tiles, thumbnail
 ///   Gemma 3's crops     tiles_first = false, before = 2, between = 1, after = 2, gap = 13
-struct Tiling {
+struct TiledPicture {
   Grid thumbnail;
   int64_t rows = 1, columns = 1;
   int64_t tile_h = 0, tile_w = 0;  ///< 0: as the thumbnail
@@ -30,10 +30,10 @@ struct Tiling {
 };
 
 /// Throws InputError for sizes that no block has.
-Segment tiled_segment(const Tiling& tiling);
+Segment tiled_segment(const TiledPicture& tiling);
 
 /// The block in words; none where its pieces follow no such rule.
-std::optional<Tiling> tiling_of(const Segment& block);
+std::optional<TiledPicture> tiling_of(const Segment& block);
 
 /// Empty when the pieces make a block, else what was expected: exactly one thumbnail of the block's grid,
 /// tiles that cover the high-resolution grid without overlap, a tile behind each kBefore and before each kAfter.

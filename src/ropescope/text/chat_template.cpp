@@ -182,13 +182,13 @@ std::vector<int64_t> encode_with_images(const Tokenizer& tokenizer, const std::s
   return ids;
 }
 
-int64_t count_images(const std::string& text) {
-  const std::string_view image = kImageText;
+int64_t count_marks(const std::string& text, const std::string& mark) {
   int64_t count = 0;
-  for (size_t at = text.find(image); at != std::string::npos; at = text.find(image, at + image.size()))
-    ++count;
+  for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + mark.size())) ++count;
   return count;
 }
+
+int64_t count_images(const std::string& text) { return count_marks(text, kImageText); }
 
 std::string end_of_answer(ChatTemplate chat) {
   switch (chat) {

@@ -32,6 +32,8 @@ struct MediaTokens {
   std::string placeholder;   ///< what is written once a token of a picture
   std::string start, end;    ///< around a picture (internvl, gemma3) or a group of frames (qwen3, glm4v)
   std::string fake, global;  ///< idefics
+  /// What a family's chat template writes around the mark of a picture and of a clip, where it writes anything.
+  std::string image_start = {}, image_end = {}, video_start = {}, video_end = {};
 };
 
 /// All settings; a family reads those of its kind.

@@ -272,6 +272,10 @@ void read(const ProcessorFiles& files, MediaSettings& settings) {
     settings.words.start = token_text(files, "vision_bos_token", settings.words.start);
     settings.words.end = token_text(files, "vision_eos_token", settings.words.end);
   }
+  settings.words.image_start = settings.words.start;
+  settings.words.image_end = settings.words.end;
+  settings.words.video_start = is_glm(settings) ? "<|begin_of_video|>" : settings.words.start;
+  settings.words.video_end = is_glm(settings) ? "<|end_of_video|>" : settings.words.end;
   read_bounds(video, what, settings.video_min_pixels, settings.video_max_pixels);
   settings.cap_pixels_per_frame = json_bool_or(video, "cap_pixels_per_frame", false, what);
   FrameSampling& sampling = settings.sampling;
