@@ -1,5 +1,7 @@
 #include "inputs/image_input.h"
 
+#include <algorithm>
+#include <memory>
 #include <sstream>
 
 #include <fmt/ranges.h>
@@ -27,6 +29,18 @@ std::vector<std::string> separated(const std::vector<std::string>& lists, const 
     }
   }
   return names;
+}
+
+/// A video file, or the frames of a folder.
+std::vector<fs::path> files_of_clip(const fs::path& clip) {
+  std::error_code ignored;
+  if (!fs::is_directory(clip, ignored)) return {clip};
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(clip)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 std::string base_name(const std::string& path) { return fs::path(path).filename().string(); }
@@ -108,8 +122,30 @@ void ImageFlags::add_inputs(Provenance& provenance) const {
     for (const std::string& name : names()) provenance.add_input(name);
   }
   for (const std::string& name : video_names()) {
-    for (const fs::path& file : clip_files(name)) provenance.add_input(file);
+    for (const fs::path& file : files_of_clip(name)) provenance.add_input(file);
   }
+}
+
+NamedMedia ImageFlags::read_clip(const std::string& name, const PictureReader& reader) const {
+  const std::unique_ptr<Clip> clip = open_clip(name, fps);
+  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), reader.sampling(), name);
+  if (clip->rotation() != 0) {
+    log_warning("{}: it is to be shown turned by {} degrees, which the processors do not do; neither is it done here", name,
+                clip->rotation());
+  }
+  if (clip->drift() > 0.5 / clip->fps()) {
+    log_warning("{}: its frames do not come at one rate: times counted by {:.4g} frames a second are wrong by up to {:.3g} s",
+                name, clip->fps(), clip->drift());
+  }
+  log_info("{}: {} of {} frames at {:.4g} frames a second, sampled at {:.4g}", name, sampled.indices.size(),
+           clip->total_frames(), clip->fps(), sampled.sampled_fps());
+  NamedMedia one;
+  one.rgb_HW3 = clip->frames(sampled.indices);
+  one.item = reader.video(one.rgb_HW3, sampled);
+  one.name = base_name(name);
+  one.source_fps = clip->fps();
+  one.sampled_fps = sampled.sampled_fps();
+  return one;
 }
 
 std::vector<NamedMedia> ImageFlags::read(const PictureReader& reader) const {
@@ -129,12 +165,7 @@ std::vector<NamedMedia> ImageFlags::read(const PictureReader& reader) const {
     }
   }
   for (const std::string& name : video_names()) {
-    Clip clip = read_clip(name, fps, rules, reader.sampling());
-    NamedMedia one;
-    one.item = reader.video(clip.frames_HW3, clip.sampled);
-    one.name = base_name(name);
-    one.rgb_HW3 = std::move(clip.frames_HW3);
-    media.push_back(std::move(one));
+    media.push_back(read_clip(name, reader));
   }
   return media;
 }

@@ -29,6 +29,7 @@ struct NamedMedia {
   MediaItem item;
   std::string name;                 ///< of the file; empty where only its pixels were given
   std::vector<at::Tensor> rgb_HW3;  ///< a picture, or the frames kept of a clip; may be empty
+  double source_fps = 0, sampled_fps = 0;  ///< of a clip
   /// Its pixels came alone, and nothing says where its tiles lie on the picture.
   bool unplaced = false;
 };
@@ -55,6 +56,7 @@ struct ImageFlags {
   void add_inputs(Provenance& provenance) const;
   /// Pictures and clips for one prompt, pictures first.
   std::vector<NamedMedia> read(const PictureReader& reader) const;
+  NamedMedia read_clip(const std::string& name, const PictureReader& reader) const;
   /// The tensors of --pixels under a processor's names (commands.md); `input_ids` say how many tokens a tile-wise picture
   /// has where no size does. Throws UsageError beside --image or --video, InputError for tensors that do not fit.
   std::vector<NamedMedia> read_pixels(const PictureReader& reader, const VlmConfig& config,

@@ -52,7 +52,7 @@ constexpr int64_t kMostSide = int64_t{1} << 20;
 
 MediaPlan plan_of_grid(const int64_t* thw, const VlmConfig& config, bool video, double second_per_grid,
                        const std::string& what) {
-  const int64_t merge = config.vision.spatial_merge_size;
+  const int64_t merge = config.vision.merge_size;
   for (int axis = 0; axis < 3; ++axis) {
     if (thw[axis] < 1 || thw[axis] > kMostSide || (axis > 0 && thw[axis] % merge != 0)) {
       throw InputError("{}: expected frames, rows and columns of patches, the last two multiples of {}, found {}x{}x{}",
@@ -70,7 +70,7 @@ MediaPlan plan_of_grid(const int64_t* thw, const VlmConfig& config, bool video, 
   run.h = thw[1] / merge;
   run.w = thw[2] / merge;
   // Qwen2's clips are one block; later families write the time between frame groups.
-  const bool one_block = !video || !config.frames_apart;
+  const bool one_block = !video || !frames_stand_apart(config);
   run.t = one_block ? thw[0] : 1;
   run.tokens = run.t * run.h * run.w;
   plan.runs.assign(one_block ? 1 : static_cast<size_t>(thw[0]), run);

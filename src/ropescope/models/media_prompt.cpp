@@ -70,7 +70,7 @@ void add_piece(Segment& block, Piece::Role role, int64_t tokens, const MediaRun*
   block.pieces.push_back(piece);
 }
 
-class Row {
+class PlacedRow {
  public:
   std::vector<int64_t> ids, mask, item_of;
   Layout layout;
@@ -124,8 +124,8 @@ class Placement {
         vocab_size_(vocab_size),
         singles_(places == static_cast<int64_t>(plans.size())) {}
 
-  Row row(const GivenRow& given) {
-    Row row;
+  PlacedRow row(const GivenRow& given) {
+    PlacedRow row;
     for (int64_t i = 0; i < given.tokens;) {
       if (marks_.holds(given.ids[i])) {
         i = item(given, i, row);
@@ -148,7 +148,7 @@ class Placement {
   }
 
  private:
-  void text(const GivenRow& given, int64_t i, Row& row) const {
+  void text(const GivenRow& given, int64_t i, PlacedRow& row) const {
     if (given.ids[i] < 0 || given.ids[i] >= vocab_size_) {
       throw InputError("input_ids: expected ids from 0 to {}, or an image token, found {}", vocab_size_ - 1,
                        given.ids[i]);
@@ -178,7 +178,7 @@ class Placement {
   }
 
   /// The item that begins with token `i`; returns the token behind what was given of it.
-  int64_t item(const GivenRow& given, int64_t i, Row& row) {
+  int64_t item(const GivenRow& given, int64_t i, PlacedRow& row) {
     const auto number = next_item(given.ids[i]);
     const MediaPlan& plan = plans_[number];
     const auto item = static_cast<int64_t>(number);
@@ -207,7 +207,7 @@ class Placement {
     return i;
   }
 
-  void expanded(const GivenRow& given, int64_t i, int64_t item, Row& row) const {
+  void expanded(const GivenRow& given, int64_t i, int64_t item, PlacedRow& row) const {
     const MediaPlan& plan = plans_[static_cast<size_t>(item)];
     const int64_t id = plan.kind == MediaKind::kVideo ? marks_.video : marks_.image;
     row.add(plan.tokens(), id, given.seen(i), item);
@@ -225,7 +225,7 @@ class Placement {
   }
 
   /// `count` placeholders from token `i` on, all of them there.
-  void take(const GivenRow& given, int64_t i, int64_t count, const MediaPlan& plan, int64_t item, Row& row) const {
+  void take(const GivenRow& given, int64_t i, int64_t count, const MediaPlan& plan, int64_t item, PlacedRow& row) const {
     const int64_t found = placeholders_from(given, i);
     if (found < count) {
       throw InputError(
@@ -255,7 +255,7 @@ class Placement {
     return block;
   }
 
-  int64_t pieces(const GivenRow& given, int64_t i, int64_t item, Row& row) const {
+  int64_t pieces(const GivenRow& given, int64_t i, int64_t item, PlacedRow& row) const {
     const MediaPlan& plan = plans_[static_cast<size_t>(item)];
     Segment block = empty_block(plan);
     add_piece(block, Piece::Role::kBefore, row.take_text(plan.runs.front().lead));
@@ -293,8 +293,8 @@ class Placement {
 };
 
 /// Without the text tokens that the mask hides.
-Row without_hidden_tokens(const Row& row) {
-  Row real;
+PlacedRow without_hidden_text(const PlacedRow& row) {
+  PlacedRow real;
   real.blocks = row.blocks;
   size_t i = 0;
   for (const Segment& segment : row.layout.segments) {
@@ -330,7 +330,7 @@ MediaPrompt place_media(const at::Tensor& input_ids, const at::Tensor& attention
   const int64_t places =
       std::count_if(id_data, id_data + ids.numel(), [&](int64_t id) { return marks.holds(id); });
   Placement placement(plans, marks, vocab_size, places);
-  std::vector<Row> rows;
+  std::vector<PlacedRow> rows;
   size_t shortest = SIZE_MAX, longest = 0;
   for (int64_t b = 0; b < batch; ++b) {
     rows.push_back(
@@ -342,11 +342,11 @@ MediaPrompt place_media(const at::Tensor& input_ids, const at::Tensor& attention
   const bool uneven = shortest != longest;
   if (uneven) {
     longest = 0;
-    for (Row& row : rows) {
-      if (mask.defined()) row = without_hidden_tokens(row);
+    for (PlacedRow& row : rows) {
+      if (mask.defined()) row = without_hidden_text(row);
       longest = std::max(longest, row.ids.size());
     }
-    for (Row& row : rows) {
+    for (PlacedRow& row : rows) {
       while (row.ids.size() < longest) row.add_text(0, 0, MediaPrompt::kPadding);
     }
   }
@@ -355,7 +355,7 @@ MediaPrompt place_media(const at::Tensor& input_ids, const at::Tensor& attention
   prompt.input_ids = at::empty({batch, tokens}, at::kLong);
   const at::Tensor new_mask = at::empty({batch, tokens}, at::kLong);
   for (size_t b = 0; b < rows.size(); ++b) {
-    Row& row = rows[b];
+    PlacedRow& row = rows[b];
     std::copy(row.ids.begin(), row.ids.end(), prompt.input_ids.mutable_data_ptr<int64_t>() + b * longest);
     std::copy(row.mask.begin(), row.mask.end(), new_mask.mutable_data_ptr<int64_t>() + b * longest);
     prompt.item_of.insert(prompt.item_of.end(), row.item_of.begin(), row.item_of.end());

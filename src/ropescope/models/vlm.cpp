@@ -9,6 +9,9 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/llava_config.h"
+#include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/scheme.h"
 
@@ -20,6 +23,44 @@ MediaMarks media_marks(const VlmConfig& config) {
   marks.video = config.tokens.video.value_or(marks.image);
   marks.ids_per_second = config.tokens_per_second;
   return marks;
+}
+
+namespace {
+
+/// The tower that an original LLaVA checkpoint names in its config.json and does not hold.
+std::shared_ptr<const Checkpoint> tower_beside(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "config.json";
+  const std::string name = json_string_or(read_json_file(file), "mm_vision_tower", "", file.string());
+  if (const auto place = find_tower_folder(folder, name)) return open_checkpoint(*place);
+  throw InputError(
+      "checkpoint: it holds no vision tower, and there is no folder \"{}\" in {} or beside it. Try: put the vision tower "
+      "there",
+      name.empty() ? "vision_tower" : name, folder.string());
+}
+
+}  // namespace
+
+bool frames_stand_apart(const VlmConfig& config) {
+  return config.tokens_per_second == 0 && config.family->name != "qwen2_vl";
+}
+
+Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config, const DecoderConfig& decoder,
+             const std::filesystem::path& folder, const LoadOptions& options) {
+  Vlm vlm;
+  vlm.config = config;
+  vlm.decoder = load_decoder(checkpoint, decoder, options);
+  VisionLoadOptions seeing;
+  seeing.device = options.device;
+  seeing.dtype = options.dtype;
+  // Beside a decoder that is streamed there is no room to waste.
+  seeing.streamed = vlm.decoder.access != nullptr;
+  std::shared_ptr<const Checkpoint> tower = checkpoint;
+  if (llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
+    tower = tower_beside(folder);
+    vlm.tower_files = tower->files();
+  }
+  vlm.eyes = load_vision_part(std::move(checkpoint), std::move(tower), config, seeing);
+  return vlm;
 }
 
 bool sees_both_ways(const VlmConfig& config) { return config.connector.kind == ConnectorKind::kPooled; }
@@ -53,6 +94,20 @@ at::Tensor groups_of(const MediaPrompt& prompt) {
   return groups;
 }
 
+void give_geometry(const VlmConfig& config, const MediaPlan& plan, VisionInputs& input) {
+  switch (config.pictures) {
+    case PictureTokens::kPatches:
+      input.grids.push_back({plan.grid_thw[0], plan.grid_thw[1], plan.grid_thw[2]});
+      break;
+    case PictureTokens::kTiles:
+      input.tiles.push_back(plan.tiles);
+      break;
+    case PictureTokens::kAnyres:
+      input.anyres.push_back(plan.anyres);
+      break;
+  }
+}
+
 }  // namespace
 
 SeenMedia see(const Vlm& vlm, const std::vector<MediaItem>& items, const VisionTaps& image_taps,
@@ -60,14 +115,14 @@ SeenMedia see(const Vlm& vlm, const std::vector<MediaItem>& items, const VisionT
   SeenMedia seen;
   seen.features.resize(items.size());
   for (const MediaKind kind : {MediaKind::kImage, MediaKind::kVideo}) {
-    VisionInput input;
+    VisionInputs input;
     std::vector<at::Tensor> pixels;
     std::vector<size_t> order;
     for (size_t i = 0; i < items.size(); ++i) {
       if (items[i].plan.kind != kind) continue;
       order.push_back(i);
       pixels.push_back(items[i].pixel_values);
-      input.pictures.push_back(picture_geometry(items[i].plan));
+      give_geometry(vlm.config, items[i].plan, input);
     }
     if (order.empty()) continue;
     input.pixel_values = pixels.size() == 1 ? pixels[0] : at::cat(pixels, 0);
@@ -76,20 +131,18 @@ SeenMedia see(const Vlm& vlm, const std::vector<MediaItem>& items, const VisionT
       seen.deepstack.assign(made.deepstack.size(), std::vector<at::Tensor>(items.size()));
     }
     int64_t first = 0;
-    for (const size_t i : order) {
+    for (size_t k = 0; k < order.size(); ++k) {
+      const size_t i = order[k];
       const int64_t tokens = items[i].plan.tokens();
-      if (first + tokens > made.features.size(0)) {
-        throw InputError("pixel_values: expected those of {} tokens or more, found those of {}", first + tokens,
-                         made.features.size(0));
+      if (k >= made.lengths.size() || made.lengths[k] != tokens) {
+        throw InternalError("see: item {} has {} tokens, its features {}", i, tokens,
+                            k < made.lengths.size() ? made.lengths[k] : 0);
       }
       seen.features[i] = made.features.narrow(0, first, tokens);
       for (size_t level = 0; level < made.deepstack.size(); ++level) {
         seen.deepstack[level][i] = made.deepstack[level].narrow(0, first, tokens);
       }
       first += tokens;
-    }
-    if (first != made.features.size(0)) {
-      throw InputError("pixel_values: expected those of {} tokens, found those of {}", first, made.features.size(0));
     }
   }
   return seen;
