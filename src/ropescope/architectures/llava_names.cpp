@@ -34,12 +34,16 @@ LlavaRole tower_role(std::string name) {
 
 LlavaRole llava_role(const std::string& full) {
   std::string name = full;
-  constexpr std::array<const char*, 5> kInside = {"language_model.", "vision_tower.",
-                                                  "multi_modal_projector.", "mm_projector.", "image_newline"};
+  constexpr std::array<const char*, 9> kInside = {
+      "language_model.", "vision_tower.", "multi_modal_projector.",
+      "mm_projector.",   "image_newline", "visual.",
+      "vision_model.",   "connector.",    "text_model."};
   if (starts(name, "model.") && std::any_of(kInside.begin(), kInside.end(), [&](const char* part) {
         return name.compare(6, std::char_traits<char>::length(part), part) == 0;
       })) {
     name.erase(0, 6);
+    // (CLIP's file has a text_model of its own, without `model.` before it.)
+    if (strip(name, "text_model.")) return decoder_role(std::move(name));
   }
   if (name == "image_newline") return {LlavaPart::kNewline, name};
   if (strip(name, "language_model.")) return decoder_role(std::move(name));
@@ -53,6 +57,22 @@ LlavaRole llava_role(const std::string& full) {
     if (strip(name, "0.")) return {LlavaPart::kProjector, "linear_1." + name};
     if (strip(name, "2.")) return {LlavaPart::kProjector, "linear_2." + name};
     return {LlavaPart::kProjector, "mm_projector." + name};
+  }
+  if (strip(name, "visual.")) {
+    constexpr std::array<const char*, 4> kConnector = {"merger.", "deepstack_merger_list.", "downsample.",
+                                                       "adaptor."};
+    for (const char* prefix : kConnector) {
+      if (starts(name, prefix)) return {LlavaPart::kProjector, name};
+    }
+    return tower_role(std::move(name));
+  }
+  if (strip(name, "connector.")) return {LlavaPart::kProjector, name};
+  if (strip(name, "mlp1.")) {
+    // A sequence of layer norm, linear, GELU, linear.
+    if (strip(name, "0.")) return {LlavaPart::kProjector, "layer_norm." + name};
+    if (strip(name, "1.")) return {LlavaPart::kProjector, "linear_1." + name};
+    if (strip(name, "3.")) return {LlavaPart::kProjector, "linear_2." + name};
+    return {LlavaPart::kProjector, "mlp1." + name};
   }
   if (starts(name, "model.") || starts(name, "lm_head.")) return {LlavaPart::kDecoder, name};
   constexpr std::array<const char*, 6> kBareTower = {"vision_model.", "embeddings.",     "encoder.",

@@ -6,6 +6,12 @@
 //                                                                                 vision_tower.vision_model.*
 //   projector   multi_modal_projector.linear_1  model.multi_modal_projector.*     model.mm_projector.0, .2
 //   newline     image_newline                   model.image_newline               model.image_newline
+// and of the other families
+//   part        Qwen-VL, GLM-4V                   Idefics3, SmolVLM               InternVL (OpenGVLab)
+//   decoder     model.*, model.language_model.*   model.text_model.*              language_model.*
+//   tower       visual.*, model.visual.*          model.vision_model.*            vision_model.*
+//   projector   visual.merger.*, .downsample.*,   model.connector.*               mlp1.0, .1, .3
+//               .deepstack_merger_list.*, .adaptor.*
 // and files with a vision tower alone, or with a text tower beside it (CLIP, SigLIP).
 #pragma once
 
@@ -21,8 +27,8 @@ enum class LlavaPart { kDecoder, kTower, kProjector, kNewline, kOther };
 struct LlavaRole {
   LlavaPart part = LlavaPart::kOther;
   /// kDecoder: as in a Llama checkpoint (`model.layers.0...`, `lm_head.weight`); kTower: below
-  /// `vision_model.` (`embeddings...`, `encoder.layers.0...`); kProjector: `linear_1.weight`, ...; kNewline:
-  /// `image_newline`.
+  /// `vision_model.` or `visual.` (`embeddings...`, `encoder.layers.0...`, `blocks.0...`); kProjector:
+  /// `linear_1.weight`, `merger.mlp.0.weight`, ...; kNewline: `image_newline`.
   std::string name;
 };
 

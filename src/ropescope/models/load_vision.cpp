@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/vision_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/streamed_weights.h"
 #include "ropescope/models/tensor_slots.h"
@@ -13,50 +14,79 @@ namespace ropescope {
 
 namespace {
 
-class Slots {
+class VisionSlots {
  public:
   void add(const std::string& name, std::vector<int64_t> shape, at::Tensor& target) {
     all.push_back({name, std::move(shape), &target});
   }
   /// `name`.weight [out, in] and `name`.bias [out].
-  void add(const std::string& name, int64_t out, int64_t in, Affine& map) {
+  void add(const std::string& name, int64_t out, int64_t in, Affine& map, bool bias = true) {
     add(name + ".weight", {out, in}, map.weight);
-    add(name + ".bias", {out}, map.bias);
+    if (bias) add(name + ".bias", {out}, map.bias);
   }
-  void add_norm(const std::string& name, int64_t size, Affine& norm) {
+  void add_norm(const std::string& name, int64_t size, Affine& norm, bool bias = true) {
     add(name + ".weight", {size}, norm.weight);
-    add(name + ".bias", {size}, norm.bias);
+    if (bias) add(name + ".bias", {size}, norm.bias);
+  }
+  /// Rows of q, k or v (`part` 0 to 2) of a matrix that has all three.
+  void add_part(const std::string& name, const char* part_name, int64_t part, int64_t size, Affine& map,
+                bool bias) {
+    const auto add_rows = [&](const std::string& suffix, std::vector<int64_t> shape, at::Tensor& target) {
+      all.push_back({name + "." + part_name + suffix, std::move(shape), &target, TensorKind::kOther,
+                     name + suffix, part * size, 3 * size});
+    };
+    add_rows(".weight", {size, size}, map.weight);
+    if (bias) add_rows(".bias", {size}, map.bias);
   }
 
   std::vector<TensorSlot> all;
 };
 
-void add_embeddings(const VisionConfig& config, VisionWeights& weights, Slots& slots) {
+void add_embeddings(const VisionConfig& config, const VisionNames& names, VisionWeights& weights,
+                    VisionSlots& slots) {
   const int64_t c = config.hidden_size, p = config.patch_size;
-  slots.add("embeddings.patch_embedding.weight", {c, config.num_channels, p, p}, weights.patch.weight);
-  slots.add("embeddings.position_embedding.weight", {config.tokens(), c}, weights.position);
+  const std::string patch = names.patch;
+  std::vector<int64_t> patch_shape = {c, config.num_channels, p, p};
+  if (config.packed) patch_shape.insert(patch_shape.begin() + 2, config.temporal_patch_size);
+  slots.add(patch + ".weight", patch_shape, weights.patch.weight);
+  if (config.positions != VisionPositions::kNone) {
+    const std::vector<int64_t> batched = {1, config.tokens(), c};
+    slots.add(names.position, names.batched ? batched : std::vector{config.tokens(), c}, weights.position);
+  }
   if (config.class_token()) {
-    slots.add("embeddings.class_embedding", {c}, weights.class_embedding);
-    slots.add_norm("pre_layrnorm", c, weights.pre_norm);  // so it is spelled
+    slots.add(names.class_token, names.batched ? std::vector<int64_t>{1, 1, c} : std::vector{c},
+              weights.class_embedding);
+  }
+  if (config.pre_norm()) slots.add_norm(names.pre_norm, c, weights.pre_norm, !config.rms_norm);
+  if (config.patch_bias()) slots.add(patch + ".bias", {c}, weights.patch.bias);
+}
+
+void add_layer(const VisionConfig& config, const VisionNames& names, size_t index, VisionLayerWeights& layer,
+               VisionSlots& slots) {
+  const int64_t c = config.hidden_size, inner = config.intermediate_size;
+  const auto name = [&](const char* part) { return fmt::format("{}.{}.{}", names.layers, index, part); };
+  slots.add_norm(name(names.norm1), c, layer.norm1, !config.rms_norm);
+  if (*names.qkv != '\0') {
+    slots.add_part(name(names.qkv), "q", 0, c, layer.q, config.qkv_bias);
+    slots.add_part(name(names.qkv), "k", 1, c, layer.k, config.qkv_bias);
+    slots.add_part(name(names.qkv), "v", 2, c, layer.v, config.qkv_bias);
   } else {
-    slots.add("embeddings.patch_embedding.bias", {c}, weights.patch.bias);
+    slots.add(name(names.q), c, c, layer.q, config.qkv_bias);
+    slots.add(name(names.k), c, c, layer.k, config.qkv_bias);
+    slots.add(name(names.v), c, c, layer.v, config.qkv_bias);
+  }
+  slots.add(name(names.out), c, c, layer.out, config.out_bias);
+  slots.add_norm(name(names.norm2), c, layer.norm2, !config.rms_norm);
+  if (config.gated_mlp) slots.add(name(names.gate), inner, c, layer.gate, config.mlp_bias);
+  slots.add(name(names.fc1), inner, c, layer.fc1, config.mlp_bias);
+  slots.add(name(names.fc2), c, inner, layer.fc2, config.mlp_bias);
+  if (config.layer_scale) {
+    slots.add(name(names.scale1), {c}, layer.scale1);
+    slots.add(name(names.scale2), {c}, layer.scale2);
   }
 }
 
-void add_layer(const VisionConfig& config, size_t index, VisionLayerWeights& layer, Slots& slots) {
-  const int64_t c = config.hidden_size, inner = config.intermediate_size;
-  const auto name = [&](const char* part) { return fmt::format("encoder.layers.{}.{}", index, part); };
-  slots.add_norm(name("layer_norm1"), c, layer.norm1);
-  slots.add(name("self_attn.q_proj"), c, c, layer.q);
-  slots.add(name("self_attn.k_proj"), c, c, layer.k);
-  slots.add(name("self_attn.v_proj"), c, c, layer.v);
-  slots.add(name("self_attn.out_proj"), c, c, layer.out);
-  slots.add_norm(name("layer_norm2"), c, layer.norm2);
-  slots.add(name("mlp.fc1"), inner, c, layer.fc1);
-  slots.add(name("mlp.fc2"), c, inner, layer.fc2);
-}
-
-void add_head(const VisionConfig& config, VisionHeadWeights& head, Slots& slots) {
+void add_head(const VisionConfig& config, VisionHeadWeights& head, VisionSlots& slots) {
   const int64_t c = config.hidden_size, inner = config.intermediate_size;
   slots.add("head.probe", {1, 1, c}, head.probe);
   slots.add("head.attention.in_proj_weight", {3 * c, c}, head.in_proj.weight);
@@ -70,13 +100,24 @@ void add_head(const VisionConfig& config, VisionHeadWeights& head, Slots& slots)
 }  // namespace
 
 std::vector<TensorSlot> vision_slots(const VisionConfig& config, VisionWeights& weights) {
-  Slots slots;
-  add_embeddings(config, weights, slots);
-  for (size_t l = 0; l < weights.layers.size(); ++l) add_layer(config, l, weights.layers[l], slots);
+  return vision_slots(config, vision_names(config.kind).front(), weights);
+}
+
+std::vector<TensorSlot> vision_slots(const VisionConfig& config, const VisionNames& names,
+                                     VisionWeights& weights) {
+  VisionSlots slots;
+  add_embeddings(config, names, weights, slots);
+  for (size_t l = 0; l < weights.layers.size(); ++l) add_layer(config, names, l, weights.layers[l], slots);
   return slots.all;
 }
 
 namespace {
+
+// What a tower's part of a file may hold besides: buffers, and what means nothing to features.
+bool is_idle_vision_tensor(const std::string& name) {
+  return name.starts_with("head.") || name == "embeddings.mask_token" ||
+         name.ends_with("rotary_pos_emb.inv_freq");
+}
 
 VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
                  const VisionConfig& config, const VisionLoadOptions& options) {
@@ -91,18 +132,20 @@ VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>
   VisionTower tower;
   tower.config = config;
   tower.weights.layers.resize(static_cast<size_t>(layers));
-  Slots slots;
-  slots.all = vision_slots(config, tower.weights);
-  if (whole && checkpoint->find("post_layernorm.weight") != nullptr) {
-    slots.add_norm("post_layernorm", config.hidden_size, tower.weights.post_norm);
+  const VisionNames& names = vision_names(config.kind, *checkpoint);
+  VisionSlots slots;
+  slots.all = vision_slots(config, names, tower.weights);
+  const std::string post_norm = names.post_norm;
+  // CLIP's and SigLIP's may be left out of a file that has no use for it.
+  if (whole && !post_norm.empty() && (config.packed || checkpoint->find(post_norm + ".weight") != nullptr)) {
+    slots.add_norm(post_norm, config.hidden_size, tower.weights.post_norm, !config.rms_norm);
   }
   if (whole && config.use_head && checkpoint->find("head.probe") != nullptr) {
     add_head(config, tower.weights.head, slots);
   }
   check_slots(*checkpoint, slots.all, "vision tower");
   if (whole) {
-    warn_of_other_tensors(*checkpoint, slots.all, "vision tower",
-                          [](const std::string& name) { return name.rfind("head.", 0) == 0; });
+    warn_of_other_tensors(*checkpoint, slots.all, "vision tower", is_idle_vision_tensor);
   }
   if (!options.streamed) {
     fill_slots(*checkpoint, slots.all, options.dtype, options.device);
@@ -112,11 +155,12 @@ VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>
   const std::shared_ptr<const Checkpoint> kept(checkpoint.get(), [checkpoint, shared](const Checkpoint*) {});
   const auto access = std::make_shared<StreamedWeights>(kept, options.dtype, options.device);
   for (size_t l = 0; l < tower.weights.layers.size(); ++l) {
-    Slots of_layer;
-    add_layer(config, l, tower.weights.layers[l], of_layer);
+    VisionSlots of_layer;
+    add_layer(config, names, l, tower.weights.layers[l], of_layer);
     access->add_part(of_layer.all);
   }
-  std::erase_if(slots.all, [](const TensorSlot& slot) { return slot.name.starts_with("encoder.layers."); });
+  const std::string layer_prefix = std::string(names.layers) + ".";
+  std::erase_if(slots.all, [&](const TensorSlot& slot) { return slot.name.starts_with(layer_prefix); });
   fill_slots(*checkpoint, slots.all, options.dtype, options.device);
   tower.access = access;
   return tower;

@@ -41,9 +41,12 @@ std::vector<TensorSlot> outside_slots(const DecoderConfig& config, bool with_lm_
 std::vector<TensorSlot> layer_slots(const DecoderConfig& config, int64_t layer, DecoderWeights& weights);
 
 struct VisionConfig;
+struct VisionNames;
 struct VisionWeights;
-/// The parameters of a vision tower up to its last layer, without what comes after it.
+/// The parameters of a vision tower up to its last layer, without what comes after it; by the usual names of its family.
 std::vector<TensorSlot> vision_slots(const VisionConfig& config, VisionWeights& weights);
+std::vector<TensorSlot> vision_slots(const VisionConfig& config, const VisionNames& names,
+                                     VisionWeights& weights);
 
 struct Llava;
 /// All parameters of a LLaVA-NeXT model by the names that transformers gives them
