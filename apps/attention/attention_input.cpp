@@ -103,7 +103,7 @@ QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& con
   if (images == 0 || images % prompt.images != 0) {
     throw UsageError("--prompt: names {} images, which do not divide the {} of --image", prompt.images, images);
   }
-  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, {count_images(question), {}, {}, 0, {}}).ids;
+  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, AskedImages{count_images(question), {}, {}, 0, {}}).ids;
   return prompt;
 }
 

@@ -73,7 +73,11 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
     throw UsageError("--model {}: expected a language model, found a vision tower alone", flags.model);
   }
   default_to_own_scheme(flags.scheme, model);
-  const bool sees = kind == ModelKind::kLlava || flags.vision_tower, pretrain = flags.stage == "pretrain";
+  if (kind == ModelKind::kVlm && !is_llava_next(model)) {
+    throw UsageError("--model {}: of the vision-language models only LLaVA-NeXT is trained here. Try: trace, generate, "
+                     "attention or evaluate, which run it", flags.model);
+  }
+  const bool sees = kind == ModelKind::kVlm || flags.vision_tower, pretrain = flags.stage == "pretrain";
   if (pretrain && !sees) {
     throw UsageError("--stage pretrain: expected a LLaVA-NeXT model, whose projector is trained, found {}",
                      flags.model);
@@ -98,7 +102,7 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   TrainSettings settings;
   settings.model = flags.model;
   settings.data = flags.data;
-  const bool llava = model_kind(settings.model) == ModelKind::kLlava;
+  const bool llava = model_kind(settings.model) == ModelKind::kVlm;
   settings.vision_tower = flags.vision_tower.value_or("");
   if (llava && !settings.vision_tower.empty()) {
     throw UsageError("--vision-tower: {} has a vision tower already", flags.model);

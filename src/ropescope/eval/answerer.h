@@ -40,9 +40,9 @@ struct Manner {
 std::string with_image_marks(std::string text, size_t pictures);
 
 /// A question as a model gets it: image marks, conversation template up to where the answer begins, token
-/// ids; kImageId for a picture.
+/// ids, ready for place_media. `plans`: of its pictures, or none where only its text counts.
 std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
-                                  const std::string& text, size_t pictures);
+                                  const std::string& text, const std::vector<MediaPlan>& plans);
 
 class Answerer {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/text/chat_template.h"
 
@@ -131,7 +132,10 @@ std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::stri
 AskedPrompt PictureReader::ask(const PromptTemplate& chat, const Tokenizer& tokenizer, const std::string& question,
                                const std::optional<std::string>& system, std::optional<int64_t> token_id,
                                const std::vector<MediaPlan>& plans) const {
-  AskedImages images{count_images(question), token_id, processor_ ? image_mark_ : std::string()};
+  AskedImages images;
+  images.count = count_images(question);
+  images.token_id = token_id;
+  if (processor_) images.mark = image_mark_;
   if (processor_ && !plans.empty()) {
     images.videos = static_cast<int64_t>(std::count_if(
         plans.begin(), plans.end(), [](const MediaPlan& plan) { return plan.kind == MediaKind::kVideo; }));

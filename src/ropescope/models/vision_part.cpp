@@ -15,8 +15,9 @@ namespace ropescope {
 
 namespace {
 
-VisionPart load_part(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
-                     const VlmConfig& config, const VisionLoadOptions& options) {
+VisionPart load_part(const Checkpoint& file, const Checkpoint& tower_file,
+                     const std::shared_ptr<const Checkpoint>& shared, const VlmConfig& config,
+                     const VisionLoadOptions& options) {
   VisionPart part;
   part.config = config;
   VisionLoadOptions tower_options = options;
@@ -24,7 +25,7 @@ VisionPart load_part(const Checkpoint& file, const std::shared_ptr<const Checkpo
   tower_options.layers =
       all ? -1 : *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
   part.tower = shared ? load_vision_tower(shared, config.vision, tower_options)
-                      : load_vision_tower(file, config.vision, tower_options);
+                      : load_vision_tower(tower_file, config.vision, tower_options);
   if (config.post_norm && !part.tower.weights.post_norm.weight.defined()) {
     throw InputError("checkpoint: 1 tensor of the vision tower is missing: post_layernorm.weight");
   }
@@ -216,12 +217,13 @@ VisionFeatures encode_anyres(const VisionPart& part, const VisionInputs& inputs,
 
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options) {
-  return load_part(checkpoint, nullptr, config, options);
+  return load_part(checkpoint, checkpoint, nullptr, config, options);
 }
 
-VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint,
+                            std::shared_ptr<const Checkpoint> tower, const VlmConfig& config,
                             const VisionLoadOptions& options) {
-  return load_part(*checkpoint, checkpoint, config, options);
+  return load_part(*checkpoint, *tower, tower, config, options);
 }
 
 bool requires_grad(const VisionPart& part) {

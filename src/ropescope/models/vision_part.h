@@ -27,8 +27,10 @@ struct VisionPart {
 /// warned of.
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options = {});
-/// The same from a file that stays open, for layers that are streamed.
-VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+/// The same from files that stay open, for layers that are streamed. `tower`: the checkpoint itself, or one beside it that
+/// holds the tower alone (original LLaVA).
+VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint,
+                            std::shared_ptr<const Checkpoint> tower, const VlmConfig& config,
                             const VisionLoadOptions& options);
 
 /// Whether anything of it is trained.
