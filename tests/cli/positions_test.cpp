@@ -274,8 +274,8 @@ TEST(PositionsCommand, TilesInTheSequenceOfAllFamilies) {
       "positions --scheme id-align --layout "
       "text:5,anyres:3x3+6x9:tiles-first:before=2:row=1:gap=2:end=1,text:16");
   EXPECT_EQ(table.exit_code, 0) << table.err;
-  for (const char* line : {"separators        14   7 … 15", "high-res 6x9      54   7 … 15",
-                           "thumbnail 3x3      9   7 … 15", "text               2   5 … 6"}) {
+  for (const char* line : {"separators         14   7 … 15", "high-res 6x9       54   7 … 15",
+                           "thumbnail 3x3       9   7 … 15", "text                2    5 … 6"}) {
     EXPECT_NE(table.out.find(line), std::string::npos) << table.out;
   }
   const Json spelled = objects("--scheme id-align --layout text:1,tiles:2x3x3x3,thumbnail:3x3").front(),
