@@ -249,7 +249,7 @@ TEST(PositionsCommand, TilesInTheSequenceOfAllFamilies) {
       R"("order":"tiles-first"}},{"text":11}]},{"name":"idefics3","segments":[{"text":5},{"anyres":{"h0":3,)"
       R"("w0":3,"h1":6,"w1":9,"order":"tiles-first","before":2,"row":1,"gap":2,"end":1}},{"text":16}]},)"
       R"({"name":"gemma3","segments":[{"text":12},{"anyres":{"h0":4,"w0":4,"h1":4,"w1":8,"order":)"
-      R"("thumbnail-first","before":2,"between":1,"after":2,"gap":13}},{"text":12}]}])";
+      R"("thumbnail-first","before":2,"between":1,"after":2,"gap":13}},{"text":13}]}])";
   const TemporaryFolder folder;
   const std::string file = folder.write("layouts.json", "{\"layouts\":" + json + "}");
   const std::map<std::string, std::string> cases = {
