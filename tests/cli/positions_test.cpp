@@ -249,7 +249,7 @@ TEST(PositionsCommand, TilesInTheSequenceOfAllFamilies) {
       R"("order":"tiles-first"}},{"text":11}]},{"name":"idefics3","segments":[{"text":5},{"anyres":{"h0":3,)"
       R"("w0":3,"h1":6,"w1":9,"order":"tiles-first","before":2,"row":1,"gap":2,"end":1}},{"text":16}]},)"
       R"({"name":"gemma3","segments":[{"text":12},{"anyres":{"h0":4,"w0":4,"h1":4,"w1":8,"order":)"
-      R"("thumbnail-first","before":2,"between":1,"after":2,"gap":13}},{"text":12}]}])";
+      R"("thumbnail-first","before":2,"between":1,"after":2,"gap":13}},{"text":13}]}])";
   const TemporaryFolder folder;
   const std::string file = folder.write("layouts.json", "{\"layouts\":" + json + "}");
   const std::map<std::string, std::string> cases = {
@@ -274,8 +274,8 @@ TEST(PositionsCommand, TilesInTheSequenceOfAllFamilies) {
       "positions --scheme id-align --layout "
       "text:5,anyres:3x3+6x9:tiles-first:before=2:row=1:gap=2:end=1,text:16");
   EXPECT_EQ(table.exit_code, 0) << table.err;
-  for (const char* line : {"separators        14   7 … 15", "high-res 6x9      54   7 … 15",
-                           "thumbnail 3x3      9   7 … 15", "text               2   5 … 6"}) {
+  for (const char* line : {"separators         14   7 … 15", "high-res 6x9       54   7 … 15",
+                           "thumbnail 3x3       9   7 … 15", "text                2    5 … 6"}) {
     EXPECT_NE(table.out.find(line), std::string::npos) << table.out;
   }
   const Json spelled = objects("--scheme id-align --layout text:1,tiles:2x3x3x3,thumbnail:3x3").front(),

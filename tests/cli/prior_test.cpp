@@ -128,6 +128,27 @@ TEST_F(PriorCommand, LayoutFilesAndOtherBases) {
   EXPECT_NE(own["schemes"][0]["visual_share"]["mean"], report["schemes"][0]["visual_share"]["mean"]);
 }
 
+TEST_F(PriorCommand, TilesInTheSequenceAreOneMap) {
+  const CommandResult run = prior(
+      "--layout text:4,anyres:3x2+6x6:tiles-first:before=1:row=1:gap=2,text:5 --json --query high:5,4 "
+      "--schemes vanilla,id-align --text-lengths 0,100 --plot " +
+      folder_.path("maps.svg"));
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const Json report = parse_json(run.out, "stdout");
+  // Behind 4 words: six times tag and tile of 3x2, one newline in between; row 5, column 4 begins the last row.
+  EXPECT_EQ(report["query"], 4 + 5 * 7 + 1 + 1 + 2 * 2);
+  EXPECT_EQ(report["layout"], "text:4,anyres:3x2+6x6:tiles-first:before=1:row=1:gap=2,text:5");
+  for (const Json& scheme : report["schemes"]) {
+    EXPECT_EQ(scheme["partner_logit"]["mean"] == 0.0, scheme["scheme"] == "id-align");
+  }
+  const ResultReader file(output_);
+  const at::Tensor raster = file.read("/prior/layout/raster");
+  EXPECT_EQ(raster.eq(0).sum().item<int64_t>(), 6);
+  EXPECT_EQ(raster.eq(1).sum().item<int64_t>(), 36);
+  EXPECT_EQ(raster.max().item<int64_t>(), 1);
+  EXPECT_TRUE(std::ifstream(folder_.path("maps.svg")).good());
+}
+
 TEST_F(PriorCommand, ErrorsSayWhatToDo) {
   const auto error_of = [&](const std::string& flags, int code) {
     const CommandResult run = prior(flags);

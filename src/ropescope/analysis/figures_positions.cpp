@@ -95,14 +95,14 @@ void add_grid(const TileMaker& maker, const Segment& segment, int64_t first,
   }
 }
 
-/// In the order of the sequence: the tiles as the one grid that they make, with their separators as a strip.
+/// In the order of the sequence: the tiles as the one grid that they make, beside it a strip of all separators.
 void add_pieces(const TileMaker& maker, const Segment& segment, int64_t first,
                 std::vector<Mosaic::Tile>& tiles) {
   const BlockTokens tokens(segment);
   const Grid& grid = segment.grid;
   std::vector<int64_t> separators;
   int64_t token = first;
-  bool shown = false;
+  size_t behind_tiles = 0;
   for (const Piece& piece : segment.pieces) {
     if (piece.role == Piece::Role::kThumbnail) {
       tiles.push_back(maker.grid("thumbnail " + size_text(grid.h, grid.w), token, grid.h, grid.w, grid.w));
@@ -112,12 +112,15 @@ void add_pieces(const TileMaker& maker, const Segment& segment, int64_t first,
       for (int64_t i = 0; i < piece.tokens; ++i) separators.push_back(token + i);
     }
     token += piece.tokens;
-    if (piece.role != Piece::Role::kTile || std::exchange(shown, true)) continue;
+    if (piece.role != Piece::Role::kTile || behind_tiles > 0) continue;
     tiles.push_back(
         maker.cells("tiles " + size_text(segment.high_h, segment.high_w), segment.high_h, segment.high_w,
                     [&](int64_t row, int64_t column) { return first + tokens.high(row, column); }));
+    behind_tiles = tiles.size();
   }
-  if (!separators.empty()) tiles.push_back(maker.strip("separators", separators));
+  if (separators.empty()) return;
+  tiles.insert(tiles.begin() + static_cast<std::ptrdiff_t>(behind_tiles),
+               maker.strip("separators", separators));
 }
 
 void add_anyres(const TileMaker& maker, const Segment& segment, int64_t first,
