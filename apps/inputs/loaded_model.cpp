@@ -92,7 +92,7 @@ LoadOptions load_options(const CommonSettings& settings, bool with_lm_head) {
 }
 
 LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder, const std::optional<VlmConfig>& vlm,
-                         const LoadOptions& options) {
+                         const LoadOptions& options, bool whole_tower) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
   files_ = checkpoint->files();
   for (fs::path& file : description_files(model)) files_.push_back(std::move(file));
@@ -100,7 +100,7 @@ LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder, co
     decoder_ = load_decoder(checkpoint, decoder, options);
     return;
   }
-  vlm_ = load_vlm(checkpoint, *vlm, decoder, model, options);
+  vlm_ = load_vlm(checkpoint, *vlm, decoder, model, options, whole_tower);
   files_.insert(files_.end(), vlm_->tower_files.begin(), vlm_->tower_files.end());
 }
 

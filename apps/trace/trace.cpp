@@ -201,7 +201,8 @@ int run(const TraceFlags& given, const Invocation& invocation) {
 
   const at::NoGradGuard no_grad;
   const LoadedModel loaded(model, config, prompt.vlm,
-                           load_options(settings, request.shows("logits") || flags.new_tokens));
+                           load_options(settings, request.shows("logits") || flags.new_tokens),
+                           /*whole_tower=*/request.shows("vision_hidden"));
   const Decoder& decoder = loaded.decoder();
 
   Provenance provenance = invocation.provenance();

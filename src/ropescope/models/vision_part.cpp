@@ -22,8 +22,10 @@ VisionPart load_part(const Checkpoint& file, const Checkpoint& tower_file,
   part.config = config;
   VisionLoadOptions tower_options = options;
   const bool all = config.vision.packed || config.post_norm;
-  tower_options.layers =
+  const int64_t needed =
       all ? -1 : *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
+  if (needed > options.layers) tower_options.layers = needed;
+  if (all) tower_options.layers = -1;
   part.tower = shared ? load_vision_tower(shared, config.vision, tower_options)
                       : load_vision_tower(tower_file, config.vision, tower_options);
   if (config.post_norm && !part.tower.weights.post_norm.weight.defined()) {
@@ -127,7 +129,13 @@ at::Tensor encode_tile_batch(const VisionPart& part, const at::Tensor& tiles, co
   for (int64_t first = 0; first < tiles.size(0); first += at_once) {
     const at::Tensor some = tiles.narrow(0, first, std::min(at_once, tiles.size(0) - first));
     const at::Tensor features = through_tower(part, tiles, [&] {
-      const at::Tensor hidden = visual_features(part.tower, some, part.config.feature_layers, taps);
+      // Taps see every layer that is there.
+      std::vector<int64_t> layers = part.config.feature_layers;
+      const auto there = static_cast<int64_t>(part.tower.weights.layers.size());
+      const bool further = taps.any() && *std::max_element(layers.begin(), layers.end()) < there;
+      if (further) layers.push_back(there);
+      at::Tensor hidden = visual_features(part.tower, some, layers, taps);
+      if (further) hidden = hidden.narrow(-1, 0, hidden.size(-1) - part.config.vision.hidden_size);
       return part.config.post_norm ? last_norm(part.tower, hidden) : hidden;
     });
     parts.push_back(connect(part.connector, features));

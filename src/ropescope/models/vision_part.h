@@ -22,8 +22,8 @@ struct VisionPart {
   at::Tensor image_newline;  ///< [C]; undefined where the family has none
 };
 
-/// Loads by the names of all spellings (architectures/llava_names.h, vision_names.h). Of `options`, `layers` does not
-/// count: the features say how many. Throws InputError listing missing tensors and wrong shapes; unexpected names are
+/// Loads by the names of all spellings (architectures/llava_names.h, vision_names.h). Of `options`, `layers`
+/// counts where it is more than the features need. Throws InputError listing missing tensors and wrong shapes; unexpected names are
 /// warned of.
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options = {});

@@ -20,7 +20,9 @@ namespace ropescope {
 MediaMarks media_marks(const VlmConfig& config) {
   MediaMarks marks;
   marks.image = config.tokens.image.value_or(MediaMarks::kAnyItem);
-  marks.video = config.tokens.video.value_or(marks.image);
+  // GLM writes the picture's token for its clips.
+  const bool shared = config.connector.kind == ConnectorKind::kStridedMerger;
+  marks.video = shared ? marks.image : config.tokens.video.value_or(marks.image);
   marks.ids_per_second = config.tokens_per_second;
   return marks;
 }
@@ -45,7 +47,7 @@ bool frames_stand_apart(const VlmConfig& config) {
 }
 
 Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config, const DecoderConfig& decoder,
-             const std::filesystem::path& folder, const LoadOptions& options) {
+             const std::filesystem::path& folder, const LoadOptions& options, bool whole_tower) {
   Vlm vlm;
   vlm.config = config;
   vlm.decoder = load_decoder(checkpoint, decoder, options);
@@ -54,6 +56,7 @@ Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& conf
   seeing.dtype = options.dtype;
   // Beside a decoder that is streamed there is no room to waste.
   seeing.streamed = vlm.decoder.access != nullptr;
+  if (whole_tower) seeing.layers = config.vision.num_hidden_layers;
   std::shared_ptr<const Checkpoint> tower = checkpoint;
   if (llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
     tower = tower_beside(folder);

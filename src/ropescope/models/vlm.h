@@ -30,9 +30,10 @@ struct Vlm {
   std::vector<std::filesystem::path> tower_files;
 };
 
-/// `folder` is needed only for a tower that is not inside the checkpoint. Throws InputError naming what is missing.
+/// `folder` is needed only for a tower that is not inside the checkpoint. `whole_tower`: also the layers that the features
+/// do not need, which taps then see. Throws InputError naming what is missing.
 Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config, const DecoderConfig& decoder,
-             const std::filesystem::path& folder, const LoadOptions& options);
+             const std::filesystem::path& folder, const LoadOptions& options, bool whole_tower = false);
 
 /// The ids of a family's placeholder tokens.
 MediaMarks media_marks(const VlmConfig& config);
