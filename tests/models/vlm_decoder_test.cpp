@@ -245,6 +245,28 @@ TEST_P(VlmDecoder, PicturesThatSeeThemselvesNeedAnOrdinaryAttention) {
   }
 }
 
+TEST_P(VlmDecoder, APictureIsNotCutByTheEndOfAPass) {
+  if (GetParam() != "gemma3") GTEST_SKIP() << "causal";
+  const at::NoGradGuard no_grad;
+  const Json one = vlm_cases(GetParam()).front();
+  const VlmPrompt prompt = prompt_of(one);
+  const int64_t inside = one.at("spans")[0].at(1).get<int64_t>() + 3;
+  const auto piece = [&](int64_t first, int64_t count, KvCache& cache) {
+    VlmPrompt part;
+    part.embeds = prompt.embeds.narrow(1, first, count);
+    part.groups = prompt.groups.narrow(1, first, count);
+    const PassEncoding encoding = encoding_for(decoder_.config, prompt.positions.narrow(2, first, count));
+    ForwardInput input = input_of(part, encoding);
+    input.cache = &cache;
+    forward(decoder_, input);
+  };
+  KvCache cache;
+  piece(0, inside, cache);
+  KvCache twice = cache.expanded(2);
+  EXPECT_EQ(twice.last_groups.size(0), 2);
+  EXPECT_THROW(piece(inside, 5, cache), InputError);
+}
+
 // cos and sin by hand: the pair's own axis times its scaled frequency.
 TEST_P(VlmDecoder, AScalingStandsBesideTheAxes) {
   if (!decoder_.config.rope_axes) GTEST_SKIP() << "ids of one row";
