@@ -18,7 +18,26 @@ namespace {
 
 using namespace ropescope::testing;
 
-class VlmGeneration : public VlmDecoder {};
+class VlmGeneration : public VlmDecoder {
+ protected:
+  /// Keys and values of a prompt's first tokens.
+  KvCache prefix_of(const VlmPrompt& prompt, int64_t length) const {
+    VlmPrompt head;
+    head.embeds = prompt.embeds.narrow(1, 0, length);
+    if (prompt.groups.defined()) head.groups = prompt.groups.narrow(1, 0, length);
+    for (const AddedFeatures& entry : prompt.added) {
+      const at::Tensor here = entry.token_index.lt(length).nonzero().squeeze(1);
+      head.added.push_back(
+          {entry.layer, entry.token_index.index_select(0, here), entry.features.index_select(0, here)});
+    }
+    const PassEncoding encoding = encoding_for(decoder_.config, prompt.positions.narrow(2, 0, length));
+    KvCache cache;
+    ForwardInput pass = input_of(head, encoding);
+    pass.cache = &cache;
+    forward(decoder_, pass);
+    return cache;
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Golden, VlmGeneration, ::testing::ValuesIn(golden_vlm_families()),
                          [](const auto& instance) { return instance.param; });
 
@@ -94,33 +113,19 @@ TEST_P(VlmGeneration, APrefixHasItsPicturesWhole) {
   GenerateOptions options;
   options.max_new_tokens = 4;
   options.ignore_end = true;
-  // All but the last token, whose ids a pass behind the prefix goes by.
-  const int64_t length = prompt.tokens() - 1;
-  KvCache cache;
-  VlmPrompt head = prompt;
-  head.embeds = prompt.embeds.narrow(1, 0, length);
-  head.positions = prompt.positions.narrow(2, 0, length);
-  if (prompt.groups.defined()) head.groups = prompt.groups.narrow(1, 0, length);
-  const PassEncoding encoding = encoding_for(decoder_.config, head.positions);
-  ForwardInput pass = input_of(head, encoding);
-  pass.cache = &cache;
-  forward(decoder_, pass);
-  GenerateInput input = generation_of(prompt);
-  input.prefix = &cache;
   const at::Tensor expected = golden_.at("one_image.generated").to(at::kLong).narrow(0, 0, 4);
-  EXPECT_TRUE(at::equal(generate(decoder_, input, options).ids[0], expected));
+  // It ends before the picture, behind it, and before the last token.
+  const auto picture = one.at("spans")[0].at(1).get<int64_t>(),
+             size = one.at("spans")[0].at(2).get<int64_t>();
+  for (const int64_t length : {picture - 1, picture + size, prompt.tokens() - 1}) {
+    const KvCache cache = prefix_of(prompt, length);
+    GenerateInput input = generation_of(prompt);
+    input.prefix = &cache;
+    EXPECT_TRUE(at::equal(generate(decoder_, input, options).ids[0], expected)) << length;
+  }
   if (!prompt.groups.defined()) return;
-  const KvCache inside = [&] {
-    const int64_t cut = one.at("spans")[0].at(1).get<int64_t>() + 2;
-    KvCache part;
-    head.embeds = prompt.embeds.narrow(1, 0, cut);
-    head.groups = prompt.groups.narrow(1, 0, cut);
-    const PassEncoding short_encoding = encoding_for(decoder_.config, prompt.positions.narrow(2, 0, cut));
-    ForwardInput cut_pass = input_of(head, short_encoding);
-    cut_pass.cache = &part;
-    forward(decoder_, cut_pass);
-    return part;
-  }();
+  const KvCache inside = prefix_of(prompt, picture + 2);
+  GenerateInput input = generation_of(prompt);
   input.prefix = &inside;
   EXPECT_THROW(generate(decoder_, input, options), InputError);
 }
