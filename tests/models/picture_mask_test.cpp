@@ -36,6 +36,10 @@ at::Tensor seen_pairs(const MaskCase& one) {
   const int64_t keys = one.past + one.tokens;
   at::Tensor seen = at::zeros({one.batch, one.tokens, keys}, at::kBool);
   auto access = seen.accessor<bool, 3>();
+  const at::Tensor numbers =
+      one.groups.defined() ? one.groups.to(at::kLong) : at::full({one.batch, one.tokens}, -1, at::kLong);
+  const at::Tensor real = one.mask.defined() ? one.mask : at::ones({one.batch, keys}, at::kLong);
+  const auto picture = numbers.accessor<int64_t, 2>(), is_real = real.accessor<int64_t, 2>();
   std::vector<int64_t> text(static_cast<size_t>(one.tokens), 0);
   for (size_t s = 0, at = 0; s < one.segments.size(); ++s) {
     for (int64_t i = 0; i < one.segments[s]; ++i) text[at++] = static_cast<int64_t>(s);
@@ -45,15 +49,11 @@ at::Tensor seen_pairs(const MaskCase& one) {
       for (int64_t k = 0; k < keys; ++k) {
         const int64_t query = one.past + q, own = k - one.past;
         bool sees = k <= query;
-        if (own >= 0 && one.groups.defined()) {
-          const auto mine = one.groups[b][q].item<int64_t>();
-          sees = sees || (mine >= 0 && one.groups[b][own].item<int64_t>() == mine);
-        }
+        if (own >= 0) sees = sees || (picture[b][q] >= 0 && picture[b][own] == picture[b][q]);
         if (one.rule.window > 0) sees = sees && k > query - one.rule.window;
         if (!one.segments.empty())
           sees = sees && text[static_cast<size_t>(q)] == text[static_cast<size_t>(own)];
-        if (one.mask.defined()) sees = sees && one.mask[b][k].item<int64_t>() != 0;
-        access[b][q][k] = sees;
+        access[b][q][k] = sees && is_real[b][k] != 0;
       }
     }
   }

@@ -8,6 +8,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,96 +18,13 @@
 #include "ropescope/models/generate.h"
 
 #include "tests/models/tiny_models.h"
+#include "tests/models/vlm_prompts.h"
 #include "tests/support/golden.h"
-#include "tests/support/golden_vlm.h"
 
 namespace ropescope {
 namespace {
 
 using namespace ropescope::testing;
-
-/// Absolute, as tests/golden/vlm/README.md has them.
-constexpr double kVlmQk = 1e-4, kVlmAttention = 1e-5;
-double vlm_logits(const std::string& family) { return family == "qwen3_5" ? 1e-3 : 2e-4; }
-
-/// A prompt as it enters the decoder.
-struct VlmPrompt {
-  at::Tensor ids, embeds, positions, groups;
-  std::vector<AddedFeatures> added;
-  int64_t tokens() const { return ids.size(1); }
-};
-
-class VlmDecoder : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    decoder_ = load(WeightMode::kResident);
-    golden_ = golden_tensors(vlm_file(GetParam(), "expected.safetensors"));
-  }
-
-  static Decoder load(WeightMode weights) {
-    const std::string path = golden_path("vlm/" + GetParam());
-    LoadOptions options;
-    options.weights = weights;
-    return load_decoder(open_checkpoint(path), read_decoder_config(path), options);
-  }
-
-  const at::Tensor* find(const std::string& name) const {
-    const auto found = golden_.find(name);
-    return found == golden_.end() ? nullptr : &found->second;
-  }
-
-  VlmPrompt prompt_of(const Json& one) const {
-    const std::string name = one.at("name").get<std::string>() + ".";
-    VlmPrompt prompt;
-    prompt.ids = golden_.at(name + "input_ids").to(at::kLong).unsqueeze(0);
-    prompt.embeds = golden_.at(name + "inputs_embeds").unsqueeze(0);
-    prompt.positions = golden_.at(name + "position_ids").to(at::kDouble).unsqueeze(1);
-    if (GetParam() == "gemma3") prompt.groups = at::full({1, prompt.tokens()}, -1, at::kInt);
-    std::map<std::string, std::vector<at::Tensor>> places;
-    int picture = 0;
-    for (const Json& span : one.at("spans")) {
-      const auto first = span.at(1).get<int64_t>(), count = span.at(2).get<int64_t>();
-      places[span.at(0).get<std::string>()].push_back(at::arange(first, first + count, at::kLong));
-      if (prompt.groups.defined()) prompt.groups.narrow(1, first, count).fill_(picture++);
-    }
-    for (const auto& [kind, index] : places) {
-      for (int64_t layer = 0;
-           const at::Tensor* deep = find(fmt::format("{}{}_deepstack.{}", name, kind, layer)); ++layer) {
-        prompt.added.push_back({layer, at::cat(index), *deep});
-      }
-    }
-    return prompt;
-  }
-
-  static ForwardInput input_of(const VlmPrompt& prompt, const PassEncoding& encoding) {
-    ForwardInput input;
-    input.inputs_embeds = prompt.embeds;
-    input.groups = prompt.groups;
-    input.added = prompt.added;
-    input.encoding = &encoding;
-    return input;
-  }
-
-  at::Tensor logits(const Decoder& decoder, const VlmPrompt& prompt,
-                    const ForwardOptions& options = {}) const {
-    const at::NoGradGuard no_grad;
-    const PassEncoding encoding = encoding_for(decoder.config, prompt.positions);
-    return forward(decoder, input_of(prompt, encoding), options).logits[0];
-  }
-
-  static GenerateInput generation_of(const VlmPrompt& prompt) {
-    GenerateInput input;
-    input.input_ids = prompt.ids;
-    input.inputs_embeds = prompt.embeds;
-    input.position_ids = prompt.positions;
-    input.groups = prompt.groups;
-    input.added = prompt.added;
-    return input;
-  }
-
-  Decoder decoder_;
-  std::map<std::string, at::Tensor> golden_;
-};
 
 INSTANTIATE_TEST_SUITE_P(Golden, VlmDecoder, ::testing::ValuesIn(golden_vlm_families()),
                          [](const auto& instance) { return instance.param; });
@@ -160,70 +78,6 @@ TEST_P(VlmDecoder, TextAloneIsReadFromItsIds) {
   const VlmPrompt prompt = prompt_of(vlm_cases(GetParam()).back());
   const Shown shown = run_and_show(decoder_, prompt.ids);
   EXPECT_TRUE(all_close(shown.output.logits[0], golden_.at("text_only.logits"), vlm_logits(GetParam())));
-}
-
-TEST_P(VlmDecoder, ContinuesGreedily) {
-  for (const Json& one : vlm_cases(GetParam())) {
-    const std::string name = one.at("name").get<std::string>();
-    SCOPED_TRACE(name);
-    const at::Tensor* by_delta = find(name + ".generated_at_rope_delta");
-    const at::Tensor& expected = by_delta != nullptr ? *by_delta : golden_.at(name + ".generated");
-    GenerateOptions options;
-    options.max_new_tokens = expected.size(0);
-    options.ignore_end = true;
-    const at::Tensor generated = generate(decoder_, generation_of(prompt_of(one)), options).ids;
-    EXPECT_TRUE(at::equal(generated[0], expected.to(at::kLong)));
-    EXPECT_EQ(by_delta != nullptr, GetParam() == "qwen2_5_vl" && name == "image_video");
-  }
-}
-
-TEST_P(VlmDecoder, RowsOfSeveralLengthsContinueAsAlone) {
-  if (GetParam() == "qwen3_5") GTEST_SKIP() << "a recurrent state takes no padding";
-  const std::vector<Json> cases = vlm_cases(GetParam());
-  std::vector<VlmPrompt> prompts;
-  int64_t tokens = 0;
-  for (const Json& one : cases) {
-    prompts.push_back(prompt_of(one));
-    tokens = std::max(tokens, prompts.back().tokens());
-  }
-  const auto rows = static_cast<int64_t>(prompts.size());
-  const int64_t axes = prompts[0].positions.size(0), width = prompts[0].embeds.size(2);
-  GenerateInput input;
-  input.input_ids = at::zeros({rows, tokens}, at::kLong);
-  input.attention_mask = at::zeros({rows, tokens}, at::kLong);
-  input.inputs_embeds = at::zeros({rows, tokens, width});
-  input.position_ids = at::full({axes, rows, tokens}, 500.0, at::kDouble);  // padding's count for nothing
-  if (prompts[0].groups.defined()) input.groups = at::full({rows, tokens}, -1, at::kLong);
-  for (int64_t row = 0; row < rows; ++row) {
-    const VlmPrompt& prompt = prompts[static_cast<size_t>(row)];
-    const int64_t count = prompt.tokens(), first = tokens - count;
-    input.input_ids[row].narrow(0, first, count).copy_(prompt.ids[0]);
-    input.attention_mask[row].narrow(0, first, count).fill_(1);
-    input.inputs_embeds[row].narrow(0, first, count).copy_(prompt.embeds[0]);
-    input.position_ids.select(1, row).narrow(1, first, count).copy_(prompt.positions.select(1, 0));
-    if (input.groups.defined()) input.groups[row].narrow(0, first, count).copy_(prompt.groups[0]);
-    for (const AddedFeatures& entry : prompt.added) {
-      input.added.push_back({entry.layer, entry.token_index.add(row * tokens + first), entry.features});
-    }
-  }
-  // One row is made to end at once, another after three tokens: the others go on without them.
-  const auto expected_of = [&](int64_t row) {
-    const std::string name = cases[static_cast<size_t>(row)].at("name").get<std::string>();
-    const at::Tensor* by_delta = find(name + ".generated_at_rope_delta");
-    return (by_delta != nullptr ? *by_delta : golden_.at(name + ".generated")).to(at::kLong);
-  };
-  Decoder decoder = decoder_;
-  decoder.config.eos_token_ids = {expected_of(0)[0].item<int64_t>(), expected_of(1)[2].item<int64_t>()};
-  GenerateOptions options;
-  options.max_new_tokens = 8;
-  const Generation generation = generate(decoder, input, options);
-  EXPECT_EQ(generation.lengths[0], 1);
-  EXPECT_LE(generation.lengths[1], 3);
-  for (int64_t row = 0; row < rows; ++row) {
-    SCOPED_TRACE(row);
-    const int64_t length = generation.lengths[static_cast<size_t>(row)];
-    EXPECT_TRUE(at::equal(generation.ids[row].narrow(0, 0, length), expected_of(row).narrow(0, 0, length)));
-  }
 }
 
 TEST_P(VlmDecoder, StreamedAndRecomputedLayersGiveTheSame) {
@@ -369,28 +223,74 @@ TEST_P(DeepStack, RefusesWhatFitsNoTokenOrLayer) {
   EXPECT_THROW(forward(decoder_, input_of(prompt, encoding)), InternalError);
 }
 
-// Under dynamic NTK no keys can be kept, so features and pictures come again with every step.
-TEST_P(DeepStack, StaysWhereItIsWhenEveryStepRunsTheWholeText) {
-  Decoder decoder = decoder_;
-  decoder.config.max_position_embeddings = 16;
-  decoder.config.rope().type = RopeType::kDynamic;
-  decoder.config.rope().factor = 2;
-  const std::vector<Json> cases = vlm_cases(GetParam());
-  const VlmPrompt prompt = prompt_of(cases.front());
-  GenerateOptions options;
-  options.max_new_tokens = 3;
-  options.ignore_end = true;
-  const at::Tensor generated = generate(decoder, generation_of(prompt), options).ids[0];
-  // By hand.
-  VlmPrompt text = prompt;
-  const at::Tensor next = prompt.positions.max().add(1);
-  for (int64_t step = 0; step < 3; ++step) {
-    const int64_t chosen = logits(decoder, text)[-1].argmax().item<int64_t>();
-    EXPECT_EQ(generated[step].item<int64_t>(), chosen);
-    const at::Tensor id = at::tensor({chosen}, at::kLong).unsqueeze(0);
-    text.embeds = at::cat({text.embeds, embed_tokens(decoder, id)}, 1);
-    text.positions = at::cat({text.positions, next.add(step).expand({3, 1, 1})}, 2);
-    text.ids = at::cat({text.ids, id}, 1);
+TEST_P(VlmDecoder, PicturesThatSeeThemselvesNeedAnOrdinaryAttention) {
+  const VlmPrompt prompt = prompt_of(vlm_cases(GetParam()).front());
+  ForwardInput input;
+  input.input_ids = prompt.ids;
+  input.groups = at::zeros({1, prompt.tokens()}, at::kInt);
+  Segment text;
+  text.text = prompt.tokens();
+  const SequenceEncoding alibi(Scheme("alibi"), Layout{"text", {text}}, encoded_model(decoder_.config));
+  const PassEncoding biased = alibi.pass(0, prompt.tokens()),
+                     plain = plain_encoding(decoder_.config, prompt.tokens());
+  input.encoding = &biased;
+  EXPECT_THROW(forward(decoder_, input), InputError);
+  input.encoding = &plain;
+  if (GetParam() == "qwen3_5") {
+    EXPECT_THROW(forward(decoder_, input), InputError);
+  } else {
+    const at::Tensor all = forward(decoder_, input).logits;
+    input.groups = at::Tensor();
+    EXPECT_GT(forward(decoder_, input).logits.sub(all).abs().max().item<double>(), 0.1);
+  }
+}
+
+TEST_P(VlmDecoder, APictureIsNotCutByTheEndOfAPass) {
+  if (GetParam() != "gemma3") GTEST_SKIP() << "causal";
+  const at::NoGradGuard no_grad;
+  const Json one = vlm_cases(GetParam()).front();
+  const VlmPrompt prompt = prompt_of(one);
+  const int64_t inside = one.at("spans")[0].at(1).get<int64_t>() + 3;
+  const auto piece = [&](int64_t first, int64_t count, KvCache& cache) {
+    VlmPrompt part;
+    part.embeds = prompt.embeds.narrow(1, first, count);
+    part.groups = prompt.groups.narrow(1, first, count);
+    const PassEncoding encoding = encoding_for(decoder_.config, prompt.positions.narrow(2, first, count));
+    ForwardInput input = input_of(part, encoding);
+    input.cache = &cache;
+    forward(decoder_, input);
+  };
+  KvCache cache;
+  piece(0, inside, cache);
+  KvCache twice = cache.expanded(2);
+  EXPECT_EQ(twice.last_groups.size(0), 2);
+  EXPECT_THROW(piece(inside, 5, cache), InputError);
+}
+
+// cos and sin by hand: the pair's own axis times its scaled frequency.
+TEST_P(VlmDecoder, AScalingStandsBesideTheAxes) {
+  if (!decoder_.config.rope_axes) GTEST_SKIP() << "ids of one row";
+  DecoderConfig config = decoder_.config;
+  config.rope() =
+      parse_rope_scaling({{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}},
+                         config.rope(), "flag");
+  const at::Tensor ids =
+      at::tensor({0., 5., 9., 70., 0., 2., 11., 30., 0., 7., 3., 90.}, at::kDouble).view({3, 1, 4});
+  const int64_t layer = layers_with_qk(config).front();
+  const RotaryTable table = encoding_for(config, ids).table(layer);
+  const Frequencies frequencies =
+      make_frequencies(config.rope(), config.head_dim, config.max_position_embeddings, 91);
+  EXPECT_GT(frequencies.attention_scale, 1.1);
+  const RopeAxes& axes = *config.rope_axes;
+  const int64_t pairs = frequencies.inv_freq.size(0);
+  ASSERT_EQ(table.cos.size(3), pairs);
+  EXPECT_EQ(table.layout, config.pairing);
+  for (int64_t i = 0; i < pairs; ++i) {
+    int64_t axis = i < axes.t ? 0 : i < axes.t + axes.h ? 1 : 2;
+    if (axes.interleaved) axis = i % 3 == 1 && i < 3 * axes.h ? 1 : i % 3 == 2 && i < 3 * axes.w ? 2 : 0;
+    const at::Tensor angles = ids[axis][0].mul(frequencies.inv_freq[i].item<double>());
+    EXPECT_TRUE(all_close(table.cos[0][0].select(1, i), angles.cos().mul(frequencies.attention_scale), 1e-6));
+    EXPECT_TRUE(all_close(table.sin[0][0].select(1, i), angles.sin().mul(frequencies.attention_scale), 1e-6));
   }
 }
 

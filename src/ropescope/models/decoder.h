@@ -105,7 +105,8 @@ struct ForwardInput {
   std::vector<int64_t> segment_lengths;
   /// Optional, integers [B, T]: the number of the picture that a token belongs to, -1 for text. Tokens of one picture see
   /// later ones of it too, at any distance; a layer's window bounds earlier ones only (Gemma 3). All of a picture has to be
-  /// in one pass. Not under schemes that change the attention, nor with recurrent layers.
+  /// in one pass (InputError where the next one goes on with it). Not under schemes that change the attention, nor with
+  /// recurrent layers.
   at::Tensor groups;
   /// In any order; what names one token twice is added twice. Hidden states that taps see have it already.
   std::vector<AddedFeatures> added;

@@ -138,6 +138,17 @@ void check_options(const Decoder& decoder, const ForwardInput& input, const Forw
   }
 }
 
+// Tokens of a picture that an earlier pass ended in would see it whole, and those before them had not.
+void refuse_cut_picture(const ForwardInput& input) {
+  if (input.cache == nullptr || !input.cache->last_groups.defined() || !input.groups.defined()) return;
+  const at::Tensor first = input.groups.select(1, 0).to(at::kCPU, at::kLong),
+                   &last = input.cache->last_groups;
+  if (first.sizes() == last.sizes() && first.eq(last).logical_and(first.ge(0)).any().item<bool>()) {
+    throw InputError(
+        "forward: expected whole pictures in a pass, whose tokens see each other, found one that began before it");
+  }
+}
+
 DecoderPass make_pass(const Decoder& decoder, const ForwardInput& input, const ForwardOptions& options,
                       const Taps& taps, const at::Tensor& hidden) {
   const int64_t past = input.cache == nullptr ? 0 : input.cache->length();
@@ -145,6 +156,7 @@ DecoderPass make_pass(const Decoder& decoder, const ForwardInput& input, const F
   if (input.encoding == nullptr) encoding.rotary = {*input.rotary};
   encoding = (input.encoding == nullptr ? encoding : *input.encoding).to(hidden.device());
   PassAttention attention = make_attention(input, encoding, hidden, past);
+  refuse_cut_picture(input);
   return DecoderPass{decoder.config,
                      options,
                      taps,
@@ -154,7 +166,10 @@ DecoderPass make_pass(const Decoder& decoder, const ForwardInput& input, const F
                      past,
                      layer_inputs(decoder, input, hidden),
                      input.segment_lengths,
-                     {}};
+                     {},
+                     input.groups.defined()
+                         ? input.groups.select(1, hidden.size(1) - 1).to(at::kCPU, at::kLong)
+                         : at::Tensor()};
 }
 
 // Checked, and brought to where the hidden states are.
@@ -237,6 +252,7 @@ void ForwardRun::run_checkpointed() {
                                  0,
                                  {},
                                  pass_.segment_lengths,
+                                 {},
                                  {}});
   for (size_t l = 0; l < kept->layers.size(); ++l) {
     const auto body = [kept, l](const at::Tensor& x) {
@@ -277,7 +293,10 @@ ForwardOutput ForwardRun::head() const {
 
 ForwardOutput ForwardRun::finish() {
   if (stopped_) return {};
-  if (pass_.cache != nullptr) pass_.cache->advance(hidden_.size(1));
+  if (pass_.cache != nullptr) {
+    pass_.cache->advance(hidden_.size(1));
+    pass_.cache->last_groups = pass_.last_groups;
+  }
   return head();
 }
 

@@ -180,7 +180,9 @@ at::Tensor last_logits(const Decoder& decoder, const Sequence& sequence, KvCache
   const int64_t fresh = sequence.ids.size(1) - past;
   ForwardInput step;
   step.input_ids = sequence.ids.narrow(1, past, fresh);
-  if (sequence.embeds.defined() && past == 0) step.inputs_embeds = embed_all(decoder, sequence);
+  if (sequence.embeds.defined() && past < sequence.prompt) {  // (behind it, ids say as much)
+    step.inputs_embeds = embed_all(decoder, sequence).narrow(1, past, fresh);
+  }
   step.attention_mask = sequence.mask;
   step.groups = sequence.groups_from(past);
   step.added = sequence.added_from(past, fresh);

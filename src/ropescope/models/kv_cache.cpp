@@ -85,6 +85,7 @@ void KvCache::keep_rows(const at::Tensor& index) {
   keep(keys, key_buffers_);
   keep(values, value_buffers_);
   for (DeltaState& state : states) state = {of(state.conv), of(state.recurrent)};
+  last_groups = of(last_groups);
 }
 
 bool KvCache::can_shorten() const {
@@ -105,6 +106,7 @@ KvCache KvCache::first(int64_t tokens) const {
   for (const at::Tensor& k : keys) view.keys.push_back(cut(k));
   for (const at::Tensor& v : values) view.values.push_back(cut(v));
   view.states = states;
+  if (tokens == seen_) view.last_groups = last_groups;
   view.seen_ = tokens;
   return view;
 }
@@ -120,6 +122,7 @@ KvCache KvCache::expanded(int64_t rows) const {
   for (const at::Tensor& k : keys) view.keys.push_back(spread(k));
   for (const at::Tensor& v : values) view.values.push_back(spread(v));
   for (const DeltaState& state : states) view.states.push_back({spread(state.conv), spread(state.recurrent)});
+  view.last_groups = spread(last_groups);
   view.seen_ = seen_;
   return view;
 }

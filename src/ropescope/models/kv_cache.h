@@ -16,6 +16,8 @@ namespace ropescope {
 struct KvCache {
   std::vector<at::Tensor> keys, values;  ///< undefined where a layer has none
   std::vector<DeltaState> states;
+  at::Tensor
+      last_groups;  ///< int64 [B]: the picture of the last token seen, -1 for text; undefined: none had one
 
   int64_t length() const { return seen_; }
   /// A pass of so many tokens is over.

@@ -27,6 +27,7 @@ struct DecoderPass {
   std::vector<int64_t> segment_lengths;  ///< as in ForwardInput
   /// Rotated keys and values of layers that later ones read.
   mutable std::map<int64_t, std::pair<at::Tensor, at::Tensor>> shared_keys;
+  at::Tensor last_groups;  ///< int64 [B]: of the last token's pictures, for the cache
 
   bool shows(int64_t layer) const { return !taps.wants_layer || taps.wants_layer(layer); }
 };
