@@ -15,19 +15,23 @@ namespace ropescope {
 
 namespace {
 
-VisionPart load_part(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
-                     const VlmConfig& config, const VisionLoadOptions& options) {
-  VisionPart part;
-  part.config = config;
-  VisionLoadOptions tower_options = options;
+VisionTower load_tower_of(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
+                          const VlmConfig& config, VisionLoadOptions options) {
   const bool all = config.vision.packed || config.post_norm;
-  tower_options.layers =
-      all ? -1 : *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
-  part.tower = shared ? load_vision_tower(shared, config.vision, tower_options)
-                      : load_vision_tower(file, config.vision, tower_options);
-  if (config.post_norm && !part.tower.weights.post_norm.weight.defined()) {
+  options.layers = all ? -1 : *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
+  VisionTower tower = shared ? load_vision_tower(shared, config.vision, options)
+                             : load_vision_tower(file, config.vision, options);
+  if (config.post_norm && !tower.weights.post_norm.weight.defined()) {
     throw InputError("checkpoint: 1 tensor of the vision tower is missing: post_layernorm.weight");
   }
+  return tower;
+}
+
+VisionPart load_part(const Checkpoint& file, VisionTower tower, const VlmConfig& config,
+                     const VisionLoadOptions& options) {
+  VisionPart part;
+  part.config = config;
+  part.tower = std::move(tower);
   const auto connector = llava_part(file, LlavaPart::kProjector);
   if (connector->tensors().empty()) {
     throw InputError("checkpoint: expected the connector of a {} model, found none", config.family->name);
@@ -216,12 +220,13 @@ VisionFeatures encode_anyres(const VisionPart& part, const VisionInputs& inputs,
 
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options) {
-  return load_part(checkpoint, nullptr, config, options);
+  return load_part(checkpoint, load_tower_of(checkpoint, nullptr, config, options), config, options);
 }
 
 VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
-                            const VisionLoadOptions& options) {
-  return load_part(*checkpoint, checkpoint, config, options);
+                            const VisionLoadOptions& options, std::shared_ptr<const Checkpoint> tower) {
+  const auto& place = tower ? tower : checkpoint;
+  return load_part(*checkpoint, load_tower_of(*place, place, config, options), config, options);
 }
 
 bool requires_grad(const VisionPart& part) {

@@ -27,9 +27,11 @@ struct VisionPart {
 /// warned of.
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options = {});
-/// The same from a file that stays open, for layers that are streamed.
+/// The same from a file that stays open, for layers that are streamed. `tower`: where the tower lies in files of its own
+/// (original LLaVA); null: in the checkpoint.
 VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
-                            const VisionLoadOptions& options);
+                            const VisionLoadOptions& options,
+                            std::shared_ptr<const Checkpoint> tower = nullptr);
 
 /// Whether anything of it is trained.
 bool requires_grad(const VisionPart& part);
