@@ -10,6 +10,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/models/llava.h"
@@ -208,6 +209,29 @@ TEST_P(VisionGolden, RefusesPixelsThatDoNotFit) {
     inputs.pixel_values = at::zeros({1, 3, 5, 5});
     inputs.anyres.resize(std::min<size_t>(inputs.anyres.size(), 1));
     EXPECT_THROW(encode(part_, inputs), InputError);
+  }
+}
+
+// Every tensor of the file that is not the decoder's, once, but for layers that LLaVA does not run and its last norm.
+TEST_P(VisionGolden, SlotsAreTheFilesTensors) {
+  std::map<std::string, int64_t> numbers;
+  for (const TensorSlot& slot : vision_part_slots(part_)) {
+    ASSERT_TRUE(slot.target->defined()) << slot.name;
+    EXPECT_EQ(slot.target->sizes().vec(), slot.shape) << slot.name;
+    numbers[slot.file_name()] += slot.target->numel();
+  }
+  for (const TensorInfo& info : golden_.checkpoint->tensors()) {
+    const LlavaPart part = llava_role(info.name).part;
+    const bool unused = (GetParam() == "llava" && (info.name.find("layers.2.") != std::string::npos)) ||
+                        (!golden_.vlm.post_norm && !golden_.vlm.vision.packed &&
+                         info.name.find("post_layernorm") != std::string::npos);
+    if (part == LlavaPart::kDecoder || unused) {
+      EXPECT_EQ(numbers.count(info.name), 0u) << info.name;
+      continue;
+    }
+    int64_t size = 1;
+    for (const int64_t extent : info.shape) size *= extent;
+    EXPECT_EQ(numbers[info.name], size) << info.name;
   }
 }
 

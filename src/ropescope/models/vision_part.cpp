@@ -9,6 +9,7 @@
 #include <ATen/ops/cat.h>
 
 #include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/vision_names.h"
 #include "ropescope/core/errors.h"
 
 namespace ropescope {
@@ -62,7 +63,6 @@ at::Tensor joined(const std::vector<at::Tensor>& parts) {
 // Frame pairs that go through the tower together: nothing crosses from one to another.
 std::vector<std::vector<PatchGrid>> batches_of(const std::vector<PatchGrid>& grids, bool together) {
   if (together) return {grids};
-  constexpr int64_t kPatchesAtOnce = 16384;
   std::vector<std::vector<PatchGrid>> batches(1);
   int64_t room = kPatchesAtOnce;
   for (auto [t, h, w] : grids) {
@@ -227,6 +227,32 @@ VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const 
                             const VisionLoadOptions& options, std::shared_ptr<const Checkpoint> tower) {
   const auto& place = tower ? tower : checkpoint;
   return load_part(*checkpoint, load_tower_of(*place, place, config, options), config, options);
+}
+
+std::vector<TensorSlot> vision_part_slots(VisionPart& part) {
+  const VlmFamily& family = *part.config.family;
+  std::vector<TensorSlot> all;
+  const auto add = [&](const std::string& prefix, std::vector<TensorSlot> slots) {
+    for (TensorSlot& slot : slots) {
+      slot.name = prefix + slot.name;
+      if (!slot.stored_name.empty()) slot.stored_name = prefix + slot.stored_name;
+      all.push_back(std::move(slot));
+    }
+  };
+  const VisionConfig& config = part.config.vision;
+  VisionWeights& weights = part.tower.weights;
+  add(family.tower_prefix, vision_slots(config, weights));
+  if (weights.post_norm.weight.defined()) {
+    const std::string name = vision_names(config.kind).front().post_norm;
+    std::vector<TensorSlot> norm = {{name + ".weight", {config.hidden_size}, &weights.post_norm.weight}};
+    if (!config.rms_norm) norm.push_back({name + ".bias", {config.hidden_size}, &weights.post_norm.bias});
+    add(family.tower_prefix, norm);
+  }
+  add(family.connector_prefix, connector_slots(part.connector));
+  if (part.config.has_newline) {
+    all.push_back({"image_newline", {part.config.text_hidden_size}, &part.image_newline});
+  }
+  return all;
 }
 
 bool requires_grad(const VisionPart& part) {

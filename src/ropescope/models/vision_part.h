@@ -33,6 +33,10 @@ VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const 
                             const VisionLoadOptions& options,
                             std::shared_ptr<const Checkpoint> tower = nullptr);
 
+/// All parameters by the names that transformers gives them, in every file the same; a fused qkv as its parts. Slots keep
+/// addresses. What no feature needs (later layers, a pooling head) is not among them.
+std::vector<TensorSlot> vision_part_slots(VisionPart& part);
+
 /// Whether anything of it is trained.
 bool requires_grad(const VisionPart& part);
 
