@@ -2,6 +2,7 @@
 #include "ropescope/models/connector.h"
 
 #include <cmath>
+#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -279,6 +280,17 @@ TEST_F(Naflex, AsTheFormulasSay) {
   EXPECT_TRUE(all_close(found.features, expected, 1e-5));
 }
 
+// Largest resident memory since the last call, MiB.
+int64_t peak_memory() {
+  int64_t peak = 0;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) peak = std::stoll(line.substr(6)) / 1024;
+  }
+  std::ofstream("/proc/self/clear_refs") << 5;  // the present memory becomes the largest
+  return peak;
+}
+
 // One picture of 16,384 patches: all scores of a layer would be 2 GiB. And many more patches in pictures that go through
 // the tower in several batches, frame pairs of a video among them.
 TEST_F(Naflex, LargePicturesAndLongVideos) {
@@ -288,8 +300,11 @@ TEST_F(Naflex, LargePicturesAndLongVideos) {
   VisionInputs inputs;
   inputs.grids = {{1, 128, 128}};
   inputs.pixel_values = at::randn({128 * 128, 24});
+  peak_memory();
+  const int64_t before = peak_memory();
   const at::Tensor large = encode(part, inputs).features;
   EXPECT_EQ(large.size(0), 64 * 64);
+  EXPECT_LT(peak_memory() - before, 256) << "MiB";
   VisionInputs more;
   more.grids = {{1, 4, 6}, {30, 32, 32}, {1, 4, 4}};
   more.pixel_values = at::randn({24 + 30 * 1024 + 16, 24});

@@ -10,8 +10,11 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/models/llava.h"
+#include "ropescope/vision/preprocess.h"
 #include "ropescope/weights/renamed_checkpoint.h"
 
 #include "tests/support/finite_differences.h"
@@ -209,6 +212,41 @@ TEST_P(VisionGolden, RefusesPixelsThatDoNotFit) {
   }
 }
 
+// Every tensor of the file that is not the decoder's, once, but for layers that LLaVA does not run and its last norm.
+TEST_P(VisionGolden, SlotsAreTheFilesTensors) {
+  std::map<std::string, int64_t> numbers;
+  for (const TensorSlot& slot : vision_part_slots(part_)) {
+    ASSERT_TRUE(slot.target->defined()) << slot.name;
+    EXPECT_EQ(slot.target->sizes().vec(), slot.shape) << slot.name;
+    numbers[slot.file_name()] += slot.target->numel();
+  }
+  for (const TensorInfo& info : golden_.checkpoint->tensors()) {
+    const LlavaPart part = llava_role(info.name).part;
+    const bool unused = (GetParam() == "llava" && (info.name.find("layers.2.") != std::string::npos)) ||
+                        (!golden_.vlm.post_norm && !golden_.vlm.vision.packed &&
+                         info.name.find("post_layernorm") != std::string::npos);
+    if (part == LlavaPart::kDecoder || unused) {
+      EXPECT_EQ(numbers.count(info.name), 0u) << info.name;
+      continue;
+    }
+    int64_t size = 1;
+    for (const int64_t extent : info.shape) size *= extent;
+    EXPECT_EQ(numbers[info.name], size) << info.name;
+  }
+}
+
+// In bfloat16, which the pixels are brought to: as close as its eight bits allow.
+TEST_P(VisionGolden, InBfloat16) {
+  const at::NoGradGuard no_grad;
+  VisionLoadOptions options;
+  options.dtype = at::kBFloat16;
+  const VisionPart part = load_vision_part(*golden_.checkpoint, golden_.vlm, options);
+  const at::Tensor& expected = golden_.expected.at("one_image.image_features");
+  const at::Tensor found = encode(part, golden_.images("one_image")).features;
+  EXPECT_EQ(found.scalar_type(), at::kBFloat16);
+  EXPECT_LT(found.to(at::kFloat).sub(expected).norm().div(expected.norm()).item<double>(), 0.05);
+}
+
 VisionPart in_double(const VlmGolden& golden) {
   VisionLoadOptions options;
   options.dtype = at::kDouble;
@@ -296,6 +334,47 @@ TEST(VisionPart, SegmentsOfAttention) {
     const bool full = layer % 2 == 1;
     EXPECT_EQ(*std::max_element(lengths[layer].begin(), lengths[layer].end()),
               full ? h * w : 4 * 4);  // windows of 2 x 2 merged tokens
+  }
+}
+
+// LLaVA-NeXT in all of its forms, a tower in files of its own among them: the bits of models/llava.h.
+TEST(VisionPart, LlavaNextIsTheSameModel) {
+  const at::NoGradGuard no_grad;
+  for (const std::string folder : {"llava-next-tiny-clip-llama", "llava-next-tiny-clip-llama/original",
+                                   "llava-next-tiny-siglip-qwen2", "llava-next-tiny-siglip-qwen2/resaved"}) {
+    SCOPED_TRACE(folder);
+    const std::string path = golden_path("vision/" + folder);
+    const LlavaConfig config = read_llava_config(path);
+    const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(path);
+    const Llava llava = load_llava(*checkpoint, config, path, {});
+    // The original form may have its tower elsewhere.
+    const std::shared_ptr<const Checkpoint> without_tower =
+        rename_tensors(*checkpoint, [](const std::string& name) {
+          return name.find("vision_tower") == std::string::npos ? std::optional<std::string>(name)
+                                                                : std::nullopt;
+        });
+    if (config.original) {
+      EXPECT_THAT(refusal_of([&] { load_vision_part(without_tower, vlm_config_of(config), {}); }),
+                  HasSubstr("no vision tower"));
+    }
+    const VisionPart part = config.original
+                                ? load_vision_part(without_tower, vlm_config_of(config), {}, checkpoint)
+                                : load_vision_part(checkpoint, vlm_config_of(config), {});
+    const auto golden =
+        golden_tensors("vision/" + folder.substr(0, folder.find('/')) + "/expected.safetensors");
+    for (const std::string name : {"one_image", "two_images", "tie_square"}) {
+      VisionInputs inputs;
+      inputs.pixel_values = golden.at(name + ".pixel_values");
+      const at::Tensor& sizes = golden.at(name + ".image_sizes_hw");
+      std::vector<LlavaImage> images;
+      for (int64_t i = 0; i < sizes.size(0); ++i) {
+        inputs.anyres.emplace_back(anyres_geometry(sizes[i][1].item<int64_t>(), sizes[i][0].item<int64_t>(),
+                                                   *read_preprocess_settings(path, std::nullopt).anyres));
+        images.push_back({inputs.pixel_values[i], *inputs.anyres.back()});
+      }
+      EXPECT_TRUE(at::equal(encode(part, inputs).features, at::cat(image_embeddings(llava, images), 0)))
+          << name;
+    }
   }
 }
 

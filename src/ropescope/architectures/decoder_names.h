@@ -11,10 +11,11 @@
 namespace ropescope {
 
 /// The decoder's tensors of `file` (which must outlive the view) under a Llama checkpoint's names: the
-/// decoder of a vision-language file; elsewhere one prefix before `layers.0.` takes the place of `model.`
-/// (none in a base model's file, `module.model.` in a wrapped one's, `model.language_model.` in Qwen3.5's); of several,
-/// the one that has an embedding of tokens. Tensors that go by another prefix (`mtp.`, `model.visual.`) keep their
-/// names. Null where the names are those already, or where several prefixes or none could be meant.
+/// decoder of a vision-language file (llava_names.h) and nothing else of it; elsewhere one prefix before
+/// `layers.0.` takes the place of `model.` (none in a base model's file, `module.model.` in a wrapped one's,
+/// `model.language_model.` in Qwen3.5's); of several, the one that has an embedding of tokens. Tensors that go by
+/// another prefix (`mtp.`) keep their names. Null where the names are those already, or where several prefixes
+/// or none could be meant.
 std::unique_ptr<Checkpoint> decoder_part(const Checkpoint& file);
 
 /// Where a decoder's output matrix comes from.

@@ -209,7 +209,8 @@ VisionMemory estimate_vision_memory(const VisionConfig& config, const std::strin
                                  count.product({config.num_hidden_layers, layer}), head});
   // Residual stream and normed input; then q, k, v and the output, or both sides of the activation.
   memory.activations_per_image =
-      count.product({config.tokens(), count.sum({2 * hidden, std::max(4 * hidden, 2 * mlp)})});
+      count.product({config.packed ? kPatchesAtOnce : config.tokens(),
+                     count.sum({2 * hidden, std::max(4 * hidden, (config.gated_mlp ? 3 : 2) * mlp)})});
   return memory;
 }
 

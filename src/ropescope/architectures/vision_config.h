@@ -95,10 +95,14 @@ VisionConfig parse_vision_config(const Json& config, const std::string& what);
 /// The towers of the published LLaVA-NeXT models, by their names; none for another name.
 std::optional<VisionConfig> known_vision_tower(const std::string& name);
 
+/// Of pictures of any size, patches that go through a tower together; a larger picture goes alone.
+inline constexpr int64_t kPatchesAtOnce = 16384;
+
 /// Numbers (not bytes) that a tower holds. Throws InputError if a count does not fit in 63 bits.
 struct VisionMemory {
   int64_t parameters = 0;
-  int64_t activations_per_image = 0;  ///< alive at once in the widest part of a layer
+  /// Alive at once in the widest part of a layer; with pictures of any size, of kPatchesAtOnce.
+  int64_t activations_per_image = 0;
 };
 VisionMemory estimate_vision_memory(const VisionConfig& config, const std::string& what);
 

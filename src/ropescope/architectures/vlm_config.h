@@ -86,6 +86,8 @@ struct VlmFamily {
   std::string source;                    ///< the paper or the model's page
   std::vector<std::string> model_types;  ///< of config.json
   std::vector<std::string> classes;      ///< `architectures` of config.json, where it has no model_type
+  /// What stands before the names of the tower's and the connector's tensors in files that transformers writes.
+  std::string tower_prefix, connector_prefix;
   /// Whether a config of one of these types is this family's; null: it is.
   bool (*claims)(const Json& config) = nullptr;
   /// Fills everything but `family`.

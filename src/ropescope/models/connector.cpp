@@ -165,9 +165,10 @@ at::Tensor onevision_features(const at::Tensor& tiles, const AnyresGeometry& geo
   }
   const at::Tensor thumbnail = tiles[0];
   if (rows == 0) return thumbnail;
-  const at::Tensor ends = newline.expand({rows, 1, size});
+  at::Tensor ends;
+  if (geometry.newline) ends = newline.expand({rows, 1, size});
   // An extreme shape may keep no column.
-  if (columns == 0) return at::cat({thumbnail, ends.flatten(0, 1)}, 0);
+  if (columns == 0) return ends.defined() ? at::cat({thumbnail, ends.flatten(0, 1)}, 0) : thumbnail;
   const std::array<int64_t, 2> offset = geometry.feat_offset_rc.value_or(std::array<int64_t, 2>{0, 0});
   at::Tensor map = tiles.narrow(0, 1, across * down)
                        .reshape({down, across, g, g, size})
@@ -181,7 +182,7 @@ at::Tensor onevision_features(const at::Tensor& tiles, const AnyresGeometry& geo
               .squeeze(0)
               .permute({1, 2, 0});
   }
-  const at::Tensor ended = geometry.newline ? at::cat({map, ends}, 1) : map;
+  const at::Tensor ended = ends.defined() ? at::cat({map, ends}, 1) : map;
   return at::cat({thumbnail, ended.reshape({-1, size})}, 0);
 }
 

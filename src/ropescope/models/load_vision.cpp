@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/vision_names.h"
 #include "ropescope/core/errors.h"
@@ -144,6 +145,12 @@ VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>
     add_head(config, tower.weights.head, slots);
   }
   check_slots(*checkpoint, slots.all, "vision tower");
+  for (const TensorSlot& slot : slots.all) {
+    if (!slot.stored_name.empty() && checkpoint->find(slot.stored_name + "_scale_inv") != nullptr) {
+      throw UnsupportedModel("checkpoint: {}: expected a matrix without block scales, found {}_scale_inv",
+                             slot.stored_name, slot.stored_name);
+    }
+  }
   if (whole) {
     warn_of_other_tensors(*checkpoint, slots.all, "vision tower", is_idle_vision_tensor);
   }

@@ -9,6 +9,7 @@
 #include <ATen/ops/cat.h>
 
 #include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/vision_names.h"
 #include "ropescope/core/errors.h"
 
 namespace ropescope {
@@ -31,6 +32,14 @@ VisionPart load_part(const Checkpoint& file, const Checkpoint& tower_file,
   if (config.post_norm && !part.tower.weights.post_norm.weight.defined()) {
     throw InputError("checkpoint: 1 tensor of the vision tower is missing: post_layernorm.weight");
   }
+  return tower;
+}
+
+VisionPart load_part(const Checkpoint& file, VisionTower tower, const VlmConfig& config,
+                     const VisionLoadOptions& options) {
+  VisionPart part;
+  part.config = config;
+  part.tower = std::move(tower);
   const auto connector = llava_part(file, LlavaPart::kProjector);
   if (connector->tensors().empty()) {
     throw InputError("checkpoint: expected the connector of a {} model, found none", config.family->name);
@@ -61,7 +70,6 @@ at::Tensor joined(const std::vector<at::Tensor>& parts) {
 // Frame pairs that go through the tower together: nothing crosses from one to another.
 std::vector<std::vector<PatchGrid>> batches_of(const std::vector<PatchGrid>& grids, bool together) {
   if (together) return {grids};
-  constexpr int64_t kPatchesAtOnce = 16384;
   std::vector<std::vector<PatchGrid>> batches(1);
   int64_t room = kPatchesAtOnce;
   for (auto [t, h, w] : grids) {

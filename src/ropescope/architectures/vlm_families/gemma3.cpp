@@ -49,6 +49,8 @@ const VlmFamily kGemma3 = {
     .source = "Gemma 3 (arXiv 2503.19786)",
     .model_types = {"gemma3"},
     .classes = {"Gemma3ForConditionalGeneration"},
+    .tower_prefix = "vision_tower.",
+    .connector_prefix = "multi_modal_projector.",
     .parse = gemma3_vlm::parse,
 };
 

@@ -60,6 +60,8 @@ const VlmFamily kGlm4v = {
     .source = "GLM-4.1V-Thinking (arXiv 2507.01006)",
     .model_types = {"glm4v"},
     .classes = {"Glm4vForConditionalGeneration"},
+    .tower_prefix = "model.visual.",
+    .connector_prefix = "model.visual.",
     .parse = glm4v_family::parse,
 };
 

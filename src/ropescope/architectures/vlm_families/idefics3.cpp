@@ -38,6 +38,8 @@ const VlmFamily kIdefics3 = {
     .source = "Idefics3 (arXiv 2408.12637)",
     .model_types = {"idefics3"},
     .classes = {"Idefics3ForConditionalGeneration"},
+    .tower_prefix = "model.vision_model.",
+    .connector_prefix = "model.connector.",
     .parse = read_idefics,
 };
 

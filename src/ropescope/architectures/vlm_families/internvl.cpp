@@ -111,6 +111,8 @@ const VlmFamily kInternVl = {
     .source = "InternVL 2.5 and 3 (arXiv 2412.05271, 2504.10479)",
     .model_types = {"internvl", "internvl_chat"},
     .classes = {"InternVLForConditionalGeneration", "InternVLChatModel"},
+    .tower_prefix = "vision_tower.",
+    .connector_prefix = "multi_modal_projector.",
     .parse = internvl_family::parse,
 };
 

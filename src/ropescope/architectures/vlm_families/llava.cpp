@@ -25,6 +25,8 @@ const VlmFamily kLlava = {
     .source = "LLaVA-1.5 (arXiv 2310.03744)",
     .model_types = {"llava"},
     .classes = {"LlavaForConditionalGeneration"},
+    .tower_prefix = "vision_tower.",
+    .connector_prefix = "multi_modal_projector.",
     .parse = llava_family::parse,
 };
 

@@ -19,6 +19,8 @@ const VlmFamily kLlavaNext = {
     .source = "LLaVA-NeXT (Liu et al., January 2024)",
     .model_types = {"llava_next"},
     .classes = {"LlavaNextForConditionalGeneration"},
+    .tower_prefix = "vision_tower.",
+    .connector_prefix = "multi_modal_projector.",
     .parse = llava_next_family::parse,
 };
 

@@ -45,6 +45,8 @@ const VlmFamily kLlavaOnevision = {
     .source = "LLaVA-OneVision (arXiv 2408.03326)",
     .model_types = {"llava_onevision"},
     .classes = {"LlavaOnevisionForConditionalGeneration"},
+    .tower_prefix = "vision_tower.",
+    .connector_prefix = "multi_modal_projector.",
     .parse = llava_onevision_family::parse,
 };
 

@@ -51,6 +51,8 @@ const VlmFamily kNaflex = {
     .source = "DIPE (arXiv 2603.10863); SigLIP 2 (arXiv 2502.14786)",
     .model_types = {"qwen2_5_vl", "qwen25_siglip"},
     .classes = {"Qwen25_SigLIPForConditionalGeneration"},
+    .tower_prefix = "model.visual.",
+    .connector_prefix = "model.visual.",
     .claims = naflex_family::claims,
     .parse = naflex_family::parse,
 };

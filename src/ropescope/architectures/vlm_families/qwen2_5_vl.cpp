@@ -44,6 +44,8 @@ const VlmFamily kQwen25Vl = {
     .source = "Qwen2.5-VL (arXiv 2502.13923)",
     .model_types = {"qwen2_5_vl"},
     .classes = {"Qwen2_5_VLForConditionalGeneration"},
+    .tower_prefix = "visual.",
+    .connector_prefix = "visual.",
     .parse = qwen2_5_vl_family::parse,
 };
 

@@ -47,6 +47,8 @@ const VlmFamily kQwen2Vl = {
     .source = "Qwen2-VL (arXiv 2409.12191)",
     .model_types = {"qwen2_vl"},
     .classes = {"Qwen2VLForConditionalGeneration"},
+    .tower_prefix = "visual.",
+    .connector_prefix = "visual.",
     .parse = qwen2_vl_family::parse,
 };
 

@@ -22,6 +22,8 @@ const VlmFamily kQwen35 = {
     .source = "Qwen3.5 (https://huggingface.co/Qwen)",
     .model_types = {"qwen3_5"},
     .classes = {"Qwen3_5ForConditionalGeneration"},
+    .tower_prefix = "model.visual.",
+    .connector_prefix = "model.visual.",
     .parse = qwen3_5_vlm::parse,
 };
 

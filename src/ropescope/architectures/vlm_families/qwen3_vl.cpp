@@ -51,6 +51,8 @@ const VlmFamily kQwen3Vl = {
     .source = "Qwen3-VL (arXiv 2511.21631)",
     .model_types = {"qwen3_vl"},
     .classes = {"Qwen3VLForConditionalGeneration"},
+    .tower_prefix = "model.visual.",
+    .connector_prefix = "model.visual.",
     .parse = qwen3_vl_family::parse,
 };
 

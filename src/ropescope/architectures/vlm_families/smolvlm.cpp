@@ -9,6 +9,8 @@ const VlmFamily kSmolVlm = {
     .source = "SmolVLM (arXiv 2504.05299)",
     .model_types = {"smolvlm"},
     .classes = {"SmolVLMForConditionalGeneration"},
+    .tower_prefix = "model.vision_model.",
+    .connector_prefix = "model.connector.",
     .parse = read_idefics,
 };
 

@@ -112,6 +112,7 @@ void read_patches(const Json& vision, VisionConfig& tower, int64_t patch_size, c
   tower.temporal_patch_size = json_integer_or(vision, "temporal_patch_size", 2, what);
   tower.merge_size = json_integer_or(vision, "spatial_merge_size", 2, what);
   const Json rope = object_at(vision, "rope_parameters", what);
+  expect_text(rope, "rope_type", "axial", what + ": rope_parameters");
   tower.rope_theta = json_number_or(rope, "rope_theta", 10000, what);
   // Both spellings of a patch's side must agree where a file has both (old Qwen files).
   if (json_integer_or(vision, "spatial_patch_size", tower.patch_size, what) != tower.patch_size) {
