@@ -248,6 +248,20 @@ TEST(FrameSampling, AFrameAtEachStepOfASecond) {
   EXPECT_EQ(long_clip.indices.back(), 9999);
 }
 
+TEST(TiledGeometry, LlavaNextAsAPlan) {
+  const AnyresOptions options{default_pinpoints(336), PinpointRule::kHf, 336, 14, true};
+  for (const auto& [w, h] : std::vector<std::array<int64_t, 2>>{{640, 427}, {100, 900}, {1, 20000}}) {
+    const AnyresGeometry geometry = anyres_geometry(w, h, options);
+    const MediaPlan plan = anyres_plan(geometry, geometry.feat_H1W1, 336);
+    EXPECT_EQ(plan.tokens(), geometry.tokens);
+    EXPECT_EQ(plan.newline_tokens(), geometry.feat_H1W1[0]);
+    EXPECT_EQ(plan.runs[0].tokens, 576);
+    if (!geometry.feat_offset_rc) continue;
+    EXPECT_NEAR(plan.high_cells.left + plan.high_cells.width * static_cast<double>(plan.high_hw[1]),
+                static_cast<double>(w), plan.high_cells.width);
+  }
+}
+
 TEST(FrameSampling, Refusals) {
   const FrameSampling sampling;
   EXPECT_THROW(sample_frames(0, 2.0, sampling, "clip"), InputError);
@@ -263,6 +277,11 @@ TEST(FrameSampling, Refusals) {
   greedy.max_frames = int64_t{1} << 40;
   greedy.rate = 1e4;
   EXPECT_THROW(sample_frames(kMostClipFrames, 10.0, greedy, "clip"), InputError);
+  FrameSampling endless = sampling;
+  endless.rule = SamplingRule::kPerSecond;
+  endless.rate = 1e4;
+  endless.max_duration = 1e300;
+  EXPECT_THROW(sample_frames(kMostClipFrames, 1e-3, endless, "clip"), InputError);
   greedy.max_frames = 1;
   EXPECT_THROW(sample_frames(10, 10.0, greedy, "clip"), InputError);
 }

@@ -55,6 +55,9 @@ std::vector<int64_t> per_second_indices(int64_t total, double fps, const FrameSa
     const auto index = std::min(last, static_cast<int64_t>(std::ceil(place)));
     if (indices.empty() || indices.back() != index) indices.push_back(index);
   };
+  // No more places than this are walked through; a clip has fewer frames.
+  constexpr double kMostPlaces = 1 << 24;
+  if (std::min(duration, sampling.max_duration) * sampling.rate > kMostPlaces) return {};
   const bool is_long = duration > sampling.max_duration;
   const auto count =
       static_cast<int64_t>(std::floor(std::min(duration, sampling.max_duration) * sampling.rate));
@@ -116,8 +119,10 @@ SampledFrames sample_frames(int64_t total, double fps, const FrameSampling& samp
         break;
     }
     if (result.indices.empty()) {
-      throw InputError("{}: {} frames at {} a second: expected enough of them for one step of {}", what,
-                       total, fps, sampling.group);
+      throw InputError(
+          "{}: {} frames at {} a second, asked for {}: expected enough of them for one step of {}, and no more than 2^24 "
+          "places",
+          what, total, fps, sampling.rate, sampling.group);
     }
   }
   const size_t kept = all ? static_cast<size_t>(total) : result.indices.size();

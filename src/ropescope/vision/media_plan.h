@@ -70,6 +70,10 @@ struct MediaPlan {
   int64_t newline_tokens() const;
 };
 
+/// The plan of LLaVA's anyres: the thumbnail, then the whole map of features, row by row, a newline token after each row.
+/// `map_hw`: the map after shrinking (LLaVA-NeXT: feat_H1W1); `tile`: pixels. `placeholder` stays empty.
+MediaPlan anyres_plan(const AnyresGeometry& geometry, const std::array<int64_t, 2>& map_hw, int64_t tile);
+
 const char* media_role_name(MediaRun::Role role);
 
 }  // namespace ropescope

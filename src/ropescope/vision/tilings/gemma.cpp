@@ -114,9 +114,9 @@ void read(const ProcessorFiles& files, MediaSettings& settings) {
       json_number_or(files.image, "pan_and_scan_min_ratio_to_activate", settings.min_crop_ratio, what);
   const int64_t tokens = json_integer_or(files.config, "mm_tokens_per_image", 256, what);
   const int64_t said = json_integer_or(files.processor, "image_seq_length", tokens, what);
-  const auto side =
-      static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(std::max<int64_t>(tokens, 0)))));
-  if (tokens < 1 || side * side != tokens || said != tokens) {
+  check_setting(settings, "mm_tokens_per_image", tokens, 1, 1 << 24);
+  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(tokens))));
+  if (side * side != tokens || said != tokens) {
     throw InputError(
         "{}: expected a square number of tokens, the same in \"mm_tokens_per_image\" and "
         "\"image_seq_length\", found {} and {}",

@@ -129,6 +129,7 @@ void read(const ProcessorFiles& files, MediaSettings& settings) {
   // What the classes of the towers and of the models assume.
   settings.patch = side_or(tower, "patch_size", 32, what);
   settings.merge = json_integer_or(files.config, "scale_factor", 2, what);
+  check_setting(settings, "max_image_size", settings.tile, 1, 8192);
   check_setting(settings, "patch_size", settings.patch, 1, 8192);
   check_setting(settings, "scale_factor", settings.merge, 1, 64);
   settings.tile_tokens = settings.tile / settings.patch / settings.merge;

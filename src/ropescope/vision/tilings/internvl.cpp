@@ -102,7 +102,9 @@ void read(const ProcessorFiles& files, MediaSettings& settings) {
   const Json& tower = found != nullptr ? *found : nothing;
   settings.tile = square_size(files.image, "size", what);
   if (settings.tile == 0) throw InputError("{}: \"size\": expected the size of a tile, found none", what);
-  settings.split = json_bool_or(files.image, "crop_to_patches", true, what);
+  // Not "crop_to_patches": the processor asks its image processor for tiles whatever that file says, and the public files
+  // say false.
+  settings.split = true;
   settings.min_tiles = json_integer_or(files.image, "min_patches", settings.min_tiles, what);
   settings.max_tiles = json_integer_or(files.image, "max_patches", settings.max_tiles, what);
   settings.patch = side_or(tower, "patch_size", settings.patch, what);

@@ -65,37 +65,14 @@ MediaPlan plan_one_of_several(int64_t width, int64_t height, const MediaSettings
 
 MediaPlan plan_image(int64_t width, int64_t height, bool one_of_several, const MediaSettings& settings) {
   if (one_of_several) return plan_one_of_several(width, height, settings);
-  const int64_t side = settings.tile_tokens;
   const AnyresGeometry geometry = anyres_geometry(width, height, anyres_options(settings));
   const auto [resized_w, resized_h] = geometry.resized_wh;
   if (!geometry.feat_offset_rc || resized_w < 1 || resized_h < 1) {
     throw InputError("{}x{} pixels: too narrow, no row or column of its {}x{} map of features is left", width,
                      height, geometry.feat_full_HW[0], geometry.feat_full_HW[1]);
   }
-  MediaPlan plan;
-  plan.size_wh = {width, height};
+  MediaPlan plan = anyres_plan(geometry, shrunk_map(geometry.feat_H1W1, settings), settings.tile);
   plan.placeholder = settings.words.placeholder;
-  plan.resized_hw = {{resized_h, resized_w}};
-  plan.tiles_rows_cols = {geometry.tiles_cols_rows[1], geometry.tiles_cols_rows[0]};
-  plan.tiles = plan.tiles_rows_cols[0] * plan.tiles_rows_cols[1] + 1;
-  plan.thumbnail_hw = {side, side};
-  plan.high_hw = shrunk_map(geometry.feat_H1W1, settings);
-  plan.cells = whole_cells(plan.size_wh, side, side);
-  // The kept part of the mosaic, in pixels of the picture.
-  const auto pitch = static_cast<double>(settings.tile) / static_cast<double>(side);
-  const double scale_w = static_cast<double>(width) / static_cast<double>(resized_w);
-  const double scale_h = static_cast<double>(height) / static_cast<double>(resized_h);
-  const auto [first_row, first_column] = *geometry.feat_offset_rc;
-  plan.high_cells = {
-      (static_cast<double>(first_column) * pitch - static_cast<double>(geometry.pad_ltrb[0])) * scale_w,
-      (static_cast<double>(first_row) * pitch - static_cast<double>(geometry.pad_ltrb[1])) * scale_h,
-      static_cast<double>(geometry.feat_H1W1[1]) * pitch * scale_w / static_cast<double>(plan.high_hw[1]),
-      static_cast<double>(geometry.feat_H1W1[0]) * pitch * scale_h / static_cast<double>(plan.high_hw[0])};
-  MediaRun map = grid_run(MediaRun::Role::kTile, plan.high_hw[0], plan.high_hw[1]);
-  map.newlines = map.h;
-  map.tokens += map.newlines;
-  plan.runs = {grid_run(MediaRun::Role::kThumbnail, side, side), map};
-  plan.anyres = geometry;
   return plan;
 }
 

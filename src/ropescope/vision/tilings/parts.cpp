@@ -87,17 +87,22 @@ MediaRun grid_run(MediaRun::Role role, int64_t rows, int64_t columns) {
 int64_t square_size(const Json& files, const char* key, const std::string& what) {
   const Json* size = json_find(files, key);
   if (size == nullptr) return 0;
-  if (size->is_number_integer()) return json_integer(files, key, what);
-  const int64_t height = json_integer(*size, "height", what), width = json_integer(*size, "width", what);
-  if (height != width)
+  const bool is_number = size->is_number_integer();
+  const int64_t height = is_number ? json_integer(files, key, what) : json_integer(*size, "height", what);
+  const int64_t width = is_number ? height : json_integer(*size, "width", what);
+  if (height != width || height < 1) {
     throw InputError("{}: \"{}\": expected a square, found {}x{}", what, key, width, height);
+  }
   return height;
 }
 
 int64_t edge_of(const Json& files, const char* key, const char* edge, const std::string& what) {
   const Json* size = json_find(files, key);
   if (size == nullptr) return 0;
-  return size->is_number_integer() ? json_integer(files, key, what) : json_integer(*size, edge, what);
+  const int64_t length =
+      size->is_number_integer() ? json_integer(files, key, what) : json_integer(*size, edge, what);
+  if (length < 1) throw InputError("{}: \"{}\": expected a length in pixels, found {}", what, key, length);
+  return length;
 }
 
 std::string token_text(const ProcessorFiles& files, const char* key, const std::string& fallback) {
