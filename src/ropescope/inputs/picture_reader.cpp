@@ -29,45 +29,6 @@ void put_marks(std::string& text, const std::string& general, const std::string&
 
 }  // namespace
 
-MediaPlan anyres_plan(const AnyresGeometry& geometry) {
-  MediaPlan plan;
-  plan.size_wh = geometry.size_wh;
-  plan.anyres = geometry;
-  const auto [columns, rows] = geometry.tiles_cols_rows;
-  plan.tiles_rows_cols = {rows, columns};
-  plan.tiles = 1 + rows * columns;
-  plan.thumbnail_hw = geometry.thumbnail_HW;
-  plan.high_hw = geometry.feat_H1W1;
-  MediaRun thumbnail;
-  thumbnail.role = MediaRun::Role::kThumbnail;
-  thumbnail.h = geometry.thumbnail_HW[0];
-  thumbnail.w = geometry.thumbnail_HW[1];
-  thumbnail.tokens = thumbnail.h * thumbnail.w;
-  MediaRun high;
-  high.role = MediaRun::Role::kTile;
-  high.h = geometry.feat_H1W1[0];
-  high.w = geometry.feat_H1W1[1];
-  high.newlines = geometry.newline ? high.h : 0;
-  high.tokens = high.h * high.w + high.newlines;
-  plan.runs = {thumbnail, high};
-  const auto [width, height] = geometry.size_wh;
-  plan.cells = {0, 0, static_cast<double>(width) / static_cast<double>(thumbnail.w),
-                static_cast<double>(height) / static_cast<double>(thumbnail.h)};
-  if (geometry.feat_offset_rc) {
-    const auto axis = [&](size_t own, size_t other, double size, double& first, double& step) {
-      const double scale = static_cast<double>(geometry.resized_wh[own]) / size;
-      const double patch =
-          static_cast<double>(geometry.best_wh[own]) / static_cast<double>(geometry.feat_full_HW[other]);
-      const double offset = static_cast<double>((*geometry.feat_offset_rc)[other]) * patch;
-      first = (offset - static_cast<double>(geometry.pad_ltrb[own])) / scale;
-      step = patch / scale;
-    };
-    axis(0, 1, static_cast<double>(width), plan.high_cells.left, plan.high_cells.width);
-    axis(1, 0, static_cast<double>(height), plan.high_cells.top, plan.high_cells.height);
-  }
-  return plan;
-}
-
 std::string with_media_in_front(std::string text, size_t images, size_t videos) {
   if (text.find(kImageText) != std::string::npos || text.find(kVideoText) != std::string::npos) return text;
   for (size_t i = 0; i < videos; ++i) text.insert(0, std::string(kVideoText) + "\n");
@@ -97,7 +58,9 @@ std::vector<MediaItem> PictureReader::images(const std::vector<at::Tensor>& rgb_
   std::vector<MediaItem> items;
   for (const at::Tensor& rgb : rgb_HW3) {
     PreprocessedImage prepared = preprocess_image(rgb, *settings_);
-    items.push_back({anyres_plan(*prepared.geometry), prepared.tiles, prepared.pixel_values});
+    const AnyresGeometry& geometry = *prepared.geometry;
+    items.push_back({anyres_plan(geometry, geometry.feat_H1W1, settings_->anyres->tile_size), prepared.tiles,
+                     prepared.pixel_values});
   }
   return items;
 }
@@ -117,7 +80,8 @@ const FrameSampling& PictureReader::sampling() const {
 
 MediaPlan PictureReader::plan_image(int64_t width, int64_t height, size_t of) const {
   if (processor_) return processor_->plan_image(width, height, of > 1);
-  return anyres_plan(anyres_geometry(width, height, *settings_->anyres));
+  const AnyresGeometry geometry = anyres_geometry(width, height, *settings_->anyres);
+  return anyres_plan(geometry, geometry.feat_H1W1, settings_->anyres->tile_size);
 }
 
 std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::string text,

@@ -61,9 +61,6 @@ class PictureReader {
   std::string image_mark_, video_mark_;
 };
 
-/// The plan of a picture that is cut as LLaVA-NeXT cuts it.
-MediaPlan anyres_plan(const AnyresGeometry& geometry);
-
 /// A prompt that names no picture gets its pictures (and clips) in front, one a line, as the models were trained.
 std::string with_media_in_front(std::string text, size_t images, size_t videos = 0);
 

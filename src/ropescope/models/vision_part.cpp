@@ -16,20 +16,14 @@ namespace ropescope {
 
 namespace {
 
-VisionPart load_part(const Checkpoint& file, const Checkpoint& tower_file,
-                     const std::shared_ptr<const Checkpoint>& shared, const VlmConfig& config,
-                     const VisionLoadOptions& options) {
-  VisionPart part;
-  part.config = config;
-  VisionLoadOptions tower_options = options;
+VisionTower load_tower_of(const Checkpoint& file, const std::shared_ptr<const Checkpoint>& shared,
+                          const VlmConfig& config, VisionLoadOptions options) {
   const bool all = config.vision.packed || config.post_norm;
-  const int64_t needed =
-      all ? -1 : *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
-  if (needed > options.layers) tower_options.layers = needed;
-  if (all) tower_options.layers = -1;
-  part.tower = shared ? load_vision_tower(shared, config.vision, tower_options)
-                      : load_vision_tower(tower_file, config.vision, tower_options);
-  if (config.post_norm && !part.tower.weights.post_norm.weight.defined()) {
+  const int64_t needed = *std::max_element(config.feature_layers.begin(), config.feature_layers.end());
+  options.layers = all ? -1 : std::max(options.layers, needed);
+  VisionTower tower = shared ? load_vision_tower(shared, config.vision, options)
+                             : load_vision_tower(file, config.vision, options);
+  if (config.post_norm && !tower.weights.post_norm.weight.defined()) {
     throw InputError("checkpoint: 1 tensor of the vision tower is missing: post_layernorm.weight");
   }
   return tower;
@@ -233,13 +227,39 @@ VisionFeatures encode_anyres(const VisionPart& part, const VisionInputs& inputs,
 
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options) {
-  return load_part(checkpoint, checkpoint, nullptr, config, options);
+  return load_part(checkpoint, load_tower_of(checkpoint, nullptr, config, options), config, options);
 }
 
-VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint,
-                            std::shared_ptr<const Checkpoint> tower, const VlmConfig& config,
-                            const VisionLoadOptions& options) {
-  return load_part(*checkpoint, *tower, tower, config, options);
+VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+                            const VisionLoadOptions& options, std::shared_ptr<const Checkpoint> tower) {
+  const auto& place = tower ? tower : checkpoint;
+  return load_part(*checkpoint, load_tower_of(*place, place, config, options), config, options);
+}
+
+std::vector<TensorSlot> vision_part_slots(VisionPart& part) {
+  const VlmFamily& family = *part.config.family;
+  std::vector<TensorSlot> all;
+  const auto add = [&](const std::string& prefix, std::vector<TensorSlot> slots) {
+    for (TensorSlot& slot : slots) {
+      slot.name = prefix + slot.name;
+      if (!slot.stored_name.empty()) slot.stored_name = prefix + slot.stored_name;
+      all.push_back(std::move(slot));
+    }
+  };
+  const VisionConfig& config = part.config.vision;
+  VisionWeights& weights = part.tower.weights;
+  add(family.tower_prefix, vision_slots(config, weights));
+  if (weights.post_norm.weight.defined()) {
+    const std::string name = vision_names(config.kind).front().post_norm;
+    std::vector<TensorSlot> norm = {{name + ".weight", {config.hidden_size}, &weights.post_norm.weight}};
+    if (!config.rms_norm) norm.push_back({name + ".bias", {config.hidden_size}, &weights.post_norm.bias});
+    add(family.tower_prefix, norm);
+  }
+  add(family.connector_prefix, connector_slots(part.connector));
+  if (part.config.has_newline) {
+    all.push_back({"image_newline", {part.config.text_hidden_size}, &part.image_newline});
+  }
+  return all;
 }
 
 bool requires_grad(const VisionPart& part) {

@@ -27,11 +27,15 @@ struct VisionPart {
 /// warned of.
 VisionPart load_vision_part(const Checkpoint& checkpoint, const VlmConfig& config,
                             const VisionLoadOptions& options = {});
-/// The same from files that stay open, for layers that are streamed. `tower`: the checkpoint itself, or one beside it that
-/// holds the tower alone (original LLaVA).
-VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint,
-                            std::shared_ptr<const Checkpoint> tower, const VlmConfig& config,
-                            const VisionLoadOptions& options);
+/// The same from a file that stays open, for layers that are streamed. `tower`: where the tower lies in files of its own
+/// (original LLaVA); null: in the checkpoint.
+VisionPart load_vision_part(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+                            const VisionLoadOptions& options,
+                            std::shared_ptr<const Checkpoint> tower = nullptr);
+
+/// All parameters by the names that transformers gives them, in every file the same; a fused qkv as its parts. Slots keep
+/// addresses. What no feature needs (later layers, a pooling head) is not among them.
+std::vector<TensorSlot> vision_part_slots(VisionPart& part);
 
 /// Whether anything of it is trained.
 bool requires_grad(const VisionPart& part);

@@ -57,12 +57,12 @@ Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& conf
   // Beside a decoder that is streamed there is no room to waste.
   seeing.streamed = vlm.decoder.access != nullptr;
   if (whole_tower) seeing.layers = config.vision.num_hidden_layers;
-  std::shared_ptr<const Checkpoint> tower = checkpoint;
+  std::shared_ptr<const Checkpoint> tower;
   if (llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
     tower = tower_beside(folder);
     vlm.tower_files = tower->files();
   }
-  vlm.eyes = load_vision_part(std::move(checkpoint), std::move(tower), config, seeing);
+  vlm.eyes = load_vision_part(std::move(checkpoint), config, seeing, std::move(tower));
   return vlm;
 }
 
