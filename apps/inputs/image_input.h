@@ -27,8 +27,8 @@ struct DecodeFlags {
 /// A picture or clip as a command has it.
 struct NamedMedia {
   MediaItem item;
-  std::string name;                 ///< of the file; empty where only its pixels were given
-  std::vector<at::Tensor> rgb_HW3;  ///< a picture, or the frames kept of a clip; may be empty
+  std::string name;                        ///< of the file; empty where only its pixels were given
+  std::vector<at::Tensor> rgb_HW3;         ///< a picture, or the frames kept of a clip; may be empty
   double source_fps = 0, sampled_fps = 0;  ///< of a clip
   /// Its pixels came alone, and nothing says where its tiles lie on the picture.
   bool unplaced = false;

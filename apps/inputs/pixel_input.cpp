@@ -55,8 +55,9 @@ MediaPlan plan_of_grid(const int64_t* thw, const VlmConfig& config, bool video, 
   const int64_t merge = config.vision.merge_size;
   for (int axis = 0; axis < 3; ++axis) {
     if (thw[axis] < 1 || thw[axis] > kMostSide || (axis > 0 && thw[axis] % merge != 0)) {
-      throw InputError("{}: expected frames, rows and columns of patches, the last two multiples of {}, found {}x{}x{}",
-                       what, merge, thw[0], thw[1], thw[2]);
+      throw InputError(
+          "{}: expected frames, rows and columns of patches, the last two multiples of {}, found {}x{}x{}",
+          what, merge, thw[0], thw[1], thw[2]);
     }
   }
   MediaPlan plan;
@@ -86,7 +87,8 @@ void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::
   const char* values = video ? "pixel_values_videos" : "pixel_values";
   const char* grids = video ? "video_grid_thw" : "image_grid_thw";
   if (!file.has(values) && !file.has(grids)) return;
-  const int64_t patch = 3 * config.vision.temporal_patch_size * config.vision.patch_size * config.vision.patch_size;
+  const int64_t patch =
+      3 * config.vision.temporal_patch_size * config.vision.patch_size * config.vision.patch_size;
   const at::Tensor pixels = file.take(values, at::kFloat, {-1, patch});
   const at::Tensor thw = file.take(grids, at::kLong, {-1, 3});
   const int64_t count = thw.size(0);
@@ -101,23 +103,24 @@ void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::
     const auto [t, h, w] = one.item.plan.grid_thw;
     const int64_t patches = t * h * w;
     if (h > kMostSide * kMostSide / w || patches > pixels.size(0) - first) {
-      throw InputError("--pixels {}: {}: expected the patches of {} grids, found {} patches", file.path(), values, count,
-                       pixels.size(0));
+      throw InputError("--pixels {}: {}: expected the patches of {} grids, found {} patches", file.path(),
+                       values, count, pixels.size(0));
     }
     one.item.pixel_values = pixels.narrow(0, first, patches);
     first += patches;
     media.push_back(std::move(one));
   }
   if (first != pixels.size(0)) {
-    throw InputError("--pixels {}: {}: expected {} patches as {} says, found {}", file.path(), values, first, grids,
-                     pixels.size(0));
+    throw InputError("--pixels {}: {}: expected {} patches as {} says, found {}", file.path(), values, first,
+                     grids, pixels.size(0));
   }
 }
 
 /// Pictures whose sizes are told: [images, tiles, 3, S, S], thumbnail first.
 void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<NamedMedia>& media) {
   const at::Tensor pixels = file.take("pixel_values", at::kFloat, {-1, -1, 3, -1, -1});
-  const char* name = file.has("image_sizes_hw") || !file.has("image_sizes") ? "image_sizes_hw" : "image_sizes";
+  const char* name =
+      file.has("image_sizes_hw") || !file.has("image_sizes") ? "image_sizes_hw" : "image_sizes";
   const at::Tensor sizes = file.take(name, at::kLong, {pixels.size(0), 2});
   const auto* hw = sizes.const_data_ptr<int64_t>();
   std::vector<bool> several(static_cast<size_t>(pixels.size(0)), false);
@@ -134,8 +137,8 @@ void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<N
     one.item.plan = reader.plan_image(hw[2 * i + 1], hw[2 * i], several[static_cast<size_t>(i)] ? 2 : 1);
     const int64_t tiles = one.item.plan.tiles;
     if (pixels.size(1) < tiles) {
-      throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", hw[2 * i + 1], hw[2 * i], tiles,
-                       pixels.size(1));
+      throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", hw[2 * i + 1],
+                       hw[2 * i], tiles, pixels.size(1));
     }
     one.item.pixel_values = pixels[i].narrow(0, 0, tiles);
     media.push_back(std::move(one));
@@ -181,8 +184,8 @@ void add_tiles(const PixelFile& file, const PictureReader& reader, const MediaMa
     media.push_back(std::move(one));
   }
   if (first != pixels.size(0)) {
-    throw InputError("--pixels {}: pixel_values: {} tiles, of which input_ids have the tokens of {}", file.path(),
-                     pixels.size(0), first);
+    throw InputError("--pixels {}: pixel_values: {} tiles, of which input_ids have the tokens of {}",
+                     file.path(), pixels.size(0), first);
   }
 }
 

@@ -74,8 +74,10 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
   }
   default_to_own_scheme(flags.scheme, model);
   if (kind == ModelKind::kVlm && !is_llava_next(model)) {
-    throw UsageError("--model {}: of the vision-language models only LLaVA-NeXT is trained here. Try: trace, generate, "
-                     "attention or evaluate, which run it", flags.model);
+    throw UsageError(
+        "--model {}: of the vision-language models only LLaVA-NeXT is trained here. Try: trace, generate, "
+        "attention or evaluate, which run it",
+        flags.model);
   }
   const bool sees = kind == ModelKind::kVlm || flags.vision_tower, pretrain = flags.stage == "pretrain";
   if (pretrain && !sees) {
