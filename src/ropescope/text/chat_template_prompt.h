@@ -17,9 +17,9 @@ namespace ropescope {
 struct AskedImages {
   int64_t count = 0;
   std::optional<int64_t> token_id = {};  ///< of a picture, where the model's vocabulary has one
-  std::string mark;        ///< what the model's template writes for a picture; empty: the token of token_id
-  int64_t videos = 0;      ///< clips, for which `<video>` stands
-  std::string video_mark;  ///< what the template writes for one
+  std::string mark = {};  ///< what the model's template writes for a picture; empty: the token of token_id
+  int64_t videos = 0;     ///< clips, for which `<video>` stands
+  std::string video_mark = {};  ///< what the template writes for one
 };
 
 struct AskedPrompt {
