@@ -44,12 +44,11 @@ std::array<int64_t, 2> nearest_grid(int64_t width, int64_t height, const MediaSe
   return best;
 }
 
-MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
-  const auto [columns, rows] =
-      settings.split ? nearest_grid(width, height, settings) : std::array<int64_t, 2>{1, 1};
+MediaPlan mosaic_plan(const std::array<int64_t, 2>& size_wh, int64_t rows, int64_t columns,
+                      const MediaSettings& settings) {
   const int64_t side = settings.tile_tokens;
   MediaPlan plan;
-  plan.size_wh = {width, height};
+  plan.size_wh = size_wh;
   plan.resized_hw = {{rows * settings.tile, columns * settings.tile}};
   plan.tiles_rows_cols = {rows, columns};
   plan.cells = whole_cells(plan.size_wh, side, side);
@@ -72,6 +71,18 @@ MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, con
   }
   plan.runs.front().before = settings.words.start;
   return plan;
+}
+
+MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+  const auto [columns, rows] =
+      settings.split ? nearest_grid(width, height, settings) : std::array<int64_t, 2>{1, 1};
+  return mosaic_plan({width, height}, rows, columns, settings);
+}
+
+MediaPlan plan_tiles(int64_t rows, int64_t columns, const MediaSettings& settings) {
+  rows = std::max<int64_t>(rows, 1);
+  columns = std::max<int64_t>(columns, 1);
+  return mosaic_plan({columns * settings.tile, rows * settings.tile}, rows, columns, settings);
 }
 
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
@@ -148,9 +159,19 @@ void report(const MediaPlan& plan, const MediaSettings& /*settings*/, Json& out)
 
 extern const Tiling kInternvlTiling;
 const Tiling kInternvlTiling = {
-    {"internvl"},         {"internvl"},           internvl_rules::preset,     internvl_rules::defaults,
-    internvl_rules::read, internvl_rules::check,  internvl_rules::plan_image, nullptr,
-    internvl_rules::cut,  internvl_rules::report, Packing::kSquares,
+    {"internvl"},
+    {"internvl"},
+    internvl_rules::preset,
+    internvl_rules::defaults,
+    internvl_rules::read,
+    internvl_rules::check,
+    internvl_rules::plan_image,
+    nullptr,
+    nullptr,
+    internvl_rules::plan_tiles,
+    internvl_rules::cut,
+    internvl_rules::report,
+    Packing::kSquares,
 };
 
 }  // namespace ropescope
