@@ -29,10 +29,27 @@ bool is_llava_next(const fs::path& model) {
                                      json_string_or(config, "model_type", "", path.string()) == "llava_next");
 }
 
+namespace {
+
+/// The id of a family's placeholder where config.json does not say it (OpenGVLab's InternVL).
+int64_t placeholder_of(const fs::path& folder) {
+  const std::string word = read_media_settings(folder).words.placeholder;
+  const std::vector<int64_t> ids = load_tokenizer(folder)->encode(word, {/*add_special=*/false, false});
+  if (ids.size() != 1) {
+    throw InputError("{}: its tokenizer: expected one token for {}, found {}", folder.string(), word,
+                     ids.size());
+  }
+  return ids.front();
+}
+
+}  // namespace
+
 VlmConfig read_vlm_config(const fs::path& folder) {
   if (is_llava_next(folder)) return vlm_config_of(read_llava_config(folder));
   const fs::path path = folder / "config.json";
-  return parse_vlm_config(read_json_file(path), path.string());
+  VlmConfig config = parse_vlm_config(read_json_file(path), path.string());
+  if (!config.tokens.image) config.tokens.image = placeholder_of(folder);
+  return config;
 }
 
 std::vector<fs::path> description_files(const fs::path& model) {

@@ -48,42 +48,8 @@ class PixelFile {
   std::shared_ptr<const Checkpoint> file_;
 };
 
-constexpr int64_t kMostSide = int64_t{1} << 20;
-
-MediaPlan plan_of_grid(const int64_t* thw, const VlmConfig& config, bool video, double second_per_grid,
-                       const std::string& what) {
-  const int64_t merge = config.vision.merge_size;
-  for (int axis = 0; axis < 3; ++axis) {
-    if (thw[axis] < 1 || thw[axis] > kMostSide || (axis > 0 && thw[axis] % merge != 0)) {
-      throw InputError(
-          "{}: expected frames, rows and columns of patches, the last two multiples of {}, found {}x{}x{}",
-          what, merge, thw[0], thw[1], thw[2]);
-    }
-  }
-  MediaPlan plan;
-  plan.kind = video ? MediaKind::kVideo : MediaKind::kImage;
-  plan.grid_thw = {thw[0], thw[1], thw[2]};
-  plan.size_wh = {thw[2] * config.vision.patch_size, thw[1] * config.vision.patch_size};
-  plan.second_per_grid = second_per_grid;
-  plan.frames = video ? thw[0] * config.vision.temporal_patch_size : 1;
-  MediaRun run;
-  run.role = video ? MediaRun::Role::kFrames : MediaRun::Role::kWhole;
-  run.h = thw[1] / merge;
-  run.w = thw[2] / merge;
-  // Qwen2's clips are one block; later families write the time between frame groups.
-  const bool one_block = !video || !frames_stand_apart(config);
-  run.t = one_block ? thw[0] : 1;
-  run.tokens = run.t * run.h * run.w;
-  plan.runs.assign(one_block ? 1 : static_cast<size_t>(thw[0]), run);
-  if (!one_block) {
-    for (MediaRun& each : plan.runs) each.before = " ";
-  }
-  plan.cells = {0, 0, static_cast<double>(plan.size_wh[0]) / static_cast<double>(run.w),
-                static_cast<double>(plan.size_wh[1]) / static_cast<double>(run.h)};
-  return plan;
-}
-
-void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::vector<NamedMedia>& media) {
+void add_grids(const PixelFile& file, const PictureReader& reader, const VlmConfig& config, bool video,
+               std::vector<NamedMedia>& media) {
   const char* values = video ? "pixel_values_videos" : "pixel_values";
   const char* grids = video ? "video_grid_thw" : "image_grid_thw";
   if (!file.has(values) && !file.has(grids)) return;
@@ -98,11 +64,14 @@ void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::
   for (int64_t i = 0; i < count; ++i) {
     const double second = seconds.defined() ? static_cast<double>(seconds.const_data_ptr<float>()[i]) : 1.0;
     NamedMedia one;
-    one.item.plan = plan_of_grid(thw.const_data_ptr<int64_t>() + 3 * i, config, video, second,
-                                 fmt::format("--pixels {}: {}", file.path(), grids));
+    const auto* grid = thw.const_data_ptr<int64_t>() + 3 * i;
+    one.item.plan = reader.processor()->plan_grid(video ? MediaKind::kVideo : MediaKind::kImage,
+                                                  {grid[0], grid[1], grid[2]}, second);
+    // Something stands between the frame groups, whatever it is.
+    for (size_t r = 1; r < one.item.plan.runs.size(); ++r) one.item.plan.runs[r].before = " ";
     const auto [t, h, w] = one.item.plan.grid_thw;
     const int64_t patches = t * h * w;
-    if (h > kMostSide * kMostSide / w || patches > pixels.size(0) - first) {
+    if (patches > pixels.size(0) - first) {
       throw InputError("--pixels {}: {}: expected the patches of {} grids, found {} patches", file.path(),
                        values, count, pixels.size(0));
     }
@@ -200,8 +169,8 @@ std::vector<NamedMedia> ImageFlags::read_pixels(const PictureReader& reader, con
   std::vector<NamedMedia> media;
   switch (config.pictures) {
     case PictureTokens::kPatches:
-      add_grids(file, config, /*video=*/false, media);
-      add_grids(file, config, /*video=*/true, media);
+      add_grids(file, reader, config, /*video=*/false, media);
+      add_grids(file, reader, config, /*video=*/true, media);
       break;
     case PictureTokens::kAnyres:
       add_sized(file, reader, media);
