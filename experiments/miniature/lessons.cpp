@@ -143,15 +143,13 @@ TowerReport examine_tower(const Llava& llava, const Album& album) {
   return report;
 }
 
-/// "colour glyph" for all colours in some order (or "glyph colour"), then questions with their answers.
+/// "colour glyph" for all colours in some order, then questions with their answers.
 struct TextLesson {
-  at::Tensor ids;  // int64 [B, T]
-  at::Tensor
-      targets;  // int64 [B, T]: the answer where a colour asks, the first of a pair where its second stands
-  int64_t questions_from = 0;
+  at::Tensor ids;      // int64 [B, T]
+  at::Tensor targets;  // int64 [B, T]: the answer where a colour asks, the colour where a glyph is shown
 };
 
-TextLesson text_lesson(int64_t rows, int64_t pairs, bool glyphs_first, Rng& rng) {
+TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
   constexpr int64_t kQuestions = 12;
   const Shape no_shape;
   boost::random::uniform_int_distribution<size_t> any_pair(0, static_cast<size_t>(pairs - 1));
@@ -164,11 +162,9 @@ TextLesson text_lesson(int64_t rows, int64_t pairs, bool glyphs_first, Rng& rng)
     };
     add(kStartId, kNoWord);
     for (size_t i = 0; i < static_cast<size_t>(pairs); ++i) {
-      int64_t first = kFirstColourId + shown.colours[i], second = kFirstGlyphId + shown.glyphs[i];
-      if (glyphs_first) std::swap(first, second);
-      add(first, kNoWord);
-      // What was named before: without this some seeds never find out how to look back.
-      add(second, first);
+      add(kFirstColourId + shown.colours[i], kNoWord);
+      // Which colour was named before: without this some seeds never find out how to look back.
+      add(kFirstGlyphId + shown.glyphs[i], kFirstColourId + shown.colours[i]);
     }
     for (int64_t q = 0; q < kQuestions; ++q) {
       const size_t i = any_pair(rng);
@@ -176,8 +172,7 @@ TextLesson text_lesson(int64_t rows, int64_t pairs, bool glyphs_first, Rng& rng)
       add(kFirstGlyphId + shown.glyphs[i], kNoWord);
     }
   }
-  return {at::tensor(ids, at::kLong).view({rows, -1}), at::tensor(targets, at::kLong).view({rows, -1}),
-          1 + 2 * pairs};
+  return {at::tensor(ids, at::kLong).view({rows, -1}), at::tensor(targets, at::kLong).view({rows, -1})};
 }
 
 at::Tensor hidden_of_text(const Llava& llava, const at::Tensor& ids) {
@@ -244,7 +239,7 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
   double recent = kUnknown;  // the loss of late, since there were so many pairs
   for (int64_t step = 0; step < settings.steps && (most < kCells || recent > kKnown); ++step) {
     boost::random::uniform_int_distribution<int64_t> pairs(kFewestPairs, most);
-    const TextLesson lesson = text_lesson(settings.batch, pairs(rng), settings.glyphs_first, rng);
+    const TextLesson lesson = text_lesson(settings.batch, pairs(rng), rng);
     const at::Tensor targets = lesson.targets.flatten();
     Trainer::Micro micro;
     micro.targets = targets.ne(kNoWord).sum().item<int64_t>();
@@ -264,10 +259,8 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
     }
   }
   const at::NoGradGuard no_grad;
-  const TextLesson lesson = text_lesson(8 * settings.batch, kCells, settings.glyphs_first, rng);
-  at::Tensor is_answer = lesson.targets.ge(kFirstGlyphId);
-  is_answer.narrow(1, 0, lesson.questions_from).fill_(false);
-  const at::Tensor asked = is_answer.flatten().nonzero().flatten();
+  const TextLesson lesson = text_lesson(8 * settings.batch, kCells, rng);
+  const at::Tensor asked = lesson.targets.flatten().ge(kFirstGlyphId).nonzero().flatten();
   const at::Tensor logits =
       hidden_of_text(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
   return logits.argmax(1)

@@ -18,9 +18,6 @@ struct LessonSettings {
   int64_t batch = 0;
   double learning_rate = 0;
   uint64_t seed = 0;
-  /// Of text: a pair is named glyph first, as in pictures whose thumbnail comes last, and the colour's token is asked for
-  /// the glyph before it.
-  bool glyphs_first = false;
 };
 
 /// Shares of patches, or of questions, that are right on what was not trained on.

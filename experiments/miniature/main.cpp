@@ -165,8 +165,7 @@ int text(const TextFlags& flags) {
   const double theta = flags.theta;
   const Json prepared = read_if_there(from / "prepared.json");
   const Order order = order_of(prepared, from);
-  LessonSettings lesson = flags.lesson;
-  lesson.glyphs_first = order == Order::kInternvl;
+  const LessonSettings& lesson = flags.lesson;
   const Json settings = {{"eyes", prepared},
                          {"theta", theta},
                          {"steps", lesson.steps},

@@ -9,7 +9,6 @@
 #include <ATen/ops/cat.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/models/media_prompt.h"
 #include "ropescope/rope/tiled_block.h"
 #include "ropescope/vision/resize.h"
 
@@ -62,9 +61,14 @@ View tiled_view(const Shape& shape) {
 
 View pieced_view(const Shape& shape) {
   View view;
-  view.block =
-      media_segment(processor_of(Order::kInternvl).plan_image(shape.columns * kPatch, shape.rows * kPatch));
-  if (view.block.high_h != shape.rows || view.block.high_w != shape.columns) refuse(shape, Order::kInternvl);
+  const MediaPlan plan =
+      processor_of(Order::kInternvl).plan_image(shape.columns * kPatch, shape.rows * kPatch);
+  if (plan.high_hw != std::array<int64_t, 2>{shape.rows, shape.columns}) refuse(shape, Order::kInternvl);
+  TiledPicture tiling;
+  tiling.thumbnail = {1, kSide, kSide};
+  tiling.rows = plan.tiles_rows_cols[0];
+  tiling.columns = plan.tiles_rows_cols[1];
+  view.block = tiled_segment(tiling);
   view.thumbnail_first = false;
   const BlockTokens tokens(view.block);
   view.sources.resize(static_cast<size_t>(view.block.tokens()));
