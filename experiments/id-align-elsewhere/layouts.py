@@ -5,7 +5,7 @@
 
 Geometry comes from `ropescope preprocess`, ids from `ropescope positions`, expected attention from `ropescope prior`; this script
 turns plans into layouts, picks the tokens of one place, and takes means over picture sizes with their 95 % intervals. Standard
-library only. Results are kept (DIR/measured.json) by command line, so that a run goes on where it was stopped.
+library only. Results are kept (DIR/measured-1.json) by command line, so that a run goes on where it was stopped.
 """
 import argparse
 import hashlib
@@ -15,6 +15,7 @@ import pathlib
 import subprocess
 import sys
 
+FORM = 1  # of what is kept; another number when a measurement changes
 TEXT_BEFORE, TEXT_AFTER = 35, 20
 SCHEMES = {
     "plain": "vanilla",
@@ -214,7 +215,7 @@ def main():
     parser.add_argument("--no-ids", action="store_true", help="leave out the table of ids")
     flags = parser.parse_args()
     output = pathlib.Path(flags.output)
-    kept = Kept(output / "measured.json")
+    kept = Kept(output / f"measured-{FORM}.json")
     program = digest(flags.ropescope)
 
     pictures = {}
@@ -237,8 +238,8 @@ def main():
                          text_of(column("ahead_of_text"), 100)])
     if rows:
         print("Ids. Means over picture sizes ± half of the 95 % interval.\n")
-        markdown(["layout", "ids", "sizes with two grids", "tokens", "ids used", "|thumbnail − tile| (ids)", "|tile − text| (ids)",
-              "% tiles on own id", "% visual tokens with ids beyond those of later text"], rows)
+        markdown(["layout", "ids", "sizes with two grids", "tokens", "ids used", "thumbnail – tile, ids apart",
+                  "tile – text, ids apart", "% tiles on own id", "% visual tokens with ids beyond those of later text"], rows)
 
     for named in flags.samples:
         model, samples = named.split("=", 1)
@@ -252,16 +253,18 @@ def main():
                 values.append(kept.get(
                     f"{program} {stamp} prior {picture.layout()}",
                     lambda: prior(picture, ids_of(picture)["tokens_at"], flags.ropescope, samples, output / "scratch.h5")))
+            # A token sees only what stands before it.
             direction = "thumbnail → tiles" if family in THUMBNAIL_LAST else "tile → thumbnail"
             for name in SCHEMES:
                 of = [v[name] for v in values]
                 gain = [v[name]["enrichment"] / v["plain"]["enrichment"] for v in values]
                 rows.append([family if name == "plain" else "", direction if name == "plain" else "", name,
                              text_of([v["own"] for v in of], 100, 3), text_of([v["other"] for v in of], 100, 1),
-                             text_of([v["enrichment"] for v in of], 1, 2), "" if name == "plain" else text_of(gain, 1, 1)])
+                             text_of([v["share"] for v in of], 100, 2), text_of([v["enrichment"] for v in of], 1, 2),
+                             "" if name == "plain" else text_of(gain, 1, 1)])
         print(f"Expected attention, {model}. Means over picture sizes (each: four places) ± half of the 95 % interval.\n")
-        markdown(["layout", "who looks → at what", "ids", "% on own place", "% on the whole other grid", "own place, × uniform",
-                  "× plain"], rows)
+        markdown(["layout", "who looks → at what", "ids", "% on own place", "% on the whole other grid", "own of the other grid, %",
+                  "× uniform", "× plain"], rows)
 
 
 if __name__ == "__main__":

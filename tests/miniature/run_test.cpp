@@ -46,7 +46,10 @@ TEST(Model, OfAnotherOrderComesBackAndIsTakenForNothingElse) {
     EXPECT_THROW(
         load_model(folder.path("model"), order == Order::kNative ? Order::kInternvl : Order::kNative),
         InputError);
-    EXPECT_EQ(testing::run_ropescope("inspect --model " + folder.path("model") + " --quiet").exit_code, 3);
+    EXPECT_EQ(testing::run_ropescope("generate --model " + folder.path("model") +
+                                     " --prompt red --template none --max-new-tokens 1 --quiet")
+                  .exit_code,
+              3);
   }
 }
 
