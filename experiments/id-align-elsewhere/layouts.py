@@ -221,7 +221,13 @@ def main():
     pictures = {}
     for family in flags.families.split(","):
         plans = run_json(flags.ropescope, "preprocess", "--quiet", "--json", "--preset", FAMILIES[family], "--sizes", flags.sizes)
+        for plan in plans:
+            if "error" in plan:
+                sys.exit(f"layouts.py: --sizes: {plan['error']}")
         pictures[family] = [Picture(family, plan) for plan in plans]
+        if not any(picture.pair for picture in pictures[family]):
+            print(f"== {family}: none of these sizes is shown twice; left out", file=sys.stderr)
+            del pictures[family]
 
     def ids_of(picture):
         return kept.get(f"{program} ids {picture.layout()}", lambda: geometry(picture, flags.ropescope))
