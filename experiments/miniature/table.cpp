@@ -296,7 +296,7 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
       series.x = std::move(curve.steps);
       series.y = std::move(curve.mean);
       series.colour = curve_colour(place, families.size());
-      series.dashed = family(row.scheme) == row.scheme;
+      series.dashed = family(row.scheme) == row.scheme && row.scheme.find("newline=") == std::string::npos;
       panel.series.push_back(std::move(series));
     }
     figure.panels.push_back(std::move(panel));
