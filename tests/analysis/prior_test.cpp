@@ -147,7 +147,7 @@ TEST_P(EveryScheme, EqualsRotatedMeanVectors) {
 TEST_P(EveryScheme, EqualsRotatedMeanVectorsOnTiles) {
   const Samples samples = random_samples();
   const std::string layout =
-      "text:3,anyres:2x3+4x6:tiles-first:before=1:row=1:gap=2,text:2,anyres:2x2+2x4:thumbnail-first,text:4";
+      "text:3,anyres:2x3+4x6:thumbnail-first:before=1:row=1:gap=2,text:2,anyres:2x2+2x4:tiles-first,text:4";
   for (const char* query : {"last", "high:3,4", "37"}) {
     expect_brute_force(samples, layout, query, GetParam(), options_for(query));
   }
@@ -294,8 +294,14 @@ TEST(Prior, AlignedPartnersAreAtNoDistance) {
 TEST(Prior, PartnersOfTilesAreFoundInTheOrderOfTheSequence) {
   const Samples samples = random_samples();
   const std::string tiles = "text:5,anyres:2x3+4x6:tiles-first:before=1,text:3";
-  EXPECT_EQ(prior_of(samples, tiles, "id-align", options_for("last")).number("partner_logit").mean, 0.0);
-  EXPECT_NE(prior_of(samples, tiles, "vanilla", options_for("last")).number("partner_logit").mean, 0.0);
+  const auto partner_logit = [&](const std::string& text, const char* scheme) {
+    return prior_of(samples, text, scheme, options_for("last")).number("partner_logit").mean;
+  };
+  const std::string behind = "text:5,anyres:2x3+4x6:thumbnail-first:before=1,text:3";
+  EXPECT_EQ(partner_logit(behind, "id-align"), 0.0);
+  EXPECT_NE(partner_logit(behind, "vanilla"), 0.0);
+  // Tiles in front of their thumbnail cannot see it.
+  EXPECT_TRUE(std::isnan(partner_logit(tiles, "id-align")));
   const Layout layout = parse_layout(tiles);
   // Behind 5 words: tag, tile (0,0), tag, tile (0,1), ... each tile 2x3; row 3, column 4 is in the last.
   const int64_t query = query_token(layout, parse_prior_query("high:3,4"));

@@ -191,10 +191,10 @@ TEST_F(OwnWay, ARunsFolderStandsForItsNewestStepWithItsScheme) {
 
 TEST_F(OwnWay, OtherVisionLanguageModelsAreNamedAsNotSupported) {
   change("config.json",
-         {{"model_type", "qwen2_5_vl"}, {"architectures", {"Qwen2_5_VLForConditionalGeneration"}}});
+         {{"model_type", "pixtral"}, {"architectures", {"PixtralForConditionalGeneration"}}});
   const CommandResult result = ask("--template none");
   EXPECT_EQ(result.exit_code, 3) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("model_type \"qwen2_5_vl\" is not supported"));
+  EXPECT_THAT(result.err, HasSubstr("model_type \"pixtral\" is not supported"));
   EXPECT_THAT(result.err, Not(HasSubstr("no vision tower")));
 }
 

@@ -30,7 +30,7 @@
 //   sink_first     sum over the first four tokens of max(0, a_ij - 1/n_i): mass above the uniform share.
 //   sink_visual    max over visual keys of a_ij, minus 1/n_i.
 // The partner's numbers are those of the query if it is a high-resolution token, else the mean over a 4 x 4
-// grid of high-resolution tokens.
+// grid of high-resolution tokens; NaN where the thumbnail comes after its tiles, which then cannot see it.
 //
 // Intervals (95%): where the samples hold moments of single texts, a delete-one-text jackknife of first order
 // (every number's gradient with respect to A, B, r times their change), Student t with texts - 1 degrees of

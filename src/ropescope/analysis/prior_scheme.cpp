@@ -135,7 +135,9 @@ class Evaluation {
     for (const AskedLayout& asked : asked_) {
       group.lengths.push_back(ask(part, scheme_.positions(asked.layout, layer), asked.query));
     }
-    if (const auto block = first_anyres(setting_.layout)) group.partner = partners(*block, positions);
+    // A tile that comes before its thumbnail cannot see it, so that there is nothing to ask.
+    const auto block = first_anyres(setting_.layout);
+    if (block && block->thumbnail(0) < block->high(0, 0)) group.partner = partners(*block, positions);
     return group;
   }
 
