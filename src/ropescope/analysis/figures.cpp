@@ -157,7 +157,7 @@ bool has_all(const ResultReader& result) {
   return (result.has(kDatasets) && ...);
 }
 
-constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean",
+constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean", kDecayTokens[] = "/decay/tokens/mean",
                kDecayByLayer[] = "/decay/by_layer", kDecayByHead[] = "/decay/by_head",
                kDecayBound[] = "/decay/abel_bound", kDecayByBand[] = "/decay/band_contribution",
                kSimulation[] = "/simulation/average", kProfile[] = "/profile/mean",
@@ -195,6 +195,8 @@ const std::vector<FigureKind>& figure_kinds() {
        decay_curves},
       {"by-kind", "mean inner product in each kind of layers, windows marked", has_all<kDecayKinds>,
        decay_by_kind},
+      {"by-tokens", "mean inner product by the kinds of token that meet, of texts with pictures",
+       has_all<kDecayTokens>, decay_by_tokens},
       {"by-layer", "layer x distance", has_all<kDecayByLayer>, decay_by_layer},
       {"by-head", "head x distance", has_all<kDecayByHead>, decay_by_head},
       {"theta", "theta x distance", has_all<kDecayMean>, decay_by_theta},
