@@ -7,6 +7,7 @@
 
 #include <ATen/ops/cat.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/vision/tilings/tiling.h"
 
