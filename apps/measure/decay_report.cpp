@@ -220,6 +220,9 @@ void print_table(const DecayResult& result, DecayBy by, bool all) {
                                               : "q and k were sampled once and serve every theta");
   if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
   if (by == DecayBy::kLayers) print_kinds(result);
+  if (by == DecayBy::kTokens) {
+    fmt::print("query to key, both as far apart on every axis of their position ids\n");
+  }
   for (const DecayTokens& kind : result.tokens) {
     if (by == DecayBy::kTokens)
       fmt::print("{}: {}, {}\n", kind.name, counted(kind.count, "pair"), counted(kind.clusters, "text"));

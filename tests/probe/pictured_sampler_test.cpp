@@ -6,6 +6,7 @@
 #include <ATen/ops/isnan.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
@@ -214,7 +215,7 @@ TEST_P(PicturedSampler, PicturesNeedEyes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, PicturedSampler, ::testing::ValuesIn(golden_vlm_families()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& family) { return family.param; });
 
 }  // namespace
 }  // namespace ropescope

@@ -57,6 +57,7 @@ void write_tokens(ResultWriter& writer, const DecayResult& result) {
   writer.write(group + "ci95_high", at::stack(high, 1));
   writer.write(group + "count", at::tensor(count, at::kLong));
   writer.write(group + "clusters", at::tensor(clusters, at::kLong));
+  writer.attribute("/decay/tokens", "distance", std::string("the same on every axis of the position ids"));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ Samples only_kind(const Samples& run, int64_t kind) {
   part.model = run.model;
   const at::Tensor rows = (run.pairs.kind == kind).nonzero().squeeze(1);
   part.pairs = run.pairs;
-  part.pairs.kind = {};
+  part.pairs.kind = at::Tensor();
   PairSet& pairs = part.pairs;
   for (at::Tensor* column : {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head, &pairs.query, &pairs.key}) {
     if (column->defined()) *column = column->index_select(0, rows);
