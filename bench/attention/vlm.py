@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--side", type=int, default=64, help="tokens a side of the picture")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--scheme", default="mrope:sections=16/24/24:after=extent", help="the model's own positions")
+    parser.add_argument("--scheme", default="mrope:sections=16/24/24", help="the model's own positions")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", help="raw figures as JSON")
