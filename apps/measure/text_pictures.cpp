@@ -59,6 +59,8 @@ TextMedia TextPictures::read(const Document& document, const Tokenizer& tokenize
         place_media(at::tensor(ids, at::kLong).unsqueeze(0), {}, plans, media_marks(config_), vocab_size_);
   } catch (const InputError& error) {
     throw InputError("{}: {}", where, error.what());
+  } catch (const UsageError& error) {  // what a flag would say stands in the file
+    throw InputError("{}: {}", where, error.what());
   }
   return media;
 }
