@@ -130,8 +130,9 @@ void ImageFlags::add_inputs(Provenance& provenance) const {
 }
 
 NamedMedia ImageFlags::read_clip(const std::string& name, const PictureReader& reader) const {
+  const FrameSampling& sampling = reader.sampling();
   const std::unique_ptr<Clip> clip = open_clip(name, fps);
-  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), reader.sampling(), name);
+  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), sampling, name);
   if (clip->rotation() != 0) {
     log_warning(
         "{}: it is to be shown turned by {} degrees, which the processors do not do; neither is it done here",

@@ -118,7 +118,7 @@ class TraceVlm : public ::testing::TestWithParam<std::string> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, TraceVlm, ::testing::ValuesIn(golden_vlm_families()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& family) { return family.param; });
 
 TEST_P(TraceVlm, ProcessorsTensorsGiveTheReferencesNumbers) {
   for (const Json& one : cases_) {
@@ -165,7 +165,8 @@ TEST_P(TraceVlm, PicturesAndTextGiveTheProcessorsTokens) {
     const auto older = golden(name + ".position_ids_transformers4");
     expect_positions(older ? *older : golden_.at(name + ".position_ids"));
     const auto pillow = golden(name + ".pillow.last_logits");
-    if (!pillow || older) continue;
+    // (of clips the reference has no Pillow path)
+    if (!pillow || older || one.at("video_frames").get<int64_t>() > 0) continue;
     const at::Tensor logits = dataset("logits");
     EXPECT_LE(largest_difference(logits[0][logits.size(1) - 1], pillow->reshape({-1})), tolerance());
   }
