@@ -129,8 +129,8 @@ std::vector<std::pair<std::string, std::string>> estimate_rows(const InspectRepo
     // A picture of more patches than go at once goes alone, and takes more in proportion.
     const bool packed = report.vision.tower && report.vision.tower->packed;
     rows.emplace_back(
-        "vision", fmt::format("{} for tower and connector, {} while they run{}", bytes_text(estimate.vision_weights),
-                              bytes_text(estimate.vision_activations),
+        "vision", fmt::format("{} for tower and connector, {} while they run{}",
+                              bytes_text(estimate.vision_weights), bytes_text(estimate.vision_activations),
                               packed ? fmt::format(" ({} patches at once)", kPatchesAtOnce) : ""));
   }
   constexpr double kCard = 24.0 * (1 << 30);

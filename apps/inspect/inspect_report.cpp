@@ -150,7 +150,8 @@ void print_config(const InspectReport& report) {
   row("pairs", pairs_text(report));
   for (const auto& [label, text] : layer_rows(config)) row(label, text);
   if (report.scheme) row("scheme", *report.scheme + ", as it was trained");
-  if (config.rope_axes) row("own scheme", config.native_scheme() + ": position ids of frames, rows and columns");
+  if (config.rope_axes)
+    row("own scheme", config.native_scheme() + ": position ids of frames, rows and columns");
   row("context", fmt::format("{} tokens", config.max_position_embeddings));
   row("vocabulary", fmt::format("{} ids, {}", config.vocab_size, output_text(report)));
   row("norm", fmt::format("{}, eps {:g}", norm_name(config.norm), config.rms_norm_eps));

@@ -134,12 +134,14 @@ Json vlm_json(const VlmConfig& vlm, const PictureReport& picture) {
 }
 
 std::string tower_text(const VisionConfig& tower) {
-  std::string text = fmt::format("{}, {} layers, hidden {}, MLP {} ({}), {} heads", vision_kind_name(tower.kind),
-                                 tower.num_hidden_layers, tower.hidden_size, tower.intermediate_size,
-                                 activation_name(tower.activation), tower.num_attention_heads);
+  std::string text =
+      fmt::format("{}, {} layers, hidden {}, MLP {} ({}), {} heads", vision_kind_name(tower.kind),
+                  tower.num_hidden_layers, tower.hidden_size, tower.intermediate_size,
+                  activation_name(tower.activation), tower.num_attention_heads);
   if (tower.rope_theta > 0) text += fmt::format(", 2-D rotation (theta {:g})", tower.rope_theta);
   if (tower.packed && tower.positions != VisionPositions::kNone) {
-    text += fmt::format(", positions {} ({}x{})", positions_name(tower.positions), tower.table_side, tower.table_side);
+    text += fmt::format(", positions {} ({}x{})", positions_name(tower.positions), tower.table_side,
+                        tower.table_side);
   }
   if (tower.window_size > 0) {
     text += fmt::format(", windows of {} pixels but for layers {}", tower.window_size,
@@ -172,9 +174,10 @@ std::string connector_text(const VlmConfig& vlm) {
 std::string picture_text(const VlmConfig& vlm, const PictureReport& picture) {
   const std::string how = pictures_name(vlm.pictures);
   if (!picture.error.empty()) return fmt::format("{}; unusable: {}", how, picture.error);
-  return fmt::format("{}; one of {}x{} pixels: {} tokens{}; {} stands for one{}", how, kSampleWidth, kSampleHeight,
-                     picture.tokens, picture.runs > 1 ? fmt::format(" in {} runs", picture.runs) : "",
-                     picture.placeholder, picture.takes_video ? "; clips too" : "");
+  return fmt::format("{}; one of {}x{} pixels: {} tokens{}; {} stands for one{}", how, kSampleWidth,
+                     kSampleHeight, picture.tokens,
+                     picture.runs > 1 ? fmt::format(" in {} runs", picture.runs) : "", picture.placeholder,
+                     picture.takes_video ? "; clips too" : "");
 }
 
 }  // namespace

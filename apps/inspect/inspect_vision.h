@@ -15,10 +15,11 @@ namespace ropescope::app::inspect {
 
 /// A picture as the folder's processor takes it: what it becomes shows what its settings mean.
 struct PictureReport {
-  std::string placeholder;     ///< what stands for a picture in a prompt
+  std::string placeholder;  ///< what stands for a picture in a prompt
   bool takes_video = false;
-  int64_t tokens = 0, runs = 0;  ///< of a picture of kSampleWidth x kSampleHeight pixels: tokens, and runs of them
-  std::string error;             ///< why there is none
+  int64_t tokens = 0,
+          runs = 0;   ///< of a picture of kSampleWidth x kSampleHeight pixels: tokens, and runs of them
+  std::string error;  ///< why there is none
 };
 
 struct VisionReport {

@@ -258,7 +258,11 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
                result.theta.size(0), seconds, output, static_cast<double>(bytes) / 1e6);
   }
   if (flags.plot) {
-    plot_result(output, by == DecayBy::kLayers ? "by-kind" : by == DecayBy::kTokens ? "by-tokens" : "decay", *flags.plot, settings.force);
+    plot_result(output,
+                by == DecayBy::kLayers   ? "by-kind"
+                : by == DecayBy::kTokens ? "by-tokens"
+                                         : "decay",
+                *flags.plot, settings.force);
     log_info("figure written to {}", *flags.plot);
   }
   return 0;

@@ -74,8 +74,9 @@ void SamplingFlags::bind(Flags& flags) {
   flags.group("Sampling");
   flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
       .stands_for(opened_model);
-  flags.add("texts", texts,
-            "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these; lines {\"text\":...,\"images\":[...]} of a .jsonl file name pictures beside it (also \"videos\", \"fps\"), for which <image> or the model's own mark stands");
+  flags.add(
+      "texts", texts,
+      "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these; lines {\"text\":...,\"images\":[...]} of a .jsonl file name pictures beside it (also \"videos\", \"fps\"), for which <image> or the model's own mark stands");
   flags.add("form", form, "how to read the corpus: auto, text, lines, jsonl, wikitext, dictd")
       .one_of({"auto", "text", "lines", "jsonl", "wikitext", "dictd"});
   flags.add("max-texts", max_texts, "texts to take").at_least(1).shown_default(std::to_string(kMaxTexts));
@@ -136,7 +137,8 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   const TextLimits limits = limits_of_texts(flags, options_);
   config_ = read_decoder_config(model_);
   options_.validate(config_);
-  if (model_kind(model_) == ModelKind::kVlm) pictures_.emplace(model_, read_vlm_config(model_), config_, flags.pictures);
+  if (model_kind(model_) == ModelKind::kVlm)
+    pictures_.emplace(model_, read_vlm_config(model_), config_, flags.pictures);
   const auto tokenizer = load_tokenizer(model_);
   ReadTextMedia read_media;
   if (pictures_) read_media = [&](const Document& document) { return pictures_->read(document, *tokenizer); };
@@ -190,7 +192,8 @@ void SamplingJob::plan_waves(const std::optional<int64_t>& limit_mib) {
     const bool resident = settings_.weights == WeightMode::kResident;
     const double layers = static_cast<double>(pictures_->config().vision.num_hidden_layers);
     const double share = resident ? 1 : std::min(1.0, (1 + StreamedWeights::kAhead) / layers);
-    seeing = width * (share * static_cast<double>(eyes.tower) + static_cast<double>(eyes.connector + eyes.activations));
+    seeing = width * (share * static_cast<double>(eyes.tower) +
+                      static_cast<double>(eyes.connector + eyes.activations));
   }
   const double limit = static_cast<double>(*limit_mib) * kMib, pass = static_cast<double>(longest);
   const double working =

@@ -22,8 +22,8 @@ std::vector<fs::path> names_of(const Document& document, const char* key, const 
   const Json* list = json_find(document.media, key);
   if (list == nullptr) return names;
   const bool strings = list->is_array() && std::all_of(list->begin(), list->end(), [](const Json& name) {
-    return name.is_string() && !name.get_ref<const std::string&>().empty();
-  });
+                         return name.is_string() && !name.get_ref<const std::string&>().empty();
+                       });
   if (!strings) throw InputError("{}: {}: expected a list of file names, found {}", where, key, list->dump());
   for (const Json& name : *list) names.push_back(document.file.parent_path() / name.get<std::string>());
   return names;
@@ -31,7 +31,8 @@ std::vector<fs::path> names_of(const Document& document, const char* key, const 
 
 }  // namespace
 
-TextPictures::TextPictures(const fs::path& model, VlmConfig config, const DecoderConfig& decoder, ImageFlags flags)
+TextPictures::TextPictures(const fs::path& model, VlmConfig config, const DecoderConfig& decoder,
+                           ImageFlags flags)
     : config_(std::move(config)),
       vocab_size_(decoder.vocab_size),
       flags_(std::move(flags)),

@@ -16,7 +16,8 @@ namespace ropescope::app {
 class TextPictures {
  public:
   /// `flags`: how files become pixels and grids are read (--alpha, --exif, --pinpoints); the rest of it is not looked at.
-  TextPictures(const std::filesystem::path& model, VlmConfig config, const DecoderConfig& decoder, ImageFlags flags);
+  TextPictures(const std::filesystem::path& model, VlmConfig config, const DecoderConfig& decoder,
+               ImageFlags flags);
 
   /// The tokens of a document, `<image>`, `<video>` or the model's own marks standing for its pictures and clips in their
   /// order; without any mark they come in front. Their pixels are not kept. Throws InputError naming file and line.

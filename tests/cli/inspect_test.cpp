@@ -184,7 +184,8 @@ TEST(Inspect, EveryVisionLanguageFamilyInBothSpellings) {
     EXPECT_EQ(vlm.count("picture_error"), 0u);
     EXPECT_GT(vlm.at("sample_picture").at("tokens").get<int64_t>(), 0);
     const bool axes = family.rfind("qwen", 0) == 0 || family == "glm4v";
-    EXPECT_EQ(json.at("native_scheme").get<std::string>().rfind("mrope", 0) == 0, axes) << json.at("native_scheme");
+    EXPECT_EQ(json.at("native_scheme").get<std::string>().rfind("mrope", 0) == 0, axes)
+        << json.at("native_scheme");
     EXPECT_EQ(vlm.at("takes_video").get<bool>(), axes);
     // Decoder, tower and connector are all that the file holds.
     const Json& estimate = json.at("estimate");

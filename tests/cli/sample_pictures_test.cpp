@@ -29,7 +29,8 @@ class SamplePictures : public ::testing::TestWithParam<std::string> {
   void SetUp() override {
     std::filesystem::create_directories(folder_.path("pictures"));
     for (const char* name : {"cat.png", "cup.png"}) {
-      std::filesystem::copy(golden_path(std::string("vlm/images/") + name), folder_.path("pictures") + "/" + name);
+      std::filesystem::copy(golden_path(std::string("vlm/images/") + name),
+                            folder_.path("pictures") + "/" + name);
     }
     write({{{"text", kQuestion}, {"images", {"pictures/cat.png"}}},
            {{"text", "A text without any picture, as long as a text has to be to be taken."}},
@@ -42,8 +43,8 @@ class SamplePictures : public ::testing::TestWithParam<std::string> {
   }
   static std::string model(const std::string& family) { return " --model " + golden_path("vlm/" + family); }
   CommandResult sample(const std::string& family, const std::string& flags) const {
-    return run_ropescope("sample --quiet --force --min-tokens 4 --max-tokens 2000" + model(family) + " --texts " + texts() +
-                         " " + flags);
+    return run_ropescope("sample --quiet --force --min-tokens 4 --max-tokens 2000" + model(family) +
+                         " --texts " + texts() + " " + flags);
   }
 
   testing::TemporaryFolder folder_;
@@ -51,7 +52,8 @@ class SamplePictures : public ::testing::TestWithParam<std::string> {
 
 TEST_P(SamplePictures, VectorsAreThoseThatTraceShows) {
   const std::string output = folder_.path("s.h5"), traced = folder_.path("t.h5");
-  const CommandResult run = sample(GetParam(), "--pairs-per-layer 40 --moments --profile --json --output " + output);
+  const CommandResult run =
+      sample(GetParam(), "--pairs-per-layer 40 --moments --profile --json --output " + output);
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const CommandResult trace =
       run_ropescope("trace --quiet --dump q,k --text '" + std::string(kQuestion) + "' --image " +
@@ -59,8 +61,9 @@ TEST_P(SamplePictures, VectorsAreThoseThatTraceShows) {
   ASSERT_EQ(trace.exit_code, 0) << trace.err;
   const ResultReader file(output), shown(traced);
   const auto column = [&](const char* name) { return file.read(std::string("/pairs/") + name); };
-  const at::Tensor text = column("text"), layer = column("layer"), head = column("head"), query = column("query"),
-                   key = column("key"), kind = column("kind"), q = column("q"), k = column("k");
+  const at::Tensor text = column("text"), layer = column("layer"), head = column("head"),
+                   query = column("query"), key = column("key"), kind = column("kind"), q = column("q"),
+                   k = column("k");
   int64_t compared = 0;
   for (int64_t i = 0; i < q.size(0); ++i) {
     if (text[i].item<int64_t>() != 0) continue;
@@ -78,15 +81,18 @@ TEST_P(SamplePictures, VectorsAreThoseThatTraceShows) {
   const at::Tensor visual = file.read("/texts/visual_tokens"), tokens = file.read("/texts/tokens");
   EXPECT_EQ(visual[1].item<int64_t>(), 0);
   EXPECT_GT(visual[2].item<int64_t>(), visual[0].item<int64_t>());
-  const auto count = [&](const std::string& group) { return file.read(group + "/count").max().item<int64_t>(); };
+  const auto count = [&](const std::string& group) {
+    return file.read(group + "/count").max().item<int64_t>();
+  };
   EXPECT_EQ(count("/moments/visual_tokens"), visual.sum().item<int64_t>());
   EXPECT_EQ(count("/moments/text_tokens"), (tokens - visual).sum().item<int64_t>());
   EXPECT_EQ(file.read("/profile/visual_to_text/count").size(0), file.read("/profile/distance").size(0));
   EXPECT_THAT(std::get<std::string>(file.attribute("/pairs", "kinds")), HasSubstr("1 text_to_visual"));
 
   const std::string curves = folder_.path("d.h5");
-  const CommandResult decay = run_ropescope("decay --quiet --by tokens --json --max-distance 8 --samples " + output +
-                                            " --plot " + folder_.path("d.svg") + " --output " + curves);
+  const CommandResult decay =
+      run_ropescope("decay --quiet --by tokens --json --max-distance 8 --samples " + output + " --plot " +
+                    folder_.path("d.svg") + " --output " + curves);
   ASSERT_EQ(decay.exit_code, 0) << decay.err;
   const Json report = parse_json(decay.out, "stdout");
   ASSERT_EQ(report["tokens"].size(), 4u);
@@ -98,11 +104,13 @@ TEST_P(SamplePictures, VectorsAreThoseThatTraceShows) {
   const ResultReader drawn(curves);
   const at::Tensor weights = drawn.read("/decay/tokens/count").to(at::kDouble);
   const at::Tensor mean = drawn.read("/decay/tokens/mean")[0];
-  EXPECT_TRUE(testing::all_close((mean * weights.unsqueeze(1)).sum(0) / weights.sum(), drawn.read("/decay/mean")[0], 1e-9));
+  EXPECT_TRUE(testing::all_close((mean * weights.unsqueeze(1)).sum(0) / weights.sum(),
+                                 drawn.read("/decay/mean")[0], 1e-9));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, SamplePictures,
-                         ::testing::Values("qwen2_5_vl", "qwen3_vl", "gemma3", "internvl", "idefics3", "llava_onevision"),
+                         ::testing::Values("qwen2_5_vl", "qwen3_vl", "gemma3", "internvl", "idefics3",
+                                           "llava_onevision"),
                          [](const auto& family) { return family.param; });
 
 using SamplePicturesOnce = SamplePictures;
@@ -134,12 +142,13 @@ TEST_F(SamplePicturesOnce, StreamedWeightsPicksAndClips) {
 TEST_F(SamplePicturesOnce, ResumingNoticesAnotherPicture) {
   std::vector<Json> records;
   for (int i = 0; i < 60; ++i) {
-    records.push_back({{"text", "Picture " + std::to_string(i) + " of many."}, {"images", {"pictures/cat.png"}}});
+    records.push_back(
+        {{"text", "Picture " + std::to_string(i) + " of many."}, {"images", {"pictures/cat.png"}}});
   }
   write(records);
   const std::string output = folder_.path("s.h5"), state = output + ".state";
-  const std::string flags = "sample --min-tokens 4 --moments --save-every 0 --weights resident" + model("qwen3_vl") +
-                            " --texts " + texts() + " --output ";
+  const std::string flags = "sample --min-tokens 4 --moments --save-every 0 --weights resident" +
+                            model("qwen3_vl") + " --texts " + texts() + " --output ";
   ASSERT_EQ(run_ropescope(flags + folder_.path("whole.h5")).exit_code, 0);
   const std::string script = testing::ropescope_path() + " " + flags + output +
                              " >/dev/null 2>&1 & pid=$!; for i in $(seq 600); do [ -e " + state +
@@ -148,14 +157,16 @@ TEST_F(SamplePicturesOnce, ResumingNoticesAnotherPicture) {
   if (!std::filesystem::exists(state)) GTEST_SKIP() << "the run was complete before it could be ended";
   const std::string picture = folder_.path("pictures") + "/cat.png";
   std::filesystem::copy(picture, folder_.path("kept.png"));
-  std::filesystem::copy(folder_.path("pictures") + "/cup.png", picture, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy(folder_.path("pictures") + "/cup.png", picture,
+                        std::filesystem::copy_options::overwrite_existing);
   const CommandResult other = run_ropescope(flags + output + " --resume");
   EXPECT_EQ(other.exit_code, 3);
   EXPECT_THAT(other.err, HasSubstr("cat.png"));
   std::filesystem::copy(folder_.path("kept.png"), picture, std::filesystem::copy_options::overwrite_existing);
   const CommandResult resumed = run_ropescope(flags + output + " --resume");
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  const CommandResult same = run_ropescope("compare --rtol 0 --atol 0 " + folder_.path("whole.h5") + " " + output);
+  const CommandResult same =
+      run_ropescope("compare --rtol 0 --atol 0 " + folder_.path("whole.h5") + " " + output);
   EXPECT_EQ(same.exit_code, 0) << same.out;
 }
 
@@ -168,22 +179,24 @@ TEST_F(SamplePicturesOnce, WhatDoesNotFitIsRefusedInOneSentence) {
     return run.err;
   };
   EXPECT_THAT(refused({{"text", kQuestion}, {"images", {"pictures/dog.png"}}}), HasSubstr("texts.jsonl:1: "));
-  EXPECT_THAT(refused({{"text", "<image> and <image>"}, {"images", {"pictures/cat.png"}}}), HasSubstr("texts.jsonl:1: "));
+  EXPECT_THAT(refused({{"text", "<image> and <image>"}, {"images", {"pictures/cat.png"}}}),
+              HasSubstr("texts.jsonl:1: "));
   EXPECT_THAT(refused({{"text", kQuestion}, {"images", "pictures/cat.png"}}),
               HasSubstr("images: expected a list of file names"));
-  EXPECT_THAT(refused({{"text", kQuestion}, {"videos", {"pictures"}}, {"fps", -1}}), HasSubstr("fps: expected"));
+  EXPECT_THAT(refused({{"text", kQuestion}, {"videos", {"pictures"}}, {"fps", -1}}),
+              HasSubstr("fps: expected"));
   EXPECT_THAT(refused({{"text", kQuestion}, {"images", {"pictures/cat.png"}}}, "--max-tokens 20"),
               HasSubstr("--max-tokens cuts at 20"));
   // A model without eyes says what it does not see.
   write({{{"text", "A text that names a picture, and is long enough."}, {"images", {"pictures/cat.png"}}}});
-  const CommandResult blind = run_ropescope("sample --force --min-tokens 4 --model " +
-                                            golden_path("language/llama-tiny/safetensors-fp32") + " --texts " + texts() +
-                                            " " + out);
+  const CommandResult blind =
+      run_ropescope("sample --force --min-tokens 4 --model " +
+                    golden_path("language/llama-tiny/safetensors-fp32") + " --texts " + texts() + " " + out);
   EXPECT_EQ(blind.exit_code, 0) << blind.err;
   EXPECT_THAT(blind.err, HasSubstr("the model sees no pictures"));
   EXPECT_FALSE(ResultReader(folder_.path("s.h5")).has("/pairs/kind"));
-  const CommandResult by = run_ropescope("decay --by tokens --samples " + folder_.path("s.h5") + " --output " +
-                                         folder_.path("d.h5"));
+  const CommandResult by = run_ropescope("decay --by tokens --samples " + folder_.path("s.h5") +
+                                         " --output " + folder_.path("d.h5"));
   EXPECT_EQ(by.exit_code, 2);
   EXPECT_THAT(by.err, HasSubstr("--by tokens: expected pairs of texts with pictures"));
 }

@@ -18,7 +18,9 @@ using namespace ropescope;
 /// A folder of this process alone, gone with the object.
 class Folder {
  public:
-  Folder() : path_(std::filesystem::temp_directory_path() / ("ropescope-fuzz-folder-" + std::to_string(getpid()))) {
+  Folder()
+      : path_(std::filesystem::temp_directory_path() /
+              ("ropescope-fuzz-folder-" + std::to_string(getpid()))) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() {
@@ -38,7 +40,8 @@ constexpr int64_t kMostTokens = int64_t{1} << 40;
 void check_plan(const MediaPlan& plan) {
   int64_t tokens = 0;
   for (const MediaRun& run : plan.runs) {
-    if (run.tokens < 1 || run.t < 1 || run.h < 0 || run.w < 0 || run.tokens != run.t * run.h * run.w + run.newlines) {
+    if (run.tokens < 1 || run.t < 1 || run.h < 0 || run.w < 0 ||
+        run.tokens != run.t * run.h * run.w + run.newlines) {
       throw InternalError("a plan was made whose run has no grid");
     }
     tokens += run.tokens;
@@ -79,7 +82,8 @@ RS_FUZZ_TARGET(media_processor, bytes) {
   ClipShape clip;
   clip.width = whole(json, "clip_width", 320);
   clip.height = whole(json, "clip_height", 240);
-  clip.frames = sample_frames(whole(json, "frames", 90), number(json, "fps", 30), processor.settings().sampling, "fuzz");
+  clip.frames = sample_frames(whole(json, "frames", 90), number(json, "fps", 30),
+                              processor.settings().sampling, "fuzz");
   const auto& indices = clip.frames.indices;
   if (indices.empty() || !std::is_sorted(indices.begin(), indices.end()) || indices.front() < 0 ||
       indices.back() > clip.frames.total) {

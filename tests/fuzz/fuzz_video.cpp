@@ -10,8 +10,8 @@ RS_FUZZ_TARGET(video, bytes) {
   using namespace ropescope;
   const testing::FuzzFile file(bytes, ".mp4");
   const std::unique_ptr<Clip> clip = open_clip(file.path());
-  if (clip->total_frames() < 1 || clip->total_frames() > kMostClipFrames || clip->width() < 1 || clip->height() < 1 ||
-      !(clip->fps() > 0) || clip->drift() < 0) {
+  if (clip->total_frames() < 1 || clip->total_frames() > kMostClipFrames || clip->width() < 1 ||
+      clip->height() < 1 || !(clip->fps() > 0) || clip->drift() < 0) {
     throw InternalError("a clip of an impossible shape was accepted");
   }
   const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), {}, "fuzz");

@@ -31,9 +31,7 @@ std::vector<int64_t> list_of(const at::Tensor& ids) {
 class PicturedSampler : public VlmDecoder {
  protected:
   std::string folder() const { return golden_path("vlm/" + GetParam()); }
-  VlmConfig vlm() const {
-    return parse_vlm_config(read_json_file(folder() + "/config.json"), "config.json");
-  }
+  VlmConfig vlm() const { return parse_vlm_config(read_json_file(folder() + "/config.json"), "config.json"); }
 
   /// The first case of the family, cut and numbered as any text.
   TokenizedText pictured() const {
@@ -41,7 +39,8 @@ class PicturedSampler : public VlmDecoder {
     const MediaProcessor processor = read_media_processor(folder());
     std::vector<MediaPlan> plans;
     for (const Json& name : one.at("images")) {
-      const at::Tensor rgb = read_image(golden_path("vlm/images/" + name.get<std::string>() + ".png")).rgb_HW3;
+      const at::Tensor rgb =
+          read_image(golden_path("vlm/images/" + name.get<std::string>() + ".png")).rgb_HW3;
       plans.push_back(processor.plan_image(rgb.size(1), rgb.size(0), one.at("images").size() > 1));
     }
     auto media = std::make_shared<TextMedia>();
@@ -91,8 +90,10 @@ TEST_P(PicturedSampler, PairsAreTheFamilysOwn) {
     const auto l = static_cast<size_t>(std::find(layers.begin(), layers.end(), layer) - layers.begin());
     const at::Tensor q = expected("q", l), k = expected("k", l);
     const int64_t group = q.size(0) / k.size(0);
-    EXPECT_TRUE(all_close(samples.pairs.q[i].to(at::kDouble), q[head][query], kVlmQk)) << GetParam() << " pair " << i;
-    EXPECT_TRUE(all_close(samples.pairs.k[i].to(at::kDouble), k[head / group][key], kVlmQk)) << GetParam() << " pair " << i;
+    EXPECT_TRUE(all_close(samples.pairs.q[i].to(at::kDouble), q[head][query], kVlmQk))
+        << GetParam() << " pair " << i;
+    EXPECT_TRUE(all_close(samples.pairs.k[i].to(at::kDouble), k[head / group][key], kVlmQk))
+        << GetParam() << " pair " << i;
     const int64_t kind = 2 * static_cast<int64_t>(visual[static_cast<size_t>(query)]) +
                          static_cast<int64_t>(visual[static_cast<size_t>(key)]);
     EXPECT_EQ(at_row(samples.pairs.kind), kind);
@@ -102,7 +103,8 @@ TEST_P(PicturedSampler, PairsAreTheFamilysOwn) {
   EXPECT_EQ(compared, 60 * static_cast<int64_t>(layers.size()));
   for (const int64_t count : kinds) EXPECT_GT(count, 0);
   ASSERT_TRUE(samples.kinds.has_value());
-  EXPECT_EQ(samples.kinds->visual_tokens, (std::vector<int64_t>{0, std::count(visual.begin(), visual.end(), true), 0}));
+  EXPECT_EQ(samples.kinds->visual_tokens,
+            (std::vector<int64_t>{0, std::count(visual.begin(), visual.end(), true), 0}));
 }
 
 TEST_P(PicturedSampler, KindsAddUpAndAreTheirTokensAlone) {
@@ -130,18 +132,22 @@ TEST_P(PicturedSampler, KindsAddUpAndAreTheirTokensAlone) {
     const at::Tensor mean = (q * mask.view({1, -1, 1})).sum(1) / count;
     EXPECT_TRUE(all_close(kinds.moments[1].mean_q[layer], mean, kVlmQk)) << GetParam();
     const at::Tensor centred = (q - mean.unsqueeze(1)) * mask.view({1, -1, 1});
-    EXPECT_TRUE(all_close(kinds.moments[1].cov_q[layer], at::bmm(centred.transpose(1, 2), centred) / count, 1e-3));
-    EXPECT_EQ(kinds.moments[0].count[layer][0].item<int64_t>() + kinds.moments[1].count[layer][0].item<int64_t>(),
-              samples.moments->count[layer][0].item<int64_t>());
+    EXPECT_TRUE(
+        all_close(kinds.moments[1].cov_q[layer], at::bmm(centred.transpose(1, 2), centred) / count, 1e-3));
+    EXPECT_EQ(
+        kinds.moments[0].count[layer][0].item<int64_t>() + kinds.moments[1].count[layer][0].item<int64_t>(),
+        samples.moments->count[layer][0].item<int64_t>());
 
     // Sums over pairs of visual queries and visual keys, straight from the rotated vectors.
     const at::Tensor turned_q = expected("q_rotated", l), turned_k = expected("k_rotated", l);
     const int64_t group = turned_q.size(0) / turned_k.size(0);
     for (int64_t head = 0; head < turned_q.size(0); ++head) {
-      const at::Tensor logits = turned_q[head].matmul(turned_k[head / group].t()) * mask.unsqueeze(1) * mask.unsqueeze(0);
+      const at::Tensor logits =
+          turned_q[head].matmul(turned_k[head / group].t()) * mask.unsqueeze(1) * mask.unsqueeze(0);
       for (int64_t m = 0; m < tokens - 2; ++m) {
         const double sum = logits.diagonal(-m).sum().item<double>();
-        const double pairs = (mask.narrow(0, m, tokens - m) * mask.narrow(0, 0, tokens - m)).sum().item<double>();
+        const double pairs =
+            (mask.narrow(0, m, tokens - m) * mask.narrow(0, 0, tokens - m)).sum().item<double>();
         EXPECT_EQ(kinds.profiles[3].count[m].item<int64_t>(), static_cast<int64_t>(pairs)) << m;
         const double found = kinds.profiles[3].mean[layer][head][m].item<double>();
         if (pairs == 0) {
@@ -188,7 +194,8 @@ TEST_P(PicturedSampler, PicturesBesideThemChangeNoTextAndStreamingChangesNothing
   for (size_t wave = 0; wave < again.waves(); ++wave) again.run_wave(wave);
   const Samples resident = std::move(again.result().front());
   EXPECT_TRUE(same.pairs.q.equal(resident.pairs.q));
-  EXPECT_TRUE(same.kinds->moments[1].cov_k.nan_to_num(-1.0).equal(resident.kinds->moments[1].cov_k.nan_to_num(-1.0)));
+  EXPECT_TRUE(
+      same.kinds->moments[1].cov_k.nan_to_num(-1.0).equal(resident.kinds->moments[1].cov_k.nan_to_num(-1.0)));
 }
 
 TEST_P(PicturedSampler, OnlyTextBehindThePicturesIsCut) {

@@ -14,7 +14,8 @@ Samples only_kind(const Samples& run, int64_t kind) {
   part.pairs = run.pairs;
   part.pairs.kind = at::Tensor();
   PairSet& pairs = part.pairs;
-  for (at::Tensor* column : {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head, &pairs.query, &pairs.key}) {
+  for (at::Tensor* column :
+       {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head, &pairs.query, &pairs.key}) {
     if (column->defined()) *column = column->index_select(0, rows);
   }
   return part;
@@ -30,7 +31,8 @@ std::vector<DecayTokens> decay_by_tokens(const std::vector<Samples>& runs, const
   for (int64_t kind = 0; kind < kPairKinds; ++kind) {
     std::vector<Samples> parts;
     for (const Samples& run : runs) parts.push_back(only_kind(run, kind));
-    const bool some = std::all_of(parts.begin(), parts.end(), [](const Samples& run) { return run.pairs.size() > 0; });
+    const bool some =
+        std::all_of(parts.begin(), parts.end(), [](const Samples& run) { return run.pairs.size() > 0; });
     if (!some) continue;
     const DecayResult curves = compute_decay(parts, means);
     all.push_back({pair_kind_name(kind), curves.mean, curves.ci95_low, curves.ci95_high, curves.count_behind,

@@ -157,11 +157,11 @@ bool has_all(const ResultReader& result) {
   return (result.has(kDatasets) && ...);
 }
 
-constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean", kDecayTokens[] = "/decay/tokens/mean",
-               kDecayByLayer[] = "/decay/by_layer", kDecayByHead[] = "/decay/by_head",
-               kDecayBound[] = "/decay/abel_bound", kDecayByBand[] = "/decay/band_contribution",
-               kSimulation[] = "/simulation/average", kProfile[] = "/profile/mean",
-               kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
+constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean",
+               kDecayTokens[] = "/decay/tokens/mean", kDecayByLayer[] = "/decay/by_layer",
+               kDecayByHead[] = "/decay/by_head", kDecayBound[] = "/decay/abel_bound",
+               kDecayByBand[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
+               kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
                kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss",

@@ -229,8 +229,8 @@ Figure decay_by_tokens(const ResultReader& result, const FigureSelection& select
     panels.push_back(std::move(panel));
   }
   const size_t drawn = panels.size();
-  return grid("Decay by the kinds of token that meet (query to key)" + sign_text(result), std::move(panels), 9.0,
-              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+  return grid("Decay by the kinds of token that meet (query to key)" + sign_text(result), std::move(panels),
+              9.0, {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
 }
 
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {

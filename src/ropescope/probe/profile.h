@@ -37,7 +37,8 @@ class ProfileAccumulator {
   /// Once for each text. `pairs`: [tokens] float64: its pairs at each distance that count.
   void add_text(const at::Tensor& pairs);
   /// Sums of one text, layer: [heads.size(), tokens] as lagged_inner_products gives them, of those pairs.
-  void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums, const at::Tensor& pairs);
+  void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums,
+                const at::Tensor& pairs);
   ProfileSet result() const;
 
   /// Everything that texts have added, by name.

@@ -241,7 +241,8 @@ void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_H
     return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
   };
   const at::Tensor q = rotated(q_HTD, group_heads), k = rotated(k_KTD, key_heads), asked = index_tensor(rows);
-  profile_->add_sums(layer, of_layer, lagged_inner_products(q, k).index_select(0, asked), pairs_at_distances(tokens));
+  profile_->add_sums(layer, of_layer, lagged_inner_products(q, k).index_select(0, asked),
+                     pairs_at_distances(tokens));
   if (!kinds_) return;
   const std::vector<at::Tensor>& tokens_of_kind = kinds_->tokens[static_cast<size_t>(text)];
   // Tokens of the other kinds add nothing as zeros.
@@ -325,15 +326,16 @@ MomentSet SampleCollector::moment_set(const MomentAccumulator& of_q, const Momen
   set.cov_k = blank(by_query_head(of_k.covariance()));
   const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
   set.text_mean_q = of_q.text_mean().masked_fill(unmeasured_text, kNan);
-  set.text_mean_k = at::index(of_k.text_mean(), {at::Tensor(), own_layer, key_head})
-                        .masked_fill(unmeasured_text, kNan);
+  set.text_mean_k =
+      at::index(of_k.text_mean(), {at::Tensor(), own_layer, key_head}).masked_fill(unmeasured_text, kNan);
   set.text_count = text_count;
   return set;
 }
 
 KindSamples SampleCollector::kind_samples() const {
   KindSamples samples;
-  for (const at::Tensor& visual : kinds_->visual) samples.visual_tokens.push_back(visual.sum().item<int64_t>());
+  for (const at::Tensor& visual : kinds_->visual)
+    samples.visual_tokens.push_back(visual.sum().item<int64_t>());
   for (size_t kind = 0; kind < kinds_->moments_q.size(); ++kind) {
     std::vector<int64_t> counts;
     for (const auto& tokens : kinds_->tokens) counts.push_back(tokens[kind].size(0));
@@ -371,7 +373,9 @@ Samples SampleCollector::result() const {
     std::vector<int64_t> kind;
     for (const Pick& pick : picks_) {
       const at::Tensor& visual = kinds_->visual[static_cast<size_t>(pick.text)];
-      const auto of = [&](int64_t token) { return static_cast<int64_t>(visual.const_data_ptr<bool>()[token]); };
+      const auto of = [&](int64_t token) {
+        return static_cast<int64_t>(visual.const_data_ptr<bool>()[token]);
+      };
       kind.push_back(pair_kind(of(pick.query), of(pick.key)));
     }
     samples.pairs.kind = index_tensor(kind);

@@ -58,7 +58,8 @@ ModelFacts model_facts(const DecoderConfig& config) {
 
 namespace {
 
-void write_moments(ResultWriter& writer, const std::string& group, const MomentSet& moments, const ModelFacts& model) {
+void write_moments(ResultWriter& writer, const std::string& group, const MomentSet& moments,
+                   const ModelFacts& model) {
   writer.write(group + "/mean_q", moments.mean_q);
   writer.write(group + "/mean_k", moments.mean_k);
   writer.write(group + "/count", moments.count);

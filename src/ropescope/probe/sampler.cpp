@@ -88,7 +88,8 @@ int64_t SampleRun::steps(size_t wave) const {
 std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
   const std::vector<int64_t>& pack = packs_[pass.pack];
   SampleCollector& collector = *collectors_[pass.collector];
-  const TextMedia* media = texts_.texts[static_cast<size_t>(pack.front())].media.get();  // then alone in its pass
+  const TextMedia* media =
+      texts_.texts[static_cast<size_t>(pack.front())].media.get();  // then alone in its pass
   std::vector<int64_t> ids, lengths;
   std::vector<at::Tensor> positions;
   for (const int64_t text : pack) {

@@ -30,8 +30,9 @@ std::vector<int64_t> ids_of(const MediaPrompt& prompt) {
 TokenizedText pictured_text(const Document& document, TextMedia media, int64_t max_tokens) {
   const int64_t least = media.least_tokens();
   if (least > max_tokens) {
-    throw InputError("{}:{}: its pictures reach up to token {}, --max-tokens cuts at {}; raise it, since no picture is cut",
-                     document.file.string(), document.line, least, max_tokens);
+    throw InputError(
+        "{}:{}: its pictures reach up to token {}, --max-tokens cuts at {}; raise it, since no picture is cut",
+        document.file.string(), document.line, least, max_tokens);
   }
   if (media.prompt.input_ids.size(1) > max_tokens) media.cut_to(max_tokens);
   TokenizedText text{document.name, ids_of(media.prompt)};
@@ -66,7 +67,8 @@ std::vector<bool> TokenizedText::visual() const {
 }
 
 bool TextSet::has_media() const {
-  return std::any_of(texts.begin(), texts.end(), [](const TokenizedText& text) { return text.media != nullptr; });
+  return std::any_of(texts.begin(), texts.end(),
+                     [](const TokenizedText& text) { return text.media != nullptr; });
 }
 
 std::vector<int64_t> TextSet::lengths() const {
@@ -96,8 +98,8 @@ TextSet load_texts(const std::filesystem::path& corpus, CorpusForm form, const T
       return set.texts.size() < max_texts;
     }
     if (!document.media.is_null() && !warned) {
-      log_warning("{}:{}: the model sees no pictures: those that the texts name are left out", document.file.string(),
-                  document.line);
+      log_warning("{}:{}: the model sees no pictures: those that the texts name are left out",
+                  document.file.string(), document.line);
       warned = true;
     }
     std::vector<int64_t> ids = tokenizer.encode(useful_prefix(document.text, limits.max_tokens), {});
@@ -128,7 +130,8 @@ std::vector<std::vector<int64_t>> pack_texts(const std::vector<int64_t>& lengths
   return packs;
 }
 
-std::vector<std::vector<int64_t>> pack_texts(const TextSet& set, const std::vector<int64_t>& texts, int64_t budget) {
+std::vector<std::vector<int64_t>> pack_texts(const TextSet& set, const std::vector<int64_t>& texts,
+                                             int64_t budget) {
   std::vector<std::vector<int64_t>> packs;
   std::vector<int64_t> plain, lengths;  // neighbours without pictures
   const auto flush = [&] {

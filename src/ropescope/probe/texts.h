@@ -64,6 +64,7 @@ TextSet load_texts(const std::filesystem::path& corpus, CorpusForm form, const T
 /// Consecutive texts that share a forward pass: at most `budget` tokens, or one longer text alone.
 std::vector<std::vector<int64_t>> pack_texts(const std::vector<int64_t>& lengths, int64_t budget);
 /// The same of those `texts` of a set, by their numbers; texts with pictures go alone.
-std::vector<std::vector<int64_t>> pack_texts(const TextSet& set, const std::vector<int64_t>& texts, int64_t budget);
+std::vector<std::vector<int64_t>> pack_texts(const TextSet& set, const std::vector<int64_t>& texts,
+                                             int64_t budget);
 
 }  // namespace ropescope

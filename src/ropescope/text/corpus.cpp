@@ -125,7 +125,8 @@ bool visit_jsonl(const fs::path& path, const Visit& visit) {
     if (is_blank(line)) continue;
     const Json object = parse_json(line, lines.where());
     const std::string text = json_string(object, "text", lines.where());
-    if (visit({document_name(object, lines), text, media_of(object), path, static_cast<int64_t>(lines.number())}))
+    if (visit({document_name(object, lines), text, media_of(object), path,
+               static_cast<int64_t>(lines.number())}))
       continue;
     lines.report();
     return false;
