@@ -102,7 +102,7 @@ class ImageSource {
       throw UsageError(
           "--pixels: expected --image: this family's prompt and its pictures' places depend on their sizes");
     }
-    pixels_ = flags.read_pixels(reader_, config, {});
+    pixels_ = flags.read_pixels(model, reader_, config, {});
   }
 
   const PictureReader& reader() const { return reader_; }

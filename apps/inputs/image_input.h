@@ -59,8 +59,8 @@ struct ImageFlags {
   NamedMedia read_clip(const std::string& name, const PictureReader& reader) const;
   /// The tensors of --pixels under a processor's names (commands.md); `input_ids` say how many tokens a tile-wise picture
   /// has where no size does. Throws UsageError beside --image or --video, InputError for tensors that do not fit.
-  std::vector<NamedMedia> read_pixels(const PictureReader& reader, const VlmConfig& config,
-                                      const at::Tensor& input_ids) const;
+  std::vector<NamedMedia> read_pixels(const std::filesystem::path& model, const PictureReader& reader,
+                                      const VlmConfig& config, const at::Tensor& input_ids) const;
   /// Pictures for a vision tower alone, [images, 3, S, S]: `pixel_values` of --pixels, or --image as the folder's
   /// settings ask for.
   at::Tensor read_for_tower(const std::filesystem::path& model) const;

@@ -8,6 +8,7 @@
 #include "ropescope/core/errors.h"
 
 #include "inputs/image_input.h"
+#include "inputs/tiled_pictures.h"
 
 namespace ropescope::app {
 
@@ -114,42 +115,30 @@ void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<N
   }
 }
 
-/// Tiles alone: [tiles, 3, S, S], or [1, tiles, 3, S, S]. Each run of placeholders has as many as its tokens say.
+/// Tiles alone: [tiles, 3, S, S], or [1, tiles, 3, S, S]; the tokens say which of them are one picture.
 void add_tiles(const PixelFile& file, const PictureReader& reader, const MediaMarks& marks,
-               const at::Tensor& input_ids, std::vector<NamedMedia>& media) {
+               const Tokenizer& tokenizer, const at::Tensor& input_ids, std::vector<NamedMedia>& media) {
   at::Tensor pixels;
   if (file.dimensions("pixel_values") == 5) {
     pixels = file.take("pixel_values", at::kFloat, {-1, -1, 3, -1, -1}).flatten(0, 1);
   } else {
     pixels = file.take("pixel_values", at::kFloat, {-1, 3, -1, -1});
   }
-  const int64_t side = reader.processor()->settings().tile_tokens, each = side * side;
-  const at::Tensor ids = input_ids.contiguous();
-  const auto* id = ids.const_data_ptr<int64_t>();
   int64_t first = 0;
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    int64_t length = 0;
-    while (i + length < ids.numel() && marks.holds(id[i + length])) ++length;
-    if (length == 0) continue;
-    if (length % each != 0 || first + length / each > pixels.size(0)) {
+  for (const TokenPicture& found : tiled_pictures(input_ids, marks, *reader.processor(), tokenizer)) {
+    if (first + found.tiles > pixels.size(0)) {
       throw InputError(
-          "--pixels {}: pixel_values: {} tiles of {} tokens; expected runs of placeholder tokens to match, found one of {}",
-          file.path(), pixels.size(0), each, length);
+          "--pixels {}: pixel_values: expected as many tiles as input_ids have placeholder tokens for, found {}",
+          file.path(), pixels.size(0));
     }
     NamedMedia one;
-    MediaPlan& plan = one.item.plan;
-    plan.tiles = length / each;
-    MediaRun run;
-    run.tokens = each;
-    run.h = run.w = side;
-    plan.runs.assign(static_cast<size_t>(plan.tiles), run);
-    plan.size_wh = {pixels.size(3), pixels.size(2)};
-    plan.cells = {0, 0, static_cast<double>(pixels.size(3)) / static_cast<double>(side),
-                  static_cast<double>(pixels.size(2)) / static_cast<double>(side)};
-    one.unplaced = reader.processor()->settings().split;
-    one.item.pixel_values = pixels.narrow(0, first, plan.tiles);
-    first += plan.tiles;
-    i += length - 1;
+    one.item.pixel_values = pixels.narrow(0, first, found.tiles);
+    const auto grid = placed_tiles(found, one.item.pixel_values);
+    one.unplaced = !grid;
+    const bool tiled = grid && (*grid)[0] > 0;
+    one.item.plan = tiled ? reader.processor()->plan_tiles((*grid)[0], (*grid)[1])
+                          : side_by_side(found.tiles, reader.processor()->settings());
+    first += found.tiles;
     media.push_back(std::move(one));
   }
   if (first != pixels.size(0)) {
@@ -160,7 +149,8 @@ void add_tiles(const PixelFile& file, const PictureReader& reader, const MediaMa
 
 }  // namespace
 
-std::vector<NamedMedia> ImageFlags::read_pixels(const PictureReader& reader, const VlmConfig& config,
+std::vector<NamedMedia> ImageFlags::read_pixels(const std::filesystem::path& model,
+                                                const PictureReader& reader, const VlmConfig& config,
                                                 const at::Tensor& input_ids) const {
   if (!image.empty() || !video.empty()) {
     throw UsageError("--{} and --pixels: expected at most one of the two", first_given());
@@ -176,7 +166,7 @@ std::vector<NamedMedia> ImageFlags::read_pixels(const PictureReader& reader, con
       add_sized(file, reader, media);
       break;
     case PictureTokens::kTiles:
-      add_tiles(file, reader, media_marks(config), input_ids, media);
+      add_tiles(file, reader, media_marks(config), *load_tokenizer(model), input_ids, media);
       break;
   }
   if (media.empty()) {

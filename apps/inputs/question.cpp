@@ -20,7 +20,7 @@ Question read_question(const ImageFlags& flags, const std::string& model, const 
   if (flags.pixels && reader.expands_text()) {
     throw UsageError("--pixels: expected --image or --video: this family's prompt depends on their sizes");
   }
-  result.media = flags.pixels ? flags.read_pixels(reader, *vlm, {}) : flags.read(reader);
+  result.media = flags.pixels ? flags.read_pixels(model, reader, *vlm, {}) : flags.read(reader);
   const auto videos =
       static_cast<size_t>(std::count_if(result.media.begin(), result.media.end(), [](const NamedMedia& one) {
         return one.item.plan.kind == MediaKind::kVideo;

@@ -58,7 +58,7 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
       if (reader->expands_text()) {
         throw UsageError("--pixels: expected --tokens with the expanded input_ids, found --text");
       }
-      prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, {});
+      prompt.media = flags.images.read_pixels(model, *reader, *prompt.vlm, {});
     }
     prompt.tokenizer = load_tokenizer(model);
     const std::vector<int64_t> ids =
@@ -76,7 +76,7 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
   }
   prompt.tokens = parse_tokens_with_images(read_json_file(path), path);
   if (flags.images.pixels)
-    prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, prompt.tokens.input_ids);
+    prompt.media = flags.images.read_pixels(model, *reader, *prompt.vlm, prompt.tokens.input_ids);
   put_media(prompt, config.vocab_size);
   fit_positions(prompt.tokens, path);
   return prompt;
