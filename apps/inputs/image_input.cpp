@@ -32,7 +32,10 @@ std::vector<std::string> separated(const std::vector<std::string>& lists, const 
   return names;
 }
 
-/// A video file, or the frames of a folder.
+std::string base_name(const std::string& path) { return fs::path(path).filename().string(); }
+
+}  // namespace
+
 std::vector<fs::path> files_of_clip(const fs::path& clip) {
   std::error_code ignored;
   if (!fs::is_directory(clip, ignored)) return {clip};
@@ -43,10 +46,6 @@ std::vector<fs::path> files_of_clip(const fs::path& clip) {
   std::sort(files.begin(), files.end());
   return files;
 }
-
-std::string base_name(const std::string& path) { return fs::path(path).filename().string(); }
-
-}  // namespace
 
 std::vector<MediaPlan> plans_of(const std::vector<NamedMedia>& media) {
   std::vector<MediaPlan> plans;

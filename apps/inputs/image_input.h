@@ -66,6 +66,9 @@ struct ImageFlags {
   at::Tensor read_for_tower(const std::filesystem::path& model) const;
 };
 
+/// A video file, or the frames of a folder in the order of their names.
+std::vector<std::filesystem::path> files_of_clip(const std::filesystem::path& clip);
+
 /// The pixels of a file; says so where an orientation tag is not followed.
 at::Tensor read_rgb(const std::string& file, const DecodeOptions& decode);
 

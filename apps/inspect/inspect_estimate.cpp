@@ -126,9 +126,12 @@ std::vector<std::pair<std::string, std::string>> estimate_rows(const InspectRepo
        fmt::format("{} for {} tokens at once", bytes_text(estimate.activations), request.tokens)},
       {"logits", fmt::format("{} for all {} tokens (float32)", bytes_text(estimate.logits), request.tokens)}};
   if (estimate.vision_weights > 0) {
+    // A picture of more patches than go at once goes alone, and takes more in proportion.
+    const bool packed = report.vision.tower && report.vision.tower->packed;
     rows.emplace_back(
-        "vision", fmt::format("{} for tower and projector, {} while they run",
-                              bytes_text(estimate.vision_weights), bytes_text(estimate.vision_activations)));
+        "vision", fmt::format("{} for tower and connector, {} while they run{}",
+                              bytes_text(estimate.vision_weights), bytes_text(estimate.vision_activations),
+                              packed ? fmt::format(" ({} patches at once)", kPatchesAtOnce) : ""));
   }
   constexpr double kCard = 24.0 * (1 << 30);
   rows.emplace_back("resident", fmt::format("{} to answer a prompt of {} tokens (a card of 24 GiB {})",

@@ -150,6 +150,8 @@ void print_config(const InspectReport& report) {
   row("pairs", pairs_text(report));
   for (const auto& [label, text] : layer_rows(config)) row(label, text);
   if (report.scheme) row("scheme", *report.scheme + ", as it was trained");
+  if (config.rope_axes)
+    row("own scheme", config.native_scheme() + ": position ids of frames, rows and columns");
   row("context", fmt::format("{} tokens", config.max_position_embeddings));
   row("vocabulary", fmt::format("{} ids, {}", config.vocab_size, output_text(report)));
   row("norm", fmt::format("{}, eps {:g}", norm_name(config.norm), config.rms_norm_eps));
@@ -198,6 +200,7 @@ Json report_json(const InspectReport& report, const std::optional<EstimateReques
     json["pair_layout"] = adjacent ? "adjacent" : "half-split";
     json["stored_pair_layout"] = adjacent || report.rows_put_back ? "adjacent" : "half-split";
     json["layers"] = layers_json(*report.config);
+    json["native_scheme"] = report.config->native_scheme();
   }
   json["scheme"] = report.scheme ? Json(*report.scheme) : Json(nullptr);
   const TokenizerReport& tokenizer = report.tokenizer;

@@ -51,8 +51,8 @@ struct DecayFlags {
     flags
         .add(
             "by", by,
-            "the table and the figure: theta, the mean over the layers that rotate; kind, the mean of each kind of layers (sliding, full, without rotation)")
-        .one_of({"theta", "kind"});
+            "the table and the figure: theta, the mean over the layers that rotate; kind, the mean of each kind of layers (sliding, full, without rotation); tokens, of texts with pictures, of each kind of pair (text to visual, ...)")
+        .one_of({"theta", "kind", "tokens"});
     flags
         .add("max-distance", max_distance,
              "distances 0 to M tokens, M included; the model's context unless given")
@@ -182,11 +182,18 @@ void refuse_by_kind(const DecayFlags& flags, const ModelFacts& model) {
 }
 
 /// Asked for, or all that there is: a mean over layers that rotate needs some.
-bool shows_kinds(const DecayFlags& flags, const DecayResult& result) {
+DecayBy shown_by(const DecayFlags& flags, const DecayResult& result) {
+  if (flags.by == "tokens") {
+    if (result.tokens.empty()) {
+      throw UsageError(
+          "--by tokens: expected pairs of texts with pictures (--source pairs), found pairs that are not told apart");
+    }
+    return DecayBy::kTokens;
+  }
   const auto rotates = [](const DecayKind& kind) { return kind.rotates; };
   const bool none_rotates =
       !result.kinds.empty() && std::none_of(result.kinds.begin(), result.kinds.end(), rotates);
-  return flags.by == "kind" || none_rotates;
+  return flags.by == "kind" || none_rotates ? DecayBy::kLayers : DecayBy::kTheta;
 }
 
 Inputs from_samples(const DecayFlags& flags, const Invocation& invocation) {
@@ -235,23 +242,27 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
   }
   const auto start = std::chrono::steady_clock::now();
   const DecayResult result = compute_decay(inputs.runs, inputs.options);
+  const DecayBy by = shown_by(flags, result);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   write_decay(writer, result);
   const uint64_t bytes = writer.commit();
   for (const std::string& note : result.notes) log_warning("{}", note);
 
-  const bool by_kind = shows_kinds(flags, result);
   if (settings.json) {
-    print_json(result, by_kind, output, seconds);
+    print_json(result, by, output, seconds);
   } else if (settings.csv) {
-    print_csv(result, by_kind);
+    print_csv(result, by);
   } else {
-    print_table(result, by_kind, !flags.distances.empty());
+    print_table(result, by, !flags.distances.empty());
     fmt::print("\n{} distances x {} thetas in {:.3f} s; written to {} ({:.1f} MB)\n", result.distance.size(0),
                result.theta.size(0), seconds, output, static_cast<double>(bytes) / 1e6);
   }
   if (flags.plot) {
-    plot_result(output, by_kind ? "by-kind" : "decay", *flags.plot, settings.force);
+    plot_result(output,
+                by == DecayBy::kLayers   ? "by-kind"
+                : by == DecayBy::kTokens ? "by-tokens"
+                                         : "decay",
+                *flags.plot, settings.force);
     log_info("figure written to {}", *flags.plot);
   }
   return 0;

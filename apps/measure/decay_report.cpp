@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <ATen/ops/stack.h>
+
 #include "ropescope/core/json.h"
 #include "ropescope/core/strings.h"
 
@@ -48,24 +50,62 @@ std::vector<double> list_of(const at::Tensor& values) {
   return {first, first + values.numel()};
 }
 
+/// The curves of some kinds.
+struct Kinds {
+  std::vector<std::string> names;
+  std::vector<int64_t> counts;
+  at::Tensor mean, low, high;  // [T, K, D]
+
+  int64_t size() const { return static_cast<int64_t>(names.size()); }
+};
+
+Kinds kinds_of(const DecayResult& result, DecayBy by) {
+  Kinds kinds;
+  if (by == DecayBy::kLayers) {
+    for (const DecayKind& kind : result.kinds) {
+      kinds.names.push_back(kind.name);
+      kinds.counts.push_back(kind.count);
+    }
+    kinds.mean = result.kind_mean;
+    kinds.low = result.kind_ci95_low;
+    kinds.high = result.kind_ci95_high;
+  } else if (by == DecayBy::kTokens) {
+    std::vector<at::Tensor> mean, low, high;
+    for (const DecayTokens& kind : result.tokens) {
+      kinds.names.push_back(kind.name);
+      kinds.counts.push_back(kind.count);
+      mean.push_back(kind.mean);
+      low.push_back(kind.low);
+      high.push_back(kind.high);
+    }
+    kinds.mean = at::stack(mean, 1);
+    kinds.low = at::stack(low, 1);
+    kinds.high = at::stack(high, 1);
+  } else {
+    kinds.names.emplace_back();
+    kinds.counts.push_back(result.count_behind);
+    kinds.mean = result.mean.unsqueeze(1);
+    kinds.low = result.ci95_low.unsqueeze(1);
+    kinds.high = result.ci95_high.unsqueeze(1);
+  }
+  return kinds;
+}
+
 /// A column of the table.
 struct Curve {
   std::string heading;
   at::Tensor mean, low, high;  // [D]
 };
 
-std::vector<Curve> curves_of(const DecayResult& result, bool by_kind) {
+std::vector<Curve> curves_of(const DecayResult& result, DecayBy by) {
   std::vector<Curve> curves;
+  const Kinds kinds = kinds_of(result, by);
   for (int64_t t = 0; t < result.theta.size(0); ++t) {
-    if (!by_kind) {
-      curves.push_back({base_text(result, t), result.mean[t], result.ci95_low[t], result.ci95_high[t]});
-      continue;
-    }
-    for (size_t i = 0; i < result.kinds.size(); ++i) {
-      const auto k = static_cast<int64_t>(i);
+    for (int64_t k = 0; k < kinds.size(); ++k) {
+      const std::string& name = kinds.names[static_cast<size_t>(k)];
       const std::string base = result.theta.size(0) > 1 ? ", " + base_text(result, t) : "";
-      curves.push_back({result.kinds[i].name + base, result.kind_mean[t][k], result.kind_ci95_low[t][k],
-                        result.kind_ci95_high[t][k]});
+      curves.push_back({by == DecayBy::kTheta ? base_text(result, t) : name + base, kinds.mean[t][k],
+                        kinds.low[t][k], kinds.high[t][k]});
     }
   }
   return curves;
@@ -100,9 +140,17 @@ Json kinds_json(const DecayResult& result) {
   return kinds;
 }
 
+Json tokens_json(const DecayResult& result) {
+  Json kinds = Json::array();
+  for (const DecayTokens& kind : result.tokens) {
+    kinds.push_back({{"name", kind.name}, {"count", kind.count}, {"clusters", kind.clusters}});
+  }
+  return kinds;
+}
+
 }  // namespace
 
-void print_json(const DecayResult& result, bool by_kind, const std::string& output, double seconds) {
+void print_json(const DecayResult& result, DecayBy by, const std::string& output, double seconds) {
   Json rows = Json::array();
   const auto column = [](const at::Tensor& values, int64_t d) {
     Json list = Json::array();
@@ -114,15 +162,16 @@ void print_json(const DecayResult& result, bool by_kind, const std::string& outp
     for (int64_t t = 0; t < values.size(0); ++t) list.push_back(column(values[t], d));
     return list;
   };
+  const Kinds shown = kinds_of(result, by);
   for (int64_t d = 0; d < result.distance.size(0); ++d) {
     Json row = {{"distance", result.distance.const_data_ptr<int64_t>()[d]},
                 {"mean", column(result.mean, d)},
                 {"ci95_low", column(result.ci95_low, d)},
                 {"ci95_high", column(result.ci95_high, d)}};
-    if (by_kind) {
-      row["by_kind"] = {{"mean", table(result.kind_mean, d)},
-                        {"ci95_low", table(result.kind_ci95_low, d)},
-                        {"ci95_high", table(result.kind_ci95_high, d)}};
+    if (by != DecayBy::kTheta) {
+      row[by == DecayBy::kLayers ? "by_kind" : "by_tokens"] = {{"mean", table(shown.mean, d)},
+                                                               {"ci95_low", table(shown.low, d)},
+                                                               {"ci95_high", table(shown.high, d)}};
     }
     rows.push_back(std::move(row));
   }
@@ -140,39 +189,46 @@ void print_json(const DecayResult& result, bool by_kind, const std::string& outp
                  {"curve_seconds", seconds},
                  {"notes", result.notes},
                  {"kinds", kinds_json(result)},
+                 {"tokens", tokens_json(result)},
                  {"rows", rows}};
   if (is_scaled(result)) object["theta_scale"] = list_of(result.theta_scale);
   fmt::print("{}\n", object.dump());
 }
 
-void print_csv(const DecayResult& result, bool by_kind) {
+void print_csv(const DecayResult& result, DecayBy by) {
   const char* base = is_scaled(result) ? "theta_scale" : "theta";
-  fmt::print("distance,{}{},mean,ci95_low,ci95_high,count\n", base, by_kind ? ",kind" : "");
-  const at::Tensor mean = by_kind ? result.kind_mean : result.mean,
-                   low = by_kind ? result.kind_ci95_low : result.ci95_low,
-                   high = by_kind ? result.kind_ci95_high : result.ci95_high;
-  const auto kinds = by_kind ? static_cast<int64_t>(result.kinds.size()) : 1;
+  const bool named = by != DecayBy::kTheta;
+  fmt::print("distance,{}{},mean,ci95_low,ci95_high,count\n", base, named ? ",kind" : "");
+  const Kinds all = kinds_of(result, by);
+  const int64_t kinds = all.size();
   for (int64_t d = 0; d < result.distance.size(0); ++d) {
     for (int64_t row = 0; row < result.theta.size(0) * kinds; ++row) {
-      const DecayKind* kind = by_kind ? &result.kinds[static_cast<size_t>(row % kinds)] : nullptr;
+      const auto kind = static_cast<size_t>(row % kinds);
       fmt::print("{},{}{},{:.9g},{:.9g},{:.9g},{}\n", result.distance.const_data_ptr<int64_t>()[d],
-                 bases(result)[row / kinds].item<double>(), kind != nullptr ? ",\"" + kind->name + "\"" : "",
-                 value_at(mean, row, d), value_at(low, row, d), value_at(high, row, d),
-                 kind != nullptr ? kind->count : result.count_behind);
+                 bases(result)[row / kinds].item<double>(), named ? ",\"" + all.names[kind] + "\"" : "",
+                 value_at(all.mean, row, d), value_at(all.low, row, d), value_at(all.high, row, d),
+                 all.counts[kind]);
     }
   }
 }
 
-void print_table(const DecayResult& result, bool by_kind, bool all) {
+void print_table(const DecayResult& result, DecayBy by, bool all) {
   const bool causal = result.options.sign == DecaySign::kCausal;
   fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
              causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
   fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
                                               : "q and k were sampled once and serve every theta");
   if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
-  if (by_kind) print_kinds(result);
+  if (by == DecayBy::kLayers) print_kinds(result);
+  if (by == DecayBy::kTokens) {
+    fmt::print("query to key, both as far apart on every axis of their position ids\n");
+  }
+  for (const DecayTokens& kind : result.tokens) {
+    if (by == DecayBy::kTokens)
+      fmt::print("{}: {}, {}\n", kind.name, counted(kind.count, "pair"), counted(kind.clusters, "text"));
+  }
   fmt::print("intervals: {}; {}\n\n{:>9}", result.interval, counted(result.clusters, "text"), "distance");
-  const std::vector<Curve> curves = curves_of(result, by_kind);
+  const std::vector<Curve> curves = curves_of(result, by);
   for (const Curve& curve : curves) fmt::print("  {:>25}", curve.heading);
   fmt::print("\n");
   const std::vector<int64_t> shown = shown_distances(result, all);

@@ -7,10 +7,12 @@
 
 namespace ropescope::app::decay {
 
-/// `by_kind`: one column a kind of layers (for each theta) in place of one a theta. `all`: a short list of distances is
-/// shown whole, not 0 and the powers of two alone.
-void print_table(const DecayResult& result, bool by_kind, bool all);
-void print_csv(const DecayResult& result, bool by_kind);
-void print_json(const DecayResult& result, bool by_kind, const std::string& output, double seconds);
+/// What the columns are: one a theta, or (for each theta) one a kind of layers, one a kind of pair of texts with pictures.
+enum class DecayBy { kTheta, kLayers, kTokens };
+
+/// `all`: a short list of distances is shown whole, not 0 and the powers of two alone.
+void print_table(const DecayResult& result, DecayBy by, bool all);
+void print_csv(const DecayResult& result, DecayBy by);
+void print_json(const DecayResult& result, DecayBy by, const std::string& output, double seconds);
 
 }  // namespace ropescope::app::decay

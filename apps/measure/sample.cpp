@@ -97,28 +97,39 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
   const bool picked = flags.picks && !flags.moments && !flags.profile;
   const auto layers = picked ? values_of(samples.pairs.layer) : sampled_layers(flags.layers, samples.model);
   const auto heads = picked ? values_of(samples.pairs.head) : chosen(flags.heads, samples.model.num_heads);
-  return {{"texts", samples.text_tokens.size()},
-          {"skipped_short", samples.skipped_short},
-          {"tokens", tokens},
-          {"pairs", samples.pairs.size()},
-          {"layers", different(layers)},
-          {"layers_sampled", ranges_text(layers)},
-          {"layers_of_model", samples.model.num_layers},
-          {"layer_kinds", kinds_text(layers, samples.model)},
-          {"heads", different(heads)},
-          {"heads_sampled", ranges_text(heads)},
-          {"heads_of_model", samples.model.num_heads},
-          {"key_value_heads", samples.model.num_key_value_heads},
-          {"head_dim", samples.model.head_dim},
-          {"rope_theta", samples.model.rope->theta},
-          {"rope_type", rope_type_name(samples.model.rope->type)},
-          {"moments", samples.moments.has_value()},
-          {"profile", samples.profile.has_value()},
-          {"load_seconds", job.load_seconds()},
-          {"forward_seconds", job.forward_seconds()},
-          {"tokens_per_second", static_cast<double>(tokens) / job.forward_seconds()},
-          {"output", output},
-          {"bytes", bytes}};
+  std::vector<std::pair<std::string, Json>> lines = {
+      {"texts", samples.text_tokens.size()},
+      {"skipped_short", samples.skipped_short},
+      {"tokens", tokens},
+      {"pairs", samples.pairs.size()},
+      {"layers", different(layers)},
+      {"layers_sampled", ranges_text(layers)},
+      {"layers_of_model", samples.model.num_layers},
+      {"layer_kinds", kinds_text(layers, samples.model)},
+      {"heads", different(heads)},
+      {"heads_sampled", ranges_text(heads)},
+      {"heads_of_model", samples.model.num_heads},
+      {"key_value_heads", samples.model.num_key_value_heads},
+      {"head_dim", samples.model.head_dim},
+      {"rope_theta", samples.model.rope->theta},
+      {"rope_type", rope_type_name(samples.model.rope->type)},
+      {"moments", samples.moments.has_value()},
+      {"profile", samples.profile.has_value()},
+      {"load_seconds", job.load_seconds()},
+      {"forward_seconds", job.forward_seconds()},
+      {"tokens_per_second", static_cast<double>(tokens) / job.forward_seconds()},
+      {"output", output},
+      {"bytes", bytes}};
+  if (!samples.kinds) return lines;
+  const std::vector<int64_t>& of_texts = samples.kinds->visual_tokens;
+  lines.insert(lines.end() - 2,
+               {"visual_tokens", std::accumulate(of_texts.begin(), of_texts.end(), int64_t{0})});
+  // Pairs by the kinds of token that meet.
+  for (int64_t kind = 0; kind < kPairKinds; ++kind) {
+    const int64_t count = samples.pairs.kind.eq(kind).sum().item<int64_t>();
+    lines.insert(lines.end() - 2, {pair_kind_name(kind) + "_pairs", count});
+  }
+  return lines;
 }
 
 int run(const SampleFlags& flags, const Invocation& invocation) {

@@ -8,6 +8,7 @@
 #include <ATen/ops/equal.h>
 
 #include "ropescope/architectures/decoder_memory.h"
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
@@ -15,6 +16,7 @@
 #include "ropescope/core/version.h"
 #include "ropescope/eval/padded_rows.h"
 #include "ropescope/models/streamed_weights.h"
+#include "ropescope/models/vlm_memory.h"
 
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
@@ -72,7 +74,9 @@ void SamplingFlags::bind(Flags& flags) {
   flags.group("Sampling");
   flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
       .stands_for(opened_model);
-  flags.add("texts", texts, "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these");
+  flags.add(
+      "texts", texts,
+      "corpus: .txt, .jsonl, WikiText, dictd, or a folder of these; lines {\"text\":...,\"images\":[...]} of a .jsonl file name pictures beside it (also \"videos\", \"fps\"), for which <image> or the model's own mark stands");
   flags.add("form", form, "how to read the corpus: auto, text, lines, jsonl, wikitext, dictd")
       .one_of({"auto", "text", "lines", "jsonl", "wikitext", "dictd"});
   flags.add("max-texts", max_texts, "texts to take").at_least(1).shown_default(std::to_string(kMaxTexts));
@@ -93,8 +97,11 @@ void SamplingFlags::bind(Flags& flags) {
   flags.add("profile", profile, "also the mean logit of all real pairs against their distance");
   flags
       .add("tokens-per-pass", tokens_per_pass,
-           "texts are packed into forward passes of about this many tokens")
+           "texts are packed into forward passes of about this many tokens; one with pictures goes alone")
       .at_least(1);
+  flags.add("pinpoints", pictures.pinpoints,
+            "pictures of LLaVA-NeXT: how its grids are read: hf or original; default: as its form does");
+  pictures.decode.bind(flags);
 }
 
 void SamplingFlags::refuse_unused(const Invocation& invocation) const {
@@ -130,13 +137,18 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   const TextLimits limits = limits_of_texts(flags, options_);
   config_ = read_decoder_config(model_);
   options_.validate(config_);
-  plan_waves(flags.memory_limit);
+  if (model_kind(model_) == ModelKind::kVlm)
+    pictures_.emplace(model_, read_vlm_config(model_), config_, flags.pictures);
   const auto tokenizer = load_tokenizer(model_);
-  texts_ = load_texts(corpus_, parse_corpus_form(flags.form), *tokenizer, limits);
+  ReadTextMedia read_media;
+  if (pictures_) read_media = [&](const Document& document) { return pictures_->read(document, *tokenizer); };
+  texts_ = load_texts(corpus_, parse_corpus_form(flags.form), *tokenizer, limits, read_media);
+  plan_waves(flags.memory_limit);
   if (options_.picks) {
     check_picks(*options_.picks, texts_.lengths(), config_.num_hidden_layers, config_.num_attention_heads);
   }
   for (const TokenizedText& text : texts_.texts) {
+    if (text.media != nullptr) continue;  // looked at when its pictures were placed
     const auto [least, most] = std::minmax_element(text.ids.begin(), text.ids.end());
     if (*least < 0 || *most >= config_.vocab_size) {
       throw InputError(
@@ -146,21 +158,23 @@ SamplingJob::SamplingJob(const SamplingFlags& flags, const CommonSettings& setti
   }
   checkpoint_ = open_checkpoint(model_);
   scheme_ = tagged_scheme(model_);
-  if (scheme_ && !rotates_text_plainly(*scheme_, config_)) {
+  if (scheme_ && (texts_.has_media() || !rotates_text_plainly(*scheme_, config_))) {
     log_warning(
-        "{}: trained under scheme {}, which does not rotate plain text as the checkpoint's rotation does; samples are taken under the latter",
-        model_.string(), *scheme_);
+        "{}: trained under scheme {}, which does not rotate {} as the checkpoint's rotation does; samples are taken under the latter",
+        model_.string(), *scheme_, texts_.has_media() ? "pictures" : "plain text");
   }
 }
 
 void SamplingJob::plan_waves(const std::optional<int64_t>& limit_mib) {
   const DecoderMemory memory = estimate_decoder_memory(config_, model_.string());
   const auto width = static_cast<double>(c10::elementSize(settings_.dtype));
-  // Of a token that waits for its next layer: the hidden state, and its part of the rotary tables.
+  // Of a token that waits for its next layer: the hidden state (and what of its picture is still to be added to it), and
+  // its part of the rotary tables.
   int64_t widest_head = 0;
   for (const LayerShape& layer : config_.layers) widest_head = std::max(widest_head, layer.head_dim);
-  const double waiting =
-      width * static_cast<double>(config_.hidden_size) + 16.0 * static_cast<double>(widest_head);
+  const int64_t deepstack = texts_.has_media() ? pictures_->config().connector.deepstack : 0;
+  const double waiting = width * static_cast<double>((1 + deepstack) * config_.hidden_size) +
+                         16.0 * static_cast<double>(widest_head);
   // Given texts pass each layer once: on a CPU there is nothing to gain from keeping it, in time or in memory.
   const bool decides = settings_.weights == WeightMode::kAuto && settings_.device.is_cpu();
   if (!limit_mib) {
@@ -168,9 +182,22 @@ void SamplingJob::plan_waves(const std::optional<int64_t>& limit_mib) {
     options_.tokens_per_wave = static_cast<int64_t>(kWaveBytes / waiting);
     return;
   }
-  const double limit = static_cast<double>(*limit_mib) * kMib,
-               pass = static_cast<double>(options_.tokens_per_pass);
-  const double working = kProgramBytes + width * pass * static_cast<double>(memory.activations_per_token);
+  int64_t longest = options_.tokens_per_pass;
+  double seeing = 0;  // the tower and what it needs, or a layer of it
+  if (texts_.has_media()) {
+    const std::vector<int64_t> lengths = texts_.lengths();
+    longest = std::max(longest, *std::max_element(lengths.begin(), lengths.end()));
+    const EyesMemory eyes = estimate_eyes_memory(pictures_->config(), model_.string());
+    // A streamed tower holds a layer and half of the next.
+    const bool resident = settings_.weights == WeightMode::kResident;
+    const double layers = static_cast<double>(pictures_->config().vision.num_hidden_layers);
+    const double share = resident ? 1 : std::min(1.0, (1 + StreamedWeights::kAhead) / layers);
+    seeing = width * (share * static_cast<double>(eyes.tower) +
+                      static_cast<double>(eyes.connector + eyes.activations));
+  }
+  const double limit = static_cast<double>(*limit_mib) * kMib, pass = static_cast<double>(longest);
+  const double working =
+      kProgramBytes + std::max(width * pass * static_cast<double>(memory.activations_per_token), seeing);
   if (settings_.weights == WeightMode::kResident) {
     const double whole = working + width * static_cast<double>(memory.parameters - memory.expert_parameters);
     if (whole > limit) {
@@ -192,10 +219,16 @@ void SamplingJob::plan_waves(const std::optional<int64_t>& limit_mib) {
   options_.tokens_per_wave = static_cast<int64_t>((limit - working - streamed) / waiting);
 }
 
-void SamplingJob::add_inputs(Provenance& provenance) const {
+void SamplingJob::add_inputs(Provenance& provenance) {
   for (const auto& file : checkpoint_->files()) provenance.add_input(file);
   for (const auto& file : texts_.files) provenance.add_input(file);
+  for (const auto& file : picture_files(texts_)) provenance.add_input(file);
   for (const auto& file : description_files(model_)) provenance.add_input(file);
+  // A tower outside the checkpoint is known once it is loaded.
+  if (texts_.has_media() && llava_part(*checkpoint_, LlavaPart::kTower)->tensors().empty()) {
+    load();
+    for (const auto& file : vlm_->tower_files) provenance.add_input(file);
+  }
   if (picks_file_) provenance.add_input(*picks_file_);
 }
 
@@ -218,9 +251,14 @@ Json SamplingJob::inputs() const {
 }
 
 void SamplingJob::load() {
-  if (decoder_) return;
+  if (decoder_ || vlm_) return;
   const auto start = std::chrono::steady_clock::now();
-  decoder_ = load_decoder(checkpoint_, config_, load_options(settings_, /*with_lm_head=*/false));
+  const LoadOptions options = load_options(settings_, /*with_lm_head=*/false);
+  if (texts_.has_media()) {
+    vlm_ = load_vlm(checkpoint_, pictures_->config(), config_, model_, options);
+  } else {
+    decoder_ = load_decoder(checkpoint_, config_, options);
+  }
   load_seconds_ += seconds_from(start);
 }
 
@@ -231,7 +269,7 @@ Samples SamplingJob::run(SamplingState* state, bool resume) {
 
 std::vector<Samples> SamplingJob::run(const std::vector<BaseChange>& changes) {
   load();
-  if (decoder_->access != nullptr) return run_all(changes, nullptr, false);  // one reading for all of them
+  if (decoder().access != nullptr) return run_all(changes, nullptr, false);  // one reading for all of them
   std::vector<Samples> samples;
   for (const BaseChange& change : changes)
     samples.push_back(std::move(run_all({change}, nullptr, false).front()));
@@ -243,10 +281,12 @@ std::vector<Samples> SamplingJob::run_all(const std::vector<BaseChange>& changes
   const auto start = std::chrono::steady_clock::now();
   std::vector<DecoderConfig> configs;
   for (const BaseChange& change : changes) {
-    configs.push_back(decoder_->config);
+    configs.push_back(decoder().config);
     for (RopeConfig& rope : configs.back().ropes) rope.theta = change.of(rope.theta);
   }
-  SampleRun run(*decoder_, texts_, options_, configs);
+  EmbedTextMedia embed;
+  if (vlm_) embed = [&](const TextMedia& media) { return pictures_->embed(*vlm_, media); };
+  SampleRun run(decoder(), texts_, options_, configs, embed);
   if (state != nullptr && !resume) state->mention();
   const size_t done = state != nullptr && resume ? state->restore(run) : 0;
   int64_t steps = 0;

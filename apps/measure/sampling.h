@@ -12,7 +12,9 @@
 #include "ropescope/probe/sampler.h"
 
 #include "command.h"
+#include "inputs/image_input.h"
 #include "measure/sampling_state.h"
+#include "measure/text_pictures.h"
 
 namespace ropescope::app {
 
@@ -26,6 +28,7 @@ struct SamplingFlags {
   bool causal = false, moments = false, profile = false;
   std::optional<std::string> picks;
   std::optional<int64_t> memory_limit;  // MiB
+  ImageFlags pictures;                  // --alpha, --exif, --pinpoints alone
 
   void bind(Flags& flags);
   /// Throws UsageError for a flag that --picks makes meaningless.
@@ -41,8 +44,8 @@ class SamplingJob {
   SampleOptions& options() { return options_; }
   const DecoderConfig& config() const { return config_; }
   const TextSet& texts() const { return texts_; }
-  /// Adds weights, texts and picks.
-  void add_inputs(Provenance& provenance) const;
+  /// Adds weights, texts with their pictures, and picks.
+  void add_inputs(Provenance& provenance);
   /// Everything that the numbers depend on and that no file says, for a state.
   Json inputs() const;
   /// Loads the weights on the first call, and runs the model. `state`: saved to after waves; with `resume` also begun from.
@@ -58,6 +61,7 @@ class SamplingJob {
   /// How many texts wait together for a layer, and whether weights are streamed.
   void plan_waves(const std::optional<int64_t>& limit_mib);
   void load();
+  const Decoder& decoder() const { return vlm_ ? vlm_->decoder : *decoder_; }
   std::vector<Samples> run_all(const std::vector<BaseChange>& changes, SamplingState* state, bool resume);
 
   CommonSettings settings_;
@@ -68,7 +72,9 @@ class SamplingJob {
   TextSet texts_;
   SampleOptions options_;
   std::shared_ptr<const Checkpoint> checkpoint_;
+  std::optional<TextPictures> pictures_;  // of a model that sees
   std::optional<Decoder> decoder_;
+  std::optional<Vlm> vlm_;  // in its place where texts have pictures
   double load_seconds_ = 0, forward_seconds_ = 0;
 };
 

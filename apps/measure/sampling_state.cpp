@@ -37,7 +37,11 @@ SamplingState::SamplingState(const fs::path& output, Provenance provenance, Json
       inputs_(std::move(inputs)),
       seconds_(seconds),
       last_save_(now()) {
-  for (const InputFile& file : provenance_.inputs) inputs_["sha256 of " + file.name] = file.sha256;
+  for (const InputFile& file : provenance_.inputs) {
+    std::string key = "sha256 of " + file.name;
+    while (inputs_.contains(key)) key += "'";  // pictures of several folders may share a name
+    inputs_[key] = file.sha256;
+  }
   inputs_["device"] = provenance_.device;
   inputs_["dtype"] = provenance_.dtype;
   inputs_["seed"] = provenance_.seed;

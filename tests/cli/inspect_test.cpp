@@ -1,4 +1,5 @@
 // ropescope inspect, as a user runs it.
+#include <filesystem>
 #include <fstream>
 
 #include <gmock/gmock.h>
@@ -9,6 +10,7 @@
 #include "ropescope/io/result_file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/golden_vlm.h"
 
 namespace ropescope {
 namespace {
@@ -159,6 +161,45 @@ TEST(Inspect, ModelsThatSeeAreCountedExactly) {
     EXPECT_EQ(estimate.at("weights_bytes").get<double>() + estimate.at("vision_weights_bytes").get<double>(),
               4 * json.at("parameters").get<double>());
     EXPECT_GT(estimate.at("total_bytes").get<double>(), 4 * json.at("parameters").get<double>());
+  }
+}
+
+TEST(Inspect, EveryVisionLanguageFamilyInBothSpellings) {
+  for (const std::string& family : testing::golden_vlm_families()) {
+    SCOPED_TRACE(family);
+    testing::TemporaryFolder old;
+    const std::string folder = golden_path("vlm/" + family);
+    const bool has_old = std::filesystem::exists(folder + "/config.old.json");
+    if (has_old) {
+      for (const char* name : {"model.safetensors", "tokenizer.json", "tokenizer_config.json"}) {
+        std::filesystem::copy(folder + "/" + name, old.path(name));
+      }
+      std::filesystem::copy(folder + "/config.old.json", old.path("config.json"));
+      std::filesystem::copy(folder + "/preprocessor_config.old.json", old.path("preprocessor_config.json"));
+    }
+    const Json json = inspect_json(folder, "--estimate --dtype float32");
+    EXPECT_EQ(json.count("vision_error"), 0u);
+    const Json& vlm = json.at("vlm");
+    EXPECT_EQ(vlm.at("family"), family);
+    EXPECT_EQ(vlm.count("picture_error"), 0u);
+    EXPECT_GT(vlm.at("sample_picture").at("tokens").get<int64_t>(), 0);
+    const bool axes = family.rfind("qwen", 0) == 0 || family == "glm4v";
+    EXPECT_EQ(json.at("native_scheme").get<std::string>().rfind("mrope", 0) == 0, axes)
+        << json.at("native_scheme");
+    EXPECT_EQ(vlm.at("takes_video").get<bool>(), axes);
+    // Decoder, tower and connector are all that the file holds.
+    const Json& estimate = json.at("estimate");
+    EXPECT_EQ(estimate.at("weights_bytes").get<double>() + estimate.at("vision_weights_bytes").get<double>(),
+              4 * json.at("parameters").get<double>());
+    const CommandResult report = inspect(folder, "--list");
+    EXPECT_THAT(report.out, HasSubstr("  family          " + family));
+    EXPECT_THAT(report.out, HasSubstr("  connector       "));
+    EXPECT_THAT(report.out, HasSubstr(json.at("tensors").front().at("name").get<std::string>()));
+    if (!has_old) continue;
+    const Json other = inspect_json(old.path(""), "--estimate --dtype float32");
+    EXPECT_EQ(other.at("vlm"), vlm);
+    EXPECT_EQ(other.at("vision_config"), json.at("vision_config"));
+    EXPECT_EQ(other.at("native_scheme"), json.at("native_scheme"));
   }
 }
 

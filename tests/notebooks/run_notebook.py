@@ -45,6 +45,14 @@ def write_photo(path):
     imsave(path, np.stack([spots, x / 1.5, y], -1).clip(0, 1))
 
 
+def make_maps_of_vlm(ropescope, family, folder):
+    """maps.h5 of a vision-language model of the tests."""
+    golden = ROOT / "tests/golden/vlm"
+    subprocess.run([ropescope, "attention", "--model", golden / family, "--image", golden / "images/cat.png", "--template", "qwen",
+                    "--prompt", "What is this?", "--region", "20,10,40,30", "--word", "this", "--schemes", "vanilla;mrope:sections=2/3/3",
+                    "--output", folder / "maps.h5", "--quiet", "--threads", "2"], check=True, stdout=subprocess.DEVNULL)
+
+
 def make_results(ropescope, model, folder):
     """decay.h5, simulation.h5, criteria.h5, last.h5 and maps.h5 in `folder`, named as the scripts in experiments/ name them."""
     texts = folder / "texts"
@@ -124,13 +132,16 @@ def main():
     source.add_argument("--results", type=Path, help="folder with result files that are there already")
     parser.add_argument("--without", action="append", default=[], help="a result file that is not there: the notebook names it, and goes on")
     parser.add_argument("--model", type=Path, default=ROOT / "tests/golden/language/llama-tiny/safetensors-fp32")
+    parser.add_argument("--vlm", help="in place of all these results: maps.h5 of this folder of tests/golden/vlm")
     parser.add_argument("--save", type=Path, help="keep the figures in this folder")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="ropescope-notebook-") as name:
         scratch = Path(name)
         results = args.results.resolve() if args.results else scratch
-        if args.ropescope:
+        if args.ropescope and args.vlm:
+            make_maps_of_vlm(args.ropescope, args.vlm, scratch)
+        elif args.ropescope:
             make_results(args.ropescope, args.model, scratch)
         for missing in args.without:
             (results / missing).unlink(missing_ok=True)

@@ -86,10 +86,11 @@ TEST(LaggedInnerProducts, LongSequencesAreCutIntoChannelBlocks) {
 TEST(Profile, MeanAndClusterRobustErrorByHand) {
   // Two texts of 2 and 3 tokens, one head; sums per distance chosen freely.
   ProfileAccumulator accumulator(1, 2, 3);
-  accumulator.add_text(2);
-  accumulator.add_text(3);
-  accumulator.add_sums(0, {1}, at::tensor({2.0, 5.0}, at::kDouble).view({1, 2}));
-  accumulator.add_sums(0, {1}, at::tensor({9.0, 1.0, 4.0}, at::kDouble).view({1, 3}));
+  const at::Tensor of_two = pairs_at_distances(2), of_three = pairs_at_distances(3);
+  accumulator.add_text(of_two);
+  accumulator.add_text(of_three);
+  accumulator.add_sums(0, {1}, at::tensor({2.0, 5.0}, at::kDouble).view({1, 2}), of_two);
+  accumulator.add_sums(0, {1}, at::tensor({9.0, 1.0, 4.0}, at::kDouble).view({1, 3}), of_three);
   const ProfileSet profile = accumulator.result();
   EXPECT_TRUE(profile.count.equal(at::tensor({5, 3, 1}, at::kLong)));
   EXPECT_TRUE(all_close(profile.mean[0][1], at::tensor({11.0 / 5, 6.0 / 3, 4.0}, at::kDouble), 1e-12));

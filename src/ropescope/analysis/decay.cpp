@@ -10,6 +10,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/decay_evaluation.h"
+#include "ropescope/analysis/decay_tokens.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
 #include "ropescope/core/tensor_operators.h"
@@ -258,6 +259,7 @@ DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& 
     result.coefficient_b_by_theta = at::stack(b_by_theta);
   }
   add_notes(layers, model, result);
+  result.tokens = decay_by_tokens(runs, options);
   return result;
 }
 

@@ -48,6 +48,13 @@ struct DecayKind {
   int64_t count = 0, clusters = 0;  ///< pairs (or tokens, of moments) and texts behind its mean
 };
 
+/// Pairs of one kind, of texts with pictures: the kinds of the query's token and of the key's.
+struct DecayTokens {
+  std::string name;                 ///< "text_to_visual": the query is text
+  at::Tensor mean, low, high;       ///< [T, D] float64: mean over the layers that rotate, 95% interval
+  int64_t count = 0, clusters = 0;  ///< pairs and texts behind it
+};
+
 struct DecayResult {
   at::Tensor distance;  ///< [D] int64
   /// [T] float64: the base of each column, NaN where the layers' bases differ, and options.theta_scale.
@@ -73,6 +80,7 @@ struct DecayResult {
   std::vector<DecayKind> kinds;  ///< empty where the samples do not tell layers apart
   /// [T, K, D] float64: mean over the layers of each kind and its interval; [T, K]: base, NaN without rotation.
   at::Tensor kind_mean, kind_ci95_low, kind_ci95_high, kind_theta;
+  std::vector<DecayTokens> tokens;  ///< empty where pairs are not told apart
   /// [L] mean norms of q and k as sampled, where layers normalise them after the rotation; else undefined.
   at::Tensor norm_q, norm_k;
   int64_t count_behind = 0;  ///< pairs (or, of moments, tokens times heads) behind every point of `mean`

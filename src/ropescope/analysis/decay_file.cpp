@@ -1,3 +1,4 @@
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/decay.h"
@@ -36,6 +37,29 @@ void write_kinds(ResultWriter& writer, const DecayResult& result) {
   whole("clusters", clusters);
 }
 
+void write_tokens(ResultWriter& writer, const DecayResult& result) {
+  if (result.tokens.empty()) return;
+  std::vector<std::string> names;
+  std::vector<at::Tensor> mean, low, high;
+  std::vector<int64_t> count, clusters;
+  for (const DecayTokens& kind : result.tokens) {
+    names.push_back(kind.name);
+    mean.push_back(kind.mean);
+    low.push_back(kind.low);
+    high.push_back(kind.high);
+    count.push_back(kind.count);
+    clusters.push_back(kind.clusters);
+  }
+  const std::string group = "/decay/tokens/";
+  writer.write(group + "name", names);
+  writer.write(group + "mean", at::stack(mean, 1));
+  writer.write(group + "ci95_low", at::stack(low, 1));
+  writer.write(group + "ci95_high", at::stack(high, 1));
+  writer.write(group + "count", at::tensor(count, at::kLong));
+  writer.write(group + "clusters", at::tensor(clusters, at::kLong));
+  writer.attribute("/decay/tokens", "distance", std::string("the same on every axis of the position ids"));
+}
+
 }  // namespace
 
 std::string theta_source(const DecayOptions& options) {
@@ -72,6 +96,7 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   write("norm_q", result.norm_q);
   write("norm_k", result.norm_k);
   write_kinds(writer, result);
+  write_tokens(writer, result);
   const bool causal = result.options.sign == DecaySign::kCausal;
   writer.attribute("/decay", "sign", causal ? int64_t{-1} : int64_t{1});
   writer.attribute("/decay", "source",

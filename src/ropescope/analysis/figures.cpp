@@ -158,10 +158,10 @@ bool has_all(const ResultReader& result) {
 }
 
 constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean",
-               kDecayByLayer[] = "/decay/by_layer", kDecayByHead[] = "/decay/by_head",
-               kDecayBound[] = "/decay/abel_bound", kDecayByBand[] = "/decay/band_contribution",
-               kSimulation[] = "/simulation/average", kProfile[] = "/profile/mean",
-               kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
+               kDecayTokens[] = "/decay/tokens/mean", kDecayByLayer[] = "/decay/by_layer",
+               kDecayByHead[] = "/decay/by_head", kDecayBound[] = "/decay/abel_bound",
+               kDecayByBand[] = "/decay/band_contribution", kSimulation[] = "/simulation/average",
+               kProfile[] = "/profile/mean", kMeanQ[] = "/moments/mean_q", kMeanK[] = "/moments/mean_k",
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
                kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss",
@@ -195,6 +195,8 @@ const std::vector<FigureKind>& figure_kinds() {
        decay_curves},
       {"by-kind", "mean inner product in each kind of layers, windows marked", has_all<kDecayKinds>,
        decay_by_kind},
+      {"by-tokens", "mean inner product by the kinds of token that meet, of texts with pictures",
+       has_all<kDecayTokens>, decay_by_tokens},
       {"by-layer", "layer x distance", has_all<kDecayByLayer>, decay_by_layer},
       {"by-head", "head x distance", has_all<kDecayByHead>, decay_by_head},
       {"theta", "theta x distance", has_all<kDecayMean>, decay_by_theta},

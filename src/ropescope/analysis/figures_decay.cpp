@@ -197,6 +197,42 @@ Figure decay_by_kind(const ResultReader& result, const FigureSelection& selectio
                                                   : ""});
 }
 
+Figure decay_by_tokens(const ResultReader& result, const FigureSelection& selection) {
+  const DecayAxes axes = read_decay_axes(result);
+  const std::vector<std::string> names = result.read_strings("/decay/tokens/name");
+  const auto kinds = static_cast<int64_t>(names.size());
+  const std::vector<int64_t> shape = {axes.thetas(), kinds, axes.distances()};
+  const at::Tensor mean = read_shaped(result, "/decay/tokens/mean", shape);
+  const at::Tensor low = read_shaped(result, "/decay/tokens/ci95_low", shape);
+  const at::Tensor high = read_shaped(result, "/decay/tokens/ci95_high", shape);
+  const DistanceAxis distance(axes.distance, selection.max_distance);
+  const std::vector<int64_t> shown = spread_indices(kinds, kMostCurves);
+  std::vector<Panel> panels;
+  for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
+    Panel panel;
+    panel.title = axes.label(t);
+    panel.x = distance.axis;
+    panel.y.label = kInnerProduct;
+    panel.zero_line = true;
+    for (size_t i = 0; i < shown.size(); ++i) {
+      const int64_t kind = shown[i];
+      Series series;
+      series.label = names[static_cast<size_t>(kind)];
+      std::replace(series.label.begin(), series.label.end(), '_', ' ');
+      series.x = distance.position;
+      series.y = to_vector(mean[t][kind]);
+      series.low = to_vector(low[t][kind]);
+      series.high = to_vector(high[t][kind]);
+      series.colour = curve_colour(i, shown.size());
+      panel.series.push_back(std::move(series));
+    }
+    panels.push_back(std::move(panel));
+  }
+  const size_t drawn = panels.size();
+  return grid("Decay by the kinds of token that meet (query to key)" + sign_text(result), std::move(panels),
+              9.0, {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+}
+
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {
   const DecayAxes axes = read_decay_axes(result);
   const at::Tensor values = read_axes(result, "/decay/by_layer", 3);

@@ -9,6 +9,8 @@ namespace ropescope {
 Figure decay_curves(const ResultReader& result, const FigureSelection& selection);
 /// The same for each kind of layers, one panel a theta, windows marked.
 Figure decay_by_kind(const ResultReader& result, const FigureSelection& selection);
+/// The same for each kind of pair of texts with pictures: text to visual, ....
+Figure decay_by_tokens(const ResultReader& result, const FigureSelection& selection);
 /// Layer x distance and head x distance, one panel a theta; each row divided by its largest magnitude.
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection);
 Figure decay_by_head(const ResultReader& result, const FigureSelection& selection);

@@ -7,8 +7,11 @@
 #include <ATen/ops/fft_ifft.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/real.h>
+#include <ATen/ops/round.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/device_branch.h"
@@ -172,16 +175,26 @@ ProfileAccumulator::ProfileAccumulator(int64_t layers, int64_t heads, int64_t lo
       cross_(at::zeros({layers, heads, longest}, at::kDouble)),
       measured_(at::zeros({layers, heads}, at::kBool)) {}
 
-void ProfileAccumulator::add_text(int64_t tokens) {
-  const at::Tensor pairs = tokens - at::arange(tokens, at::kDouble);
-  count_.narrow(0, 0, tokens).add_(pairs);
-  count_squared_.narrow(0, 0, tokens).add_(pairs * pairs);
-  texts_.narrow(0, 0, tokens).add_(1.0);
+at::Tensor pairs_at_distances(int64_t tokens) { return tokens - at::arange(tokens, at::kDouble); }
+
+at::Tensor pairs_at_distances(const at::Tensor& queries, const at::Tensor& keys) {
+  const auto two_channels = [](const at::Tensor& among) {
+    const at::Tensor ones = among.to(at::kCPU, at::kDouble);
+    return at::stack({ones, at::zeros_like(ones)}, -1).unsqueeze(0);
+  };
+  return lagged_inner_products(two_channels(queries), two_channels(keys)).squeeze(0).round();
 }
 
-void ProfileAccumulator::add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums) {
+void ProfileAccumulator::add_text(const at::Tensor& pairs) {
+  const int64_t tokens = pairs.size(0);
+  count_.narrow(0, 0, tokens).add_(pairs);
+  count_squared_.narrow(0, 0, tokens).add_(pairs * pairs);
+  texts_.narrow(0, 0, tokens).add_(pairs > 0);
+}
+
+void ProfileAccumulator::add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums,
+                                  const at::Tensor& pairs) {
   const int64_t tokens = sums.size(1);
-  const at::Tensor pairs = tokens - at::arange(tokens, at::kDouble);
   for (size_t i = 0; i < heads.size(); ++i) {
     const at::Tensor row = sums.select(0, static_cast<int64_t>(i));
     const auto place = [&](const at::Tensor& of) {

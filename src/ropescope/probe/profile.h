@@ -21,6 +21,11 @@ namespace ropescope {
 /// complex sequence a query head and share of work (67 MB for 32 heads of 65,536 tokens), not one a channel.
 at::Tensor lagged_inner_products(const at::Tensor& q_HTD, const at::Tensor& k_KTD);
 
+/// All pairs of a text, [tokens] float64: tokens - m at distance m.
+at::Tensor pairs_at_distances(int64_t tokens);
+/// The same of pairs whose query and key are among some tokens; `queries`, `keys`: [tokens] bool.
+at::Tensor pairs_at_distances(const at::Tensor& queries, const at::Tensor& keys);
+
 /// Adds texts up and gives mean and standard error. The mean is the ratio estimator over all pairs of all
 /// texts; pairs of one text depend on each other, so its variance is taken over texts:
 ///   Var = G/(G-1) * sum_t (S_t - mean * n_t)^2 / (sum_t n_t)^2,   G texts that reach the distance.
@@ -29,10 +34,11 @@ class ProfileAccumulator {
   /// `longest`: tokens of the longest text; distances are 0..longest-1.
   ProfileAccumulator(int64_t layers, int64_t heads, int64_t longest);
 
-  /// Once for each text.
-  void add_text(int64_t tokens);
-  /// Sums of one text, layer: [heads.size(), tokens] as lagged_inner_products gives them.
-  void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums);
+  /// Once for each text. `pairs`: [tokens] float64: its pairs at each distance that count.
+  void add_text(const at::Tensor& pairs);
+  /// Sums of one text, layer: [heads.size(), tokens] as lagged_inner_products gives them, of those pairs.
+  void add_sums(int64_t layer, const std::vector<int64_t>& heads, const at::Tensor& sums,
+                const at::Tensor& pairs);
   ProfileSet result() const;
 
   /// Everything that texts have added, by name.

@@ -10,6 +10,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
@@ -87,6 +88,7 @@ SampleCollector::SampleCollector(DecoderConfig config, const TextSet& texts, con
     : config_(std::move(config)),
       options_(options),
       facts_(layer_facts(config_)),
+      texts_(texts),
       lengths_(texts.lengths()),
       model_heads_(most_of_layers(config_, [](const LayerShape& layer) { return layer.heads; })),
       heads_(all_or(options.heads, model_heads_)) {
@@ -105,7 +107,42 @@ SampleCollector::SampleCollector(DecoderConfig config, const TextSet& texts, con
   if (options_.profile) {
     const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
     profile_.emplace(L, H, longest - options_.draw.skip_first);
-    for (const int64_t tokens : lengths_) profile_->add_text(tokens - options_.draw.skip_first);
+    for (const int64_t tokens : lengths_) {
+      profile_->add_text(pairs_at_distances(tokens - options_.draw.skip_first));
+    }
+  }
+  if (texts.has_media()) prepare_kinds();
+}
+
+void SampleCollector::prepare_kinds() {
+  OfKinds& of = kinds_.emplace();
+  const int64_t skip = options_.draw.skip_first, L = config_.num_hidden_layers;
+  const int64_t S = static_cast<int64_t>(lengths_.size());
+  for (int64_t kind = 0; kind < kTokenKinds && options_.moments; ++kind) {
+    of.moments_q.emplace_back(L, model_heads_, head_dim_, S);
+    of.moments_k.emplace_back(L, most_of_layers(config_, key_heads_shown), head_dim_, S);
+  }
+  if (options_.profile) {
+    const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end()) - skip;
+    for (int64_t pair = 0; pair < kPairKinds; ++pair) of.profiles.emplace_back(L, model_heads_, longest);
+  }
+  for (const TokenizedText& text : texts_.texts) {
+    const std::vector<bool> visual = text.visual();
+    const auto tokens = static_cast<int64_t>(visual.size());
+    at::Tensor mask = at::zeros({tokens}, at::kBool);
+    for (int64_t t = 0; t < tokens; ++t) mask.mutable_data_ptr<bool>()[t] = visual[static_cast<size_t>(t)];
+    of.visual.push_back(mask);
+    if (!options_.moments && !options_.profile) continue;
+    const at::Tensor kept = mask.narrow(0, skip, tokens - skip);
+    const std::vector<at::Tensor> among = {kept.logical_not(), kept};
+    auto& of_text = of.tokens.emplace_back();
+    for (const at::Tensor& own : among) of_text.push_back(own.nonzero().squeeze(1));
+    auto& pairs = of.pairs.emplace_back();
+    for (int64_t pair = 0; pair < kPairKinds && options_.profile; ++pair) {
+      pairs.push_back(pairs_at_distances(among[static_cast<size_t>(query_kind(pair))],
+                                         among[static_cast<size_t>(key_kind(pair))]));
+      of.profiles[static_cast<size_t>(pair)].add_text(pairs.back());
+    }
   }
 }
 
@@ -180,6 +217,13 @@ void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_H
   if (moments_q_) {
     moments_q_->add(layer, of_layer, text, chosen(q_HTD, of_layer));
     moments_k_->add(layer, key_heads, text, chosen(k_KTD, key_heads));
+    for (size_t kind = 0; kinds_ && kind < kinds_->moments_q.size(); ++kind) {
+      const at::Tensor& tokens_of_kind = kinds_->tokens[static_cast<size_t>(text)][kind];
+      if (tokens_of_kind.size(0) == 0) continue;
+      const at::Tensor index = tokens_of_kind.to(q_HTD.device());
+      kinds_->moments_q[kind].add(layer, of_layer, text, chosen(q_HTD, of_layer).index_select(1, index));
+      kinds_->moments_k[kind].add(layer, key_heads, text, chosen(k_KTD, key_heads).index_select(1, index));
+    }
   }
   if (!profile_) return;
   // Every query head of a chosen group is transformed; those that were not asked for are dropped.
@@ -196,27 +240,37 @@ void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_H
   const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
     return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
   };
-  const at::Tensor sums = lagged_inner_products(rotated(q_HTD, group_heads), rotated(k_KTD, key_heads));
-  profile_->add_sums(layer, of_layer, sums.index_select(0, index_tensor(rows)));
+  const at::Tensor q = rotated(q_HTD, group_heads), k = rotated(k_KTD, key_heads), asked = index_tensor(rows);
+  profile_->add_sums(layer, of_layer, lagged_inner_products(q, k).index_select(0, asked),
+                     pairs_at_distances(tokens));
+  if (!kinds_) return;
+  const std::vector<at::Tensor>& tokens_of_kind = kinds_->tokens[static_cast<size_t>(text)];
+  // Tokens of the other kinds add nothing as zeros.
+  const auto only = [&](const at::Tensor& x, int64_t kind) {
+    const at::Tensor index = tokens_of_kind[static_cast<size_t>(kind)].to(x.device());
+    return at::zeros_like(x).index_copy(1, index, x.index_select(1, index));
+  };
+  for (int64_t pair = 0; pair < kPairKinds; ++pair) {
+    const at::Tensor& pairs = kinds_->pairs[static_cast<size_t>(text)][static_cast<size_t>(pair)];
+    if (!(pairs > 0).any().item<bool>()) continue;
+    const at::Tensor sums = lagged_inner_products(only(q, query_kind(pair)), only(k, key_kind(pair)));
+    // Distances without a pair hold rounding of transforms, no sums.
+    kinds_->profiles[static_cast<size_t>(pair)].add_sums(
+        layer, of_layer, sums.index_select(0, asked).masked_fill(pairs == 0, 0.0), pairs);
+  }
 }
 
 std::vector<std::vector<int64_t>> SampleCollector::packs() const {
   std::set<int64_t> needed;
   for (const Pick& pick : picks_) needed.insert(pick.text);
   const bool all = options_.moments || options_.profile;
-  std::vector<int64_t> texts, lengths;
+  std::vector<int64_t> texts;
   for (size_t text = 0; text < lengths_.size(); ++text) {
-    if (!all && needed.count(static_cast<int64_t>(text)) == 0) continue;
-    texts.push_back(static_cast<int64_t>(text));
-    lengths.push_back(lengths_[text]);
+    if (all || needed.count(static_cast<int64_t>(text)) > 0) texts.push_back(static_cast<int64_t>(text));
   }
   // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
   const bool alone = depends_on_length(config_);
-  auto packed = pack_texts(lengths, alone ? 1 : options_.tokens_per_pass);
-  for (auto& pack : packed) {
-    for (int64_t& entry : pack) entry = texts[static_cast<size_t>(entry)];
-  }
-  return packed;
+  return pack_texts(texts_, texts, alone ? 1 : options_.tokens_per_pass);
 }
 
 void SampleCollector::take(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
@@ -234,10 +288,23 @@ std::vector<std::pair<std::string, at::Tensor>> SampleCollector::state() const {
   add("moments_q", moments_q_);
   add("moments_k", moments_k_);
   add("profile", profile_);
+  const auto add_kinds = [&](const std::string& group, const auto& parts) {
+    for (size_t kind = 0; kind < parts.size(); ++kind) {
+      for (const auto& [name, tensor] : parts[kind].state()) {
+        tensors.emplace_back(fmt::format("{}/{}/{}", group, kind, name), tensor);
+      }
+    }
+  };
+  if (kinds_) {
+    add_kinds("moments_q_of_kind", kinds_->moments_q);
+    add_kinds("moments_k_of_kind", kinds_->moments_k);
+    add_kinds("profile_of_kind", kinds_->profiles);
+  }
   return tensors;
 }
 
-MomentSet SampleCollector::moment_set() const {
+MomentSet SampleCollector::moment_set(const MomentAccumulator& of_q, const MomentAccumulator& of_k,
+                                      const at::Tensor& text_count) const {
   // Of each layer and query head, the key that it reads; [L, H], and the layers beside it.
   at::Tensor key_head = at::zeros({config_.num_hidden_layers, model_heads_}, at::kLong);
   for (const int64_t layer : layers_) {
@@ -247,25 +314,42 @@ MomentSet SampleCollector::moment_set() const {
       at::arange(config_.num_hidden_layers, at::kLong).unsqueeze(1).expand_as(key_head);
   const auto by_query_head = [&](const at::Tensor& x_LK) { return at::index(x_LK, {own_layer, key_head}); };
   MomentSet set;
-  set.count = moments_q_->count().to(at::kLong);
-  const at::Tensor unmeasured = moments_q_->count() == 0;
+  set.count = of_q.count().to(at::kLong);
+  const at::Tensor unmeasured = of_q.count() == 0;
   const auto blank = [&](const at::Tensor& x) {
     return x.dim() == 3 ? x.masked_fill(unmeasured.unsqueeze(-1), kNan)
                         : x.masked_fill(unmeasured.unsqueeze(-1).unsqueeze(-1), kNan);
   };
-  set.mean_q = blank(moments_q_->mean());
-  set.mean_k = blank(by_query_head(moments_k_->mean()));
-  set.cov_q = blank(moments_q_->covariance());
-  set.cov_k = blank(by_query_head(moments_k_->covariance()));
+  set.mean_q = blank(of_q.mean());
+  set.mean_k = blank(by_query_head(of_k.mean()));
+  set.cov_q = blank(of_q.covariance());
+  set.cov_k = blank(by_query_head(of_k.covariance()));
   const at::Tensor unmeasured_text = unmeasured.unsqueeze(0).unsqueeze(-1);
-  set.text_mean_q = moments_q_->text_mean().masked_fill(unmeasured_text, kNan);
-  set.text_mean_k = at::index(moments_k_->text_mean(), {at::Tensor(), own_layer, key_head})
-                        .masked_fill(unmeasured_text, kNan);
-  set.text_count = index_tensor(lengths_) - options_.draw.skip_first;
+  set.text_mean_q = of_q.text_mean().masked_fill(unmeasured_text, kNan);
+  set.text_mean_k =
+      at::index(of_k.text_mean(), {at::Tensor(), own_layer, key_head}).masked_fill(unmeasured_text, kNan);
+  set.text_count = text_count;
   return set;
 }
 
-Samples SampleCollector::result(const TextSet& texts) const {
+KindSamples SampleCollector::kind_samples() const {
+  KindSamples samples;
+  for (const at::Tensor& visual : kinds_->visual)
+    samples.visual_tokens.push_back(visual.sum().item<int64_t>());
+  for (size_t kind = 0; kind < kinds_->moments_q.size(); ++kind) {
+    std::vector<int64_t> counts;
+    for (const auto& tokens : kinds_->tokens) counts.push_back(tokens[kind].size(0));
+    const at::Tensor text_count = index_tensor(counts);
+    MomentSet set = moment_set(kinds_->moments_q[kind], kinds_->moments_k[kind], text_count);
+    const at::Tensor none = (text_count == 0).view({-1, 1, 1, 1});
+    for (at::Tensor* mean : {&set.text_mean_q, &set.text_mean_k}) *mean = mean->masked_fill(none, kNan);
+    samples.moments.push_back(std::move(set));
+  }
+  for (const ProfileAccumulator& profile : kinds_->profiles) samples.profiles.push_back(profile.result());
+  return samples;
+}
+
+Samples SampleCollector::result() const {
   Samples samples;
   samples.model = model_facts(config_);
   samples.model.head_dim = head_dim_;
@@ -281,11 +365,25 @@ Samples SampleCollector::result(const TextSet& texts) const {
   samples.pairs.head = column(&Pick::head);
   samples.pairs.query = column(&Pick::query);
   samples.pairs.key = column(&Pick::key);
-  if (moments_q_) samples.moments = moment_set();
+  if (moments_q_) {
+    samples.moments = moment_set(*moments_q_, *moments_k_, index_tensor(lengths_) - options_.draw.skip_first);
+  }
   if (profile_) samples.profile = profile_->result();
-  for (const TokenizedText& text : texts.texts) samples.text_names.push_back(text.name);
+  if (kinds_) {
+    std::vector<int64_t> kind;
+    for (const Pick& pick : picks_) {
+      const at::Tensor& visual = kinds_->visual[static_cast<size_t>(pick.text)];
+      const auto of = [&](int64_t token) {
+        return static_cast<int64_t>(visual.const_data_ptr<bool>()[token]);
+      };
+      kind.push_back(pair_kind(of(pick.query), of(pick.key)));
+    }
+    samples.pairs.kind = index_tensor(kind);
+    samples.kinds = kind_samples();
+  }
+  for (const TokenizedText& text : texts_.texts) samples.text_names.push_back(text.name);
   samples.text_tokens = lengths_;
-  samples.skipped_short = texts.skipped_short;
+  samples.skipped_short = texts_.skipped_short;
   for (const at::Tensor& x : {pair_q_, pair_k_}) {
     if (!at::isfinite(x).all().item<bool>()) {
       throw NumericsError(

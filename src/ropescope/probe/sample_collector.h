@@ -35,7 +35,7 @@ RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count);
 /// One sampling: what is wanted of which layer, and what has been taken so far.
 class SampleCollector {
  public:
-  /// `config`: the decoder's, maybe with other bases. `options` outlives this.
+  /// `config`: the decoder's, maybe with other bases. `texts` and `options` outlive this.
   SampleCollector(DecoderConfig config, const TextSet& texts, const SampleOptions& options);
 
   /// Texts packed into passes; those that nothing is taken of are left out.
@@ -52,7 +52,7 @@ class SampleCollector {
   void take(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
             const RotaryTable& table);
   /// Throws NumericsError for q or k that are not finite.
-  Samples result(const TextSet& texts) const;
+  Samples result() const;
   /// All that has been collected, by name: to be written, and filled again in a later run.
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
@@ -74,11 +74,15 @@ class SampleCollector {
   void take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD);
   void measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
                const RotaryTable& rotary);
-  MomentSet moment_set() const;
+  void prepare_kinds();
+  MomentSet moment_set(const MomentAccumulator& of_q, const MomentAccumulator& of_k,
+                       const at::Tensor& text_count) const;
+  KindSamples kind_samples() const;
 
   DecoderConfig config_;
   const SampleOptions& options_;
   std::vector<LayerFacts> facts_;
+  const TextSet& texts_;
   std::vector<int64_t> lengths_;
   int64_t model_heads_;  // of the layer that has most
   std::vector<int64_t> heads_, layers_;
@@ -88,6 +92,16 @@ class SampleCollector {
   at::Tensor pair_q_, pair_k_;
   std::optional<MomentAccumulator> moments_q_, moments_k_;
   std::optional<ProfileAccumulator> profile_;
+
+  /// Of texts with pictures: the same by kind of token and pair; empty where no text has any.
+  struct OfKinds {
+    std::vector<at::Tensor> visual;  // of each text, [T] bool
+    // Of each text and kind: tokens [n] int64 and pairs [T] float64 at each distance, those left out by skip_first apart.
+    std::vector<std::vector<at::Tensor>> tokens, pairs;
+    std::vector<MomentAccumulator> moments_q, moments_k;
+    std::vector<ProfileAccumulator> profiles;
+  };
+  std::optional<OfKinds> kinds_;
 };
 
 }  // namespace ropescope

@@ -169,6 +169,7 @@ PairSet read_pairs(const SampleReader& reader, ModelFacts& model) {
   pairs.text = reader.index("/pairs/text", count, kMostTexts);
   pairs.layer = reader.index("/pairs/layer", count, end_or(model.num_layers, kMostLayers));
   pairs.head = reader.index("/pairs/head", count, end_or(model.num_heads, kMostHeads));
+  if (reader.has("/pairs/kind")) pairs.kind = reader.index("/pairs/kind", count, kPairKinds);
   if (model.num_layers == 0) model.num_layers = pairs.layer.max().item<int64_t>() + 1;
   if (model.num_heads == 0) model.num_heads = pairs.head.max().item<int64_t>() + 1;
   if (model.num_layers * model.num_heads > kMostCoefficients / model.head_dim) {
@@ -280,8 +281,8 @@ void select_pairs(const SampleReader& reader, const SampleSelection& selection, 
   if (rows.numel() == 0) {
     throw InputError("{}: /pairs: expected pairs of {}, found none", reader.path(), selection.text());
   }
-  for (at::Tensor* part : {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head}) {
-    *part = part->index_select(0, rows);
+  for (at::Tensor* part : {&pairs.q, &pairs.k, &pairs.text, &pairs.layer, &pairs.head, &pairs.kind}) {
+    if (part->defined()) *part = part->index_select(0, rows);
   }
 }
 

@@ -56,6 +56,42 @@ ModelFacts model_facts(const DecoderConfig& config) {
   return facts;
 }
 
+namespace {
+
+void write_moments(ResultWriter& writer, const std::string& group, const MomentSet& moments,
+                   const ModelFacts& model) {
+  writer.write(group + "/mean_q", moments.mean_q);
+  writer.write(group + "/mean_k", moments.mean_k);
+  writer.write(group + "/count", moments.count);
+  writer.write(group + "/cov_q", moments.cov_q.to(at::kFloat));
+  writer.write(group + "/cov_k", moments.cov_k.to(at::kFloat));
+  writer.write(group + "/text_mean_q", moments.text_mean_q);
+  writer.write(group + "/text_mean_k", moments.text_mean_k);
+  writer.write(group + "/text_count", moments.text_count);
+  writer.attribute(group, "stage", stage_text(model));
+  writer.attribute(group, "covariance", std::string("divided by count"));
+}
+
+void write_profile(ResultWriter& writer, const std::string& group, const ProfileSet& profile) {
+  writer.write(group + "/count", profile.count);
+  writer.write(group + "/mean", profile.mean);
+  writer.write(group + "/stderr", profile.standard_error);
+}
+
+void write_kinds(ResultWriter& writer, const Samples& samples) {
+  const KindSamples& kinds = *samples.kinds;
+  writer.write("/texts/visual_tokens", at::tensor(kinds.visual_tokens, at::kLong));
+  for (size_t kind = 0; kind < kinds.moments.size(); ++kind) {
+    write_moments(writer, fmt::format("/moments/{}_tokens", token_kind_name(static_cast<int64_t>(kind))),
+                  kinds.moments[kind], samples.model);
+  }
+  for (size_t pair = 0; pair < kinds.profiles.size(); ++pair) {
+    write_profile(writer, "/profile/" + pair_kind_name(static_cast<int64_t>(pair)), kinds.profiles[pair]);
+  }
+}
+
+}  // namespace
+
 void write_samples(ResultWriter& writer, const Samples& samples) {
   write_model(writer, samples.model);
   writer.write("/texts/name", samples.text_names);
@@ -71,28 +107,18 @@ void write_samples(ResultWriter& writer, const Samples& samples) {
     writer.write("/pairs/query", pairs.query);
     writer.write("/pairs/key", pairs.key);
     writer.attribute("/pairs", "stage", stage_text(samples.model));
+    if (pairs.kind.defined()) {
+      writer.write("/pairs/kind", pairs.kind);
+      writer.attribute("/pairs", "kinds", pair_kinds_text());
+    }
   }
-  if (samples.moments) {
-    const MomentSet& moments = *samples.moments;
-    writer.write("/moments/mean_q", moments.mean_q);
-    writer.write("/moments/mean_k", moments.mean_k);
-    writer.write("/moments/count", moments.count);
-    writer.write("/moments/cov_q", moments.cov_q.to(at::kFloat));
-    writer.write("/moments/cov_k", moments.cov_k.to(at::kFloat));
-    writer.write("/moments/text_mean_q", moments.text_mean_q);
-    writer.write("/moments/text_mean_k", moments.text_mean_k);
-    writer.write("/moments/text_count", moments.text_count);
-    writer.attribute("/moments", "stage", stage_text(samples.model));
-    writer.attribute("/moments", "covariance", std::string("divided by count"));
-  }
+  if (samples.moments) write_moments(writer, "/moments", *samples.moments, samples.model);
   if (samples.profile) {
-    const ProfileSet& profile = *samples.profile;
-    writer.write("/profile/distance", profile.distance);
-    writer.write("/profile/count", profile.count);
-    writer.write("/profile/mean", profile.mean);
-    writer.write("/profile/stderr", profile.standard_error);
+    writer.write("/profile/distance", samples.profile->distance);
+    write_profile(writer, "/profile", *samples.profile);
     writer.attribute("/profile", "stderr_method", std::string("cluster-robust over texts, ratio estimator"));
   }
+  if (samples.kinds) write_kinds(writer, samples);
 }
 
 }  // namespace ropescope

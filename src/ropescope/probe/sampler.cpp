@@ -46,10 +46,11 @@ void SampleOptions::validate(const DecoderConfig& config) const {
 }
 
 SampleRun::SampleRun(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
-                     std::vector<DecoderConfig> configs)
-    : decoder_(decoder), texts_(texts), options_(options) {
+                     std::vector<DecoderConfig> configs, EmbedTextMedia embed)
+    : decoder_(decoder), texts_(texts), options_(options), embed_(std::move(embed)) {
   const c10::InferenceMode no_gradients;
   options_.validate(decoder.config);
+  if (texts_.has_media() && !embed_) throw InternalError("SampleRun: nothing embeds the texts' pictures");
   if (configs.empty()) configs.push_back(decoder.config);
   for (DecoderConfig& config : configs) {
     collectors_.push_back(std::make_unique<SampleCollector>(std::move(config), texts_, options_));
@@ -87,6 +88,8 @@ int64_t SampleRun::steps(size_t wave) const {
 std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
   const std::vector<int64_t>& pack = packs_[pass.pack];
   SampleCollector& collector = *collectors_[pass.collector];
+  const TextMedia* media =
+      texts_.texts[static_cast<size_t>(pack.front())].media.get();  // then alone in its pass
   std::vector<int64_t> ids, lengths;
   std::vector<at::Tensor> positions;
   for (const int64_t text : pack) {
@@ -96,11 +99,17 @@ std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
     positions.push_back(at::arange(lengths.back(), at::kDouble));
   }
   const at::Device device = decoder_.weights.embed_tokens.device();
-  const auto encoding = std::make_shared<const PassEncoding>(
-      encoding_for(collector.config(), at::cat(positions).view({1, 1, -1})).to(device));
+  at::Tensor position_ids = at::cat(positions).view({1, 1, -1});
+  if (media != nullptr) {
+    const at::Tensor own = own_position_ids(decoder_.config, media->prompt);
+    if (own.defined()) position_ids = own;
+  }
+  const auto encoding =
+      std::make_shared<const PassEncoding>(encoding_for(collector.config(), position_ids).to(device));
 
   ForwardInput input;
   input.input_ids = at::tensor(ids, at::kLong).to(device).view({1, -1});
+  if (media != nullptr) embed_(*media).give(input);
   if (pack.size() > 1) input.segment_lengths = lengths;
   input.encoding = encoding.get();
   ForwardOptions options;
@@ -132,7 +141,7 @@ void SampleRun::run_wave(size_t wave, const std::function<void()>& on_step) {
 std::vector<Samples> SampleRun::result() const {
   const c10::InferenceMode no_gradients;
   std::vector<Samples> samples;
-  for (const auto& collector : collectors_) samples.push_back(collector->result(texts_));
+  for (const auto& collector : collectors_) samples.push_back(collector->result());
   return samples;
 }
 
@@ -145,8 +154,9 @@ std::vector<std::pair<std::string, at::Tensor>> SampleRun::state() const {
   return tensors;
 }
 
-Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options) {
-  SampleRun run(decoder, texts, options);
+Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
+                     EmbedTextMedia embed) {
+  SampleRun run(decoder, texts, options, {}, std::move(embed));
   for (size_t wave = 0; wave < run.waves(); ++wave) run.run_wave(wave);
   return std::move(run.result().front());
 }

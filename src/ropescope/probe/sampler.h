@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ropescope/models/decoder.h"
+#include "ropescope/models/vlm.h"
 #include "ropescope/probe/picks.h"
 #include "ropescope/probe/samples.h"
 #include "ropescope/probe/texts.h"
@@ -31,20 +32,24 @@ struct SampleOptions {
   void validate(const DecoderConfig& config) const;
 };
 
+/// Embeddings of a text with pictures, whose pixels are read for that.
+using EmbedTextMedia = std::function<MediaEmbeddings(const TextMedia& media)>;
+
 class ForwardRun;
 class SampleCollector;
 
 /// Runs texts through a decoder up to q and k of the last layer that is needed. They are taken where positions enter:
 /// after a q/k norm that comes before the rotation, and before the rotation. Pairs depend on the seed, the text's number
 /// and the layer only; vectors do not depend on packing beyond rounding.
+/// A text with pictures goes alone, with the checkpoint's own position ids and all that its pictures bring along.
 /// The work is cut into waves, after each of which what was taken may be written down. With weights in memory a wave is
 /// one pass; with streamed weights it is as many passes as `tokens_per_wave` allows, which share each layer's weights.
 class SampleRun {
  public:
   /// `configs`: the decoder's, each with bases of its own, which gives one set of samples each; empty: its own alone.
-  /// Decoder and texts outlive this. Throws UsageError (layers_to_sample), InputError (picks outside their text).
+  /// `embed`: needed where texts have pictures; called once for each of a pass. Decoder and texts outlive this. Throws UsageError (layers_to_sample), InputError (picks outside their text).
   SampleRun(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
-            std::vector<DecoderConfig> configs = {});
+            std::vector<DecoderConfig> configs = {}, EmbedTextMedia embed = nullptr);
   ~SampleRun();
   SampleRun(const SampleRun&) = delete;
   SampleRun& operator=(const SampleRun&) = delete;
@@ -69,12 +74,14 @@ class SampleRun {
   const Decoder& decoder_;
   const TextSet& texts_;
   SampleOptions options_;
+  EmbedTextMedia embed_;
   std::vector<std::unique_ptr<SampleCollector>> collectors_;
   std::vector<std::vector<int64_t>> packs_;  // texts that share a pass
   std::vector<std::vector<Pass>> waves_;
 };
 
 /// All of it at once.
-Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options);
+Samples sample_texts(const Decoder& decoder, const TextSet& texts, const SampleOptions& options,
+                     EmbedTextMedia embed = nullptr);
 
 }  // namespace ropescope

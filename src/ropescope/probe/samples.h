@@ -15,6 +15,7 @@
 #include "ropescope/architectures/decoder_config.h"
 #include "ropescope/io/result_file.h"
 #include "ropescope/probe/layer_facts.h"
+#include "ropescope/probe/token_kinds.h"
 #include "ropescope/rope/frequencies.h"
 
 namespace ropescope {
@@ -38,6 +39,7 @@ ModelFacts model_facts(const DecoderConfig& config);
 struct PairSet {
   at::Tensor q, k;                           ///< [N, D] float32, or float64 when read from a file
   at::Tensor text, layer, head, query, key;  ///< [N] int64; text counts the texts that were used
+  at::Tensor kind;  ///< [N] int64, of pair_kind; undefined where no text has pictures
   int64_t size() const { return q.defined() ? q.size(0) : 0; }
 };
 
@@ -63,17 +65,29 @@ struct ProfileSet {
   at::Tensor mean, standard_error;
 };
 
+/// The same apart for each kind of token, where texts have pictures.
+struct KindSamples {
+  std::vector<int64_t> visual_tokens;  ///< of each text
+  /// By TokenKind: of the texts' tokens of that kind alone, whose numbers text_count says; 0: text_mean is NaN. Empty: not
+  /// measured.
+  std::vector<MomentSet> moments;
+  std::vector<ProfileSet> profiles;  ///< by pair_kind; they share their distances. Empty: not measured
+};
+
 struct Samples {
   ModelFacts model;
   PairSet pairs;
   std::optional<MomentSet> moments;
   std::optional<ProfileSet> profile;
+  std::optional<KindSamples> kinds;
   std::vector<std::string> text_names;
   std::vector<int64_t> text_tokens;  ///< tokens used of each text
   int64_t skipped_short = 0;
 };
 
-/// Writes /pairs, /moments, /profile, /samples/layers, /texts (each if present) and the attributes of /model.
+/// Writes /pairs, /moments, /profile, /samples/layers, /texts (each if present) and the attributes of /model. Of texts with
+/// pictures also /pairs/kind, /moments/text_tokens, /moments/visual_tokens, /profile/text_to_visual, ... and
+/// /texts/visual_tokens.
 void write_samples(ResultWriter& writer, const Samples& samples);
 
 /// What read_samples is asked for.
@@ -93,7 +107,8 @@ struct SampleSelection {
 };
 
 /// Reads /pairs or /moments of any HDF5 file that has those datasets, whoever wrote it: integers and floats
-/// of any width; /pairs/text, layer and head may be missing (then everything is one text, layer 0, head 0);
+/// of any width; /pairs/text, layer and head may be missing (then everything is one text, layer 0, head 0), as may
+/// /pairs/kind (then pairs are not told apart);
 /// /moments needs mean_q and mean_k only; /samples/layers may be missing. Throws InputError naming the file and dataset
 /// for shapes that do not agree, negative or absurd indices, and non-finite vectors.
 /// `selection`: other pairs are left out, other heads' moments count as not measured. It needs what it goes by: the

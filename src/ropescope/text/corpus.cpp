@@ -109,13 +109,25 @@ std::string document_name(const Json& object, const LineReader& lines) {
   return lines.short_where();
 }
 
+/// The keys that name pictures and clips; null where there is none.
+Json media_of(const Json& object) {
+  Json media = nullptr;
+  for (const char* key : {"images", "videos", "fps"}) {
+    if (const auto found = object.find(key); found != object.end() && !found->is_null()) media[key] = *found;
+  }
+  const bool some = media.contains("images") || media.contains("videos");
+  return some ? media : Json(nullptr);
+}
+
 bool visit_jsonl(const fs::path& path, const Visit& visit) {
   LineReader lines(path);
   for (std::string line; lines.next(line);) {
     if (is_blank(line)) continue;
     const Json object = parse_json(line, lines.where());
     const std::string text = json_string(object, "text", lines.where());
-    if (visit({document_name(object, lines), text})) continue;
+    if (visit({document_name(object, lines), text, media_of(object), path,
+               static_cast<int64_t>(lines.number())}))
+      continue;
     lines.report();
     return false;
   }

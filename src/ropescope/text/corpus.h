@@ -11,11 +11,18 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/core/json.h"
+
 namespace ropescope {
 
 struct Document {
   std::string name;  ///< title, or "file:line"
   std::string text;  ///< UTF-8
+  /// What a line of kJsonl says of pictures and clips beside its text, as it stands there: an object of those of its keys
+  /// `images`, `videos` and `fps` that it has; else null. Not checked here.
+  Json media = nullptr;
+  std::filesystem::path file = {};  ///< of a document with media
+  int64_t line = 0;
 };
 
 /// kAuto goes by the name, then by the content: .jsonl, .ndjson; .dict, .dict.dz, .index or the name without
