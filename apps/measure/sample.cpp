@@ -127,7 +127,7 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
   // Pairs by the kinds of token that meet.
   for (int64_t kind = 0; kind < kPairKinds; ++kind) {
     const int64_t count = samples.pairs.kind.eq(kind).sum().item<int64_t>();
-    lines.insert(lines.end() - 2, {pair_kind_name(kind) + "_pairs", count});
+    lines.insert(lines.end() - 2, {pair_kind_name(kind), count});
   }
   return lines;
 }
