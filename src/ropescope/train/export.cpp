@@ -12,6 +12,7 @@
 #include "ropescope/architectures/decoder_names.h"
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/vlm_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/text/tokenizer.h"
@@ -42,6 +43,7 @@ struct Plan {
   std::string form;
   Json config;
   std::vector<ModelFile> files;  // but for config.json
+  bool sees = false;             // a family of vlm_config.h, LLaVA-NeXT apart
   std::optional<LlavaConfig> llava;
   int64_t rows = 0;  // of the vocabulary; 0: as they are
 };
@@ -99,6 +101,13 @@ Plan make_plan(const fs::path& folder) {
     const bool below = file.name.find('/') != std::string::npos;  // an original checkpoint's tower
     if (file.name != "config.json" && !below) plan.files.push_back(std::move(file));
   }
+  const VlmFamily* family = find_vlm_family(plan.config);
+  if (family != nullptr && family->name != "llava_next") {
+    // Its checkpoints have the public names, and the files beside them are the model's own.
+    plan.form = family->name;
+    plan.sees = true;
+    return plan;
+  }
   if (!is_llava_config(plan.config)) {
     plan.form = read_decoder_config(folder).model_type;
     return plan;
@@ -150,6 +159,27 @@ at::Tensor with_rows(const at::Tensor& matrix, int64_t rows) {
   return at::cat({matrix, mean.expand({rows - matrix.size(0), matrix.size(1)})}, 0);
 }
 
+/// Parts of a fused qkv, which training steps have apart, become one.
+void fuse_towers(std::map<std::string, at::Tensor>& tensors) {
+  const std::string query = ".attn.qkv.q.";
+  std::vector<std::string> queries;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.find(query) != std::string::npos) queries.push_back(name);
+  }
+  for (const std::string& name : queries) {
+    const size_t at = name.find(query) + query.size() - 2;  // its "q"
+    std::string key = name, value = name, fused = name;
+    key[at] = 'k';
+    value[at] = 'v';
+    fused.erase(at, 2);
+    if (tensors.count(key) == 0 || tensors.count(value) == 0) {
+      throw InputError("checkpoint: {} is there without {} or {}", name, key, value);
+    }
+    tensors[fused] = at::cat({tensors.at(name), tensors.at(key), tensors.at(value)}, 0);
+    for (const std::string& part : {name, key, value}) tensors.erase(part);
+  }
+}
+
 void collect(const Checkpoint& checkpoint, const Plan& plan, at::ScalarType dtype,
              std::map<std::string, at::Tensor>& tensors, ExportSummary& summary) {
   for (const TensorInfo& info : checkpoint.tensors()) {
@@ -173,7 +203,8 @@ std::map<std::string, at::Tensor> collect_all(const fs::path& folder, const Plan
   std::map<std::string, at::Tensor> tensors;
   const auto checkpoint = open_checkpoint(folder);
   collect(*checkpoint, plan, dtype, tensors, summary);
-  if (!plan.llava) fuse_tensors(read_decoder_config(folder), tensors);
+  if (plan.sees) fuse_towers(tensors);
+  if (!plan.llava && !plan.sees) fuse_tensors(read_decoder_config(folder), tensors);
   summary.tensors = static_cast<int64_t>(tensors.size());
   // An original checkpoint may leave its tower outside.
   if (plan.llava && llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {
