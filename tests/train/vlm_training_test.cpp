@@ -6,6 +6,7 @@
 
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
@@ -23,7 +24,7 @@ namespace {
 
 using namespace ropescope::testing;
 
-constexpr int64_t kIgnored = -100;
+constexpr int64_t kNoLabel = -100;
 
 class VlmTraining : public ::testing::TestWithParam<std::string> {
  protected:
@@ -51,7 +52,7 @@ class VlmTraining : public ::testing::TestWithParam<std::string> {
     made.text.ids.assign(ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + ids.numel());
     first_known = one.value("logits_from_row", int64_t{0});
     for (size_t i = 0; i < made.text.ids.size(); ++i) {
-      made.text.labels.push_back(static_cast<int64_t>(i) > first_known ? made.text.ids[i] : kIgnored);
+      made.text.labels.push_back(static_cast<int64_t>(i) > first_known ? made.text.ids[i] : kNoLabel);
     }
     const auto files = one.value("images", std::vector<std::string>{});
     std::vector<MediaPlan> plans;
@@ -85,10 +86,10 @@ class VlmTraining : public ::testing::TestWithParam<std::string> {
     const at::Tensor& logits = golden(row.name + ".logits");
     std::vector<int64_t> targets;
     for (size_t i = static_cast<size_t>(first_known) + 1; i < row.text.ids.size(); ++i) {
-      targets.push_back(marks.holds(row.text.ids[i]) ? kIgnored : row.text.labels[i]);
+      targets.push_back(marks.holds(row.text.ids[i]) ? kNoLabel : row.text.labels[i]);
     }
     return at::cross_entropy_loss(logits.narrow(0, 0, logits.size(0) - 1).to(at::kDouble), at::tensor(targets, at::kLong),
-                                  {}, at::Reduction::Sum, kIgnored)
+                                  {}, at::Reduction::Sum, kNoLabel)
         .item<double>();
   }
 
@@ -108,7 +109,7 @@ class VlmTraining : public ::testing::TestWithParam<std::string> {
 
 const std::vector<std::string>& trained_families() {
   static const std::vector<std::string> all = {"qwen2_5_vl", "qwen2_vl", "qwen3_vl", "internvl",
-                                               "llava_onevision", "idefics3", "smolvlm", "llava"};
+                                               "llava_onevision", "idefics3", "smolvlm", "llava", "glm4v"};
   return all;
 }
 
@@ -149,26 +150,63 @@ TEST_P(VlmTraining, LossesAreThoseOfTheReferenceAloneAndTogether) {
   }
 }
 
-TEST_P(VlmTraining, GradientsAreDifferencesOfTheLoss) {
-  Vlm vlm = load(GetParam(), at::kDouble);
-  make_trainable(vlm, {"*"}, {});
-  std::vector<VlmRow> rows;
-  int64_t first_known = 0;
-  for (const Json& one : still_cases()) {
-    if (one.at("name") == "one_image" || one.at("name") == "text_only") rows.push_back(row(one, first_known));
-  }
-  for (MediaItem& item : rows.front().items) item.pixel_values = item.pixel_values.to(at::kDouble);
-  ModelLossOptions options;
-  options.compute = at::kDouble;
+/// Some parameters of tower, connector and decoder.
+std::vector<at::Tensor> some_leaves(Vlm& vlm) {
   VisionPart& eyes = vlm.eyes;
-  std::vector<at::Tensor> leaves = {eyes.tower.weights.patch.weight,       eyes.tower.weights.layers[0].q.weight,
+  std::vector<at::Tensor> leaves = {eyes.tower.weights.patch.weight,         eyes.tower.weights.layers[0].q.weight,
                                     eyes.tower.weights.layers[1].fc2.weight, eyes.connector.weights.first.weight,
                                     vlm.decoder.weights.layers[0].q,         vlm.decoder.weights.embed_tokens};
   if (eyes.tower.weights.position.defined()) leaves.push_back(eyes.tower.weights.position);
   if (eyes.image_newline.defined()) leaves.push_back(eyes.image_newline);
   for (const MergerWeights& deep : eyes.connector.deepstack) leaves.push_back(deep.first.weight);
-  const double scale = 0.01;
-  expect_finite_differences([&] { return vlm_loss(vlm, rows, scale, options); }, leaves, 2e-5);
+  return leaves;
+}
+
+/// The loss of rows one by one, in the model's own type throughout.
+at::Tensor plain_loss(const Vlm& vlm, const std::vector<VlmRow>& rows, double scale) {
+  at::Tensor sum;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const VlmBatch batch = batch_rows(rows, {i}, vlm, {});
+    ForwardInput input;
+    embed(vlm, batch.prompt, see(vlm, batch.items)).give(input);
+    input.encoding = &batch.encoding;
+    ForwardOptions options;
+    options.logits = ForwardOptions::Logits::kNone;
+    const at::Tensor hidden = forward(vlm.decoder, input, options).final_hidden[0];
+    const at::Tensor logits = at::linear(hidden.narrow(0, 0, hidden.size(0) - 1), vlm.decoder.weights.lm_head);
+    const at::Tensor loss = at::cross_entropy_loss(logits, batch.labels[0].narrow(0, 1, logits.size(0)), {},
+                                                   at::Reduction::Sum, kNoLabel);
+    sum = sum.defined() ? sum.add(loss) : loss;
+  }
+  return sum.mul(scale);
+}
+
+TEST_P(VlmTraining, GradientsAreDifferencesOfALossComputedPlainly) {
+  constexpr double kScale = 0.01;
+  std::vector<VlmRow> rows;
+  int64_t first_known = 0;
+  for (const Json& one : still_cases()) {
+    if (one.at("name") == "one_image" || one.at("name") == "text_only") rows.push_back(row(one, first_known));
+  }
+  ASSERT_EQ(rows.size(), 2u);
+  Vlm trained = load(GetParam());
+  make_trainable(trained, {"*"}, {});
+  torch::autograd::backward({vlm_loss(trained, rows, kScale)}, {});
+  std::vector<at::Tensor> found;
+  for (const at::Tensor& leaf : some_leaves(trained)) found.push_back(leaf.grad().to(at::kDouble));
+
+  Vlm exact = load(GetParam(), at::kDouble);
+  make_trainable(exact, {"*"}, {});
+  for (MediaItem& item : rows.front().items) item.pixel_values = item.pixel_values.to(at::kDouble);
+  const auto loss = [&] { return plain_loss(exact, rows, kScale); };
+  const std::vector<at::Tensor> leaves = some_leaves(exact);
+  expect_finite_differences(loss, leaves, 1e-5);
+  const auto expected = torch::autograd::grad({loss()}, leaves);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    const double size = expected[i].abs().max().item<double>();
+    EXPECT_GT(size, 0.0) << "leaf " << i;
+    EXPECT_TRUE(all_close(found[i], expected[i], 1e-4 * size)) << "leaf " << i;
+  }
 }
 
 TEST_P(VlmTraining, NamesAreThoseOfTheFileButForAFusedQkv) {
@@ -212,7 +250,7 @@ TEST(VlmSchemes, IdAlignIsThatOfTheReferenceInALoss) {
     row.text.ids.assign(ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + ids.numel());
     constexpr int64_t kWord = 7;
     row.text.ids.push_back(kWord);
-    row.text.labels.assign(row.text.ids.size(), kIgnored);
+    row.text.labels.assign(row.text.ids.size(), kNoLabel);
     row.text.labels.back() = kWord;
     MediaItem item;
     item.plan = reader.plan_image(rgb.size(1), rgb.size(0));

@@ -180,6 +180,22 @@ void fuse_towers(std::map<std::string, at::Tensor>& tensors) {
   }
 }
 
+/// The same of the language model inside, whose family may fuse others.
+void fuse_decoder(const DecoderConfig& config, std::map<std::string, at::Tensor>& tensors) {
+  const std::string inside = "model.language_model.", alone = "model.";
+  std::map<std::string, at::Tensor> decoder;
+  for (auto tensor = tensors.begin(); tensor != tensors.end();) {
+    if (tensor->first.rfind(inside, 0) == 0) {
+      decoder[alone + tensor->first.substr(inside.size())] = tensor->second;
+      tensor = tensors.erase(tensor);
+    } else {
+      ++tensor;
+    }
+  }
+  fuse_tensors(config, decoder);
+  for (auto& [name, tensor] : decoder) tensors[inside + name.substr(alone.size())] = std::move(tensor);
+}
+
 void collect(const Checkpoint& checkpoint, const Plan& plan, at::ScalarType dtype,
              std::map<std::string, at::Tensor>& tensors, ExportSummary& summary) {
   for (const TensorInfo& info : checkpoint.tensors()) {
@@ -203,7 +219,10 @@ std::map<std::string, at::Tensor> collect_all(const fs::path& folder, const Plan
   std::map<std::string, at::Tensor> tensors;
   const auto checkpoint = open_checkpoint(folder);
   collect(*checkpoint, plan, dtype, tensors, summary);
-  if (plan.sees) fuse_towers(tensors);
+  if (plan.sees) {
+    fuse_towers(tensors);
+    fuse_decoder(read_decoder_config(folder), tensors);
+  }
   if (!plan.llava && !plan.sees) fuse_tensors(read_decoder_config(folder), tensors);
   summary.tensors = static_cast<int64_t>(tensors.size());
   // An original checkpoint may leave its tower outside.

@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "ropescope/architectures/vision_names.h"
+
 namespace ropescope {
 
 namespace {
@@ -77,6 +79,8 @@ std::vector<std::string> tower_patterns(const VlmConfig& config) {
   part.config = config;
   part.tower.weights.layers.resize(1);
   std::vector<TensorSlot> slots = vision_slots(config.vision, part.tower.weights);
+  const std::string norm = vision_names(config.vision.kind).front().post_norm;
+  if (!norm.empty()) slots.push_back({norm + ".weight", {}, nullptr});
   return patterns_of(tower_prefix(family), family.connector_prefix == family.tower_prefix, slots);
 }
 
