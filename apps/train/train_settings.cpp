@@ -108,8 +108,9 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
   default_to_own_scheme(flags.scheme, model);
   const bool sees = kind == ModelKind::kVlm || flags.vision_tower, pretrain = flags.stage == "pretrain";
   if (pretrain && !sees) {
-    throw UsageError("--stage pretrain: expected a vision-language model, whose connector is trained, found {}",
-                     flags.model);
+    throw UsageError(
+        "--stage pretrain: expected a vision-language model, whose connector is trained, found {}",
+        flags.model);
   }
   const DecoderConfig decoder = read_decoder_config(model);
   const bool qwen = decoder.model_type.rfind("qwen", 0) == 0 && (sees || decoder.model_type == "qwen2");
@@ -118,7 +119,10 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
   const auto set = [](auto& field, const auto& value) {
     if (!field) field = value;
   };
-  set(flags.chat_template, pretrain ? "plain" : sees && !llava_next ? own_or_named(flags) : qwen ? "qwen" : "vicuna_v1");
+  set(flags.chat_template, pretrain              ? "plain"
+                           : sees && !llava_next ? own_or_named(flags)
+                           : qwen                ? "qwen"
+                                                 : "vicuna_v1");
   set(flags.max_length, !holds_conversations(data) ? 2048 : qwen ? 32768 : 4096);
   set(flags.accumulation, pretrain ? 4 : flags.stage == "finetune" ? 2 : 1);
   set(flags.learning_rate, pretrain ? 1e-3 : 2e-5);
@@ -156,7 +160,8 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   if (!settings.own_template) settings.rows.conversation.chat = parse_chat_template(*flags.chat_template);
   settings.rows.conversation.rule = parse_label_rule(flags.labels);
   if (settings.own_template && settings.rows.conversation.rule == LabelRule::kUpstream) {
-    throw UsageError("--labels upstream: expected one of LLaVA's templates (--template), which its code labels so");
+    throw UsageError(
+        "--labels upstream: expected one of LLaVA's templates (--template), which its code labels so");
   }
   settings.rows.conversation.max_length = *flags.max_length;
   settings.max_bad_rows = flags.max_bad_rows;

@@ -82,9 +82,11 @@ void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& lo
   if (settings.own_template) {
     auto own = read_chat_template(settings.model, *tokenizer_, /*sees=*/true);
     if (!own) {
-      throw UsageError("--template own: {} has no chat template of its own. Try: qwen or vicuna_v1", settings.model.string());
+      throw UsageError("--template own: {} has no chat template of its own. Try: qwen or vicuna_v1",
+                       settings.model.string());
     }
-    options.conversation.own = std::make_shared<TaughtTemplate>(std::move(*own), /*sees=*/true, reader->image_mark());
+    options.conversation.own =
+        std::make_shared<TaughtTemplate>(std::move(*own), /*sees=*/true, reader->image_mark());
   }
   std::vector<ConversationRow> rows;
   if (holds_conversations(settings.data)) {
@@ -113,7 +115,8 @@ void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& lo
   seeing.image_folder = settings.image_folder;
   seeing.max_length = settings.rows.conversation.max_length;
   seeing.loss = settings.loss;
-  model_ = std::make_unique<TrainedVlm>(*vlm_, std::move(rows), *tokenizer_, *loader_, bad_, std::move(seeing));
+  model_ =
+      std::make_unique<TrainedVlm>(*vlm_, std::move(rows), *tokenizer_, *loader_, bad_, std::move(seeing));
   parameters_ = make_trainable(*vlm_, settings.trained, settings.frozen, settings.copies_weights);
 }
 

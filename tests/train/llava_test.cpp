@@ -129,7 +129,7 @@ TEST_P(LlavaTraining, ThePretrainingStageMovesTheProjectorOnly) {
   settings.schedule = {ScheduleKind::kConstant, 5, 0};
   Trainer trainer(AdamW(make_trainable(llava, {"model.multi_modal_projector.*"}, {}), {group}, {}), settings);
   const std::vector<VlmRow> images = {row("one_image", "")},
-                              both = {row("two_images", ""), row("text_only", "")};
+                            both = {row("two_images", ""), row("text_only", "")};
   std::vector<double> losses;
   for (int step = 0; step < 5; ++step) {
     losses.push_back(trainer.step({vlm_micro(llava, images), vlm_micro(llava, both)}).loss);

@@ -20,9 +20,9 @@
 #include "ropescope/models/generate.h"
 #include "ropescope/models/pair_attention.h"
 #include "ropescope/models/sampling.h"
-#include "ropescope/train/vlm_model.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
+#include "ropescope/train/vlm_model.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "tests/support/golden.h"

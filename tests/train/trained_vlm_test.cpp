@@ -53,7 +53,8 @@ struct LlavaProcess {
     how.loss.scheme = Scheme(scheme);
     how.unused_weights = unused_tower_weights(*checkpoint, llava);
     loader.emplace(PictureReader(model), DecodeOptions{}, workers);
-    subject.emplace(llava, read_conversation_rows(data, *tokenizer, rows, bad), *tokenizer, *loader, bad, how);
+    subject.emplace(llava, read_conversation_rows(data, *tokenizer, rows, bad), *tokenizer, *loader, bad,
+                    how);
     Sampler::Settings order;
     order.kind = SamplerKind::kGroupByModalityLength;
     order.micro_batch = 3;
@@ -135,7 +136,8 @@ TEST_F(TrainedLlavas, AnOriginalCheckpointKeepsItsForm) {
   const Vlm loaded = load_llava_next(saved);
   EXPECT_TRUE(read_llava_config(saved).original);
   EXPECT_TRUE(loaded.eyes.image_newline.equal(llava.eyes.image_newline));
-  EXPECT_TRUE(loaded.eyes.tower.weights.layers[1].q.weight.equal(llava.eyes.tower.weights.layers[1].q.weight));
+  EXPECT_TRUE(
+      loaded.eyes.tower.weights.layers[1].q.weight.equal(llava.eyes.tower.weights.layers[1].q.weight));
 }
 
 TEST_F(TrainedLlavas, RowsWhoseImagesAreBrokenAreLeftOut) {
@@ -199,7 +201,7 @@ TEST(FreshLlavas, AreMadeOfADecoderATowerAndASeed) {
     const std::string tower = golden_path(std::string("vision/") + name);
     FreshVlm fresh = make_fresh_vlm(decoder, tower, 7, {});
     const FreshVlm again = make_fresh_vlm(decoder, tower, 7, {}),
-                     other = make_fresh_vlm(decoder, tower, 8, {});
+                   other = make_fresh_vlm(decoder, tower, 8, {});
     const at::Tensor& weight = fresh.vlm.eyes.connector.weights.first.weight;
     EXPECT_TRUE(weight.equal(again.vlm.eyes.connector.weights.first.weight));
     EXPECT_FALSE(weight.equal(other.vlm.eyes.connector.weights.first.weight));
@@ -216,7 +218,8 @@ TEST(FreshLlavas, AreMadeOfADecoderATowerAndASeed) {
     const Vlm loaded = load_llava_next(saved);
     EXPECT_TRUE(read_llava_config(saved).original);
     EXPECT_EQ(loaded.config.feature_layers, fresh.vlm.config.feature_layers);
-    EXPECT_TRUE(loaded.eyes.connector.weights.second.bias.equal(fresh.vlm.eyes.connector.weights.second.bias));
+    EXPECT_TRUE(
+        loaded.eyes.connector.weights.second.bias.equal(fresh.vlm.eyes.connector.weights.second.bias));
     const PreprocessSettings settings = read_preprocess_settings(saved);
     EXPECT_EQ(settings.anyres->tile_size, fresh.anyres->anyres->tile_size);
     EXPECT_EQ(settings.anyres->pinpoints, fresh.anyres->anyres->pinpoints);

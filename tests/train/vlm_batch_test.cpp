@@ -36,7 +36,7 @@ class LlavaBatches : public ::testing::Test {
   }
   /// `before` and `after` tokens of text around each image.
   VlmRow row(const std::string& name, const std::vector<std::string>& images, int64_t before,
-               int64_t after) const {
+             int64_t after) const {
     VlmRow made;
     made.name = name;
     const auto text = [&](int64_t count) {
@@ -138,14 +138,14 @@ TEST_F(LlavaBatches, ALongRowIsCutBeforeAnImageThatDoesNotFit) {
   // The loss is that of the whole row with later labels taken away.
   VlmRow masked = whole;
   for (size_t i = 4 + 2; i < masked.text.labels.size(); ++i) masked.text.labels[i] = kIgnored;
-  const at::Tensor a = vlm_loss(llava_, {cut_to(3 + first + 2)}, 1.0),
-                   b = vlm_loss(llava_, {masked}, 1.0);
+  const at::Tensor a = vlm_loss(llava_, {cut_to(3 + first + 2)}, 1.0), b = vlm_loss(llava_, {masked}, 1.0);
   EXPECT_NEAR(a.item<double>(), b.item<double>(), 1e-5);
 }
 
 TEST_F(LlavaBatches, AFrozenTowerLeavesNoGraph) {
   const MediaItem one = image("gray_37x53.png");
-  make_trainable(llava_, {"*"}, {"model.vision_tower.*", "model.multi_modal_projector.*", "model.image_newline"});
+  make_trainable(llava_, {"*"},
+                 {"model.vision_tower.*", "model.multi_modal_projector.*", "model.image_newline"});
   EXPECT_FALSE(see(llava_, {one}).features[0].requires_grad());
   make_trainable(llava_, {"model.multi_modal_projector.*"}, {});
   EXPECT_TRUE(see(llava_, {one}).features[0].requires_grad());

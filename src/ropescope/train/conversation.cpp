@@ -29,7 +29,8 @@ std::vector<int64_t> encode(const Words& words, std::string_view text, bool add_
 }
 
 bool starts_with_bos(const Words& words, const std::vector<int64_t>& ids) {
-  return !ids.empty() && !encode(words, "", /*add_special=*/true).empty() && ids[0] == words.tokenizer.bos_id();
+  return !ids.empty() && !encode(words, "", /*add_special=*/true).empty() &&
+         ids[0] == words.tokenizer.bos_id();
 }
 
 /// Where an answer lies in the prompt, in bytes: from its header's end to the end of what closes it.
@@ -56,8 +57,7 @@ std::vector<AnswerSpan> answer_spans(ChatTemplate chat, const std::vector<ChatTu
 
 /// Tokens of `text` that lie wholly before byte `cut`. A token across the cut counts as lying before it: it
 /// begins there.
-size_t tokens_before(const Words& words, std::string_view text, size_t cut,
-                     const std::vector<int64_t>& ids) {
+size_t tokens_before(const Words& words, std::string_view text, size_t cut, const std::vector<int64_t>& ids) {
   const std::vector<int64_t> head = encode(words, text.substr(0, cut));
   const auto differ = std::mismatch(head.begin(), head.end(), ids.begin(), ids.end());
   const auto common = static_cast<size_t>(differ.first - head.begin());
@@ -141,8 +141,8 @@ int64_t special_id(const Words& words, const char* text) {
   return ids[0];
 }
 
-void label_qwen_upstream(const Words& words, const std::vector<ChatTurn>& turns,
-                         const std::string& prompt, LabeledIds& labeled) {
+void label_qwen_upstream(const Words& words, const std::vector<ChatTurn>& turns, const std::string& prompt,
+                         LabeledIds& labeled) {
   const int64_t start = special_id(words, "<|im_start|>"), end = special_id(words, "<|im_end|>");
   for (size_t i = 0; i < labeled.ids.size(); ++i) {
     const int64_t id = labeled.ids[i];
@@ -211,7 +211,8 @@ std::vector<int64_t> encode_conversation(const Tokenizer& tokenizer, const std::
   const std::vector<MediaPlan> plans(static_cast<size_t>(count_images(text)), one);
   std::vector<int64_t> ids = options.pictures->encode(tokenizer, text, plans, how);
   const std::vector<int64_t> mark = tokenizer.encode(one.placeholder, {/*add_special=*/false, false});
-  if (mark.size() != 1) throw InputError("tokenizer: expected {} to be one token, found {}", one.placeholder, mark.size());
+  if (mark.size() != 1)
+    throw InputError("tokenizer: expected {} to be one token, found {}", one.placeholder, mark.size());
   std::replace(ids.begin(), ids.end(), mark.front(), kImageId);
   return ids;
 }

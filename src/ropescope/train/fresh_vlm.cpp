@@ -77,13 +77,15 @@ void fill_connector(Vlm& vlm, Rng& rng, const LoadOptions& options) {
   Connector& connector = vlm.eyes.connector;
   connector.config = vlm.config.connector;
   for (const TensorSlot& slot : connector_slots(connector)) {
-    const bool norm = slot.name.rfind(connector.config.norm_name, 0) == 0 && !connector.config.norm_name.empty();
+    const bool norm =
+        slot.name.rfind(connector.config.norm_name, 0) == 0 && !connector.config.norm_name.empty();
     if (!norm) continue;
     const bool bias = slot.name.size() > 5 && slot.name.compare(slot.name.size() - 5, 5, ".bias") == 0;
     *slot.target = at::full(slot.shape, bias ? 0.0 : 1.0, at::kFloat).to(options.device, options.dtype);
   }
   const ConnectorConfig& config = connector.config;
-  connector.weights.first = random_affine(config.inner, config.in * config.merge_size * config.merge_size, rng, options);
+  connector.weights.first =
+      random_affine(config.inner, config.in * config.merge_size * config.merge_size, rng, options);
   connector.weights.second = random_affine(config.out, config.inner, rng, options);
 }
 
@@ -144,14 +146,15 @@ Json chunks_of(int64_t head_dim) {
 int64_t known_token(const Tokenizer& tokenizer, const std::string& text, const fs::path& decoder) {
   const std::vector<int64_t> ids = tokenizer.encode(text, {/*add_special=*/false, false});
   if (ids.size() != 1) {
-    throw InputError("{}: expected a tokenizer that knows {} (Qwen2.5's does), found {} tokens for it", decoder.string(),
-                     text, ids.size());
+    throw InputError("{}: expected a tokenizer that knows {} (Qwen2.5's does), found {} tokens for it",
+                     decoder.string(), text, ids.size());
   }
   return ids.front();
 }
 
 /// config.json of the whole: Qwen2.5-VL's model type, the language model's own settings with three rows of position ids.
-Json naflex_config(const fs::path& decoder, const Json& tower, const DecoderConfig& text, const Tokenizer& tokenizer) {
+Json naflex_config(const fs::path& decoder, const Json& tower, const DecoderConfig& text,
+                   const Tokenizer& tokenizer) {
   const std::string what = (decoder / "config.json").string();
   Json inner = with_true_tie(read_object(decoder / "config.json"), decoder);
   const bool tied = json_bool_or(inner, "tie_word_embeddings", false, what);
@@ -160,11 +163,14 @@ Json naflex_config(const fs::path& decoder, const Json& tower, const DecoderConf
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json* scaling = json_find(inner, key);
     if (scaling == nullptr || !scaling->is_object()) continue;
-    const std::string type = json_string_or(*scaling, "rope_type", json_string_or(*scaling, "type", "default", what), what);
-    if (type != "default") throw UnsupportedModel("{}: {}: expected a plain rotation, found \"{}\"", what, key, type);
+    const std::string type =
+        json_string_or(*scaling, "rope_type", json_string_or(*scaling, "type", "default", what), what);
+    if (type != "default")
+      throw UnsupportedModel("{}: {}: expected a plain rotation, found \"{}\"", what, key, type);
   }
-  Json rope = json_has(inner, "rope_parameters") && inner.at("rope_parameters").is_object() ? inner.at("rope_parameters")
-                                                                                            : Json::object();
+  Json rope = json_has(inner, "rope_parameters") && inner.at("rope_parameters").is_object()
+                  ? inner.at("rope_parameters")
+                  : Json::object();
   const bool older = rope.empty();
   rope["rope_type"] = "default";
   rope["mrope_section"] = chunks_of(text.head_dim);
@@ -248,7 +254,8 @@ FreshVlm fresh_naflex(const fs::path& decoder, const fs::path& tower, const Json
   const std::string what = decoder.string() + " with " + tower.string();
   const DecoderConfig text = read_decoder_config(decoder);
   if (text.model_type != "qwen2") {
-    throw UnsupportedModel("{}: a SigLIP 2 NaFlex tower goes with a Qwen2.5 language model, found {}", what, text.model_type);
+    throw UnsupportedModel("{}: a SigLIP 2 NaFlex tower goes with a Qwen2.5 language model, found {}", what,
+                           text.model_type);
   }
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(decoder);
   const Json config = naflex_config(decoder, tower_json, text, *tokenizer);
@@ -283,7 +290,8 @@ bool is_naflex_tower(const Json& config) {
   return type != nullptr && type->is_string() && *type == "siglip2_vision_model";
 }
 
-FreshVlm make_fresh_vlm(const fs::path& decoder, const fs::path& tower, uint64_t seed, const LoadOptions& options) {
+FreshVlm make_fresh_vlm(const fs::path& decoder, const fs::path& tower, uint64_t seed,
+                        const LoadOptions& options) {
   const Json config = read_object(tower / "config.json");
   return is_naflex_tower(config) ? fresh_naflex(decoder, tower, config, seed, options)
                                  : fresh_llava(decoder, tower, config, seed, options);

@@ -39,7 +39,8 @@ struct Model {
 };
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
-  return std::any_of(endings.begin(), endings.end(), [&](const char* ending) { return name.ends_with(ending); });
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](const char* ending) { return name.ends_with(ending); });
 }
 
 void read_widths(const TensorSlot& slot, bool of_tower, Model& model) {
@@ -69,8 +70,7 @@ Model read_model(const std::vector<TensorSlot>& slots, const std::vector<std::st
     auto part = std::find_if(model.parts.begin(), model.parts.end(),
                              [&](const Part& one) { return one.name == name; });
     if (part == model.parts.end()) {
-      part = model.parts.insert(
-          part, Part{name, 0, 0, 0, 0, is_layer_part(name), is_tower_tensor(name)});
+      part = model.parts.insert(part, Part{name, 0, 0, 0, 0, is_layer_part(name), is_tower_tensor(name)});
     }
     part->numbers += numbers;
     model.numbers += numbers;

@@ -31,7 +31,8 @@ std::vector<std::string> pieces_of(const std::string& text) {
   for (size_t at = 0;;) {
     const size_t next = text.find(kPicture, at);
     std::string piece = text.substr(at, next == std::string::npos ? next : next - at);
-    const bool in_front = std::all_of(pieces.begin(), pieces.end(), [](const std::string& one) { return one.empty(); });
+    const bool in_front =
+        std::all_of(pieces.begin(), pieces.end(), [](const std::string& one) { return one.empty(); });
     if (in_front && !pieces.empty()) piece.erase(0, std::min(piece.find_first_not_of(kBlanks), piece.size()));
     pieces.push_back(std::move(piece));
     if (next == std::string::npos) return pieces;
@@ -66,7 +67,8 @@ TaughtTemplate::TaughtTemplate(StoredChatTemplate own, bool sees, std::string im
         try {
           return jinja::Template(own.source);
         } catch (const jinja::Fault& fault) {
-          throw InputError("{}: the template cannot be read: {}; --template names another", own.origin, fault.what());
+          throw InputError("{}: the template cannot be read: {}; --template names another", own.origin,
+                           fault.what());
         }
       }()),
       stored_(std::move(own)),
@@ -131,7 +133,8 @@ TaughtTemplate::Attempt TaughtTemplate::attempt(const std::vector<ChatTurn>& tur
     if (!made.reason.empty()) return made;
     const auto bos = std::find_if(stored_.special_tokens.begin(), stored_.special_tokens.end(),
                                   [](const auto& one) { return one.first == "bos_token"; });
-    const bool begun = bos != stored_.special_tokens.end() && !bos->second.empty() && taught.text.rfind(bos->second, 0) == 0;
+    const bool begun =
+        bos != stored_.special_tokens.end() && !bos->second.empty() && taught.text.rfind(bos->second, 0) == 0;
     taught.add_special = sees_ && !begun;
     made.result = std::move(taught);
   } catch (const jinja::Refusal& refusal) {
@@ -149,7 +152,8 @@ TaughtText TaughtTemplate::write(const std::vector<ChatTurn>& turns) const {
     if (made.result) return std::move(*made.result);
     if (reason.empty()) reason = made.reason;
   }
-  throw InputError("{}: the template cannot put this conversation: {}; --template names another", stored_.origin, reason);
+  throw InputError("{}: the template cannot put this conversation: {}; --template names another",
+                   stored_.origin, reason);
 }
 
 }  // namespace ropescope

@@ -100,8 +100,8 @@ std::string key_of(const fs::path& data, const fs::path& model, const Conversati
   std::error_code ignored;
   if (fs::is_regular_file(model, ignored)) add(sha256_of_file(model));
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
-                           "merges.txt", "special_tokens_map.json", "added_tokens.json", "config.json", "processor_config.json",
-                           "preprocessor_config.json"}) {
+                           "merges.txt", "special_tokens_map.json", "added_tokens.json", "config.json",
+                           "processor_config.json", "preprocessor_config.json"}) {
     add(fs::is_regular_file(model / name, ignored) ? sha256_of_file(model / name) : "");
   }
   return sha.finish();

@@ -53,7 +53,8 @@ TrainedVlm::TrainedVlm(Vlm& vlm, std::vector<ConversationRow> rows, const Tokeni
     const auto next = parts.erase(place, place + static_cast<std::ptrdiff_t>(one.size()));
     parts.insert(next, all.begin(), all.end());
   }
-  if (one.size() != 1 || parts != tokenizer.encode(before + processor->expand_text(mark, {plan}) + after, plain)) {
+  if (one.size() != 1 ||
+      parts != tokenizer.encode(before + processor->expand_text(mark, {plan}) + after, plain)) {
     throw UnsupportedModel(
         "{}: not trained here: under this tokenizer the text around a picture and what stands for the picture are no "
         "tokens of their own",
@@ -94,7 +95,8 @@ void TrainedVlm::prefetch(const std::vector<int64_t>& rows) {
 /// The ids of a picture: its placeholders and what its family writes between and around them.
 std::vector<int64_t> TrainedVlm::written(const MediaPlan& plan) const {
   const PictureReader& reader = loader_.reader();
-  if (reader.processor() == nullptr) return std::vector<int64_t>(static_cast<size_t>(plan.tokens()), marks_.image);
+  if (reader.processor() == nullptr)
+    return std::vector<int64_t>(static_cast<size_t>(plan.tokens()), marks_.image);
   return tokenizer_.encode(reader.processor()->expand_text(reader.image_mark(), {plan}),
                            {/*add_special=*/false, false});
 }
@@ -142,8 +144,9 @@ RowTotals TrainedVlm::totals() const {
   const auto around = static_cast<int64_t>(written(picture).size());
   const auto& grid = picture.grid_thw;
   const int64_t seen = vlm_.config.pictures == PictureTokens::kPatches ? grid[0] * grid[1] * grid[2]
-                       : loader_.reader().processor() == nullptr       ? picture.tokens()
-                                                                 : picture.tiles * vlm_.config.vision.tokens();
+                       : loader_.reader().processor() == nullptr
+                           ? picture.tokens()
+                           : picture.tiles * vlm_.config.vision.tokens();
   RowTotals totals;
   for (const ConversationRow& row : rows_) {
     const auto images = static_cast<int64_t>(row.images.size());

@@ -29,7 +29,8 @@ std::string decoder_name(const VlmFamily& family, const std::string& name) {
 }
 
 /// Prefix and first part of each name: all that is told apart by it. One pattern where the prefix is of `names` alone.
-std::vector<std::string> patterns_of(const std::string& prefix, bool shared, const std::vector<TensorSlot>& slots) {
+std::vector<std::string> patterns_of(const std::string& prefix, bool shared,
+                                     const std::vector<TensorSlot>& slots) {
   if (!shared) return {prefix + "*"};
   std::set<std::string> parts;
   for (const TensorSlot& slot : slots) parts.insert(slot.name.substr(0, slot.name.find('.')));
