@@ -101,9 +101,12 @@ QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& con
   QuestionPrompt prompt;
   prompt.images = static_cast<size_t>(count_images(question));
   if (images == 0 || images % prompt.images != 0) {
-    throw UsageError("--prompt: names {} images, which do not divide the {} of --image", prompt.images, images);
+    throw UsageError("--prompt: names {} images, which do not divide the {} of --image", prompt.images,
+                     images);
   }
-  prompt.ids = chat.ask(tokenizer, question, flags.chat.system, AskedImages{count_images(question), {}, {}, 0, {}}).ids;
+  prompt.ids =
+      chat.ask(tokenizer, question, flags.chat.system, AskedImages{count_images(question), {}, {}, 0, {}})
+          .ids;
   return prompt;
 }
 
@@ -134,7 +137,8 @@ AttentionSource read_attention_source(const InputFlags& flags, const CommonSetti
   const std::string model = patches ? *flags.decoder : *flags.model;
   if (!patches && flags.images.given()) return read_media_source(flags, settings, generates);
   if (patches && flags.images.pixels) throw UsageError("--pixels: expected --model, whose tower reads them");
-  if (patches && !flags.images.video.empty()) throw UsageError("--video: expected --model, whose tower sees clips");
+  if (patches && !flags.images.video.empty())
+    throw UsageError("--video: expected --model, whose tower sees clips");
   AttentionSource source;
   source.model = model;
   const auto loaded = std::make_shared<LoadedModel>(model, read_decoder_config(model), std::nullopt,

@@ -49,7 +49,8 @@ std::vector<AddedFeatures> added_of_row(const MediaEmbeddings& media, int64_t ro
   std::vector<AddedFeatures> own;
   for (const AddedFeatures& added : media.added) {
     const at::Tensor index = added.token_index;
-    const at::Tensor mine = index.ge(row * whole).logical_and(index.lt((row + 1) * whole)).nonzero().squeeze(1);
+    const at::Tensor mine =
+        index.ge(row * whole).logical_and(index.lt((row + 1) * whole)).nonzero().squeeze(1);
     if (mine.size(0) == 0) continue;
     own.push_back(
         {added.layer, index.index_select(0, mine).sub(row * whole), added.features.index_select(0, mine)});
@@ -98,9 +99,10 @@ class ImageSource {
       return;
     }
     if (reader_.expands_text()) {
-      throw UsageError("--pixels: expected --image: this family's prompt and its pictures' places depend on their sizes");
+      throw UsageError(
+          "--pixels: expected --image: this family's prompt and its pictures' places depend on their sizes");
     }
-    pixels_ = flags.read_pixels(reader_, config, {});
+    pixels_ = flags.read_pixels(model, reader_, config, {});
   }
 
   const PictureReader& reader() const { return reader_; }
@@ -121,7 +123,8 @@ class ImageSource {
     for (size_t i = first; i < first + count; ++i) rgb.push_back(read_rgb(names_[i], decode_));
     std::vector<MediaItem> items = reader_.images(rgb);
     for (size_t i = 0; i < count; ++i) {
-      media.push_back({std::move(items[i]), std::filesystem::path(names_[first + i]).filename().string(), {rgb[i]}});
+      media.push_back(
+          {std::move(items[i]), std::filesystem::path(names_[first + i]).filename().string(), {rgb[i]}});
     }
     return media;
   }
@@ -179,7 +182,8 @@ AttentionSource read_media_source(const InputFlags& flags, const CommonSettings&
   const VlmConfig config = read_vlm_config(model);
   const DecoderConfig decoder = read_decoder_config(model);
   const auto images = std::make_shared<const ImageSource>(flags.images, model, config);
-  const auto loaded = std::make_shared<LoadedModel>(model, decoder, config, load_options(settings, generates));
+  const auto loaded =
+      std::make_shared<LoadedModel>(model, decoder, config, load_options(settings, generates));
   AttentionSource source;
   source.model = model;
   source.decoder = std::shared_ptr<const Decoder>(loaded, &loaded->decoder());
@@ -190,9 +194,10 @@ AttentionSource read_media_source(const InputFlags& flags, const CommonSettings&
   }
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(model);
   const PromptTemplate chat = flags.chat.chosen(model, ModelKind::kVlm, decoder, *tokenizer);
-  const auto ask = [chat, tokenizer, images, loaded, system = flags.chat.system,
-                    token = config.tokens.image](const std::string& question, const std::vector<NamedMedia>& media) {
-    const AskedPrompt asked = images->reader().ask(chat, *tokenizer, question, system, token, plans_of(media));
+  const auto ask = [chat, tokenizer, images, loaded, system = flags.chat.system, token = config.tokens.image](
+                       const std::string& question, const std::vector<NamedMedia>& media) {
+    const AskedPrompt asked =
+        images->reader().ask(chat, *tokenizer, question, system, token, plans_of(media));
     return prompt_input(loaded->vlm(), at::tensor(asked.ids, at::kLong).unsqueeze(0), media);
   };
   // With a clip all of them are one input.

@@ -123,7 +123,8 @@ class AskedModel {
   AttentionInput input(const std::string& prompt, const std::vector<at::Tensor>& pictures) const {
     std::vector<NamedMedia> media;
     for (MediaItem& item : options_.reader->images(pictures)) media.push_back({std::move(item), "", {}});
-    const at::Tensor ids = at::tensor(eval::question_ids(*tokenizer_, options_, prompt, plans_of(media)), at::kLong);
+    const at::Tensor ids =
+        at::tensor(eval::question_ids(*tokenizer_, options_, prompt, plans_of(media)), at::kLong);
     return attention::prompt_input(loaded_->vlm(), ids.unsqueeze(0), media);
   }
 

@@ -24,7 +24,8 @@ std::vector<std::string> separated(const std::vector<std::string>& lists, const 
   for (const std::string& list : lists) {
     std::stringstream stream(list);
     for (std::string name; std::getline(stream, name, ',');) {
-      if (name.empty()) throw UsageError("--{}: expected names separated by commas, found an empty one", flag);
+      if (name.empty())
+        throw UsageError("--{}: expected names separated by commas, found an empty one", flag);
       names.push_back(name);
     }
   }
@@ -82,8 +83,9 @@ DecodeOptions DecodeFlags::options() const {
 void ImageFlags::bind(Flags& flags) {
   flags.group("Images");
   flags.add("image", image, "image files, separated by commas (JPEG, PNG, WebP, TIFF, GIF, BMP)");
-  flags.add("video", video,
-            "clips, separated by commas: video files, or folders of frames with --fps; <video> stands for one");
+  flags.add(
+      "video", video,
+      "clips, separated by commas: video files, or folders of frames with --fps; <video> stands for one");
   flags.add("fps", fps, "frames a second of the clips that are folders of frames").above(0);
   flags.add(
       "pixels", pixels,
@@ -93,7 +95,9 @@ void ImageFlags::bind(Flags& flags) {
   decode.bind(flags);
 }
 
-const char* ImageFlags::first_given() const { return !image.empty() ? "image" : !video.empty() ? "video" : "pixels"; }
+const char* ImageFlags::first_given() const {
+  return !image.empty() ? "image" : !video.empty() ? "video" : "pixels";
+}
 
 std::optional<PinpointRule> ImageFlags::pinpoint_rule() const {
   return pinpoints ? std::optional(parse_pinpoint_rule(*pinpoints)) : std::nullopt;
@@ -127,15 +131,18 @@ void ImageFlags::add_inputs(Provenance& provenance) const {
 }
 
 NamedMedia ImageFlags::read_clip(const std::string& name, const PictureReader& reader) const {
+  const FrameSampling& sampling = reader.sampling();
   const std::unique_ptr<Clip> clip = open_clip(name, fps);
-  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), reader.sampling(), name);
+  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), sampling, name);
   if (clip->rotation() != 0) {
-    log_warning("{}: it is to be shown turned by {} degrees, which the processors do not do; neither is it done here", name,
-                clip->rotation());
+    log_warning(
+        "{}: it is to be shown turned by {} degrees, which the processors do not do; neither is it done here",
+        name, clip->rotation());
   }
   if (clip->drift() > 0.5 / clip->fps()) {
-    log_warning("{}: its frames do not come at one rate: times counted by {:.4g} frames a second are wrong by up to {:.3g} s",
-                name, clip->fps(), clip->drift());
+    log_warning(
+        "{}: its frames do not come at one rate: times counted by {:.4g} frames a second are wrong by up to {:.3g} s",
+        name, clip->fps(), clip->drift());
   }
   log_info("{}: {} of {} frames at {:.4g} frames a second, sampled at {:.4g}", name, sampled.indices.size(),
            clip->total_frames(), clip->fps(), sampled.sampled_fps());
@@ -171,7 +178,8 @@ std::vector<NamedMedia> ImageFlags::read(const PictureReader& reader) const {
 }
 
 at::Tensor ImageFlags::read_for_tower(const fs::path& model) const {
-  if (!video.empty()) throw UsageError("--video: {} holds a vision tower alone, which gets pictures", model.string());
+  if (!video.empty())
+    throw UsageError("--video: {} holds a vision tower alone, which gets pictures", model.string());
   if (!image.empty() == pixels.has_value()) {
     throw UsageError("{}: a vision tower alone; expected one of --pixels and --image", model.string());
   }

@@ -27,8 +27,8 @@ struct DecodeFlags {
 /// A picture or clip as a command has it.
 struct NamedMedia {
   MediaItem item;
-  std::string name;                 ///< of the file; empty where only its pixels were given
-  std::vector<at::Tensor> rgb_HW3;  ///< a picture, or the frames kept of a clip; may be empty
+  std::string name;                        ///< of the file; empty where only its pixels were given
+  std::vector<at::Tensor> rgb_HW3;         ///< a picture, or the frames kept of a clip; may be empty
   double source_fps = 0, sampled_fps = 0;  ///< of a clip
   /// Its pixels came alone, and nothing says where its tiles lie on the picture.
   bool unplaced = false;
@@ -59,8 +59,8 @@ struct ImageFlags {
   NamedMedia read_clip(const std::string& name, const PictureReader& reader) const;
   /// The tensors of --pixels under a processor's names (commands.md); `input_ids` say how many tokens a tile-wise picture
   /// has where no size does. Throws UsageError beside --image or --video, InputError for tensors that do not fit.
-  std::vector<NamedMedia> read_pixels(const PictureReader& reader, const VlmConfig& config,
-                                      const at::Tensor& input_ids) const;
+  std::vector<NamedMedia> read_pixels(const std::filesystem::path& model, const PictureReader& reader,
+                                      const VlmConfig& config, const at::Tensor& input_ids) const;
   /// Pictures for a vision tower alone, [images, 3, S, S]: `pixel_values` of --pixels, or --image as the folder's
   /// settings ask for.
   at::Tensor read_for_tower(const std::filesystem::path& model) const;

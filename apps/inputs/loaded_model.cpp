@@ -25,14 +25,31 @@ bool is_llava_next(const fs::path& model) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return false;
   const Json config = read_json_file(path);
-  return is_llava_config(config) &&
-         (json_has(config, "mm_vision_tower") || json_string_or(config, "model_type", "", path.string()) == "llava_next");
+  return is_llava_config(config) && (json_has(config, "mm_vision_tower") ||
+                                     json_string_or(config, "model_type", "", path.string()) == "llava_next");
 }
+
+namespace {
+
+/// The id of a family's placeholder where config.json does not say it (OpenGVLab's InternVL).
+int64_t placeholder_of(const fs::path& folder) {
+  const std::string word = read_media_settings(folder).words.placeholder;
+  const std::vector<int64_t> ids = load_tokenizer(folder)->encode(word, {/*add_special=*/false, false});
+  if (ids.size() != 1) {
+    throw InputError("{}: its tokenizer: expected one token for {}, found {}", folder.string(), word,
+                     ids.size());
+  }
+  return ids.front();
+}
+
+}  // namespace
 
 VlmConfig read_vlm_config(const fs::path& folder) {
   if (is_llava_next(folder)) return vlm_config_of(read_llava_config(folder));
   const fs::path path = folder / "config.json";
-  return parse_vlm_config(read_json_file(path), path.string());
+  VlmConfig config = parse_vlm_config(read_json_file(path), path.string());
+  if (!config.tokens.image) config.tokens.image = placeholder_of(folder);
+  return config;
 }
 
 std::vector<fs::path> description_files(const fs::path& model) {
@@ -43,7 +60,8 @@ std::vector<fs::path> description_files(const fs::path& model) {
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
         "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
-        "chat_template.jinja", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"}) {
+        "chat_template.jinja", "preprocessor_config.json", "video_preprocessor_config.json",
+        "processor_config.json"}) {
     if (fs::is_regular_file(folder / name, ignored)) files.push_back(folder / name);
   }
   return files;
@@ -91,8 +109,8 @@ LoadOptions load_options(const CommonSettings& settings, bool with_lm_head) {
   return options;
 }
 
-LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder, const std::optional<VlmConfig>& vlm,
-                         const LoadOptions& options, bool whole_tower) {
+LoadedModel::LoadedModel(const fs::path& model, const DecoderConfig& decoder,
+                         const std::optional<VlmConfig>& vlm, const LoadOptions& options, bool whole_tower) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
   files_ = checkpoint->files();
   for (fs::path& file : description_files(model)) files_.push_back(std::move(file));

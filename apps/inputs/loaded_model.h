@@ -45,8 +45,8 @@ LoadOptions load_options(const CommonSettings& settings, bool with_lm_head = tru
 class LoadedModel {
  public:
   /// `vlm`: load the vision tower and the connector too.
-  LoadedModel(const std::filesystem::path& model, const DecoderConfig& decoder, const std::optional<VlmConfig>& vlm,
-              const LoadOptions& options, bool whole_tower = false);
+  LoadedModel(const std::filesystem::path& model, const DecoderConfig& decoder,
+              const std::optional<VlmConfig>& vlm, const LoadOptions& options, bool whole_tower = false);
 
   const Decoder& decoder() const { return vlm_ ? vlm_->decoder : *decoder_; }
   Decoder& decoder() { return vlm_ ? vlm_->decoder : *decoder_; }

@@ -8,6 +8,7 @@
 #include "ropescope/core/errors.h"
 
 #include "inputs/image_input.h"
+#include "inputs/tiled_pictures.h"
 
 namespace ropescope::app {
 
@@ -48,45 +49,13 @@ class PixelFile {
   std::shared_ptr<const Checkpoint> file_;
 };
 
-constexpr int64_t kMostSide = int64_t{1} << 20;
-
-MediaPlan plan_of_grid(const int64_t* thw, const VlmConfig& config, bool video, double second_per_grid,
-                       const std::string& what) {
-  const int64_t merge = config.vision.merge_size;
-  for (int axis = 0; axis < 3; ++axis) {
-    if (thw[axis] < 1 || thw[axis] > kMostSide || (axis > 0 && thw[axis] % merge != 0)) {
-      throw InputError("{}: expected frames, rows and columns of patches, the last two multiples of {}, found {}x{}x{}",
-                       what, merge, thw[0], thw[1], thw[2]);
-    }
-  }
-  MediaPlan plan;
-  plan.kind = video ? MediaKind::kVideo : MediaKind::kImage;
-  plan.grid_thw = {thw[0], thw[1], thw[2]};
-  plan.size_wh = {thw[2] * config.vision.patch_size, thw[1] * config.vision.patch_size};
-  plan.second_per_grid = second_per_grid;
-  plan.frames = video ? thw[0] * config.vision.temporal_patch_size : 1;
-  MediaRun run;
-  run.role = video ? MediaRun::Role::kFrames : MediaRun::Role::kWhole;
-  run.h = thw[1] / merge;
-  run.w = thw[2] / merge;
-  // Qwen2's clips are one block; later families write the time between frame groups.
-  const bool one_block = !video || !frames_stand_apart(config);
-  run.t = one_block ? thw[0] : 1;
-  run.tokens = run.t * run.h * run.w;
-  plan.runs.assign(one_block ? 1 : static_cast<size_t>(thw[0]), run);
-  if (!one_block) {
-    for (MediaRun& each : plan.runs) each.before = " ";
-  }
-  plan.cells = {0, 0, static_cast<double>(plan.size_wh[0]) / static_cast<double>(run.w),
-                static_cast<double>(plan.size_wh[1]) / static_cast<double>(run.h)};
-  return plan;
-}
-
-void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::vector<NamedMedia>& media) {
+void add_grids(const PixelFile& file, const PictureReader& reader, const VlmConfig& config, bool video,
+               std::vector<NamedMedia>& media) {
   const char* values = video ? "pixel_values_videos" : "pixel_values";
   const char* grids = video ? "video_grid_thw" : "image_grid_thw";
   if (!file.has(values) && !file.has(grids)) return;
-  const int64_t patch = 3 * config.vision.temporal_patch_size * config.vision.patch_size * config.vision.patch_size;
+  const int64_t patch =
+      3 * config.vision.temporal_patch_size * config.vision.patch_size * config.vision.patch_size;
   const at::Tensor pixels = file.take(values, at::kFloat, {-1, patch});
   const at::Tensor thw = file.take(grids, at::kLong, {-1, 3});
   const int64_t count = thw.size(0);
@@ -96,28 +65,32 @@ void add_grids(const PixelFile& file, const VlmConfig& config, bool video, std::
   for (int64_t i = 0; i < count; ++i) {
     const double second = seconds.defined() ? static_cast<double>(seconds.const_data_ptr<float>()[i]) : 1.0;
     NamedMedia one;
-    one.item.plan = plan_of_grid(thw.const_data_ptr<int64_t>() + 3 * i, config, video, second,
-                                 fmt::format("--pixels {}: {}", file.path(), grids));
+    const auto* grid = thw.const_data_ptr<int64_t>() + 3 * i;
+    one.item.plan = reader.processor()->plan_grid(video ? MediaKind::kVideo : MediaKind::kImage,
+                                                  {grid[0], grid[1], grid[2]}, second);
+    // Something stands between the frame groups, whatever it is.
+    for (size_t r = 1; r < one.item.plan.runs.size(); ++r) one.item.plan.runs[r].before = " ";
     const auto [t, h, w] = one.item.plan.grid_thw;
     const int64_t patches = t * h * w;
-    if (h > kMostSide * kMostSide / w || patches > pixels.size(0) - first) {
-      throw InputError("--pixels {}: {}: expected the patches of {} grids, found {} patches", file.path(), values, count,
-                       pixels.size(0));
+    if (patches > pixels.size(0) - first) {
+      throw InputError("--pixels {}: {}: expected the patches of {} grids, found {} patches", file.path(),
+                       values, count, pixels.size(0));
     }
     one.item.pixel_values = pixels.narrow(0, first, patches);
     first += patches;
     media.push_back(std::move(one));
   }
   if (first != pixels.size(0)) {
-    throw InputError("--pixels {}: {}: expected {} patches as {} says, found {}", file.path(), values, first, grids,
-                     pixels.size(0));
+    throw InputError("--pixels {}: {}: expected {} patches as {} says, found {}", file.path(), values, first,
+                     grids, pixels.size(0));
   }
 }
 
 /// Pictures whose sizes are told: [images, tiles, 3, S, S], thumbnail first.
 void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<NamedMedia>& media) {
   const at::Tensor pixels = file.take("pixel_values", at::kFloat, {-1, -1, 3, -1, -1});
-  const char* name = file.has("image_sizes_hw") || !file.has("image_sizes") ? "image_sizes_hw" : "image_sizes";
+  const char* name =
+      file.has("image_sizes_hw") || !file.has("image_sizes") ? "image_sizes_hw" : "image_sizes";
   const at::Tensor sizes = file.take(name, at::kLong, {pixels.size(0), 2});
   const auto* hw = sizes.const_data_ptr<int64_t>();
   std::vector<bool> several(static_cast<size_t>(pixels.size(0)), false);
@@ -134,61 +107,50 @@ void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<N
     one.item.plan = reader.plan_image(hw[2 * i + 1], hw[2 * i], several[static_cast<size_t>(i)] ? 2 : 1);
     const int64_t tiles = one.item.plan.tiles;
     if (pixels.size(1) < tiles) {
-      throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", hw[2 * i + 1], hw[2 * i], tiles,
-                       pixels.size(1));
+      throw InputError("pixel_values: an image of {}x{} pixels has {} tiles, found {}", hw[2 * i + 1],
+                       hw[2 * i], tiles, pixels.size(1));
     }
     one.item.pixel_values = pixels[i].narrow(0, 0, tiles);
     media.push_back(std::move(one));
   }
 }
 
-/// Tiles alone: [tiles, 3, S, S], or [1, tiles, 3, S, S]. Each run of placeholders has as many as its tokens say.
+/// Tiles alone: [tiles, 3, S, S], or [1, tiles, 3, S, S]; the tokens say which of them are one picture.
 void add_tiles(const PixelFile& file, const PictureReader& reader, const MediaMarks& marks,
-               const at::Tensor& input_ids, std::vector<NamedMedia>& media) {
+               const Tokenizer& tokenizer, const at::Tensor& input_ids, std::vector<NamedMedia>& media) {
   at::Tensor pixels;
   if (file.dimensions("pixel_values") == 5) {
     pixels = file.take("pixel_values", at::kFloat, {-1, -1, 3, -1, -1}).flatten(0, 1);
   } else {
     pixels = file.take("pixel_values", at::kFloat, {-1, 3, -1, -1});
   }
-  const int64_t side = reader.processor()->settings().tile_tokens, each = side * side;
-  const at::Tensor ids = input_ids.contiguous();
-  const auto* id = ids.const_data_ptr<int64_t>();
   int64_t first = 0;
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    int64_t length = 0;
-    while (i + length < ids.numel() && marks.holds(id[i + length])) ++length;
-    if (length == 0) continue;
-    if (length % each != 0 || first + length / each > pixels.size(0)) {
+  for (const TokenPicture& found : tiled_pictures(input_ids, marks, *reader.processor(), tokenizer)) {
+    if (first + found.tiles > pixels.size(0)) {
       throw InputError(
-          "--pixels {}: pixel_values: {} tiles of {} tokens; expected runs of placeholder tokens to match, found one of {}",
-          file.path(), pixels.size(0), each, length);
+          "--pixels {}: pixel_values: expected as many tiles as input_ids have placeholder tokens for, found {}",
+          file.path(), pixels.size(0));
     }
     NamedMedia one;
-    MediaPlan& plan = one.item.plan;
-    plan.tiles = length / each;
-    MediaRun run;
-    run.tokens = each;
-    run.h = run.w = side;
-    plan.runs.assign(static_cast<size_t>(plan.tiles), run);
-    plan.size_wh = {pixels.size(3), pixels.size(2)};
-    plan.cells = {0, 0, static_cast<double>(pixels.size(3)) / static_cast<double>(side),
-                  static_cast<double>(pixels.size(2)) / static_cast<double>(side)};
-    one.unplaced = reader.processor()->settings().split;
-    one.item.pixel_values = pixels.narrow(0, first, plan.tiles);
-    first += plan.tiles;
-    i += length - 1;
+    one.item.pixel_values = pixels.narrow(0, first, found.tiles);
+    const auto grid = placed_tiles(found, one.item.pixel_values);
+    one.unplaced = !grid;
+    const bool tiled = grid && (*grid)[0] > 0;
+    one.item.plan = tiled ? reader.processor()->plan_tiles((*grid)[0], (*grid)[1])
+                          : side_by_side(found.tiles, reader.processor()->settings());
+    first += found.tiles;
     media.push_back(std::move(one));
   }
   if (first != pixels.size(0)) {
-    throw InputError("--pixels {}: pixel_values: {} tiles, of which input_ids have the tokens of {}", file.path(),
-                     pixels.size(0), first);
+    throw InputError("--pixels {}: pixel_values: {} tiles, of which input_ids have the tokens of {}",
+                     file.path(), pixels.size(0), first);
   }
 }
 
 }  // namespace
 
-std::vector<NamedMedia> ImageFlags::read_pixels(const PictureReader& reader, const VlmConfig& config,
+std::vector<NamedMedia> ImageFlags::read_pixels(const std::filesystem::path& model,
+                                                const PictureReader& reader, const VlmConfig& config,
                                                 const at::Tensor& input_ids) const {
   if (!image.empty() || !video.empty()) {
     throw UsageError("--{} and --pixels: expected at most one of the two", first_given());
@@ -197,14 +159,14 @@ std::vector<NamedMedia> ImageFlags::read_pixels(const PictureReader& reader, con
   std::vector<NamedMedia> media;
   switch (config.pictures) {
     case PictureTokens::kPatches:
-      add_grids(file, config, /*video=*/false, media);
-      add_grids(file, config, /*video=*/true, media);
+      add_grids(file, reader, config, /*video=*/false, media);
+      add_grids(file, reader, config, /*video=*/true, media);
       break;
     case PictureTokens::kAnyres:
       add_sized(file, reader, media);
       break;
     case PictureTokens::kTiles:
-      add_tiles(file, reader, media_marks(config), input_ids, media);
+      add_tiles(file, reader, media_marks(config), *load_tokenizer(model), input_ids, media);
       break;
   }
   if (media.empty()) {

@@ -20,10 +20,11 @@ Question read_question(const ImageFlags& flags, const std::string& model, const 
   if (flags.pixels && reader.expands_text()) {
     throw UsageError("--pixels: expected --image or --video: this family's prompt depends on their sizes");
   }
-  result.media = flags.pixels ? flags.read_pixels(reader, *vlm, {}) : flags.read(reader);
-  const auto videos = static_cast<size_t>(std::count_if(
-      result.media.begin(), result.media.end(),
-      [](const NamedMedia& one) { return one.item.plan.kind == MediaKind::kVideo; }));
+  result.media = flags.pixels ? flags.read_pixels(model, reader, *vlm, {}) : flags.read(reader);
+  const auto videos =
+      static_cast<size_t>(std::count_if(result.media.begin(), result.media.end(), [](const NamedMedia& one) {
+        return one.item.plan.kind == MediaKind::kVideo;
+      }));
   const std::string text = with_media_in_front(question, result.media.size() - videos, videos);
   AskedPrompt asked = reader.ask(chat, tokenizer, text, system, vlm->tokens.image, plans_of(result.media));
   result.ids = std::move(asked.ids);

@@ -14,7 +14,7 @@
 namespace ropescope::app {
 
 struct Question {
-  std::string text;          ///< under the conversation template, `<image>` for a picture, `<video>` for a clip
+  std::string text;  ///< under the conversation template, `<image>` for a picture, `<video>` for a clip
   std::vector<int64_t> ids;  ///< ready for place_media
   std::vector<NamedMedia> media;
 };

@@ -42,8 +42,9 @@ struct GenerateFlags {
         .stands_for(opened_model)
         .required();
     flags
-        .add("prompt", prompt,
-             "question; <image> stands for an image, <video> for a clip, and those that it does not name come in front")
+        .add(
+            "prompt", prompt,
+            "question; <image> stands for an image, <video> for a clip, and those that it does not name come in front")
         .required();
     chat.bind(flags);
     images.bind(flags);
@@ -131,12 +132,14 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
 
   std::optional<VlmConfig> vlm;
   if (flags.images.given()) vlm = read_vlm_config(model);
-  const Question question = read_question(flags.images, model, vlm, chat, *tokenizer, flags.prompt, flags.chat.system);
+  const Question question =
+      read_question(flags.images, model, vlm, chat, *tokenizer, flags.prompt, flags.chat.system);
   if (question.ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
   MediaPrompt prompt;
   prompt.input_ids = at::tensor(question.ids, at::kLong).unsqueeze(0);
   if (vlm) {
-    prompt = place_media(prompt.input_ids, {}, plans_of(question.media), media_marks(*vlm), config.vocab_size);
+    prompt =
+        place_media(prompt.input_ids, {}, plans_of(question.media), media_marks(*vlm), config.vocab_size);
   }
 
   const at::NoGradGuard no_grad;

@@ -33,7 +33,9 @@ void TraceFlags::bind(Flags& flags) {
   flags.group("Input");
   flags.add("model", model, "checkpoint: a folder in Hugging Face form, or a .gguf file")
       .stands_for(opened_model);
-  flags.add("text", text, "one text, tokenized with the model's tokenizer; <image> (or the model's own mark) stands for an image, <video> for a clip");
+  flags.add(
+      "text", text,
+      "one text, tokenized with the model's tokenizer; <image> (or the model's own mark) stands for an image, <video> for a clip");
   flags.add(
       "tokens", tokens,
       "JSON file: {\"input_ids\":[[...],...], \"attention_mask\":..., \"position_ids\":...}; position ids are [batch,tokens] or [axes,batch,tokens], any numbers; the mask is causal by token order");
@@ -211,9 +213,9 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   if (flags.tokens) provenance.add_input(*flags.tokens);
   TraceOutput output(flags.output, provenance, settings.force);
   const int64_t batch = tokens.input_ids.size(0), length = tokens.input_ids.size(1);
-  const TraceEncoding encoding =
-      trace_encoding(flags.under, encoded_model(config), length, tokens.position_ids,
-                     flags.under.scheme ? layout_of_images(prompt, Scheme(*flags.under.scheme)) : std::nullopt);
+  const TraceEncoding encoding = trace_encoding(
+      flags.under, encoded_model(config), length, tokens.position_ids,
+      flags.under.scheme ? layout_of_images(prompt, Scheme(*flags.under.scheme)) : std::nullopt);
   at::Tensor position_ids = encoding.position_ids.defined() ? encoding.position_ids : tokens.position_ids;
   if (!position_ids.defined()) position_ids = at::arange(length, at::kDouble).view({1, 1, length});
   position_ids = position_ids.expand({position_ids.size(0), batch, length}).contiguous();

@@ -15,20 +15,11 @@
 namespace ropescope::app::trace {
 
 const std::vector<std::string>& trace_dump_names() {
-  static const std::vector<std::string> names = {"logits",
-                                                 "hidden",
-                                                 "q",
-                                                 "k",
-                                                 "q_rotated",
-                                                 "k_rotated",
-                                                 "attention",
-                                                 "inputs_embeds",
-                                                 "image_features",
-                                                 "video_features",
-                                                 "deepstack",
-                                                 "vision_hidden",
-                                                 "vision_attention",
-                                                 "vision_feature"};
+  static const std::vector<std::string> names = {
+      "logits",           "hidden",         "q",         "k",
+      "q_rotated",        "k_rotated",      "attention", "inputs_embeds",
+      "image_features",   "video_features", "deepstack", "vision_hidden",
+      "vision_attention", "vision_feature"};
   return names;
 }
 

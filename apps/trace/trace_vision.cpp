@@ -29,8 +29,8 @@ void put_media(TracePrompt& prompt, int64_t vocab_size) {
   prompt.tokens.attention_mask = prompt.expanded.attention_mask;
 }
 
-std::vector<int64_t> encode_prompt(const Tokenizer& tokenizer, const PictureReader& reader, const std::string& text,
-                                   const std::vector<NamedMedia>& media) {
+std::vector<int64_t> encode_prompt(const Tokenizer& tokenizer, const PictureReader& reader,
+                                   const std::string& text, const std::vector<NamedMedia>& media) {
   size_t images = 0, videos = 0;
   for (const NamedMedia& one : media) ++(one.item.plan.kind == MediaKind::kVideo ? videos : images);
   const bool marked = text.find(reader.image_mark()) != std::string::npos ||
@@ -58,11 +58,12 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
       if (reader->expands_text()) {
         throw UsageError("--pixels: expected --tokens with the expanded input_ids, found --text");
       }
-      prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, {});
+      prompt.media = flags.images.read_pixels(model, *reader, *prompt.vlm, {});
     }
     prompt.tokenizer = load_tokenizer(model);
-    const std::vector<int64_t> ids = reader ? encode_prompt(*prompt.tokenizer, *reader, *flags.text, prompt.media)
-                                            : prompt.tokenizer->encode(*flags.text, {});
+    const std::vector<int64_t> ids =
+        reader ? encode_prompt(*prompt.tokenizer, *reader, *flags.text, prompt.media)
+               : prompt.tokenizer->encode(*flags.text, {});
     if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
     prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
     if (prompt.vlm) put_media(prompt, config.vocab_size);
@@ -74,7 +75,8 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
     return prompt;
   }
   prompt.tokens = parse_tokens_with_images(read_json_file(path), path);
-  if (flags.images.pixels) prompt.media = flags.images.read_pixels(*reader, *prompt.vlm, prompt.tokens.input_ids);
+  if (flags.images.pixels)
+    prompt.media = flags.images.read_pixels(model, *reader, *prompt.vlm, prompt.tokens.input_ids);
   put_media(prompt, config.vocab_size);
   fit_positions(prompt.tokens, path);
   return prompt;
@@ -100,12 +102,15 @@ class HiddenStates {
  public:
   VisionTaps taps() {
     VisionTaps taps;
-    taps.hidden = [this](int64_t depth, const at::Tensor& hidden) { parts_[depth].push_back(hidden.clone()); };
+    taps.hidden = [this](int64_t depth, const at::Tensor& hidden) {
+      parts_[depth].push_back(hidden.clone());
+    };
     return taps;
   }
 
   void write(const std::string& group, TraceOutput& output) const {
-    for (const auto& [depth, parts] : parts_) output.write(fmt::format("{}/{}", group, depth), at::cat(parts, 0));
+    for (const auto& [depth, parts] : parts_)
+      output.write(fmt::format("{}/{}", group, depth), at::cat(parts, 0));
   }
 
  private:
@@ -131,7 +136,8 @@ MediaEmbeddings trace_media(const TracePrompt& prompt, const Vlm& vlm, const std
                              hidden ? of_videos.taps() : VisionTaps());
   of_images.write("vision_hidden", output);
   of_videos.write("video_vision_hidden", output);
-  const std::pair<MediaKind, const char*> kinds[] = {{MediaKind::kImage, "image"}, {MediaKind::kVideo, "video"}};
+  const std::pair<MediaKind, const char*> kinds[] = {{MediaKind::kImage, "image"},
+                                                     {MediaKind::kVideo, "video"}};
   for (const auto& [kind, name] : kinds) {
     const std::string word = name;
     if (wanted.count(word + "_features") > 0) {
@@ -158,7 +164,7 @@ void check_dump(const std::set<std::string>& wanted, Traced kind) {
   for (const std::string& name : wanted) {
     if (belongs(name)) continue;
     throw UsageError("--dump {}: of {} expected some of {}", name,
-                     kind == Traced::kTower  ? "a vision tower alone"
+                     kind == Traced::kTower ? "a vision tower alone"
                      : kind == Traced::kVlm ? "a model with pictures"
                                             : "a decoder without pictures",
                      fmt::join(known, ","));

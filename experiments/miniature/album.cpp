@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kLabels = "pictures.json";
-constexpr int64_t kTilesThroughTower = 256;
+constexpr int64_t kTilesThroughTower = 256, kPicturesThroughTower = 64;
 
 uint64_t key_of(const std::string& name) {
   uint64_t key = 0;
@@ -48,6 +48,17 @@ std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t v
     labels.push_back(label.get<int64_t>());
   }
   return labels;
+}
+
+/// All of one size: the thumbnails of several pictures and the pictures themselves.
+at::Tensor see_patches(const Llava& llava, const Shape& shape, const at::Tensor& patches_NPD) {
+  std::vector<PatchGrid> grids;
+  for (int64_t i = 0; i < patches_NPD.size(0); ++i) {
+    grids.push_back({1, kSide, kSide});
+    grids.push_back({1, shape.rows, shape.columns});
+  }
+  return patch_features(llava.tower, patches_NPD.flatten(0, 1), grids)
+      .features.view({patches_NPD.size(0), patches_NPD.size(1), -1});
 }
 
 /// Lists that become the tensors of a group.
@@ -84,7 +95,7 @@ void draw_album(const fs::path& folder, const std::string& name, int64_t count,
   write_text_durably(folder / kLabels, labels.dump() + "\n");
 }
 
-Album open_album(const fs::path& folder, const PreprocessSettings& settings) {
+Album open_album(const fs::path& folder, const Cutter& cutter) {
   const Json labels = read_json_file(folder / kLabels);
   const std::string what = (folder / kLabels).string();
   if (!labels.is_array() || labels.empty()) throw InputError("{}: expected a list of pictures", what);
@@ -92,17 +103,15 @@ Album open_album(const fs::path& folder, const PreprocessSettings& settings) {
   for (const Json& entry : labels) {
     const Shape shape{json_integer(entry, "columns", what), json_integer(entry, "rows", what)};
     const fs::path file = folder / json_string(entry, "image", what);
-    const PreprocessedImage image = preprocess_image(read_image(file).rgb_HW3, settings);
-    if (!image.geometry || image.geometry->feat_H1W1 != std::array<int64_t, 2>{shape.rows, shape.columns}) {
-      throw InputError("{}: expected a picture that comes to {} patches", file.string(), shape.name());
-    }
+    const at::Tensor tiles = cutter.cut(read_image(file).rgb_HW3, shape, file.string());
     GroupLists& group = lists[shape.name()];
     group.shape = shape;
-    group.tiles.push_back(image.pixel_values);
+    group.tiles.push_back(tiles);
     group.colours.push_back(at::tensor(read_labels(entry, "colours", kColours, what), at::kLong));
     group.glyphs.push_back(at::tensor(read_labels(entry, "glyphs", kGlyphs, what), at::kLong));
   }
   Album album;
+  album.order = cutter.order();
   for (const auto& [name, group] : lists) {
     album.groups.push_back(
         {group.shape, at::stack(group.colours), at::stack(group.glyphs), at::stack(group.tiles), {}});
@@ -126,20 +135,34 @@ std::vector<int64_t> token_sources(const AnyresGeometry& geometry) {
   return sources;
 }
 
+at::Tensor see(const Llava& llava, const Group& group, const at::Tensor& chosen) {
+  const at::Tensor pictures = group.tiles.index_select(0, chosen);
+  if (llava.tower.config.packed) return see_patches(llava, group.shape, pictures);
+  const at::Tensor seen = visual_features(llava.tower, pictures.flatten(0, 1), llava.config.feature_layers);
+  return seen.reshape({pictures.size(0), -1, seen.size(2)});
+}
+
 void look_at(Album& album, const Llava& llava) {
   const at::NoGradGuard no_grad;
   for (Group& group : album.groups) {
-    const at::Tensor tiles = group.tiles.flatten(0, 1);
-    std::vector<at::Tensor> parts;
-    for (int64_t first = 0; first < tiles.size(0); first += kTilesThroughTower) {
-      const int64_t count = std::min(kTilesThroughTower, tiles.size(0) - first);
-      parts.push_back(
-          visual_features(llava.tower, tiles.narrow(0, first, count), llava.config.feature_layers));
-    }
     const int64_t pictures = group.tiles.size(0);
-    const at::Tensor patches = at::cat(parts).reshape({pictures, -1, parts[0].size(2)});
+    std::vector<at::Tensor> parts;
+    if (llava.tower.config.packed) {
+      for (int64_t first = 0; first < pictures; first += kPicturesThroughTower) {
+        const int64_t count = std::min(kPicturesThroughTower, pictures - first);
+        parts.push_back(see_patches(llava, group.shape, group.tiles.narrow(0, first, count)).flatten(0, 1));
+      }
+    } else {
+      const at::Tensor tiles = group.tiles.flatten(0, 1);
+      for (int64_t first = 0; first < tiles.size(0); first += kTilesThroughTower) {
+        const int64_t count = std::min(kTilesThroughTower, tiles.size(0) - first);
+        parts.push_back(
+            visual_features(llava.tower, tiles.narrow(0, first, count), llava.config.feature_layers));
+      }
+    }
+    const at::Tensor patches = at::cat(parts).reshape({pictures, -1, parts[0].size(-1)});
     // A row of zeros stands where newlines point to.
-    std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
+    std::vector<int64_t> sources = view_of(group.shape, album.order).sources;
     std::replace(sources.begin(), sources.end(), int64_t{-1}, patches.size(1));
     const at::Tensor none = at::zeros({pictures, 1, patches.size(2)});
     group.features = at::cat({patches, none}, 1).index_select(1, at::tensor(sources, at::kLong));
@@ -160,11 +183,12 @@ void save_albums(const fs::path& file, const std::vector<std::pair<std::string, 
   write_safetensors_file(file, tensors);
 }
 
-Album load_album(const fs::path& file, const std::string& name) {
+Album load_album(const fs::path& file, const std::string& name, Order order) {
   const auto checkpoint = open_checkpoint(file);
-  std::vector<Shape> shapes = seen_shapes();
-  shapes.insert(shapes.end(), unseen_shapes().begin(), unseen_shapes().end());
+  std::vector<Shape> shapes = seen_shapes(order);
+  shapes.insert(shapes.end(), unseen_shapes(order).begin(), unseen_shapes(order).end());
   Album album;
+  album.order = order;
   for (const Shape& shape : shapes) {
     const std::string key = name + "/" + shape.name() + "/";
     const auto has = [&](const TensorInfo& info) { return info.name == key + "features"; };

@@ -11,6 +11,7 @@
 #include "ropescope/models/llava.h"
 
 #include "pictures.h"
+#include "views.h"
 
 namespace ropescope::miniature {
 
@@ -18,12 +19,13 @@ namespace ropescope::miniature {
 struct Group {
   Shape shape;
   at::Tensor colours, glyphs;  ///< int64 [N, kCells]
-  at::Tensor tiles;     ///< float32 [N, tiles, 3, kTile, kTile], thumbnail first; undefined once looked at
-  at::Tensor features;  ///< float32 [N, image tokens, tower channels], zero at newlines; see look_at
+  at::Tensor tiles;            ///< float32 [N, ...] as Cutter gives them; undefined once looked at
+  at::Tensor features;         ///< float32 [N, image tokens, tower channels], zero at newlines; see look_at
 };
 
 /// Pictures of several shapes.
 struct Album {
+  Order order = Order::kLlavaNext;
   std::vector<Group> groups;
   int64_t pictures() const;
 };
@@ -33,18 +35,20 @@ struct Album {
 void draw_album(const std::filesystem::path& folder, const std::string& name, int64_t count,
                 const std::vector<Shape>& shapes, uint64_t seed);
 
-/// Reads what draw_album wrote and preprocesses it as `settings` say. Throws InputError for a picture that
-/// does not come to its shape.
-Album open_album(const std::filesystem::path& folder, const PreprocessSettings& settings);
+/// Reads what draw_album wrote and cuts it. Throws InputError for a picture that does not come to its shape.
+Album open_album(const std::filesystem::path& folder, const Cutter& cutter);
 
-/// Where each image token of a picture comes from: tile * kCells + patch, or -1 for a newline.
+/// Where each image token of a picture of LLaVA-NeXT comes from: tile * kCells + patch, or -1 for a newline.
 std::vector<int64_t> token_sources(const AnyresGeometry& geometry);
 
-/// Runs the vision tower over all tiles: fills `features`, lets go of `tiles`.
+/// Features of the patches of some of a group's pictures, [chosen, patches, tower channels], before look_at. Differentiable.
+at::Tensor see(const Llava& llava, const Group& group, const at::Tensor& chosen);
+
+/// Runs the vision tower over all pictures: fills `features`, lets go of `tiles`.
 void look_at(Album& album, const Llava& llava);
 
 /// Albums after look_at, by name.
 void save_albums(const std::filesystem::path& file, const std::vector<std::pair<std::string, Album>>& albums);
-Album load_album(const std::filesystem::path& file, const std::string& name);
+Album load_album(const std::filesystem::path& file, const std::string& name, Order order = Order::kLlavaNext);
 
 }  // namespace ropescope::miniature

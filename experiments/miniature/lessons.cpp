@@ -7,6 +7,7 @@
 #include <boost/random/uniform_int_distribution.hpp>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cdist.h>
 #include <ATen/ops/embedding.h>
@@ -44,19 +45,25 @@ struct Tiles {
   at::Tensor words;   // int64 [M, kCells]
 };
 
-/// Words of all tiles' patches of a group, [N, tiles * kCells].
-at::Tensor patch_words(const Group& group) {
-  const std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
-  const std::vector<int64_t> cells = cells_of_tokens(group.shape);
-  const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * kCells;
+/// Calls visit(patch, cell) for each high-resolution patch that lies in one cell.
+template <typename Visit>
+void for_each_inside(const Shape& shape, Order order, const Visit& visit) {
+  const View view = view_of(shape, order);
+  const std::vector<int64_t> cells = cells_of_tokens(shape);
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (cells[i] >= 0) visit(view.sources[static_cast<size_t>(view.high[i])], cells[i]);
+  }
+}
+
+/// Words of all patches of a group's pictures, [N, patches]; patches beyond the thumbnail's and the tiles' have none.
+at::Tensor patch_words(const Group& group, Order order) {
+  const bool native = order == Order::kNative;
+  const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * (native ? 1 : kCells);
   at::Tensor words = at::full({pictures, patches}, kNoWord, at::kLong);
   words.narrow(1, 0, kCells).copy_(group.colours + kFirstColourId);
-  size_t token = 0;
-  for (size_t i = kCells; i < sources.size(); ++i) {
-    if (sources[i] < 0) continue;
-    const int64_t cell = cells[token++];
-    if (cell >= 0) words.select(1, sources[i]).copy_(group.glyphs.select(1, cell) + kFirstGlyphId);
-  }
+  for_each_inside(group.shape, order, [&](int64_t patch, int64_t cell) {
+    words.select(1, patch).copy_(group.glyphs.select(1, cell) + kFirstGlyphId);
+  });
   return words;
 }
 
@@ -64,9 +71,13 @@ Tiles all_tiles(const Album& album) {
   std::vector<at::Tensor> pixels, words;
   for (const Group& group : album.groups) {
     pixels.push_back(group.tiles.flatten(0, 1));
-    words.push_back(patch_words(group).view({-1, kCells}));
+    words.push_back(patch_words(group, album.order).view({-1, kCells}));
   }
   return {at::cat(pixels), at::cat(words)};
+}
+
+int64_t random_index(size_t below, Rng& rng) {
+  return boost::random::uniform_int_distribution<int64_t>(0, static_cast<int64_t>(below) - 1)(rng);
 }
 
 at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
@@ -111,22 +122,14 @@ TowerReport examine_tower(const Llava& llava, const Album& album) {
   const at::NoGradGuard no_grad;
   std::array<std::vector<at::Tensor>, 2> features, colours, glyphs;  // of thumbnails, of tiles
   for (const Group& group : album.groups) {
-    const std::vector<int64_t> sources = token_sources(geometry_of(group.shape));
-    const std::vector<int64_t> cells = cells_of_tokens(group.shape);
-    const at::Tensor seen =
-        visual_features(llava.tower, group.tiles.flatten(0, 1), llava.config.feature_layers);
-    const at::Tensor patches = seen.reshape({group.tiles.size(0), -1, seen.size(2)});
+    const at::Tensor patches = see(llava, group, at::arange(group.tiles.size(0), at::kLong));
     const auto keep = [&](size_t kind, int64_t patch, int64_t cell) {
       features[kind].push_back(patches.select(1, patch));
       colours[kind].push_back(group.colours.select(1, cell));
       glyphs[kind].push_back(group.glyphs.select(1, cell));
     };
     for (int64_t cell = 0; cell < kCells; ++cell) keep(0, cell, cell);
-    size_t token = 0;
-    for (size_t i = kCells; i < sources.size(); ++i) {
-      if (sources[i] < 0) continue;
-      if (const int64_t cell = cells[token++]; cell >= 0) keep(1, sources[i], cell);
-    }
+    for_each_inside(group.shape, album.order, [&](int64_t patch, int64_t cell) { keep(1, patch, cell); });
   }
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
   const at::Tensor thumbnail = at::cat(features[0]), tile = at::cat(features[1]);
@@ -186,22 +189,33 @@ at::Tensor hidden_of_text(const Llava& llava, const at::Tensor& ids) {
 
 TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others,
                         const LessonSettings& settings) {
-  const Tiles tiles = all_tiles(pictures);
+  const bool native = pictures.order == Order::kNative;
+  const Tiles tiles = native ? Tiles{} : all_tiles(pictures);
+  std::vector<at::Tensor> words_of_group;
+  for (size_t i = 0; native && i < pictures.groups.size(); ++i) {
+    words_of_group.push_back(patch_words(pictures.groups[i], pictures.order));
+  }
   Trainer trainer = make_lesson_trainer(
       make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings,
       ScheduleKind::kCosine);
   Rng rng = make_rng(settings.seed, {0x746f776572});
   Progress progress("tower", "steps", settings.steps);
   for (int64_t step = 0; step < settings.steps; ++step) {
-    const at::Tensor chosen = random_indices(settings.batch, tiles.pixels.size(0), rng);
-    const at::Tensor words = tiles.words.index_select(0, chosen).flatten();
+    // Pictures of one size go through a native tower together: so many that there are about as many patches as in tiles.
+    const size_t place = native ? static_cast<size_t>(random_index(pictures.groups.size(), rng)) : 0;
+    const Group& group = pictures.groups[place];
+    const at::Tensor chosen =
+        random_indices(native ? std::max<int64_t>(settings.batch / 4, 1) : settings.batch,
+                       native ? group.tiles.size(0) : tiles.pixels.size(0), rng);
+    const at::Tensor words = (native ? words_of_group[place] : tiles.words).index_select(0, chosen).flatten();
     const at::Tensor known = words.ne(kNoWord).nonzero().flatten();
     Trainer::Micro micro;
     micro.targets = 1;
     micro.names = {"tiles"};
     micro.loss = [&](double scale) {
-      const at::Tensor seen =
-          visual_features(llava.tower, tiles.pixels.index_select(0, chosen), llava.config.feature_layers);
+      const at::Tensor seen = native ? see(llava, group, chosen)
+                                     : visual_features(llava.tower, tiles.pixels.index_select(0, chosen),
+                                                       llava.config.feature_layers);
       const at::Tensor shown = project(llava, seen.flatten(0, 1).index_select(0, known));
       const at::Tensor wanted =
           at::embedding(llava.decoder.weights.embed_tokens, words.index_select(0, known));

@@ -53,14 +53,22 @@ Json read_if_there(const fs::path& file) {
 
 fs::path start_folder(const fs::path& from, double theta) { return from / fmt::format("start-{:g}", theta); }
 
+/// The order that prepare wrote down.
+Order order_of(const Json& prepared, const fs::path& from) {
+  const Json settings = prepared.is_object() ? prepared.value("settings", Json::object()) : Json::object();
+  return parse_order(json_string_or(settings, "order", "llava-next", from.string()));
+}
+
 struct PrepareFlags {
-  std::string output;
+  std::string output, order = "llava-next";
   int64_t pictures = 2048, test_pictures = 256;
   ModelSize size;
   LessonSettings lesson = {.steps = 500, .batch = 128, .learning_rate = 3e-3};
 
   void bind(Flags& flags) {
     flags.add("output", output, "folder").required();
+    flags.add("order", order,
+              "of a picture's tokens: llava-next, internvl (tile by tile, thumbnail last) or native");
     flags.add("pictures", pictures, "to train on");
     flags.add("test-pictures", test_pictures, "to measure on, of each kind");
     flags.add("width", size.width, "channels of the decoder");
@@ -82,23 +90,26 @@ int prepare(const PrepareFlags& flags) {
   ModelSize size = flags.size;
   size.inner = 2 * size.width;
   const int64_t train = flags.pictures, test = flags.test_pictures;
-  const Json settings = {{"seed", seed},          {"pictures", train},     {"test_pictures", test},
-                         {"width", size.width},   {"heads", size.heads},   {"layers", size.layers},
-                         {"steps", lesson.steps}, {"batch", lesson.batch}, {"rate", lesson.learning_rate}};
+  const Order order = parse_order(flags.order);
+  Json settings = {{"seed", seed},          {"pictures", train},     {"test_pictures", test},
+                   {"width", size.width},   {"heads", size.heads},   {"layers", size.layers},
+                   {"steps", lesson.steps}, {"batch", lesson.batch}, {"rate", lesson.learning_rate}};
+  if (order != Order::kLlavaNext) settings["order"] = flags.order;
   const fs::path report_file = output / "prepared.json";
   if (read_if_there(report_file).value("settings", Json()) == settings) return 0;
-  draw_album(output / "pictures/train", "train", train, seen_shapes(), seed);
-  draw_album(output / "pictures/seen", "seen", test, seen_shapes(), seed);
-  draw_album(output / "pictures/unseen", "unseen", test, unseen_shapes(), seed);
-  Llava llava = fresh_model(size, 1e4, seed);
-  save_model(llava, output / "eyes");
-  const PreprocessSettings preprocess = read_preprocess_settings(output / "eyes");
+  draw_album(output / "pictures/train", "train", train, seen_shapes(order), seed);
+  draw_album(output / "pictures/seen", "seen", test, seen_shapes(order), seed);
+  draw_album(output / "pictures/unseen", "unseen", test, unseen_shapes(order), seed);
+  Llava llava = fresh_model(size, 1e4, seed, order);
+  save_model(llava, output / "eyes", "", order);
+  const Cutter cutter(
+      order, order == Order::kLlavaNext ? read_preprocess_settings(output / "eyes") : PreprocessSettings{});
   std::vector<std::pair<std::string, Album>> albums;
   for (const char* name : {"train", "seen", "unseen"}) {
-    albums.emplace_back(name, open_album(output / "pictures" / name, preprocess));
+    albums.emplace_back(name, open_album(output / "pictures" / name, cutter));
   }
   const TowerReport report = teach_tower(llava, albums[0].second, albums[1].second, lesson);
-  save_model(llava, output / "eyes");
+  save_model(llava, output / "eyes", "", order);
   for (auto& [name, album] : albums) look_at(album, llava);
   save_albums(output / "features.safetensors", albums);
   const Json result = {{"settings", settings},
@@ -152,8 +163,10 @@ struct TextFlags {
 int text(const TextFlags& flags) {
   const fs::path from = flags.from;
   const double theta = flags.theta;
+  const Json prepared = read_if_there(from / "prepared.json");
+  const Order order = order_of(prepared, from);
   const LessonSettings& lesson = flags.lesson;
-  const Json settings = {{"eyes", read_if_there(from / "prepared.json")},
+  const Json settings = {{"eyes", prepared},
                          {"theta", theta},
                          {"steps", lesson.steps},
                          {"batch", lesson.batch},
@@ -162,10 +175,10 @@ int text(const TextFlags& flags) {
   const fs::path folder = start_folder(from, theta);
   const fs::path report_file = folder.string() + ".json";
   if (read_if_there(report_file).value("settings", Json()) == settings) return 0;
-  Llava llava = load_model(from / "eyes");
+  Llava llava = load_model(from / "eyes", order);
   llava.config.decoder.rope().theta = llava.decoder.config.rope().theta = theta;
   const double right = teach_text(llava, lesson);
-  save_model(llava, folder);
+  save_model(llava, folder, "", order);
   const Json result = {{"settings", settings}, {"answers", right}};
   write_whole(report_file, result.dump(2) + "\n");
   std::cout << fmt::format("theta {:g}: {:.4f} of the questions about text answered\n", theta, right);
@@ -204,6 +217,7 @@ struct TrainFlags {
 int train(const TrainFlags& flags) {
   const fs::path from = flags.from, output = flags.output;
   const double theta = flags.theta;
+  const Order order = order_of(read_if_there(from / "prepared.json"), from);
   const VisualSettings& settings = flags.visual;
   const Json start = read_if_there(start_folder(from, theta).string() + ".json");
   const Json now = to_json(settings);
@@ -213,12 +227,12 @@ int train(const TrainFlags& flags) {
       (flags.save.empty() || read_if_there(fs::path(flags.save) / "config.json").contains("ropescope"))) {
     return 0;
   }
-  Llava llava = load_model(start_folder(from, theta));
+  Llava llava = load_model(start_folder(from, theta), order);
   const fs::path features = from / "features.safetensors";
   const VisualResult result =
-      teach_pictures(llava, load_album(features, "train"), load_album(features, "seen"),
-                     load_album(features, "unseen"), settings);
-  if (!flags.save.empty()) save_model(llava, flags.save, settings.scheme);
+      teach_pictures(llava, load_album(features, "train", order), load_album(features, "seen", order),
+                     load_album(features, "unseen", order), settings);
+  if (!flags.save.empty()) save_model(llava, flags.save, settings.scheme, order);
   Json curve = Json::array();
   for (const CurvePoint& point : result.curve) {
     curve.push_back({{"step", point.step},
@@ -227,6 +241,7 @@ int train(const TrainFlags& flags) {
                      {"unseen", to_json(point.unseen)}});
   }
   const Json json = {{"format", "ropescope-miniature"},
+                     {"order", order_name(order)},
                      {"settings", now},
                      {"start", start},
                      {"theta", theta},
@@ -270,10 +285,12 @@ int table(const TableFlags& flags) {
     runs.push_back(parse_run(read_json_file(file), file.string()));
     provenance.add_input(file);
   }
-  const std::vector<Row> rows = make_rows(
-      runs, {"vanilla", "id-align", "id-align:resize=bilinear", "v2pe:delta=0.5", "id-align+v2pe:delta=0.5",
-             "mrope", "id-align+mrope", "mrope-interleave", "id-align+mrope-interleave", "dipe"});
-  const std::string markdown = markdown_table(rows);
+  const std::vector<Row> rows =
+      make_rows(runs, {"vanilla", "id-align", "id-align:newline=in_place", "id-align:resize=bilinear",
+                       "v2pe:delta=0.5", "id-align+v2pe:delta=0.5", "mrope", "id-align+mrope",
+                       "mrope-interleave", "id-align+mrope-interleave", "dipe"});
+  const std::string pairs = paired_table(rows);
+  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_rows(prefix + ".h5", rows, provenance);

@@ -22,6 +22,7 @@
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "pictures.h"
+#include "views.h"
 #include "words.h"
 
 namespace ropescope::miniature {
@@ -139,7 +140,7 @@ at::Tensor fresh_tensor(const TensorSlot& slot, uint64_t seed, uint64_t index) {
   return tensor;
 }
 
-Json saved_config(const Llava& llava) {
+ModelSize size_of(const Llava& llava) {
   const DecoderConfig& decoder = llava.config.decoder;
   ModelSize size;
   size.width = decoder.hidden_size;
@@ -149,25 +150,90 @@ Json saved_config(const Llava& llava) {
   size.tower_width = llava.config.tower.hidden_size;
   size.tower_heads = llava.config.tower.num_attention_heads;
   size.tower_layers = llava.config.tower.num_hidden_layers;
-  return config_json(size, decoder.rope().theta);
+  return size;
 }
 
-}  // namespace
+/// Of the other orders; no other program is to take it for a model that it knows.
+constexpr const char* kOwnType = "ropescope_miniature";
 
-Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed) {
+Json own_config_json(const ModelSize& size, double rope_theta, Order order) {
+  return {{"model_type", kOwnType},
+          {"order", order_name(order)},
+          {"rope_theta", rope_theta},
+          {"width", size.width},
+          {"heads", size.heads},
+          {"layers", size.layers},
+          {"inner", size.inner},
+          {"tower_width", size.tower_width},
+          {"tower_heads", size.tower_heads},
+          {"tower_layers", size.tower_layers}};
+}
+
+VisionConfig native_tower(const VisionConfig& clip) {
+  VisionConfig config = clip;
+  config.kind = VisionKind::kQwen2;
+  config.packed = true;
+  config.positions = VisionPositions::kNone;
+  config.rope_theta = 1e4;
+  return config;
+}
+
+/// Without weights.
+Llava empty_model(const ModelSize& size, double rope_theta, Order order) {
   Llava llava;
   llava.config = parse_llava_config(config_json(size, rope_theta), Json(), "the miniature's config");
+  if (order == Order::kNative) llava.config.tower = native_tower(llava.config.tower);
   llava.decoder.config = llava.config.decoder;
   llava.decoder.weights.layers.resize(static_cast<size_t>(size.layers));
   llava.tower.config = llava.config.tower;
   llava.tower.weights.layers.resize(static_cast<size_t>(size.tower_layers));
   llava.projector.activation = llava.config.projector_activation;
+  return llava;
+}
+
+Llava load_own_model(const fs::path& folder, Order order) {
+  const Json config = read_json_file(folder / "config.json");
+  const std::string what = (folder / "config.json").string();
+  if (json_string_or(config, "model_type", "", what) != kOwnType ||
+      json_string(config, "order", what) != order_name(order)) {
+    throw InputError("{}: expected a model of the miniature in the order {}, found another", what,
+                     order_name(order));
+  }
+  ModelSize size;
+  for (const auto& [key, target] : {std::pair{"width", &size.width},
+                                    {"heads", &size.heads},
+                                    {"layers", &size.layers},
+                                    {"inner", &size.inner},
+                                    {"tower_width", &size.tower_width},
+                                    {"tower_heads", &size.tower_heads},
+                                    {"tower_layers", &size.tower_layers}}) {
+    *target = json_integer(config, key, what);
+    if (*target < 1 || *target > 4096) {
+      throw InputError("{}: \"{}\": expected 1 to 4096, found {}", what, key, *target);
+    }
+  }
+  Llava llava = empty_model(size, json_number(config, "rope_theta", what), order);
+  const auto checkpoint = open_checkpoint(folder / "model.safetensors");
+  for (const TensorSlot& slot : llava_slots(llava)) {
+    *slot.target = checkpoint->take(slot.name, at::kFloat);
+    if (slot.target->sizes() != at::IntArrayRef(slot.shape)) {
+      throw InputError("{}: {}: expected the shape that config.json gives, found another", folder.string(),
+                       slot.name);
+    }
+  }
+  return llava;
+}
+
+}  // namespace
+
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, Order order) {
+  Llava llava = empty_model(size, rope_theta, order);
   uint64_t index = 0;
   for (const TensorSlot& slot : llava_slots(llava)) *slot.target = fresh_tensor(slot, seed, index++);
   return llava;
 }
 
-void save_model(Llava& llava, const fs::path& folder, const std::string& scheme) {
+void save_model(Llava& llava, const fs::path& folder, const std::string& scheme, Order order) {
   const fs::path unfinished = folder.string() + ".unfinished";
   std::error_code code;
   fs::remove_all(unfinished, code);
@@ -180,7 +246,9 @@ void save_model(Llava& llava, const fs::path& folder, const std::string& scheme)
   tensors["model.vision_tower.post_layernorm.weight"] = at::ones({channels});
   tensors["model.vision_tower.post_layernorm.bias"] = at::zeros({channels});
   write_safetensors_file(unfinished / "model.safetensors", tensors);
-  Json config = saved_config(llava);
+  const double theta = llava.decoder.config.rope().theta;
+  Json config = order == Order::kLlavaNext ? config_json(size_of(llava), theta)
+                                           : own_config_json(size_of(llava), theta, order);
   if (!scheme.empty()) config["ropescope"] = {{"scheme", scheme}};
   write_text_durably(unfinished / "config.json", config.dump(2) + "\n");
   write_text_durably(unfinished / "tokenizer.json", tokenizer_json().dump(1) + "\n");
@@ -194,7 +262,8 @@ void save_model(Llava& llava, const fs::path& folder, const std::string& scheme)
   if (code) throw EnvironmentError("{}: cannot be put in place ({})", folder.string(), code.message());
 }
 
-Llava load_model(const fs::path& folder) {
+Llava load_model(const fs::path& folder, Order order) {
+  if (order != Order::kLlavaNext) return load_own_model(folder, order);
   return load_llava(*open_checkpoint(folder), read_llava_config(folder), folder, LoadOptions{});
 }
 

@@ -1,4 +1,6 @@
-// The miniature's LLaVA-NeXT: a folder in llava-hf form that every command of ropescope loads.
+// The miniature's model. In LLaVA-NeXT's order a folder in llava-hf form that every command of ropescope loads; in the
+// other orders one that only this program reads, since LLaVA-NeXT's form would say another order of the tokens.
+// The native order has a tower of the Qwen2-VL kind in place of CLIP: 2-D rotation, no learned positions, any grid.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +10,8 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/llava.h"
+
+#include "pictures.h"
 
 namespace ropescope::miniature {
 
@@ -20,14 +24,15 @@ struct ModelSize {
 };
 
 /// Random weights that depend on `seed` only.
-Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed);
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, Order order = Order::kLlavaNext);
 
 /// config.json, model.safetensors, tokenizer.json and tokenizer_config.json, complete or not at all. An
 /// existing folder is replaced. `scheme`: that it was trained under, for config.json; empty: none.
-void save_model(Llava& llava, const std::filesystem::path& folder, const std::string& scheme = "");
+void save_model(Llava& llava, const std::filesystem::path& folder, const std::string& scheme = "",
+                Order order = Order::kLlavaNext);
 
 /// A folder that save_model wrote; float32 tensors of their own, on the CPU.
-Llava load_model(const std::filesystem::path& folder);
+Llava load_model(const std::filesystem::path& folder, Order order = Order::kLlavaNext);
 
 /// The projector alone: features [..., tower channels] -> [..., width]. Differentiable.
 at::Tensor project(const Llava& llava, const at::Tensor& features);

@@ -137,14 +137,16 @@ class Canvas {
 
 std::string Shape::name() const { return fmt::format("{}x{}", columns, rows); }
 
-const std::vector<Shape>& seen_shapes() {
+const std::vector<Shape>& seen_shapes(Order order) {
   static const std::vector<Shape> shapes = {{8, 8}, {6, 8}, {12, 4}, {4, 12}};
-  return shapes;
+  static const std::vector<Shape> whole_tiles = {{8, 8}, {12, 4}, {4, 12}, {12, 8}};
+  return order == Order::kInternvl ? whole_tiles : shapes;
 }
 
-const std::vector<Shape>& unseen_shapes() {
+const std::vector<Shape>& unseen_shapes(Order order) {
   static const std::vector<Shape> shapes = {{8, 6}, {10, 4}, {4, 10}};
-  return shapes;
+  static const std::vector<Shape> whole_tiles = {{8, 4}, {4, 8}, {8, 12}};
+  return order == Order::kInternvl ? whole_tiles : shapes;
 }
 
 AnyresOptions anyres_options() {

@@ -35,9 +35,12 @@ struct Shape {
   std::string name() const;  ///< "12x4"
 };
 
-/// Shapes of the pictures that are trained on, and those that are only asked about.
-const std::vector<Shape>& seen_shapes();
-const std::vector<Shape>& unseen_shapes();
+/// How a picture comes to the decoder (views.h).
+enum class Order { kLlavaNext, kInternvl, kNative };
+
+/// Shapes of the pictures that are trained on, and those that are only asked about. InternVL's are whole tiles.
+const std::vector<Shape>& seen_shapes(Order order = Order::kLlavaNext);
+const std::vector<Shape>& unseen_shapes(Order order = Order::kLlavaNext);
 
 /// The tiny model's tiles: 2x2, 3x1 and 1x3.
 AnyresOptions anyres_options();

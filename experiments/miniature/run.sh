@@ -3,19 +3,21 @@
 # trained on generated anyres pictures under each encoding, from several seeds, and measured on grids that it has seen
 # and on grids that it has not. From a fresh machine: installs and builds what is missing.
 #
-#   experiments/miniature/run.sh [--seeds list] [--jobs N] [--schemes 'a;b'] [--thetas list] [--steps N] [--output DIR]
+#   experiments/miniature/run.sh [--seeds list] [--jobs N] [--schemes 'a;b'] [--thetas list] [--steps N] [--order O] [--output DIR]
 #
+# --order    of a picture's tokens: llava-next; internvl: tile by tile, the thumbnail last; native: two pictures of any size
+#            for a tower with 2-D rotation. The latter two go to results/miniature-<order>, under fewer schemes (3 and 6) and
+#            theta 1e4 alone
 # --seeds    "0 1 2 3 4" unless given; --jobs: runs at once, one thread each (2)
 # --schemes  compared at theta 1e4, separated by ';' (the ten of the table); --thetas: more bases for vanilla and
-#            id-align ("1e5 1e6 1e7"); these two are also trained with the answers as their only target
+#            id-align ("1e5 1e6 1e7"); in the order llava-next these two are also trained with the answers as their only target
 # Stopped and run again, it does only what is not there yet. Trained models (llava-hf folders) and attention maps of the
 # first seed are kept for vanilla and id-align.
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-seeds='0 1 2 3 4' jobs=2 thetas='1e5 1e6 1e7' steps=400
-schemes='vanilla;id-align;id-align:resize=bilinear;v2pe:delta=0.5;id-align+v2pe:delta=0.5;mrope;id-align+mrope'
-schemes="$schemes;mrope-interleave;id-align+mrope-interleave;dipe"
+seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next answers_only=''
+unset schemes thetas
 own_flag() {
   case $1 in
     --seeds) seeds=${2//,/ } ;;
@@ -23,10 +25,22 @@ own_flag() {
     --schemes) schemes=$2 ;;
     --thetas) thetas=${2//,/ } ;;
     --steps) steps=$2 ;;
+    --order) order=$2 ;;
     *) taken=0 ;;
   esac
 }
 read_flags "$@"
+case $order in
+  internvl) default='vanilla;id-align;id-align:newline=in_place' ;;
+  native) default='vanilla;id-align;mrope-interleave;id-align+mrope-interleave;mrope;id-align+mrope' ;;
+  *)
+    default='vanilla;id-align;id-align:resize=bilinear;v2pe:delta=0.5;id-align+v2pe:delta=0.5;mrope;id-align+mrope'
+    default="$default;mrope-interleave;id-align+mrope-interleave;dipe"
+    thetas=${thetas-1e5 1e6 1e7} answers_only='vanilla id-align'
+    ;;
+esac
+schemes=${schemes-$default} thetas=${thetas-}
+if [ "$order" != llava-next ] && [ "$output" = "$root/results/$experiment" ]; then output=$output-$order; fi
 if [ -z "${ROPESCOPE_MINIATURE:-}" ]; then
   bootstrap+=(--miniature)
   prepare
@@ -43,7 +57,7 @@ train_line() {  # <seed> <theta> <scheme> <weight of the cells' colours> [furthe
 }
 
 for seed in $seeds; do
-  printf "'%s' prepare --quiet --seed %s --output '%s'\n" "$miniature" "$seed" "$output/seed-$seed"
+  printf "'%s' prepare --quiet --order %s --seed %s --output '%s'\n" "$miniature" "$order" "$seed" "$output/seed-$seed"
 done | at_once "pictures and eyes"
 
 # text_lines <theta...>: what the decoder of each seed knows before it sees a picture.
@@ -62,11 +76,11 @@ for seed in $seeds; do
   while IFS= read -r scheme; do
     save=''
     case $seed,$scheme in
-      "$first",vanilla | "$first",id-align) save=" --save '$output/models/$scheme'" ;;
+      "$first",vanilla | "$first",id-align) [ "$order" != llava-next ] || save=" --save '$output/models/$scheme'" ;;
     esac
     train_line "$seed" 1e4 "$scheme" 1 "$save"
   done < <(tr ';' '\n' <<<"$schemes")
-  for scheme in vanilla id-align; do train_line "$seed" 1e4 "$scheme" 0; done
+  for scheme in $answers_only; do train_line "$seed" 1e4 "$scheme" 0; done
 done | at_once "training"
 # shellcheck disable=SC2086  # a list
 [ -z "$thetas" ] || text_lines $thetas | at_once "text under other thetas"
@@ -86,4 +100,5 @@ for scheme in vanilla id-align; do
     --plot "$output/maps-$scheme" --output "$output/maps-$scheme.h5" >/dev/null
 done
 printf '\nwritten:\n'
-printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/models/* "$output"/maps-*/region-to-thumbnail.png
+printf '  %s\n' "$output"/table.{md,csv,h5,png}
+[ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png

@@ -71,6 +71,32 @@ std::string family(const std::string& scheme) {
   return scheme == kIdAlignPart ? "vanilla" : scheme;
 }
 
+/// The scheme without ID-Align; empty for one that has none of it.
+std::string without_id_align(const std::string& scheme) {
+  if (scheme.rfind(kIdAlignPart, 0) != 0) return "";
+  const size_t plus = scheme.find('+');
+  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
+}
+
+/// Differences of one measure over the seeds that both rows have.
+std::vector<double> differences(const Row& with, const Row& without, size_t measure) {
+  std::vector<double> values;
+  for (const Run& run : with.runs) {
+    for (const Run& other : without.runs) {
+      if (other.seed == run.seed) values.push_back(run.curves[measure].back() - other.curves[measure].back());
+    }
+  }
+  return values;
+}
+
+std::string difference_text(const MeanInterval& interval) {
+  if (!std::isfinite(interval.ci95_low)) return fmt::format("{:+.2f}", interval.mean);
+  return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", interval.mean, interval.ci95_low, interval.ci95_high);
+}
+
+/// Whether a picture's thumbnail comes after its tiles, so that it is the thumbnail that is asked.
+bool is_thumbnail_last(const Row& row) { return row.order == "internvl"; }
+
 std::string steps_text(const Row& row) {
   if (row.steps_to_solved.empty()) return fmt::format("— (0/{})", row.runs.size());
   const MeanInterval interval = mean_interval(row.steps_to_solved);
@@ -84,6 +110,7 @@ Run parse_run(const Json& json, const std::string& what) {
     throw InputError("{}: expected the result of a run of the miniature", what);
   }
   Run run;
+  run.order = json_string_or(json, "order", "llava-next", what);
   const Json& settings = json.contains("settings") ? json["settings"] : Json();
   run.scheme = json_string(settings, "scheme", what);
   run.correspondence = json_number(settings, "correspondence", what);
@@ -107,8 +134,13 @@ Run parse_run(const Json& json, const std::string& what) {
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
   std::map<std::tuple<double, size_t, std::string, double>, Row> rows;
   for (const Run& run : runs) {
+    if (run.order != runs.front().order) {
+      throw InputError("results of runs: expected pictures in one order, found {} and {}", runs.front().order,
+                       run.order);
+    }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
     Row& row = rows[{-run.correspondence, place, run.scheme, run.theta}];
+    row.order = run.order;
     row.scheme = run.scheme;
     row.theta = run.theta;
     row.correspondence = run.correspondence;
@@ -148,6 +180,27 @@ std::string markdown_table(const std::vector<Row>& rows) {
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
   }
   return text;
+}
+
+std::string paired_table(const std::vector<Row>& rows) {
+  std::string text;
+  for (const Row& with : rows) {
+    const auto pair = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+      return row.scheme == without_id_align(with.scheme) && row.theta == with.theta &&
+             row.correspondence == with.correspondence;
+    });
+    if (pair == rows.end() || differences(with, *pair, 0).empty()) continue;
+    text += fmt::format("| {} − {} | {} | {} ", with.scheme, pair->scheme, number_label(with.theta),
+                        with.correspondence > 0 ? "answers and cells" : "answers");
+    for (size_t m = 0; m < kMeasures; ++m) {
+      text += "| " + difference_text(mean_interval(differences(with, *pair, m))) + " ";
+    }
+    text += fmt::format("| {} |\n", differences(with, *pair, 0).size());
+  }
+  if (text.empty()) return text;
+  return "| difference, seed by seed | θ | targets | correspondence, seen grids | unseen | answers, seen grids | unseen "
+         "| seeds |\n|---|---|---|---|---|---|---|---|\n" +
+         text;
 }
 
 std::string csv_table(const std::vector<Row>& rows) {
@@ -223,8 +276,9 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
   figure.columns = 2;
   figure.panel_height_cm = 6.0;
   const std::array<const char*, kMeasures> titles = {
-      "Cell's colour known to its high-resolution tokens, seen grids", "unseen grids",
-      "Asked for the glyph of a colour, seen grids", "unseen grids"};
+      is_thumbnail_last(rows.front()) ? "Cell's glyph known to its thumbnail token, seen grids"
+                                      : "Cell's colour known to its high-resolution tokens, seen grids",
+      "unseen grids", "Asked for the glyph of a colour, seen grids", "unseen grids"};
   for (size_t m = 0; m < kMeasures; ++m) {
     Panel panel;
     panel.title = titles[m];
@@ -242,7 +296,7 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
       series.x = std::move(curve.steps);
       series.y = std::move(curve.mean);
       series.colour = curve_colour(place, families.size());
-      series.dashed = family(row.scheme) == row.scheme;
+      series.dashed = family(row.scheme) == row.scheme && row.scheme.find("newline=") == std::string::npos;
       panel.series.push_back(std::move(series));
     }
     figure.panels.push_back(std::move(panel));

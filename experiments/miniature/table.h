@@ -21,6 +21,7 @@ inline constexpr double kSolved = 0.9;
 
 /// One run, as `ropescope-miniature train` writes it.
 struct Run {
+  std::string order;  ///< of a picture's tokens (views.h)
   std::string scheme;
   double theta = 0, correspondence = 0;
   int64_t seed = 0;
@@ -34,7 +35,7 @@ Run parse_run(const Json& json, const std::string& what);
 
 /// Runs that differ in their seed only.
 struct Row {
-  std::string scheme;
+  std::string order, scheme;
   double theta = 0, correspondence = 0;
   std::vector<Run> runs;
   std::vector<MeanInterval> measures;  ///< [kMeasures], of the last point of each run
@@ -42,13 +43,17 @@ struct Row {
   std::vector<double> steps_to_solved;
 };
 
-/// In the order of `order` (schemes), then by theta; others after them.
+/// In the order of `order` (schemes), then by theta; others after them. Throws InputError for runs over pictures in
+/// different orders: they were asked different things.
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
 /// 95% interval of a share: over the seeds (Student t, kept within 0 and 1).
 std::string share_text(const MeanInterval& interval);
 
 std::string markdown_table(const std::vector<Row>& rows);
+/// What ID-Align adds: each scheme that has it minus the same without, seed by seed, mean and interval over the seeds that
+/// both have. Empty where no two rows make a pair.
+std::string paired_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
 /// /miniature/{scheme, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
 /// /curves/<row>/{step, <measure> [steps, 3]}.

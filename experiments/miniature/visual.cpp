@@ -34,19 +34,22 @@ constexpr double kWarmup = 0.05, kVisualClip = 1.0, kFloor = 0.1;
 /// What rows of one shape share: positions, and which tokens are what.
 class Room {
  public:
-  Room(const Llava& llava, const Scheme& scheme, const Shape& shape, int64_t questions) {
-    const AnyresGeometry geometry = geometry_of(shape);
-    const std::vector<int64_t> sources = token_sources(geometry), cells = cells_of_tokens(shape);
-    const auto image = static_cast<int64_t>(sources.size());
+  Room(const Llava& llava, const Scheme& scheme, const Shape& shape, Order order, int64_t questions) {
+    const View view = view_of(shape, order);
+    const std::vector<int64_t> cells = cells_of_tokens(shape);
+    const auto image = static_cast<int64_t>(view.sources.size());
     std::vector<int64_t> newlines, inside, cells_inside;
-    size_t token = 0;
-    for (size_t i = 0; i < sources.size(); ++i) {
-      newlines.push_back(sources[i] < 0 ? 1 : 0);
-      if (i < static_cast<size_t>(kCells) || sources[i] < 0) continue;
-      const int64_t cell = cells[token++];
-      if (cell < 0) continue;
-      inside.push_back(1 + static_cast<int64_t>(i));  // after <s>
+    for (const int64_t source : view.sources) newlines.push_back(source < 0 ? 1 : 0);
+    colours_wanted = view.thumbnail_first;
+    const auto want = [&](int64_t token, int64_t cell) {
+      inside.push_back(1 + token);  // after <s>
       cells_inside.push_back(cell);
+    };
+    for (size_t i = 0; i < cells.size() && view.thumbnail_first; ++i) {
+      if (cells[i] >= 0) want(view.high[i], cells[i]);
+    }
+    for (size_t cell = 0; cell < view.thumbnail.size() && !view.thumbnail_first; ++cell) {
+      want(view.thumbnail[cell], static_cast<int64_t>(cell));
     }
     newline = at::tensor(newlines, at::kLong).ne(0).view({1, -1, 1});
     in_cells = at::tensor(inside, at::kLong);
@@ -58,15 +61,16 @@ class Room {
     Layout layout;
     layout.segments.resize(3);
     layout.segments[0].text = 1;
-    layout.segments[1] = image_segment(geometry);
+    layout.segments[1] = view.block;
     layout.segments[2].text = 2 * questions;
     encoding = SequenceEncoding(scheme, layout, encoded_model(llava.decoder.config)).pass(0, tokens);
   }
 
-  at::Tensor newline;   // bool [1, image tokens, 1]
-  at::Tensor in_cells;  // tokens that lie in one cell [n]
-  at::Tensor cell_of;   // their cells [n]
-  at::Tensor asked;     // tokens that ask, [questions]
+  at::Tensor newline;          // bool [1, image tokens, 1]
+  at::Tensor in_cells;         // tokens that may know something of one cell from the grid before them [n]
+  at::Tensor cell_of;          // their cells [n]
+  at::Tensor asked;            // tokens that ask, [questions]
+  bool colours_wanted = true;  // of in_cells: the cell's colour, else its glyph
   int64_t tokens = 0;
   PassEncoding encoding;
 };
@@ -76,13 +80,19 @@ struct Batch {
   at::Tensor dialogue;  // int64 [B, 2 * questions]
   at::Tensor answers;   // int64 [B, questions]
   at::Tensor colours;   // int64 [B, kCells]
+  at::Tensor glyphs;    // int64 [B, kCells]
+
+  /// What a room's in_cells are asked for, [B, n], counted from the first word of its kind.
+  at::Tensor wanted(const Room& room) const {
+    return (room.colours_wanted ? colours : glyphs).index_select(1, room.cell_of);
+  }
 };
 
 Batch make_batch(const Group& group, const at::Tensor& chosen, int64_t questions, Rng& rng) {
   Batch batch;
   batch.features = group.features.index_select(0, chosen);
   batch.colours = group.colours.index_select(0, chosen);
-  const at::Tensor glyphs = group.glyphs.index_select(0, chosen);
+  batch.glyphs = group.glyphs.index_select(0, chosen);
   const Shape no_shape;
   std::vector<int64_t> cells;
   for (int64_t row = 0; row < chosen.numel(); ++row) {
@@ -91,7 +101,7 @@ Batch make_batch(const Group& group, const at::Tensor& chosen, int64_t questions
   }
   const at::Tensor cell = at::tensor(cells, at::kLong).view({-1, questions});
   const at::Tensor words = batch.colours.gather(1, cell) + kFirstColourId;
-  batch.answers = glyphs.gather(1, cell) + kFirstGlyphId;
+  batch.answers = batch.glyphs.gather(1, cell) + kFirstGlyphId;
   batch.dialogue = at::cat({words.unsqueeze(2), batch.answers.unsqueeze(2)}, 2).view({-1, 2 * questions});
   return batch;
 }
@@ -113,17 +123,18 @@ at::Tensor hidden_of_pictures(const Llava& llava, const Room& room, const Batch&
 /// Rooms are made when first entered.
 class Rooms {
  public:
-  Rooms(const Llava& llava, const Scheme& scheme, int64_t questions)
-      : llava_(llava), scheme_(scheme), questions_(questions) {}
+  Rooms(const Llava& llava, const Scheme& scheme, Order order, int64_t questions)
+      : llava_(llava), scheme_(scheme), order_(order), questions_(questions) {}
   const Room& of(const Shape& shape) {
     const auto found = rooms_.find(shape.name());
     if (found != rooms_.end()) return found->second;
-    return rooms_.emplace(shape.name(), Room(llava_, scheme_, shape, questions_)).first->second;
+    return rooms_.emplace(shape.name(), Room(llava_, scheme_, shape, order_, questions_)).first->second;
   }
 
  private:
   const Llava& llava_;
   const Scheme& scheme_;
+  Order order_;
   int64_t questions_;
   std::map<std::string, Room> rooms_;
 };
@@ -150,10 +161,10 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
       const at::Tensor hidden = hidden_of_pictures(llava, room, batch);
       const at::Tensor answers = hidden.index_select(1, room.asked).matmul(head.t()).argmax(2);
       count(answers, batch.answers, measures.answers);
-      const at::Tensor colours = hidden.index_select(1, room.in_cells)
-                                     .matmul(head.narrow(0, kFirstColourId, kColours).t())
-                                     .argmax(2);
-      count(colours, batch.colours.index_select(1, room.cell_of), measures.correspondence);
+      const at::Tensor words = room.colours_wanted ? head.narrow(0, kFirstColourId, kColours)
+                                                   : head.narrow(0, kFirstGlyphId, kGlyphs);
+      count(hidden.index_select(1, room.in_cells).matmul(words.t()).argmax(2), batch.wanted(room),
+            measures.correspondence);
     }
   }
   return measures;
@@ -235,7 +246,7 @@ Json to_json(const VisualSettings& settings) {
 
 Measures measure(const Llava& llava, const Scheme& scheme, const Album& album, int64_t pictures,
                  int64_t questions, uint64_t seed) {
-  Rooms rooms(llava, scheme, questions);
+  Rooms rooms(llava, scheme, album.order, questions);
   return measure_in(rooms, llava, album, pictures, questions, seed);
 }
 
@@ -244,7 +255,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
   using Clock = std::chrono::steady_clock;
   const Scheme scheme(settings.scheme);
   Trainer trainer = make_visual_trainer(llava, settings);
-  Rooms rooms(llava, scheme, settings.questions);
+  Rooms rooms(llava, scheme, train.order, settings.questions);
   Deck deck(train, settings.batch, settings.seed);
   Rng rng = make_rng(settings.seed, {0x61736b});
   VisualResult result;
@@ -284,7 +295,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
       loss_sum += loss.item<double>();
       loss_count += 1;
       if (settings.correspondence > 0) {
-        const at::Tensor words = batch.colours.index_select(1, room.cell_of) + kFirstColourId;
+        const at::Tensor words = batch.wanted(room) + (room.colours_wanted ? kFirstColourId : kFirstGlyphId);
         loss = loss + mean_loss(room.in_cells, words, settings.correspondence);
       }
       return loss;

@@ -2,8 +2,8 @@
 //   <s> [picture] colour glyph colour glyph ...      questions and answers, as rounds of a conversation
 // end task         the answer's largest logit over the whole vocabulary is the right glyph
 // correspondence   read off a high-resolution token that lies in one cell: the largest of the colours' logits
-// is
-//                  that cell's colour, which only the thumbnail shows
+//                  is that cell's colour, which only the thumbnail shows. Where the thumbnail comes last: read off
+//                  a thumbnail token, the largest of the glyphs' logits is its cell's glyph, which only the tiles show
 #pragma once
 
 #include <cstdint>

@@ -119,7 +119,9 @@ TEST_F(Prefix, GrowsShrinksAndEqualsOnePass) {
     const auto request = [&](int64_t tokens, int64_t common, const SequenceEncoding* encoding,
                              const std::vector<int64_t>& ids) {
       EXPECT_GT(tokens, common);
-      return prefix.keys({ids, 20, common, encoding, [&] { return embeddings(20); }});
+      return prefix.keys({ids, 20, common, encoding, [&] {
+                            return MediaEmbeddings{embeddings(20), {}, {}};
+                          }});
     };
     std::optional<SequenceEncoding> longest;
     if (!scheme.empty())
@@ -149,7 +151,7 @@ TEST_F(Prefix, OtherPositionsAreOtherKeys) {
   KeptPrefix prefix(llava_.decoder);
   const EncodedModel model = encoded_model(llava_.decoder.config);
   const auto keys = [&](const SequenceEncoding& encoding) {
-    return prefix.keys({ids_, 20, 90, &encoding, [&] { return embeddings(20); }});
+    return prefix.keys({ids_, 20, 90, &encoding, [&] { return MediaEmbeddings{embeddings(20), {}, {}}; }});
   };
   const SequenceEncoding vanilla(Scheme("vanilla"), layout(20, 150), model);
   const SequenceEncoding half(Scheme("v2pe:delta=0.5"), layout(20, 150), model);

@@ -183,7 +183,7 @@ TEST(Album, FeaturesBecomeTheEmbeddingsOfTheLibrary) {
   const PreprocessSettings settings = read_preprocess_settings(folder.path("model"));
   const std::vector<Shape> shapes = all_shapes();
   draw_album(folder.path("pictures"), "some", static_cast<int64_t>(shapes.size()), shapes, 1);
-  Album album = open_album(folder.path("pictures"), settings);
+  Album album = open_album(folder.path("pictures"), Cutter(Order::kLlavaNext, settings));
   std::map<std::string, at::Tensor> tiles;
   for (const Group& group : album.groups) tiles[group.shape.name()] = group.tiles[0];
   look_at(album, llava);

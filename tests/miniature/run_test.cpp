@@ -30,6 +30,29 @@ TEST(Model, ComesBackFromItsFolder) {
   }
 }
 
+TEST(Model, OfAnotherOrderComesBackAndIsTakenForNothingElse) {
+  for (const Order order : {Order::kInternvl, Order::kNative}) {
+    const testing::TemporaryFolder folder;
+    Llava llava = fresh_model({}, 1e5, 4, order);
+    save_model(llava, folder.path("model"), "id-align", order);
+    Llava again = load_model(folder.path("model"), order);
+    EXPECT_EQ(again.decoder.config.rope().theta, 1e5);
+    EXPECT_EQ(again.tower.config.packed, order == Order::kNative);
+    std::map<std::string, at::Tensor> tensors;
+    for (const TensorSlot& slot : llava_slots(llava)) tensors[slot.name] = *slot.target;
+    for (const TensorSlot& slot : llava_slots(again)) {
+      EXPECT_TRUE(testing::all_close(*slot.target, tensors.at(slot.name), 0.0)) << slot.name;
+    }
+    EXPECT_THROW(
+        load_model(folder.path("model"), order == Order::kNative ? Order::kInternvl : Order::kNative),
+        InputError);
+    EXPECT_EQ(testing::run_ropescope("generate --model " + folder.path("model") +
+                                     " --prompt red --template none --max-new-tokens 1 --quiet")
+                  .exit_code,
+              3);
+  }
+}
+
 TEST(Model, ReadsItsWords) {
   const testing::TemporaryFolder folder;
   Llava llava = fresh_model({}, 1e4, 4);
@@ -69,6 +92,37 @@ TEST(Table, MeansIntervalsAndStepsOverSeeds) {
   EXPECT_NEAR(rows[1].measures[2].ci95_low, 0.94 - 4.302653 * 0.02 / std::sqrt(3.0), 1e-6);
   EXPECT_EQ(share_text(rows[1].measures[2]), "0.94 [0.89, 0.99]");
   EXPECT_NE(markdown_table(rows).find("| 42 (3/3) | 3 |"), std::string::npos) << markdown_table(rows);
+}
+
+TEST(Table, PairsSeedsOfASchemeWithAndWithoutIdAlign) {
+  std::vector<miniature::Run> runs;
+  const auto add = [&](const std::string& scheme, int64_t seed, int64_t last) {
+    runs.push_back(parse_run(run_json(scheme, seed, {30, last}), "a run"));
+  };
+  // Seeds differ by 40 points, pairs by 9 to 11.
+  for (const auto& [seed, base] : {std::pair{0, 20}, {1, 40}, {2, 60}}) {
+    add("vanilla", seed, base);
+    add("id-align", seed, base + 9 + seed);
+    add("id-align+mrope", seed, 50);
+  }
+  add("id-align", 3, 99);  // no such seed without
+  const std::string table = paired_table(make_rows(runs, {"vanilla", "id-align"}));
+  // 0.10, standard deviation 0.01: 4.302653 * 0.01 / sqrt(3) = 0.0248
+  EXPECT_NE(
+      table.find(
+          "| id-align − vanilla | 10⁴ | answers and cells | +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] | "
+          "+0.10 [+0.08, +0.12] | +0.10 [+0.08, +0.12] | 3 |"),
+      std::string::npos)
+      << table;
+  EXPECT_EQ(table.find("mrope"), std::string::npos) << table;
+}
+
+TEST(Table, RefusesRunsOverPicturesInDifferentOrders) {
+  Json internvl = run_json("id-align", 0, {10});
+  internvl["order"] = "internvl";
+  EXPECT_THROW(
+      make_rows({parse_run(run_json("vanilla", 0, {10}), "a run"), parse_run(internvl, "a run")}, {}),
+      InputError);
 }
 
 TEST(Table, RefusesOtherFiles) {
@@ -113,8 +167,41 @@ TEST(Miniature, WholeRunInSeconds) {
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
 }
 
+TEST(Miniature, OtherOrdersInSeconds) {
+  for (const std::string order : {"internvl", "native"}) {
+    const testing::TemporaryFolder folder;
+    const std::string seed = folder.path("seed"), runs = folder.path("runs");
+    ASSERT_EQ(call("prepare --order " + order + " --output " + seed +
+                   " --pictures 16 --test-pictures 6 --tower-steps 2 --width 64 --heads 2"),
+              0)
+        << order;
+    ASSERT_EQ(call("text --from " + seed + " --text-steps 2 --text-batch 4"), 0) << order;
+    for (const char* scheme :
+         {"vanilla", "id-align", "id-align:newline=in_place", "id-align+mrope-interleave"}) {
+      ASSERT_EQ(call("train --from " + seed + " --scheme '" + scheme +
+                     "' --steps 2 --batch 4 --measure-every 2 --output '" + runs + "/" + scheme + ".json'"),
+                0)
+          << order << " " << scheme;
+    }
+    const Json result = read_json_file(runs + "/id-align.json");
+    EXPECT_EQ(result["order"], order);
+    int64_t asked = 6 * kCells;  // every thumbnail token
+    if (order == "native") {     // of the shapes in turn, tokens that lie in one cell
+      asked = 0;
+      for (size_t i = 0; i < 6; ++i) {
+        for (const int64_t cell : cells_of_tokens(seen_shapes(Order::kNative)[i % 4]))
+          asked += cell >= 0 ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(result["curve"].back()["seen"]["correspondence"]["asked"], asked) << order;
+    ASSERT_EQ(call("table --results " + runs + " --output " + folder.path("table")), 0);
+    EXPECT_NE(read_file(folder.path("table.md")).find("| id-align − vanilla |"), std::string::npos);
+  }
+}
+
 TEST(Miniature, UsageErrorsAreNamed) {
   EXPECT_EQ(WEXITSTATUS(call("nothing")), 2);
+  EXPECT_EQ(WEXITSTATUS(call("prepare --order internvl2 --output /nowhere")), 2);
   EXPECT_EQ(WEXITSTATUS(call("train --from /nowhere --output x.json --scheme vanila")), 3);
 }
 

@@ -247,6 +247,23 @@ TEST_P(VisionGolden, InBfloat16) {
   EXPECT_LT(found.to(at::kFloat).sub(expected).norm().div(expected.norm()).item<double>(), 0.05);
 }
 
+// In one line, whatever part of the tower is needed; what a part has no use for is not among them.
+TEST_P(VisionGolden, WarnsOfNamesThatItDoesNotKnow) {
+  std::map<std::string, at::Tensor> tensors = golden_tensors(golden_.folder + "/model.safetensors");
+  ::testing::internal::CaptureStderr();
+  load_vision_part(*golden_.checkpoint, golden_.vlm);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  const VlmFamily& family = *golden_.vlm.family;
+  tensors[family.tower_prefix + "register_tokens"] = at::zeros({2});
+  const TemporaryFolder folder;
+  write_safetensors(folder.path("model.safetensors"), tensors);
+  const auto checkpoint = open_checkpoint(folder.path("model.safetensors"));
+  ::testing::internal::CaptureStderr();
+  load_vision_part(*checkpoint, golden_.vlm);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("1 tensors are not part of the vision tower and were left out: register_tokens"));
+}
+
 VisionPart in_double(const VlmGolden& golden) {
   VisionLoadOptions options;
   options.dtype = at::kDouble;

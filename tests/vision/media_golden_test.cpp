@@ -173,6 +173,41 @@ TEST_P(MediaGolden, RunsSayWhatEachTokenIs) {
   }
 }
 
+/// Grids and tiles alone give the same runs.
+TEST_P(MediaGolden, PlansWithoutPictures) {
+  const auto same_runs = [](const MediaPlan& a, const MediaPlan& b) {
+    ASSERT_EQ(a.runs.size(), b.runs.size());
+    for (size_t i = 0; i < a.runs.size(); ++i) {
+      const MediaRun &x = a.runs[i], &y = b.runs[i];
+      EXPECT_EQ(x.role, y.role);
+      EXPECT_EQ((std::vector<int64_t>{x.tokens, x.t, x.h, x.w, x.row, x.column, x.lead, x.tail}),
+                (std::vector<int64_t>{y.tokens, y.t, y.h, y.w, y.row, y.column, y.lead, y.tail}));
+    }
+    EXPECT_EQ(a.placeholder, b.placeholder);
+    EXPECT_EQ(a.high_hw, b.high_hw);
+    EXPECT_EQ(a.tiles, b.tiles);
+  };
+  for (const Json& run : cases()) {
+    SCOPED_TRACE(run["name"].get<std::string>());
+    const MediaProcessor processor = processor_of(settings(), run);
+    for (const MediaItem& item : items_of(processor, run)) {
+      const MediaPlan& plan = item.plan;
+      if (plan.grid_thw[0] > 0) {
+        same_runs(processor.plan_grid(plan.kind, plan.grid_thw, plan.second_per_grid), plan);
+        EXPECT_THROW(processor.plan_tiles(1, 1), InputError);
+        EXPECT_THROW(processor.plan_grid(plan.kind, {1, 3, 2}), InputError);
+        EXPECT_THROW(processor.plan_grid(plan.kind, {1, 0, 2}), InputError);
+      } else if (processor.family().rfind("llava", 0) == 0) {
+        EXPECT_THROW(processor.plan_tiles(1, 1), InputError);
+      } else {
+        same_runs(processor.plan_tiles(plan.tiles_rows_cols[0], plan.tiles_rows_cols[1]), plan);
+        EXPECT_THROW(processor.plan_grid(plan.kind, {1, 2, 2}), InputError);
+        EXPECT_THROW(processor.plan_tiles(1, 0), InputError);
+      }
+    }
+  }
+}
+
 TEST_P(MediaGolden, TheOlderFormOfTheFilesSaysTheSame) {
   const std::string old = golden_path(folder() + "/preprocessor_config.old.json");
   if (!fs::exists(old)) return;

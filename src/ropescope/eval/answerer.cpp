@@ -28,19 +28,16 @@ std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOpti
                                   const std::string& question, const std::vector<MediaPlan>& plans) {
   if (plans.empty()) return options.chat.ask(tokenizer, question, options.system).ids;
   const std::string text = with_image_marks(question, plans.size());
-  return options.reader->ask(options.chat, tokenizer, text, options.system, options.image_token_id, plans).ids;
+  return options.reader->ask(options.chat, tokenizer, text, options.system, options.image_token_id, plans)
+      .ids;
 }
 
-Answerer::Answerer(const Decoder& decoder, const Vlm* vlm, const Tokenizer& tokenizer, AnswererOptions options)
-    : decoder_(decoder),
-      vlm_(vlm),
-      tokenizer_(tokenizer),
-      options_(std::move(options)),
-      prefix_(decoder) {}
+Answerer::Answerer(const Decoder& decoder, const Vlm* vlm, const Tokenizer& tokenizer,
+                   AnswererOptions options)
+    : decoder_(decoder), vlm_(vlm), tokenizer_(tokenizer), options_(std::move(options)), prefix_(decoder) {}
 
 std::vector<int64_t> Answerer::encode(const Question& question, const std::string& distractor) const {
-  return question_ids(tokenizer_, options_, with_distractor(distractor, question.prompt),
-                      plans_);
+  return question_ids(tokenizer_, options_, with_distractor(distractor, question.prompt), plans_);
 }
 
 std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, const Manner& manner,
@@ -255,8 +252,8 @@ Answerer::Prompt Answerer::expanded(const std::vector<int64_t>& ids) const {
     const auto tokens = static_cast<int64_t>(ids.size());
     return {ids, text_layout(tokens), std::vector<int64_t>(ids.size(), MediaPrompt::kText), 0};
   }
-  MediaPrompt prompt = place_media(at::tensor(ids, at::kLong).unsqueeze(0), {}, plans_, media_marks(vlm_->config),
-                                   decoder_.config.vocab_size);
+  MediaPrompt prompt = place_media(at::tensor(ids, at::kLong).unsqueeze(0), {}, plans_,
+                                   media_marks(vlm_->config), decoder_.config.vocab_size);
   const at::Tensor row = prompt.input_ids[0].contiguous();
   const auto* data = row.const_data_ptr<int64_t>();
   int64_t first = row.size(0);

@@ -18,10 +18,11 @@ bool is_llava_next(const std::filesystem::path& folder) {
 }
 
 /// Each `general` becomes the family's own mark, within the tokens that its templates write around one.
-void put_marks(std::string& text, const std::string& general, const std::string& own, const std::string& start,
-               const std::string& end) {
+void put_marks(std::string& text, const std::string& general, const std::string& own,
+               const std::string& start, const std::string& end) {
   for (size_t at = text.find(general); at != std::string::npos; at = text.find(general, at)) {
-    const bool there = !start.empty() && at >= start.size() && text.compare(at - start.size(), start.size(), start) == 0;
+    const bool there =
+        !start.empty() && at >= start.size() && text.compare(at - start.size(), start.size(), start) == 0;
     const std::string fresh = there ? own : start + own + end;
     text.replace(at, general.size(), fresh);
     at += fresh.size();
@@ -75,16 +76,19 @@ std::vector<MediaItem> PictureReader::images(const std::vector<at::Tensor>& rgb_
 }
 
 MediaItem PictureReader::video(const std::vector<at::Tensor>& rgb_HW3, const SampledFrames& frames) const {
-  if (!takes_video()) {
-    throw UnsupportedModel("{}: clips are not supported for this family; expected pictures",
-                           processor_ ? processor_->family() : "llava_next");
-  }
+  require_video();
   return processor_->video(rgb_HW3, frames);
 }
 
 const FrameSampling& PictureReader::sampling() const {
-  if (!takes_video()) throw InternalError("sampling: the family takes no clips");
+  require_video();
   return processor_->settings().sampling;
+}
+
+void PictureReader::require_video() const {
+  if (takes_video()) return;
+  throw UnsupportedModel("{}: clips are not supported for this family; expected pictures (--image)",
+                         processor_ ? processor_->family() : "llava_next");
 }
 
 MediaPlan PictureReader::plan_image(int64_t width, int64_t height, size_t of) const {
@@ -94,7 +98,8 @@ MediaPlan PictureReader::plan_image(int64_t width, int64_t height, size_t of) co
 }
 
 std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::string text,
-                                           const std::vector<MediaPlan>& plans, const EncodeOptions& options) const {
+                                           const std::vector<MediaPlan>& plans,
+                                           const EncodeOptions& options) const {
   if (!processor_) return encode_with_images(tokenizer, text, options);
   const MediaTokens& words = processor_->settings().words;
   put_marks(text, kImageText, image_mark_, words.image_start, words.image_end);
@@ -102,9 +107,9 @@ std::vector<int64_t> PictureReader::encode(const Tokenizer& tokenizer, std::stri
   return tokenizer.encode(processor_->expand_text(text, plans), options);
 }
 
-AskedPrompt PictureReader::ask(const PromptTemplate& chat, const Tokenizer& tokenizer, const std::string& question,
-                               const std::optional<std::string>& system, std::optional<int64_t> token_id,
-                               const std::vector<MediaPlan>& plans) const {
+AskedPrompt PictureReader::ask(const PromptTemplate& chat, const Tokenizer& tokenizer,
+                               const std::string& question, const std::optional<std::string>& system,
+                               std::optional<int64_t> token_id, const std::vector<MediaPlan>& plans) const {
   AskedImages images;
   images.count = count_images(question);
   images.token_id = token_id;

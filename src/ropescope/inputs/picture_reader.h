@@ -21,7 +21,8 @@ class PictureReader {
  public:
   /// `pinpoints`: of LLaVA-NeXT, how its list of grids is read. Throws InputError as read_media_processor and
   /// read_preprocess_settings do.
-  explicit PictureReader(const std::filesystem::path& folder, std::optional<PinpointRule> pinpoints = std::nullopt);
+  explicit PictureReader(const std::filesystem::path& folder,
+                         std::optional<PinpointRule> pinpoints = std::nullopt);
   /// Of models that have no folder yet: LLaVA-NeXT (InputError without anyres tiles), and any other family.
   explicit PictureReader(PreprocessSettings settings);
   explicit PictureReader(MediaProcessor processor);
@@ -33,7 +34,7 @@ class PictureReader {
   at::Tensor normalised(const at::Tensor& pixels_u8) const;
   /// A clip's frames, as many as `frames` says. Throws UnsupportedModel where the family takes none.
   MediaItem video(const std::vector<at::Tensor>& rgb_HW3, const SampledFrames& frames) const;
-  /// How the frames of a clip are chosen.
+  /// How the frames of a clip are chosen. Throws UnsupportedModel likewise.
   const FrameSampling& sampling() const;
   bool takes_video() const { return processor_ && processor_->takes_video(); }
 
@@ -48,8 +49,8 @@ class PictureReader {
   bool expands_text() const { return processor_.has_value(); }
   /// Ids of a text in which `<image>` and `<video>`, or the family's own marks, stand for `plans` in their order; the
   /// placeholders are all there. Throws InputError where their numbers differ.
-  std::vector<int64_t> encode(const Tokenizer& tokenizer, std::string text, const std::vector<MediaPlan>& plans,
-                              const EncodeOptions& options = {}) const;
+  std::vector<int64_t> encode(const Tokenizer& tokenizer, std::string text,
+                              const std::vector<MediaPlan>& plans, const EncodeOptions& options = {}) const;
 
   /// A question under a conversation template, `<image>` in it standing for pictures: of LLaVA-NeXT the ids hold kImageId
   /// for each, else every placeholder is there. `token_id`: of a picture, where the vocabulary has one.
@@ -62,6 +63,8 @@ class PictureReader {
   const std::optional<PreprocessSettings>& anyres_settings() const { return settings_; }
 
  private:
+  void require_video() const;
+
   std::optional<MediaProcessor> processor_;
   std::optional<PreprocessSettings> settings_;  // of LLaVA-NeXT
   std::string image_mark_, video_mark_;

@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -151,9 +152,15 @@ VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>
                              slot.stored_name, slot.stored_name);
     }
   }
-  if (whole) {
-    warn_of_other_tensors(*checkpoint, slots.all, "vision tower", is_idle_vision_tensor);
-  }
+  const std::string layer_prefix = std::string(names.layers) + ".";
+  warn_of_other_tensors(*checkpoint, slots.all, "vision tower", [&](const std::string& name) {
+    // Of a tower that is not needed whole: later layers, and the norm after the last.
+    if (!whole && name.starts_with(layer_prefix)) {
+      return std::atoll(name.c_str() + layer_prefix.size()) >= layers;
+    }
+    const bool after = !whole && !post_norm.empty() && name.starts_with(post_norm + ".");
+    return after || is_idle_vision_tensor(name);
+  });
   if (!options.streamed) {
     fill_slots(*checkpoint, slots.all, options.dtype, options.device);
     return tower;
@@ -166,7 +173,6 @@ VisionTower load(const Checkpoint& file, const std::shared_ptr<const Checkpoint>
     add_layer(config, names, l, tower.weights.layers[l], of_layer);
     access->add_part(of_layer.all);
   }
-  const std::string layer_prefix = std::string(names.layers) + ".";
   std::erase_if(slots.all, [&](const TensorSlot& slot) { return slot.name.starts_with(layer_prefix); });
   fill_slots(*checkpoint, slots.all, options.dtype, options.device);
   tower.access = access;

@@ -141,8 +141,8 @@ class Placement {
       const size_t next = next_[static_cast<size_t>(kind)];
       for (size_t i = next; i < plans_.size(); ++i) {
         if (plans_[i].kind != kind) continue;
-        throw InputError("input_ids: expected tokens of {} images and clips, found those of {}", plans_.size(),
-                         taken_);
+        throw InputError("input_ids: expected tokens of {} images and clips, found those of {}",
+                         plans_.size(), taken_);
       }
     }
   }
@@ -163,7 +163,8 @@ class Placement {
     if (both) next = std::max(next_[0], next_[1]);
     while (next < plans_.size() && !both && plans_[next].kind != kind) ++next;
     if (next >= plans_.size()) {
-      throw InputError("input_ids: expected placeholder tokens of {} images and clips, found more", plans_.size());
+      throw InputError("input_ids: expected placeholder tokens of {} images and clips, found more",
+                       plans_.size());
     }
     const size_t item = next++;
     if (both) next_.fill(next);
@@ -186,8 +187,8 @@ class Placement {
     // Only what needs no text between its runs can be one token.
     const bool whole = std::all_of(plan.runs.begin() + 1, plan.runs.end(),
                                    [](const MediaRun& run) { return run.before.empty(); });
-    const bool expands =
-        whole && (singles_ || given.ids[i] == MediaMarks::kAnyItem || (length < plan.tokens() && length <= left));
+    const bool expands = whole && (singles_ || given.ids[i] == MediaMarks::kAnyItem ||
+                                   (length < plan.tokens() && length <= left));
     if (expands && plan.tokens() != 1) {
       expanded(given, i, item, row);
       return i + 1;
@@ -225,14 +226,16 @@ class Placement {
   }
 
   /// `count` placeholders from token `i` on, all of them there.
-  void take(const GivenRow& given, int64_t i, int64_t count, const MediaPlan& plan, int64_t item, PlacedRow& row) const {
+  void take(const GivenRow& given, int64_t i, int64_t count, const MediaPlan& plan, int64_t item,
+            PlacedRow& row) const {
     const int64_t found = placeholders_from(given, i);
     if (found < count) {
       throw InputError(
           "input_ids: {} {} ({}x{} pixels) has {} tokens: expected that many placeholder tokens{}, found {} in a row "
           "of {}",
           item_name(plan), item + 1, plan.size_wh[0], plan.size_wh[1], plan.tokens(),
-          plan.runs.size() == 1 ? " in a row, or one" : fmt::format(" in {} runs", plan.runs.size()), found, count);
+          plan.runs.size() == 1 ? " in a row, or one" : fmt::format(" in {} runs", plan.runs.size()), found,
+          count);
     }
     for (int64_t k = i; k < i + count; ++k) row.add(1, given.ids[k], given.seen(k), item);
   }
@@ -266,8 +269,10 @@ class Placement {
       i += run.tokens;
       int64_t words = 0;
       const bool last = r + 1 == plan.runs.size();
-      while (i + words < given.tokens && (!last || words < run.tail) && !marks_.holds(given.ids[i + words])) ++words;
-      const int64_t tail = std::min(words, run.tail), lead = last ? 0 : std::min(words - tail, plan.runs[r + 1].lead);
+      while (i + words < given.tokens && (!last || words < run.tail) && !marks_.holds(given.ids[i + words]))
+        ++words;
+      const int64_t tail = std::min(words, run.tail),
+                    lead = last ? 0 : std::min(words - tail, plan.runs[r + 1].lead);
       const bool between_tiles = !last && is_tile(run) && is_tile(plan.runs[r + 1]);
       add_piece(block, Piece::Role::kAfter, tail);
       add_piece(block, between_tiles ? Piece::Role::kBefore : Piece::Role::kText, words - tail - lead);

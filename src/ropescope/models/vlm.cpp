@@ -46,8 +46,9 @@ bool frames_stand_apart(const VlmConfig& config) {
   return config.tokens_per_second == 0 && config.family->name != "qwen2_vl";
 }
 
-Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config, const DecoderConfig& decoder,
-             const std::filesystem::path& folder, const LoadOptions& options, bool whole_tower) {
+Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+             const DecoderConfig& decoder, const std::filesystem::path& folder, const LoadOptions& options,
+             bool whole_tower) {
   Vlm vlm;
   vlm.config = config;
   vlm.decoder = load_decoder(checkpoint, decoder, options);
@@ -74,7 +75,8 @@ namespace {
 std::vector<std::vector<int64_t>> places_of(const MediaPrompt& prompt, size_t items) {
   std::vector<std::vector<int64_t>> places(items);
   for (size_t i = 0; i < prompt.item_of.size(); ++i) {
-    if (prompt.item_of[i] >= 0) places.at(static_cast<size_t>(prompt.item_of[i])).push_back(static_cast<int64_t>(i));
+    if (prompt.item_of[i] >= 0)
+      places.at(static_cast<size_t>(prompt.item_of[i])).push_back(static_cast<int64_t>(i));
   }
   return places;
 }
@@ -186,7 +188,8 @@ MediaEmbeddings embed(const Vlm& vlm, const MediaPrompt& prompt, const SeenMedia
     const auto found = static_cast<int64_t>(places[item].size());
     if (found == 0) continue;  // (of a prompt's beginning)
     if (seen.features[item].size(0) < found) {
-      throw InternalError("embed: item {} has {} tokens, its places {}", item, seen.features[item].size(0), found);
+      throw InternalError("embed: item {} has {} tokens, its places {}", item, seen.features[item].size(0),
+                          found);
     }
     features.push_back(seen.features[item].narrow(0, 0, found));
     index.insert(index.end(), places[item].begin(), places[item].end());
@@ -241,8 +244,9 @@ at::Tensor own_position_ids(const DecoderConfig& config, const MediaPrompt& prom
   const Scheme scheme(config.native_scheme());
   const int64_t batch = prompt.input_ids.size(0), tokens = prompt.input_ids.size(1);
   at::Tensor ids = at::zeros({scheme.axes(), batch, tokens}, at::kDouble);
-  const at::Tensor mask =
-      prompt.attention_mask.defined() ? prompt.attention_mask.to(at::kCPU, at::kLong).contiguous() : at::Tensor();
+  const at::Tensor mask = prompt.attention_mask.defined()
+                              ? prompt.attention_mask.to(at::kCPU, at::kLong).contiguous()
+                              : at::Tensor();
   for (int64_t b = 0; b < batch; ++b) {
     const Layout& whole = prompt.layouts[static_cast<size_t>(b)];
     if (!mask.defined() || mask[b].ne(0).all().item<bool>()) {

@@ -32,8 +32,9 @@ struct Vlm {
 
 /// `folder` is needed only for a tower that is not inside the checkpoint. `whole_tower`: also the layers that the features
 /// do not need, which taps then see. Throws InputError naming what is missing.
-Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config, const DecoderConfig& decoder,
-             const std::filesystem::path& folder, const LoadOptions& options, bool whole_tower = false);
+Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
+             const DecoderConfig& decoder, const std::filesystem::path& folder, const LoadOptions& options,
+             bool whole_tower = false);
 
 /// The ids of a family's placeholder tokens.
 MediaMarks media_marks(const VlmConfig& config);
@@ -46,8 +47,9 @@ bool sees_both_ways(const VlmConfig& config);
 
 /// What the decoder gets of pictures and clips.
 struct SeenMedia {
-  std::vector<at::Tensor> features;                ///< of each item, [its tokens, C]
-  std::vector<std::vector<at::Tensor>> deepstack;  ///< [level][item], the same shapes; empty without DeepStack
+  std::vector<at::Tensor> features;  ///< of each item, [its tokens, C]
+  std::vector<std::vector<at::Tensor>>
+      deepstack;  ///< [level][item], the same shapes; empty without DeepStack
 };
 
 /// The items' pixels through tower and connector, all of a kind together. Differentiable. Throws InputError for pixels

@@ -254,8 +254,8 @@ std::vector<int64_t> region_tokens(const AttentionInput& input, const TokenPlace
   const std::optional<CellMap>& map = high ? picture.high : picture.whole;
   const CellAxis across = map ? CellAxis{map->left, map->width}
                               : CellAxis{0, width / static_cast<double>(columns)},
-                 down = map ? CellAxis{map->top, map->height}
-                            : CellAxis{0, height / static_cast<double>(rows)};
+                 down =
+                     map ? CellAxis{map->top, map->height} : CellAxis{0, height / static_cast<double>(rows)};
   std::vector<int64_t> tokens;
   for (size_t i = 0; i < places.block.size(); ++i) {
     if (chosen(i) && across.touches(places.column[i], region.x, region.x + region.width) &&

@@ -41,8 +41,10 @@ std::vector<QuestionPart> parts_of(const std::string& question, const AskedImage
   bool in_front = images.count > 0 || images.videos > 0;
   if (!in_front) return {{Kind::kText, question}};
   for (size_t at = 0; at <= question.size();) {
-    const size_t next_image = images.count > 0 ? std::min(question.find(image, at), question.size()) : question.size();
-    const size_t next_video = images.videos > 0 ? std::min(question.find(video, at), question.size()) : question.size();
+    const size_t next_image =
+        images.count > 0 ? std::min(question.find(image, at), question.size()) : question.size();
+    const size_t next_video =
+        images.videos > 0 ? std::min(question.find(video, at), question.size()) : question.size();
     const size_t next = std::min(next_image, next_video);
     std::string text = question.substr(at, next - at);
     if (in_front) text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), is_space));
@@ -150,15 +152,16 @@ std::string PromptTemplate::own_text(const Tokenizer& tokenizer, const std::stri
       });
       const int64_t marks = images.count > 0 ? count_images(text) : 0;
       const bool clips = images.videos == 0 || count_marks(text, kVideoText) == images.videos;
-      if (!rendering.printed_container && lost == kept.end() && marks == images.count && clips) return std::move(text);
+      if (!rendering.printed_container && lost == kept.end() && marks == images.count && clips)
+        return std::move(text);
       if (!refused && weak) {
         weak = rendering.printed_container;
         const bool loses_system = system && lost == kept.end() - 1;
-        reason = rendering.printed_container ? "it expects another form of message"
-                 : loses_system              ? "it leaves the system text out"
+        reason = rendering.printed_container    ? "it expects another form of message"
+                 : loses_system                 ? "it leaves the system text out"
                  : lost == kept.end() && !clips ? "it leaves clips out"
-                 : lost != kept.end()        ? "it does not give the question back as it is"
-                                             : fmt::format("it makes {} pictures of {}", marks, images.count);
+                 : lost != kept.end()           ? "it does not give the question back as it is"
+                                      : fmt::format("it makes {} pictures of {}", marks, images.count);
       }
     } catch (const jinja::Refusal& refusal) {
       if (!refused)

@@ -16,16 +16,17 @@ namespace ropescope {
 /// The pictures of a question, for which `<image>` stands in its text.
 struct AskedImages {
   int64_t count = 0;
-  std::optional<int64_t> token_id;  ///< of a picture, where the model's vocabulary has one
-  std::string mark;                 ///< what the model's template writes for a picture; empty: the token of token_id
-  int64_t videos = 0;               ///< clips, for which `<video>` stands
-  std::string video_mark;           ///< what the template writes for one
+  std::optional<int64_t> token_id = {};  ///< of a picture, where the model's vocabulary has one
+  std::string mark = {};  ///< what the model's template writes for a picture; empty: the token of token_id
+  int64_t videos = 0;     ///< clips, for which `<video>` stands
+  std::string video_mark = {};  ///< what the template writes for one
 };
 
 struct AskedPrompt {
   std::string text;
-  std::vector<int64_t> ids;     ///< kImageId for a picture; with AskedImages::mark and pictures none: `text` is expanded first
-  EncodeOptions options = {};   ///< with which `text` became them
+  std::vector<int64_t>
+      ids;  ///< kImageId for a picture; with AskedImages::mark and pictures none: `text` is expanded first
+  EncodeOptions options = {};  ///< with which `text` became them
 };
 
 class PromptTemplate {

@@ -15,6 +15,7 @@
 #include "ropescope/architectures/vlm_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export_config.h"
@@ -106,6 +107,12 @@ Plan make_plan(const fs::path& folder) {
     // Its checkpoints have the public names, and the files beside them are the model's own.
     plan.form = family->name;
     plan.sees = true;
+    if (json_string_or(plan.config, "model_type", "", folder.string()) == "internvl_chat") {
+      log_warning(
+          "{}: its config.json is InternVL's own, beside which transformers expects other names of tensors; ropescope reads "
+          "what is written",
+          folder.string());
+    }
     return plan;
   }
   if (!is_llava_config(plan.config)) {

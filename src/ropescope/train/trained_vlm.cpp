@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ropescope/architectures/llava_names.h"
+#include "ropescope/architectures/vision_names.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/train/vlm_batch.h"
 #include "ropescope/train/vlm_slots.h"
@@ -193,6 +194,9 @@ std::map<std::string, at::Tensor> unused_tower_weights(const Checkpoint& checkpo
   }
   std::map<std::string, at::Tensor> unused;
   const auto tower = llava_part(checkpoint, LlavaPart::kTower);
+  // A file of another spelling (InternVL's own) has all of it under names that are not the checkpoint's.
+  const std::string patch = vision_names(vlm.config.vision.kind).front().patch;
+  if (tower->find(patch + ".weight") == nullptr) return unused;
   for (const TensorInfo& info : tower->tensors()) {
     // (Copied: a view would keep the whole file in memory.)
     if (used.count(prefix + info.name) > 0) continue;

@@ -133,6 +133,34 @@ MediaPlan MediaProcessor::plan_video(const ClipShape& clip) const {
   return tiling_->plan_video(clip, settings_);
 }
 
+MediaPlan MediaProcessor::plan_grid(MediaKind kind, const std::array<int64_t, 3>& grid_thw,
+                                    double second_per_grid) const {
+  constexpr int64_t kLargest = 1 << 16;
+  for (const int64_t size : grid_thw) {
+    if (size < 1 || size > kLargest) {
+      throw InputError("a grid of {}x{}x{} patches: expected 1..{} each", grid_thw[0], grid_thw[1],
+                       grid_thw[2], kLargest);
+    }
+  }
+  if (tiling_->plan_grid == nullptr) {
+    throw InputError("a grid of patches: expected a Qwen-VL or GLM-V model, found {}", settings_.family);
+  }
+  MediaPlan plan = tiling_->plan_grid(kind, grid_thw, settings_);
+  plan.second_per_grid = second_per_grid;
+  return plan;
+}
+
+MediaPlan MediaProcessor::plan_tiles(int64_t rows, int64_t columns) const {
+  constexpr int64_t kMost = 256;
+  if (rows < 0 || columns < 0 || rows > kMost || columns > kMost || (rows == 0) != (columns == 0)) {
+    throw InputError("{}x{} tiles: expected 1..{} rows and columns, or 0 and 0", rows, columns, kMost);
+  }
+  if (tiling_->plan_tiles == nullptr) {
+    throw InputError("tiles: expected InternVL, Idefics3, SmolVLM or Gemma 3, found {}", settings_.family);
+  }
+  return tiling_->plan_tiles(rows, columns, settings_);
+}
+
 at::Tensor MediaProcessor::normalised(const at::Tensor& pixels_u8) const {
   PreprocessSettings normalisation;
   normalisation.rescale_factor = settings_.rescale_factor;

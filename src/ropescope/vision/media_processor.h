@@ -104,6 +104,13 @@ class MediaProcessor {
   /// Throws InputError likewise; UnsupportedModel for families whose clips are not supported.
   MediaPlan plan_video(const ClipShape& clip) const;
 
+  /// Plans from what a processor's tensors say, without the picture, whose size then counts as that after resizing. Texts
+  /// between the runs are those of a prompt, without timestamps. A line of image_grid_thw or video_grid_thw (Qwen, GLM):
+  MediaPlan plan_grid(MediaKind kind, const std::array<int64_t, 3>& grid_thw,
+                      double second_per_grid = 0.0) const;
+  /// Rows and columns of tiles beside a thumbnail (InternVL, Idefics3, SmolVLM) or crops (Gemma 3); 0, 0: one tile.
+  MediaPlan plan_tiles(int64_t rows, int64_t columns) const;
+
   /// `image_HW3`: uint8 [H, W, 3].
   MediaItem image(const at::Tensor& image_HW3, bool one_of_several = false) const;
   std::vector<MediaItem> images(const std::vector<at::Tensor>& images_HW3, PictureList list) const;

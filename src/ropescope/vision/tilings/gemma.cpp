@@ -27,7 +27,9 @@ int64_t crop_count(int64_t longer, int64_t shorter, const MediaSettings& setting
   return std::min(ceil_div(longer, count), shorter) < settings.min_crop ? 0 : count;
 }
 
-MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+/// `count` crops along the longer side.
+MediaPlan crops_plan(int64_t width, int64_t height, int64_t count, bool across,
+                     const MediaSettings& settings) {
   const MediaTokens& words = settings.words;
   const int64_t side = settings.tile_tokens;
   MediaPlan plan;
@@ -38,25 +40,22 @@ MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, con
   plan.tiles = 1;
   const std::string begin = "\n\n" + words.start, end = words.end + "\n\n";
   plan.after = end;
-  const int64_t count =
-      settings.split ? crop_count(std::max(width, height), std::min(width, height), settings) : 0;
   plan.runs = {grid_run(count > 0 ? MediaRun::Role::kThumbnail : MediaRun::Role::kWhole, side, side)};
   plan.runs[0].before = begin;
   if (count == 0) return plan;
 
-  const bool across = width >= height;
-  const int64_t length = ceil_div(std::max(width, height), count);
+  const int64_t longer = across ? width : height, length = ceil_div(longer, count);
   plan.tiles += count;
   plan.tiles_rows_cols = across ? std::array<int64_t, 2>{1, count} : std::array<int64_t, 2>{count, 1};
   plan.thumbnail_hw = {side, side};
   plan.high_hw = {side * plan.tiles_rows_cols[0], side * plan.tiles_rows_cols[1]};
-  const auto cell = static_cast<double>(length) / static_cast<double>(side);
   plan.high_cells = plan.cells;
-  (across ? plan.high_cells.width : plan.high_cells.height) = cell;
+  (across ? plan.high_cells.width : plan.high_cells.height) =
+      static_cast<double>(length) / static_cast<double>(side);
   plan.runs[0].before = "Here is the original image " + begin;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t first = i * length, left = across ? first : 0, top = across ? 0 : first;
-    if (first >= std::max(width, height)) {
+    if (first >= longer) {
       throw InputError(
           "{}x{} pixels: expected a picture that {} crops cover, each with pixels; a larger "
           "pan_and_scan_min_crop_size avoids this",
@@ -72,6 +71,22 @@ MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, con
     plan.runs.push_back(std::move(crop));
   }
   return plan;
+}
+
+MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+  const int64_t count =
+      settings.split ? crop_count(std::max(width, height), std::min(width, height), settings) : 0;
+  return crops_plan(width, height, count, width >= height, settings);
+}
+
+MediaPlan plan_tiles(int64_t rows, int64_t columns, const MediaSettings& settings) {
+  if (rows > 1 && columns > 1) {
+    throw InputError("{}x{} crops: expected them in one row or one column", rows, columns);
+  }
+  const bool across = columns >= rows;
+  const int64_t along = settings.tile * std::max<int64_t>({rows, columns, 1});
+  return crops_plan(across ? along : settings.tile, across ? settings.tile : along, rows * columns, across,
+                    settings);
 }
 
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
@@ -153,9 +168,19 @@ void report(const MediaPlan& plan, const MediaSettings& /*settings*/, Json& out)
 
 extern const Tiling kGemmaTiling;
 const Tiling kGemmaTiling = {
-    {"gemma3"},        {"gemma3"},          gemma_rules::preset,     gemma_rules::defaults,
-    gemma_rules::read, gemma_rules::check,  gemma_rules::plan_image, nullptr,
-    gemma_rules::cut,  gemma_rules::report, Packing::kSquares,
+    {"gemma3"},
+    {"gemma3"},
+    gemma_rules::preset,
+    gemma_rules::defaults,
+    gemma_rules::read,
+    gemma_rules::check,
+    gemma_rules::plan_image,
+    nullptr,
+    nullptr,
+    gemma_rules::plan_tiles,
+    gemma_rules::cut,
+    gemma_rules::report,
+    Packing::kSquares,
 };
 
 }  // namespace ropescope

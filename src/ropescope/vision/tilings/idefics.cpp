@@ -43,23 +43,19 @@ std::array<int64_t, 2> whole_tiles(const std::array<int64_t, 2>& size_hw, int64_
   return {h, up(truncated(static_cast<double>(h) * aspect))};
 }
 
-MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+/// `resized_hw`: after each resize, the last one that of the mosaic.
+MediaPlan mosaic_plan(const std::array<int64_t, 2>& size_wh, std::vector<std::array<int64_t, 2>> resized_hw,
+                      const std::array<int64_t, 2>& rows_cols, const MediaSettings& settings) {
   const MediaTokens& words = settings.words;
   const int64_t side = settings.tile_tokens;
   MediaPlan plan;
-  plan.size_wh = {width, height};
+  plan.size_wh = size_wh;
   plan.placeholder = words.placeholder;
   plan.cells = whole_cells(plan.size_wh, side, side);
-  plan.resized_hw = {longest_side_to(width, height, settings.longest_edge)};
+  plan.resized_hw = std::move(resized_hw);
+  plan.tiles_rows_cols = rows_cols;
   plan.after = words.fake;
-  if (settings.split) {
-    plan.resized_hw.push_back(whole_tiles(plan.resized_hw[0], settings.tile));
-    const auto [h, w] = plan.resized_hw[1];
-    if (h > settings.tile || w > settings.tile) plan.tiles_rows_cols = {h / settings.tile, w / settings.tile};
-  } else {
-    plan.resized_hw.push_back({settings.tile, settings.tile});
-  }
-  const auto [rows, columns] = plan.tiles_rows_cols;
+  const auto [rows, columns] = rows_cols;
   plan.tiles = rows * columns + 1;
   if (rows * columns == 0) {
     plan.runs = {grid_run(MediaRun::Role::kWhole, side, side)};
@@ -84,6 +80,25 @@ MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, con
   whole.before = "\n\n" + words.fake + words.global;
   plan.runs.push_back(std::move(whole));
   return plan;
+}
+
+MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+  std::vector<std::array<int64_t, 2>> resized_hw = {longest_side_to(width, height, settings.longest_edge)};
+  std::array<int64_t, 2> rows_cols{};
+  if (settings.split) {
+    resized_hw.push_back(whole_tiles(resized_hw[0], settings.tile));
+    const auto [h, w] = resized_hw[1];
+    if (h > settings.tile || w > settings.tile) rows_cols = {h / settings.tile, w / settings.tile};
+  } else {
+    resized_hw.push_back({settings.tile, settings.tile});
+  }
+  return mosaic_plan({width, height}, std::move(resized_hw), rows_cols, settings);
+}
+
+MediaPlan plan_tiles(int64_t rows, int64_t columns, const MediaSettings& settings) {
+  const int64_t height = std::max<int64_t>(rows, 1) * settings.tile,
+                width = std::max<int64_t>(columns, 1) * settings.tile;
+  return mosaic_plan({width, height}, {{height, width}}, {rows, columns}, settings);
 }
 
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
@@ -166,9 +181,19 @@ void report(const MediaPlan& plan, const MediaSettings& settings, Json& out) {
 
 extern const Tiling kIdeficsTiling;
 const Tiling kIdeficsTiling = {
-    {"idefics3", "smolvlm"}, {"idefics3", "smolvlm"}, idefics_rules::preset,     idefics_rules::defaults,
-    idefics_rules::read,     idefics_rules::check,    idefics_rules::plan_image, nullptr,
-    idefics_rules::cut,      idefics_rules::report,   Packing::kSequence,
+    {"idefics3", "smolvlm"},
+    {"idefics3", "smolvlm"},
+    idefics_rules::preset,
+    idefics_rules::defaults,
+    idefics_rules::read,
+    idefics_rules::check,
+    idefics_rules::plan_image,
+    nullptr,
+    nullptr,
+    idefics_rules::plan_tiles,
+    idefics_rules::cut,
+    idefics_rules::report,
+    Packing::kSequence,
 };
 
 }  // namespace ropescope

@@ -7,6 +7,7 @@
 
 #include <ATen/ops/cat.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/vision/tilings/tiling.h"
 
@@ -44,12 +45,11 @@ std::array<int64_t, 2> nearest_grid(int64_t width, int64_t height, const MediaSe
   return best;
 }
 
-MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
-  const auto [columns, rows] =
-      settings.split ? nearest_grid(width, height, settings) : std::array<int64_t, 2>{1, 1};
+MediaPlan mosaic_plan(const std::array<int64_t, 2>& size_wh, int64_t rows, int64_t columns,
+                      const MediaSettings& settings) {
   const int64_t side = settings.tile_tokens;
   MediaPlan plan;
-  plan.size_wh = {width, height};
+  plan.size_wh = size_wh;
   plan.resized_hw = {{rows * settings.tile, columns * settings.tile}};
   plan.tiles_rows_cols = {rows, columns};
   plan.cells = whole_cells(plan.size_wh, side, side);
@@ -74,6 +74,18 @@ MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, con
   return plan;
 }
 
+MediaPlan plan_image(int64_t width, int64_t height, bool /*one_of_several*/, const MediaSettings& settings) {
+  const auto [columns, rows] =
+      settings.split ? nearest_grid(width, height, settings) : std::array<int64_t, 2>{1, 1};
+  return mosaic_plan({width, height}, rows, columns, settings);
+}
+
+MediaPlan plan_tiles(int64_t rows, int64_t columns, const MediaSettings& settings) {
+  rows = std::max<int64_t>(rows, 1);
+  columns = std::max<int64_t>(columns, 1);
+  return mosaic_plan({columns * settings.tile, rows * settings.tile}, rows, columns, settings);
+}
+
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
   const auto [height, width] = plan.resized_hw.back();
   const at::Tensor tiles =
@@ -95,18 +107,32 @@ MediaSettings defaults(const std::string& family) {
 
 MediaSettings preset(const std::string& /*name*/) { return defaults("internvl"); }
 
+/// OpenGVLab's repositories (model_type internvl_chat) say in config.json how pictures are cut.
+void read_original(const Json& config, const std::string& what, MediaSettings& settings) {
+  if (!json_bool_or(config, "use_thumbnail", true, what)) {
+    throw UnsupportedModel("{}: \"use_thumbnail\": expected true, found false", what);
+  }
+  settings.min_tiles = json_integer_or(config, "min_dynamic_patch", 1, what);
+  settings.max_tiles = json_integer_or(config, "max_dynamic_patch", 12, what);
+  if (!json_bool_or(config, "dynamic_image_size", true, what)) settings.max_tiles = settings.min_tiles = 1;
+}
+
 void read(const ProcessorFiles& files, MediaSettings& settings) {
   static const Json nothing = Json::object();
   const std::string& what = files.what;
   const Json* found = json_find(files.config, "vision_config");
   const Json& tower = found != nullptr ? *found : nothing;
+  const bool original = json_find(files.config, "llm_config") != nullptr;
   settings.tile = square_size(files.image, "size", what);
+  // The size that the model is used with, whatever the other files say.
+  if (original) settings.tile = json_integer_or(files.config, "force_image_size", settings.tile, what);
   if (settings.tile == 0) throw InputError("{}: \"size\": expected the size of a tile, found none", what);
   // Not "crop_to_patches": the processor asks its image processor for tiles whatever that file says, and the public files
   // say false.
   settings.split = true;
   settings.min_tiles = json_integer_or(files.image, "min_patches", settings.min_tiles, what);
   settings.max_tiles = json_integer_or(files.image, "max_patches", settings.max_tiles, what);
+  if (original) read_original(files.config, what, settings);
   settings.patch = side_or(tower, "patch_size", settings.patch, what);
   const double ratio = json_number_or(files.config, "downsample_ratio", 0.5, what);
   if (!(ratio > 0.0 && ratio <= 1.0) || 1.0 / ratio != std::nearbyint(1.0 / ratio)) {
@@ -116,8 +142,9 @@ void read(const ProcessorFiles& files, MediaSettings& settings) {
   check_setting(settings, "patch_size", settings.patch, 1, 8192);
   check_setting(settings, "size", settings.tile, 1, 8192);
   settings.tile_tokens = settings.tile / settings.patch / settings.merge;
-  settings.words.image = settings.words.placeholder =
-      token_text(files, "context_image_token", settings.words.image);
+  settings.words.placeholder = token_text(files, "context_image_token", settings.words.placeholder);
+  // OpenGVLab's own code has <image> in its prompts.
+  settings.words.image = original ? "<image>" : settings.words.placeholder;
   settings.words.start = token_text(files, "start_image_token", settings.words.start);
   settings.words.end = token_text(files, "end_image_token", settings.words.end);
   const int64_t tokens = settings.tile_tokens * settings.tile_tokens;
@@ -148,9 +175,19 @@ void report(const MediaPlan& plan, const MediaSettings& /*settings*/, Json& out)
 
 extern const Tiling kInternvlTiling;
 const Tiling kInternvlTiling = {
-    {"internvl"},         {"internvl"},           internvl_rules::preset,     internvl_rules::defaults,
-    internvl_rules::read, internvl_rules::check,  internvl_rules::plan_image, nullptr,
-    internvl_rules::cut,  internvl_rules::report, Packing::kSquares,
+    {"internvl", "internvl_chat"},
+    {"internvl"},
+    internvl_rules::preset,
+    internvl_rules::defaults,
+    internvl_rules::read,
+    internvl_rules::check,
+    internvl_rules::plan_image,
+    nullptr,
+    nullptr,
+    internvl_rules::plan_tiles,
+    internvl_rules::cut,
+    internvl_rules::report,
+    Packing::kSquares,
 };
 
 }  // namespace ropescope

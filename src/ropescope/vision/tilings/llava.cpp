@@ -111,9 +111,19 @@ void report(const MediaPlan& plan, const MediaSettings& /*settings*/, Json& out)
 
 extern const Tiling kLlavaTiling;
 const Tiling kLlavaTiling = {
-    {"llava"},         {"llava"},           llava_rules::preset,     llava_rules::defaults,
-    llava_rules::read, llava_rules::check,  llava_rules::plan_image, nullptr,
-    llava_rules::cut,  llava_rules::report, Packing::kSquares,
+    {"llava"},
+    {"llava"},
+    llava_rules::preset,
+    llava_rules::defaults,
+    llava_rules::read,
+    llava_rules::check,
+    llava_rules::plan_image,
+    nullptr,
+    nullptr,
+    nullptr,
+    llava_rules::cut,
+    llava_rules::report,
+    Packing::kSquares,
 };
 
 }  // namespace ropescope

@@ -154,6 +154,31 @@ MediaPlan plan_video(const ClipShape& clip, const MediaSettings& settings) {
   return plan;
 }
 
+MediaPlan plan_grid(MediaKind kind, const std::array<int64_t, 3>& grid_thw, const MediaSettings& settings) {
+  const auto [groups, rows, columns] = grid_thw;
+  if (rows % settings.merge != 0 || columns % settings.merge != 0 ||
+      (kind == MediaKind::kImage && groups != 1)) {
+    throw InputError("a grid of {}x{}x{} patches: expected rows and columns in multiples of {}{}", groups,
+                     rows, columns, settings.merge,
+                     kind == MediaKind::kImage ? ", and one group of frames" : "");
+  }
+  MediaPlan plan = base_plan(columns * settings.patch, rows * settings.patch,
+                             {rows * settings.patch, columns * settings.patch}, groups, settings);
+  plan.kind = kind;
+  if (kind == MediaKind::kImage) {
+    plan.runs = {grid_run(MediaRun::Role::kWhole, rows / settings.merge, columns / settings.merge)};
+    return plan;
+  }
+  plan.frames = groups * settings.temporal_patch;
+  if (!is_glm(settings)) plan.placeholder = settings.words.video;
+  if (bounds_whole_clip(settings)) {
+    plan.runs.assign(static_cast<size_t>(groups), frames_run(plan, 1, settings));
+  } else {
+    plan.runs = {frames_run(plan, groups, settings)};
+  }
+  return plan;
+}
+
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
   const auto [groups, rows, columns] = plan.grid_thw;
   const int64_t p = settings.patch, m = settings.merge, depth = settings.temporal_patch;
@@ -322,6 +347,8 @@ const Tiling kNativeTiling = {
     native_rules::check,
     native_rules::plan_image,
     native_rules::plan_video,
+    native_rules::plan_grid,
+    nullptr,
     native_rules::cut,
     native_rules::report,
     Packing::kPatches,

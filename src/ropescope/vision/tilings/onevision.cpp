@@ -179,6 +179,8 @@ const Tiling kOnevisionTiling = {
     onevision_rules::check,
     onevision_rules::plan_image,
     nullptr,
+    nullptr,
+    nullptr,
     onevision_rules::cut,
     onevision_rules::report,
     Packing::kPadded,

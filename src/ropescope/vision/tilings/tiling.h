@@ -41,6 +41,11 @@ struct Tiling {
   MediaPlan (*plan_image)(int64_t width, int64_t height, bool one_of_several, const MediaSettings& settings);
   /// Null: no clips.
   MediaPlan (*plan_video)(const ClipShape& clip, const MediaSettings& settings);
+  /// From a grid of patches alone; null: there is none.
+  MediaPlan (*plan_grid)(MediaKind kind, const std::array<int64_t, 3>& grid_thw,
+                         const MediaSettings& settings);
+  /// From rows and columns of tiles alone; null: they do not say everything.
+  MediaPlan (*plan_tiles)(int64_t rows, int64_t columns, const MediaSettings& settings);
   /// uint8 [tiles, 3, S, S], or patches. One frame: a picture.
   at::Tensor (*cut)(const std::vector<at::Tensor>& frames_HW3, const MediaPlan& plan,
                     const MediaSettings& settings);
