@@ -83,7 +83,8 @@ std::optional<std::string> trained_template(const fs::path& model) {
   const auto state = step_state(model);
   const Json* config = state ? json_find(*state, "config") : nullptr;
   const Json* chat = config != nullptr ? json_find(*config, "template") : nullptr;
-  if (chat == nullptr || !chat->is_string()) return std::nullopt;
+  // ("own": the checkpoint's chat template, which lies beside the step's weights)
+  if (chat == nullptr || !chat->is_string() || *chat == "own") return std::nullopt;
   return chat->get<std::string>();
 }
 

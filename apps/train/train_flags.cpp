@@ -13,7 +13,7 @@ void bind_data(Flags& flags, TrainFlags& fields) {
       .required();
   flags.add(
       "vision-tower", fields.vision_tower,
-      "with a language model: CLIP or SigLIP folder; makes a LLaVA-NeXT model with a projector that knows nothing yet");
+      "with a language model: CLIP or SigLIP folder, which makes a LLaVA-NeXT model, or SigLIP 2 NaFlex folder, which makes the one of DIPE's experiments; its connector knows nothing yet");
   flags
       .add(
           "data", fields.data,
@@ -23,15 +23,15 @@ void bind_data(Flags& flags, TrainFlags& fields) {
             "what names of images start from; default: the folder of --data");
   flags
       .add("stage", fields.stage,
-           "pretrain (projector only) or finetune (all): defaults of other flags, see docs/training.md")
+           "pretrain (connector only) or finetune (all): defaults of other flags, see docs/training.md")
       .one_of({"pretrain", "finetune"});
   flags.add("data-form", fields.data_form, "of documents: auto, text, lines, jsonl, wikitext, dictd")
       .one_of({"auto", "text", "lines", "jsonl", "wikitext", "dictd"});
   flags
       .add(
           "template", fields.chat_template,
-          "of conversations: vicuna_v1, qwen, plain; default: plain for pretrain, else as the decoder's family")
-      .one_of({"vicuna_v1", "qwen", "plain"});
+          "of conversations: own (the checkpoint's chat template), vicuna_v1, qwen, plain; default: plain for pretrain, else own where there is one (LLaVA-NeXT: as the decoder's family)")
+      .one_of({"own", "vicuna_v1", "qwen", "plain"});
   flags
       .add("labels", fields.labels,
            "of conversations: intended (answers), or upstream (as the original code has them)")
@@ -51,7 +51,7 @@ void bind_data(Flags& flags, TrainFlags& fields) {
   flags
       .add(
           "image-move", fields.image_move,
-          "an image to the front of its turn: always (Open-LLaVA-NeXT), single (LLaVA-NeXT: only where it is alone), auto (single for Qwen and turns with several)")
+          "an image to the front of its turn: always (Open-LLaVA-NeXT), single (LLaVA-NeXT: only where it is alone), auto (single for qwen and turns with several; own: as they stand)")
       .one_of({"always", "single", "auto"});
   flags.add("pinpoints", fields.pinpoints,
             "how the checkpoint's grids are read: hf or original; default: as its form does");
@@ -90,7 +90,7 @@ void bind_optimisation(Flags& flags, TrainFlags& fields) {
   flags.add("epsilon", fields.epsilon, "of AdamW").above(0).shown_default("1e-8");
   flags.add("clip-norm", fields.clip_norm, "of all gradients together; 0: none");
   flags.add("train", fields.trained,
-            "list of parameters, * matches anything; default: the projector for pretrain, else all");
+            "list of parameters, * matches anything; default: the connector for pretrain, else all");
   flags.add("freeze", fields.freeze, "list of parameters that stay as they are");
   flags.add("group-learning-rates", fields.group_learning_rates,
             "list of PATTERN=RATE in place of --learning-rate; default: a tenth of it for the vision tower");

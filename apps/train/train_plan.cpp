@@ -8,6 +8,7 @@
 
 #include "ropescope/core/strings.h"
 #include "ropescope/models/tensor_slots.h"
+#include "ropescope/train/flat_unit.h"
 
 #include "train/train_processes.h"
 
@@ -23,24 +24,24 @@ int64_t numbers_of(const std::vector<int64_t>& shape) {
 
 /// Floating-point operations of one pass over all rows.
 double epoch_operations(TrainSubject& subject, const RowTotals& totals, bool recomputes) {
-  double per_token = 0, per_image_token = 0;
+  double per_token = 0, per_image_token = 0, per_tower_token = 0;
   bool tower_learns = false;
   for (const TensorSlot& slot : subject.model().slots()) {
-    if (slot.name.find("vision_tower") != std::string::npos) tower_learns |= slot.target->requires_grad();
+    if (is_tower_tensor(slot.name)) tower_learns |= slot.target->requires_grad();
   }
   for (const TensorSlot& slot : subject.model().slots()) {
     if (slot.name.find("embed") != std::string::npos) continue;
-    const bool tower = slot.name.find("vision_tower") != std::string::npos,
-               projector = slot.name.find("projector") != std::string::npos;
+    const bool tower = is_tower_tensor(slot.name), connector = is_connector_tensor(slot.name);
     const auto weights = static_cast<double>(numbers_of(slot.shape));
     double operations = 2;
     if (!tower || tower_learns) operations += 2;
     if (slot.target->requires_grad()) operations += 2;
-    if (recomputes && !tower && !projector) operations += 2;
-    (tower || projector ? per_image_token : per_token) += operations * weights;
+    if (recomputes && !tower && !connector) operations += 2;
+    (tower ? per_tower_token : connector ? per_image_token : per_token) += operations * weights;
   }
   const auto images = static_cast<double>(totals.image_tokens), text = static_cast<double>(totals.tokens);
-  return per_token * (text + images) + per_image_token * images;
+  return per_token * (text + images) + per_image_token * images +
+         per_tower_token * static_cast<double>(totals.tower_tokens);
 }
 
 std::string hours(double seconds) {

@@ -84,7 +84,11 @@ MemoryPlan plan_of(TrainSubject& subject, const TrainFlags& flags, const CommonS
   run.recomputes = flags.checkpoint_layers;
   run.micro_batches = (accumulation + ranks - 1) / ranks;
   run.tokens = rows * totals.longest;
-  if (totals.images > 0) run.image_tokens = rows * (totals.image_tokens + totals.images - 1) / totals.images;
+  const auto of_rows = [&](int64_t all) { return rows * (all + totals.images - 1) / totals.images; };
+  if (totals.images > 0) {
+    run.image_tokens = of_rows(totals.image_tokens);
+    run.tower_tokens = of_rows(totals.tower_tokens);
+  }
   std::vector<std::string> trained;
   for (const Parameter& parameter : subject.parameters()) trained.push_back(parameter.name);
   return plan_memory(subject.model().slots(), trained, run);

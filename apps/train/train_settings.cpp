@@ -5,11 +5,16 @@
 #include <sstream>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/text/chat_template_file.h"
 #include "ropescope/train/conversation_rows.h"
+#include "ropescope/train/fresh_vlm.h"
+#include "ropescope/train/vlm_slots.h"
 
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
@@ -64,6 +69,34 @@ bool is_housekeeping(const std::string& flag) {
   return names.count(flag) > 0;
 }
 
+/// What the model is that the flags name, or that comes of a language model and --vision-tower.
+VlmConfig described(const TrainFlags& flags) {
+  if (!flags.vision_tower) return read_vlm_config(flags.model);
+  VlmConfig vlm;
+  const std::filesystem::path path = std::filesystem::path(*flags.vision_tower) / "config.json";
+  const bool naflex = is_naflex_tower(read_json_file(path));
+  vlm.family = &vlm_family_of(naflex ? "naflex" : "llava_next");
+  // Names alone matter here.
+  vlm.vision.kind = naflex ? VisionKind::kNaflex : VisionKind::kClip;
+  vlm.vision.packed = naflex;
+  if (naflex) {
+    vlm.connector.kind = ConnectorKind::kMerger;
+    vlm.connector.norm_name = "adaptor.ln_q";
+    vlm.connector.first_name = "adaptor.mlp.0";
+    vlm.connector.second_name = "adaptor.mlp.2";
+  }
+  return vlm;
+}
+
+/// "own" where the model brings a chat template along, else the one that its tokenizer speaks for.
+std::string own_or_named(const TrainFlags& flags) {
+  const auto tokenizer = load_tokenizer(flags.model);
+  if (read_chat_template(flags.model, *tokenizer, /*sees=*/true)) return "own";
+  const bool chatml = tokenizer->encode("<|im_start|>", {/*add_special=*/false, false}).size() == 1;
+  log_info("template {}: {} has no chat template of its own", chatml ? "qwen" : "vicuna_v1", flags.model);
+  return chatml ? "qwen" : "vicuna_v1";
+}
+
 }  // namespace
 
 TrainFlags with_stage_defaults(TrainFlags flags) {
@@ -73,29 +106,32 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
     throw UsageError("--model {}: expected a language model, found a vision tower alone", flags.model);
   }
   default_to_own_scheme(flags.scheme, model);
-  if (kind == ModelKind::kVlm && !is_llava_next(model)) {
-    throw UsageError(
-        "--model {}: of the vision-language models only LLaVA-NeXT is trained here. Try: trace, generate, "
-        "attention or evaluate, which run it",
-        flags.model);
-  }
   const bool sees = kind == ModelKind::kVlm || flags.vision_tower, pretrain = flags.stage == "pretrain";
   if (pretrain && !sees) {
-    throw UsageError("--stage pretrain: expected a LLaVA-NeXT model, whose projector is trained, found {}",
-                     flags.model);
+    throw UsageError(
+        "--stage pretrain: expected a vision-language model, whose connector is trained, found {}",
+        flags.model);
   }
-  const bool qwen = read_decoder_config(model).model_type == "qwen2";
+  const DecoderConfig decoder = read_decoder_config(model);
+  const bool qwen = decoder.model_type.rfind("qwen", 0) == 0 && (sees || decoder.model_type == "qwen2");
+  const std::optional<VlmConfig> vlm = sees ? std::optional(described(flags)) : std::nullopt;
+  const bool llava_next = vlm && vlm->family->name == "llava_next";
   const auto set = [](auto& field, const auto& value) {
     if (!field) field = value;
   };
-  set(flags.chat_template, pretrain ? "plain" : qwen ? "qwen" : "vicuna_v1");
+  set(flags.chat_template, pretrain              ? "plain"
+                           : sees && !llava_next ? own_or_named(flags)
+                           : qwen                ? "qwen"
+                                                 : "vicuna_v1");
   set(flags.max_length, !holds_conversations(data) ? 2048 : qwen ? 32768 : 4096);
   set(flags.accumulation, pretrain ? 4 : flags.stage == "finetune" ? 2 : 1);
   set(flags.learning_rate, pretrain ? 1e-3 : 2e-5);
-  set(flags.trained, pretrain ? "model.multi_modal_projector.*" : "*");
   const bool slow_tower = sees && !pretrain;
-  set(flags.group_learning_rates,
-      slow_tower ? fmt::format("model.vision_tower.*={:.9g}", *flags.learning_rate / 10) : "");
+  set(flags.trained, pretrain ? fmt::format("{}", fmt::join(connector_patterns(*vlm), ",")) : "*");
+  std::vector<std::string> slow;
+  if (slow_tower) slow = tower_patterns(*vlm);
+  for (std::string& pattern : slow) pattern += fmt::format("={:.9g}", *flags.learning_rate / 10);
+  set(flags.group_learning_rates, fmt::format("{}", fmt::join(slow, ",")));
   set(flags.image_folder, data.parent_path().string());
   return flags;
 }
@@ -104,12 +140,12 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   TrainSettings settings;
   settings.model = flags.model;
   settings.data = flags.data;
-  const bool llava = model_kind(settings.model) == ModelKind::kVlm;
+  const bool has_eyes = model_kind(settings.model) == ModelKind::kVlm;
   settings.vision_tower = flags.vision_tower.value_or("");
-  if (llava && !settings.vision_tower.empty()) {
+  if (has_eyes && !settings.vision_tower.empty()) {
     throw UsageError("--vision-tower: {} has a vision tower already", flags.model);
   }
-  settings.sees = llava || !settings.vision_tower.empty();
+  settings.sees = has_eyes || !settings.vision_tower.empty();
   settings.token_cache = flags.token_cache.value_or("");
   settings.image_folder = *flags.image_folder;
   if (flags.image_move != "auto") {
@@ -120,8 +156,13 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   settings.exif = parse_exif_rule(flags.exif);
   settings.workers = static_cast<int>(std::min(flags.workers, kMostWorkers));
   settings.rows.form = parse_corpus_form(flags.data_form);
-  settings.rows.conversation.chat = parse_chat_template(*flags.chat_template);
+  settings.own_template = *flags.chat_template == "own";
+  if (!settings.own_template) settings.rows.conversation.chat = parse_chat_template(*flags.chat_template);
   settings.rows.conversation.rule = parse_label_rule(flags.labels);
+  if (settings.own_template && settings.rows.conversation.rule == LabelRule::kUpstream) {
+    throw UsageError(
+        "--labels upstream: expected one of LLaVA's templates (--template), which its code labels so");
+  }
   settings.rows.conversation.max_length = *flags.max_length;
   settings.max_bad_rows = flags.max_bad_rows;
   settings.sampler.kind = parse_sampler(flags.sampler);

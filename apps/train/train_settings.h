@@ -26,6 +26,7 @@ struct TrainSettings {
   std::filesystem::path model, vision_tower, data, image_folder;
   std::filesystem::path token_cache;  ///< empty: none
   bool sees = false;                  ///< the model has a vision tower
+  bool own_template = false;          ///< conversations go under the checkpoint's own chat template
   TextRowOptions rows;
   int64_t max_bad_rows = 0;
   std::optional<ImageMove> image_move;

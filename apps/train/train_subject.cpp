@@ -3,25 +3,40 @@
 #include <utility>
 
 #include "ropescope/architectures/architecture.h"
+#include "ropescope/architectures/llava_config.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/train/conversation_rows.h"
-#include "ropescope/train/fresh_llava.h"
-#include "ropescope/train/llava_model.h"
+#include "ropescope/train/fresh_vlm.h"
+#include "ropescope/train/taught_template.h"
 #include "ropescope/train/text_rows.h"
 #include "ropescope/train/token_cache.h"
 #include "ropescope/train/trained_decoder.h"
-#include "ropescope/train/trained_llava.h"
+#include "ropescope/train/trained_vlm.h"
+#include "ropescope/train/vlm_model.h"
 
 #include "inputs/loaded_model.h"
 
 namespace ropescope::app::train {
+
+namespace {
+
+void require_trainable(const DecoderConfig& config, const std::filesystem::path& model) {
+  if (!is_trainable(config)) {
+    throw UsageError(
+        "--model {}: {} is not trained here: only decoders with softmax attention in all layers and without experts are. "
+        "Try: trace, sample or generate, which run it",
+        model.string(), config.model_type);
+  }
+}
+
+}  // namespace
 
 TrainSubject::TrainSubject(const TrainSettings& settings, at::Device device, std::filesystem::path log)
     : bad_(settings.max_bad_rows, std::move(log)), tokenizer_(load_tokenizer(settings.model)) {
   LoadOptions load;
   load.device = device;
   if (settings.sees) {
-    load_llava(settings, load);
+    load_vlm(settings, load);
   } else {
     load_text(settings, load);
   }
@@ -29,12 +44,7 @@ TrainSubject::TrainSubject(const TrainSettings& settings, at::Device device, std
 
 void TrainSubject::load_text(const TrainSettings& settings, const LoadOptions& load) {
   const DecoderConfig config = read_decoder_config(settings.model);
-  if (!is_trainable(config)) {
-    throw UsageError(
-        "--model {}: {} is not trained here: only decoders with softmax attention in all layers and without experts are. "
-        "Try: trace, sample or generate, which run it",
-        settings.model.string(), config.model_type);
-  }
+  require_trainable(config, settings.model);
   std::vector<TextRow> rows = read_text_rows(settings.data, *tokenizer_, settings.rows, bad_);
   decoder_ = load_decoder(open_checkpoint(settings.model), config, load);
   model_ = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
@@ -43,12 +53,41 @@ void TrainSubject::load_text(const TrainSettings& settings, const LoadOptions& l
   files_ = read_model_files(settings.model);
 }
 
-void TrainSubject::load_llava(const TrainSettings& settings, const LoadOptions& load) {
+void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& load) {
+  const bool fresh = !settings.vision_tower.empty();
+  std::shared_ptr<const PictureReader> reader;
+  AlphaRule alpha = AlphaRule::kWhite;
+  if (fresh) {
+    FreshVlm made = make_fresh_vlm(settings.model, settings.vision_tower, settings.sampler.seed, load);
+    vlm_ = std::move(made.vlm);
+    files_ = std::move(made.files);
+    if (made.anyres) {
+      if (settings.pinpoints) made.anyres->anyres->rule = *settings.pinpoints;
+      alpha = AlphaRule::kDrop;  // as the original form, which it has
+      reader = std::make_shared<PictureReader>(std::move(*made.anyres));
+    } else {
+      reader = std::make_shared<PictureReader>(MediaProcessor(std::move(*made.native)));
+    }
+  } else {
+    if (is_llava_next(settings.model) && read_llava_config(settings.model).original) alpha = AlphaRule::kDrop;
+    reader = std::make_shared<PictureReader>(settings.model, settings.pinpoints);
+    files_ = read_model_files(settings.model);
+  }
   ConversationRowOptions options;
   options.conversation = settings.rows.conversation;
+  if (reader->expands_text()) options.conversation.pictures = reader;
   options.move = settings.image_move;
   options.images = true;
   options.image_folder = settings.image_folder;
+  if (settings.own_template) {
+    auto own = read_chat_template(settings.model, *tokenizer_, /*sees=*/true);
+    if (!own) {
+      throw UsageError("--template own: {} has no chat template of its own. Try: qwen or vicuna_v1",
+                       settings.model.string());
+    }
+    options.conversation.own =
+        std::make_shared<TaughtTemplate>(std::move(*own), /*sees=*/true, reader->image_mark());
+  }
   std::vector<ConversationRow> rows;
   if (holds_conversations(settings.data)) {
     rows = settings.token_cache.empty() ? read_conversation_rows(settings.data, *tokenizer_, options, bad_)
@@ -59,31 +98,26 @@ void TrainSubject::load_llava(const TrainSettings& settings, const LoadOptions& 
       rows.push_back({std::move(row.name), std::move(row.text), {}});
     }
   }
-  const bool fresh = !settings.vision_tower.empty();
-  const auto checkpoint = open_checkpoint(fresh ? settings.vision_tower : settings.model);
-  PreprocessSettings preprocess;
-  if (fresh) {
-    FreshLlava made = make_fresh_llava(settings.model, settings.vision_tower, settings.sampler.seed, load);
-    llava_ = std::move(made.llava);
-    files_ = std::move(made.files);
-    preprocess = std::move(made.preprocess);
-    if (settings.pinpoints) preprocess.anyres->rule = *settings.pinpoints;
-  } else {
-    llava_ = ropescope::load_llava(*checkpoint, read_llava_config(settings.model), settings.model, load);
-    files_ = read_model_files(settings.model);
-    preprocess = read_preprocess_settings(settings.model, settings.pinpoints);
+  TrainedVlm::Settings seeing;
+  if (!fresh) {
+    const DecoderConfig decoder = read_decoder_config(settings.model);
+    require_trainable(decoder, settings.model);
+    const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(settings.model);
+    vlm_ = ropescope::load_vlm(checkpoint, read_vlm_config(settings.model), decoder, settings.model, load);
+    seeing.unused_weights = unused_tower_weights(*checkpoint, *vlm_);
+  } else if (!reader->expands_text()) {
+    seeing.unused_weights = unused_tower_weights(*open_checkpoint(settings.vision_tower), *vlm_);
   }
   DecodeOptions decode;
-  decode.alpha = settings.alpha.value_or(llava_->config.original ? AlphaRule::kDrop : AlphaRule::kWhite);
+  decode.alpha = settings.alpha.value_or(alpha);
   decode.exif = settings.exif;
-  loader_ = std::make_unique<ImageLoader>(std::move(preprocess), decode, settings.workers);
-  TrainedLlava::Settings seeing;
+  loader_ = std::make_unique<ImageLoader>(*reader, decode, settings.workers);
   seeing.image_folder = settings.image_folder;
   seeing.max_length = settings.rows.conversation.max_length;
   seeing.loss = settings.loss;
-  seeing.unused_weights = unused_tower_weights(*checkpoint, *llava_);
-  model_ = std::make_unique<TrainedLlava>(*llava_, std::move(rows), *loader_, bad_, std::move(seeing));
-  parameters_ = make_trainable(*llava_, settings.trained, settings.frozen, settings.copies_weights);
+  model_ =
+      std::make_unique<TrainedVlm>(*vlm_, std::move(rows), *tokenizer_, *loader_, bad_, std::move(seeing));
+  parameters_ = make_trainable(*vlm_, settings.trained, settings.frozen, settings.copies_weights);
 }
 
 }  // namespace ropescope::app::train

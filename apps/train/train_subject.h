@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/train/bad_rows.h"
 #include "ropescope/train/checkpoints.h"
@@ -30,12 +30,12 @@ class TrainSubject {
 
  private:
   void load_text(const TrainSettings& settings, const LoadOptions& load);
-  void load_llava(const TrainSettings& settings, const LoadOptions& load);
+  void load_vlm(const TrainSettings& settings, const LoadOptions& load);
 
   BadRows bad_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<Decoder> decoder_;
-  std::optional<Llava> llava_;
+  std::optional<Vlm> vlm_;
   std::unique_ptr<ImageLoader> loader_;
   std::unique_ptr<TrainedModel> model_;
   std::vector<Parameter> parameters_;

@@ -149,6 +149,44 @@ TEST_F(Distributed, PicturesAreLearntAsByOneProcess) {
   }
 }
 
+// Towers over patches with a fused qkv, DeepStack, tiles: parts of the model under the names of their families.
+TEST_F(Distributed, FamiliesAreLearntAsByOneProcess) {
+  const std::string data = folder_.path("pictures.json"), pictures = golden_path("vlm/images");
+  Json rows = Json::array();
+  for (int i = 0; i < 8; ++i) {
+    std::vector<std::string> images;
+    if (i % 4 != 3) images.push_back(i % 2 == 0 ? "cat.png" : "small_square.png");
+    rows.push_back(conversation_row("row" + std::to_string(i), images, "What is this?",
+                                    "It is " + std::to_string(i) + "."));
+  }
+  std::ofstream(data) << rows.dump();
+  for (const std::string family : {"qwen2_5_vl", "qwen3_vl", "internvl"}) {
+    const auto train = [&](int ranks, const std::string& output, const std::string& shard) {
+      RankProcesses processes(ranks, {ropescope_path(),  "train",
+                                      "--model",         golden_path("vlm/" + family),
+                                      "--data",          data,
+                                      "--image-folder",  pictures,
+                                      "--learning-rate", "2e-4",
+                                      "--batch-size",    "2",
+                                      "--accumulation",  "2",
+                                      "--max-steps",     "2",
+                                      "--threads",       "1",
+                                      "--shard",         shard,
+                                      "--output",        folder_.path(output)});
+      for (int rank = 0; rank < ranks; ++rank) {
+        const RankResult result = processes.wait(rank, kPatience);
+        ASSERT_EQ(result.exit_code, 0) << result.text;
+      }
+    };
+    train(1, family + "one", "none");
+    for (const char* shard : {"gradients", "parameters"}) {
+      SCOPED_TRACE(family + " " + shard);
+      train(2, family + shard, shard);
+      expect_same(family + "one", family + shard, 2);
+    }
+  }
+}
+
 TEST_F(Distributed, EveryShardingWritesTheCheckpointOfOneProcess) {
   ASSERT_EQ(run_ropescope(line("one", {"--max-steps", "20"}).substr(ropescope_path().size() + 1)).exit_code,
             0);

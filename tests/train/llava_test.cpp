@@ -6,10 +6,11 @@
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
-#include "ropescope/train/llava_model.h"
+#include "ropescope/train/vlm_model.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/llava_next.h"
 
 namespace ropescope {
 namespace {
@@ -21,18 +22,15 @@ class LlavaTraining : public ::testing::TestWithParam<std::string> {
   LlavaTraining() { set_threads(1); }  // these products are too small to share
 
   std::string folder() const { return "vision/llava-next-tiny-" + GetParam(); }
-  Llava load() const {
-    const std::string path = golden_path(folder());
-    return load_llava(*open_checkpoint(path), read_llava_config(path), path, {});
-  }
+  Vlm load() const { return load_llava_next(golden_path(folder())); }
   /// `form`: "" for the full run of image tokens, "_original" for one placeholder an image.
-  LlavaRow row(const std::string& name, const std::string& form) const {
+  VlmRow row(const std::string& name, const std::string& form) const {
     const auto integers = [&](const std::string& key) {
       const at::Tensor tensor = golden_.at(name + "." + key + form).flatten().contiguous();
       const int64_t* data = tensor.const_data_ptr<int64_t>();
       return std::vector<int64_t>(data, data + tensor.numel());
     };
-    LlavaRow made;
+    VlmRow made;
     made.name = name;
     made.text = {integers("input_ids"), integers("labels")};
     if (golden_.count(name + ".pixel_values") == 0) return made;
@@ -40,8 +38,8 @@ class LlavaTraining : public ::testing::TestWithParam<std::string> {
     const at::Tensor pixels = golden_.at(name + ".pixel_values");
     const at::Tensor sizes = golden_.at(name + ".image_sizes_hw");
     for (int64_t i = 0; i < pixels.size(0); ++i) {
-      made.images.push_back(
-          {pixels[i], anyres_geometry(sizes[i][1].item<int64_t>(), sizes[i][0].item<int64_t>(), anyres)});
+      made.items.push_back(llava_item(
+          pixels[i], anyres_geometry(sizes[i][1].item<int64_t>(), sizes[i][0].item<int64_t>(), anyres)));
     }
     return made;
   }
@@ -77,17 +75,17 @@ void expect_gradients(const std::vector<Parameter>& parameters, const Json& norm
 }
 
 TEST_P(LlavaTraining, LossAndGradientsOfEveryCase) {
-  Llava llava = load();
+  Vlm llava = load();
   const std::vector<Parameter> parameters = make_trainable(llava, {"*"}, {});
   for (const Json& one : expected_.at("cases")) {
     const std::string name = one.at("name");
     for (const bool twice : {false, true}) {
       for (const char* form : {"", "_original"}) {
         SCOPED_TRACE(name + form + (twice ? ", layers computed twice" : ""));
-        const std::vector<LlavaRow> rows = {row(name, form)};
+        const std::vector<VlmRow> rows = {row(name, form)};
         ModelLossOptions options;
         options.checkpoint_layers = twice;
-        const Trainer::Micro micro = llava_micro(llava, rows, options);
+        const Trainer::Micro micro = vlm_micro(llava, rows, options);
         EXPECT_EQ(micro.targets, one.at("labels_counted").get<int64_t>());
         EXPECT_EQ(micro.tokens, one.at("length").get<int64_t>());
         drop_gradients(parameters);
@@ -101,16 +99,16 @@ TEST_P(LlavaTraining, LossAndGradientsOfEveryCase) {
 }
 
 TEST_P(LlavaTraining, LossAndGradientsUnderIdAlign) {
-  Llava llava = load();
+  Vlm llava = load();
   const std::vector<Parameter> parameters = make_trainable(llava, {"*"}, {});
   size_t compared = 0;
   for (const Json& one : expected_.at("cases")) {
     if (!one.contains("idalign")) continue;
     SCOPED_TRACE(one.at("name").get<std::string>());
-    const std::vector<LlavaRow> rows = {row(one.at("name"), "")};
+    const std::vector<VlmRow> rows = {row(one.at("name"), "")};
     ModelLossOptions options;
     options.scheme = Scheme("id-align");
-    const Trainer::Micro micro = llava_micro(llava, rows, options);
+    const Trainer::Micro micro = vlm_micro(llava, rows, options);
     drop_gradients(parameters);
     const at::Tensor loss = micro.loss(1.0 / static_cast<double>(micro.targets));
     EXPECT_NEAR(loss.item<double>(), one.at("idalign").at("loss").get<double>(), 1e-5);
@@ -122,24 +120,24 @@ TEST_P(LlavaTraining, LossAndGradientsUnderIdAlign) {
 }
 
 TEST_P(LlavaTraining, ThePretrainingStageMovesTheProjectorOnly) {
-  Llava llava = load();
-  const at::Tensor newline = llava.image_newline.clone(), q = llava.decoder.weights.layers[0].q.clone();
-  const at::Tensor before = llava.projector.linear_1.weight.clone();
+  Vlm llava = load();
+  const at::Tensor newline = llava.eyes.image_newline.clone(), q = llava.decoder.weights.layers[0].q.clone();
+  const at::Tensor before = llava.eyes.connector.weights.first.weight.clone();
   ParameterGroup group;
   group.learning_rate = 1e-3;
   TrainerSettings settings;
   settings.schedule = {ScheduleKind::kConstant, 5, 0};
   Trainer trainer(AdamW(make_trainable(llava, {"model.multi_modal_projector.*"}, {}), {group}, {}), settings);
-  const std::vector<LlavaRow> images = {row("one_image", "")},
-                              both = {row("two_images", ""), row("text_only", "")};
+  const std::vector<VlmRow> images = {row("one_image", "")},
+                            both = {row("two_images", ""), row("text_only", "")};
   std::vector<double> losses;
   for (int step = 0; step < 5; ++step) {
-    losses.push_back(trainer.step({llava_micro(llava, images), llava_micro(llava, both)}).loss);
+    losses.push_back(trainer.step({vlm_micro(llava, images), vlm_micro(llava, both)}).loss);
   }
   EXPECT_LT(losses.back(), losses.front());
-  EXPECT_TRUE(llava.image_newline.equal(newline));
+  EXPECT_TRUE(llava.eyes.image_newline.equal(newline));
   EXPECT_TRUE(llava.decoder.weights.layers[0].q.equal(q));
-  EXPECT_FALSE(llava.projector.linear_1.weight.equal(before));
+  EXPECT_FALSE(llava.eyes.connector.weights.first.weight.equal(before));
 }
 
 }  // namespace

@@ -20,12 +20,13 @@
 #include "ropescope/models/generate.h"
 #include "ropescope/models/pair_attention.h"
 #include "ropescope/models/sampling.h"
-#include "ropescope/train/llava_model.h"
 #include "ropescope/train/text_model.h"
 #include "ropescope/train/trainer.h"
+#include "ropescope/train/vlm_model.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/llava_next.h"
 #include "tests/support/places.h"
 #include "tests/support/pretend_device.h"
 
@@ -197,18 +198,15 @@ class SmallLlava {
       : folder_("vision/llava-next-tiny-" + name),
         golden_(golden_tensors(folder_ + "/expected.safetensors")) {}
 
-  Llava load(at::Device device) const {
-    const std::string path = golden_path(folder_);
-    return load_llava(*open_checkpoint(path), read_llava_config(path), path, {device});
-  }
+  Vlm load(at::Device device) const { return load_llava_next(golden_path(folder_), {device}); }
   Json expected() const { return golden_json(folder_ + "/expected.json"); }
-  LlavaRow row(const std::string& name) const {
+  VlmRow row(const std::string& name) const {
     const auto integers = [&](const std::string& key) {
       const at::Tensor tensor = golden_.at(name + "." + key).flatten().contiguous();
       const int64_t* data = tensor.const_data_ptr<int64_t>();
       return std::vector<int64_t>(data, data + tensor.numel());
     };
-    LlavaRow made;
+    VlmRow made;
     made.name = name;
     made.text = {integers("input_ids"), integers("labels")};
     if (golden_.count(name + ".pixel_values") == 0) return made;
@@ -216,8 +214,8 @@ class SmallLlava {
     const at::Tensor pixels = golden_.at(name + ".pixel_values"),
                      sizes = golden_.at(name + ".image_sizes_hw");
     for (int64_t i = 0; i < pixels.size(0); ++i) {
-      made.images.push_back(
-          {pixels[i], anyres_geometry(sizes[i][1].item<int64_t>(), sizes[i][0].item<int64_t>(), anyres)});
+      made.items.push_back(llava_item(
+          pixels[i], anyres_geometry(sizes[i][1].item<int64_t>(), sizes[i][0].item<int64_t>(), anyres)));
     }
     return made;
   }
@@ -232,23 +230,23 @@ struct LossAndGradients {
   at::Tensor projector, patches, queries;  // some gradients
 };
 
-LossAndGradients differentiate(const SmallLlava& model, const std::vector<LlavaRow>& rows, const Place& place,
+LossAndGradients differentiate(const SmallLlava& model, const std::vector<VlmRow>& rows, const Place& place,
                                ModelLossOptions options) {
-  Llava llava = model.load(place.device);
+  Vlm llava = model.load(place.device);
   const std::vector<Parameter> parameters = make_trainable(llava, {"*"}, {});
   options.compute = place.dtype;
-  const Trainer::Micro micro = llava_micro(llava, rows, options);
+  const Trainer::Micro micro = vlm_micro(llava, rows, options);
   const at::Tensor loss = micro.loss(1.0 / static_cast<double>(micro.targets));
   torch::autograd::backward({loss}, {});
-  return {loss.item<double>(), gradient_norm(parameters), llava.projector.linear_1.weight.grad(),
-          llava.tower.weights.patch.weight.grad(), llava.decoder.weights.layers[0].q.grad()};
+  return {loss.item<double>(), gradient_norm(parameters), llava.eyes.connector.weights.first.weight.grad(),
+          llava.eyes.tower.weights.patch.weight.grad(), llava.decoder.weights.layers[0].q.grad()};
 }
 
 // Every kind of attention (plain, biased, pair), with and without layers that are computed twice.
 TEST_P(OnDevice, LlavaLossesAndGradientsEqualTheCpus) {
   for (const char* name : {"clip-llama", "siglip-qwen2"}) {
     const SmallLlava model(name);
-    const std::vector<LlavaRow> rows = {model.row("two_images"), model.row("text_only")};
+    const std::vector<VlmRow> rows = {model.row("two_images"), model.row("text_only")};
     for (const char* scheme : {"vanilla", "dipe", "cca", "alibi"}) {
       ModelLossOptions options;
       options.scheme = Scheme(scheme);
@@ -372,14 +370,14 @@ TEST_P(OnDevice, HostReadsOfAStepAndOfATokenAreFew) {
 TEST_P(OnDevice, AForwardAndBackwardPassReadsNothing) {
   if (!pretends()) GTEST_SKIP() << "counted on the pretend device";
   const SmallLlava model("clip-llama");
-  Llava llava = model.load(GetParam().device);
+  Vlm llava = model.load(GetParam().device);
   const std::vector<Parameter> parameters = make_trainable(llava, {"*"}, {});
-  const std::vector<LlavaRow> rows = {model.row("two_images"), model.row("text_only")};
+  const std::vector<VlmRow> rows = {model.row("two_images"), model.row("text_only")};
   for (const char* scheme : {"vanilla", "dipe", "cca", "alibi", "pype:interval=1"}) {
     ModelLossOptions options;
     options.scheme = Scheme(scheme);
     options.compute = GetParam().dtype;
-    const Trainer::Micro micro = llava_micro(llava, rows, options);
+    const Trainer::Micro micro = vlm_micro(llava, rows, options);
     const HostReads reads;
     torch::autograd::backward({micro.loss(1.0)}, {});
     EXPECT_EQ(reads.counts(), Counts()) << scheme;

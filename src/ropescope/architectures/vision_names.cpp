@@ -1,5 +1,6 @@
 #include "ropescope/architectures/vision_names.h"
 
+#include <array>
 #include <string>
 
 #include "ropescope/core/errors.h"
@@ -130,10 +131,40 @@ const std::vector<VisionNames>& vision_names(VisionKind kind) {
   throw InternalError("vision_names: no such tower");
 }
 
+namespace {
+
+/// Files of training steps have the parts of a fused qkv by themselves.
+VisionNames apart(VisionNames names) {
+  names.qkv = "";
+  names.q = "attn.qkv.q";
+  names.k = "attn.qkv.k";
+  names.v = "attn.qkv.v";
+  return names;
+}
+
+}  // namespace
+
 const VisionNames& vision_names(VisionKind kind, const Checkpoint& tower) {
   const std::vector<VisionNames>& all = vision_names(kind);
   for (const VisionNames& names : all) {
-    if (tower.find(std::string(names.patch) + ".weight") != nullptr) return names;
+    if (tower.find(std::string(names.patch) + ".weight") == nullptr) continue;
+    const std::string first = std::string(names.layers) + ".0.attn.qkv";
+    const bool fused = *names.qkv == '\0' || tower.find(first + ".weight") != nullptr;
+    if (fused || tower.find(first + ".q.weight") == nullptr) return names;
+    static const std::array<VisionNames, 4> parts = {apart(kQwen2Names), apart(qwen25_names()), apart(qwen3_names()),
+                                                     apart(glm4v_names())};
+    switch (kind) {
+      case VisionKind::kQwen2:
+        return parts[0];
+      case VisionKind::kQwen25:
+        return parts[1];
+      case VisionKind::kQwen3:
+        return parts[2];
+      case VisionKind::kGlm4v:
+        return parts[3];
+      default:
+        return names;
+    }
   }
   return all.front();
 }

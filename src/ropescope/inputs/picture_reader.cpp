@@ -1,6 +1,7 @@
 #include "ropescope/inputs/picture_reader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
@@ -38,21 +39,28 @@ std::string with_media_in_front(std::string text, size_t images, size_t videos) 
 }
 
 PictureReader::PictureReader(const std::filesystem::path& folder, std::optional<PinpointRule> pinpoints)
-    : image_mark_(kImageText), video_mark_(kVideoText) {
-  if (is_llava_next(folder)) {
-    settings_ = read_preprocess_settings(folder, pinpoints);
-    if (!settings_->anyres) {
-      throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", folder.string());
-    }
-    return;
+    : PictureReader([&]() -> PictureReader {
+        if (is_llava_next(folder)) return PictureReader(read_preprocess_settings(folder, pinpoints));
+        if (pinpoints) {
+          throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways", folder.string());
+        }
+        return PictureReader(read_media_processor(folder));
+      }()) {}
+
+PictureReader::PictureReader(PreprocessSettings settings)
+    : settings_(std::move(settings)), image_mark_(kImageText), video_mark_(kVideoText) {
+  if (!settings_->anyres) {
+    throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", settings_->name);
   }
-  if (pinpoints) {
-    throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways",
-                     folder.string());
-  }
-  processor_ = read_media_processor(folder);
+}
+
+PictureReader::PictureReader(MediaProcessor processor) : processor_(std::move(processor)), video_mark_(kVideoText) {
   image_mark_ = processor_->settings().words.image;
   if (takes_video()) video_mark_ = processor_->settings().words.video;
+}
+
+at::Tensor PictureReader::normalised(const at::Tensor& pixels_u8) const {
+  return processor_ ? processor_->normalised(pixels_u8) : normalize_tiles(pixels_u8, *settings_);
 }
 
 std::vector<MediaItem> PictureReader::images(const std::vector<at::Tensor>& rgb_HW3) const {

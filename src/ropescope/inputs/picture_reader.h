@@ -23,9 +23,15 @@ class PictureReader {
   /// read_preprocess_settings do.
   explicit PictureReader(const std::filesystem::path& folder,
                          std::optional<PinpointRule> pinpoints = std::nullopt);
+  /// Of models that have no folder yet: LLaVA-NeXT (InputError without anyres tiles), and any other family.
+  explicit PictureReader(PreprocessSettings settings);
+  explicit PictureReader(MediaProcessor processor);
 
   /// The pictures of one prompt, uint8 [H, W, 3] each.
   std::vector<MediaItem> images(const std::vector<at::Tensor>& rgb_HW3) const;
+  /// What the tower takes of MediaItem::pixels_u8, which is all that is worth keeping while a picture waits: float32, the
+  /// same shape.
+  at::Tensor normalised(const at::Tensor& pixels_u8) const;
   /// A clip's frames, as many as `frames` says. Throws UnsupportedModel where the family takes none.
   MediaItem video(const std::vector<at::Tensor>& rgb_HW3, const SampledFrames& frames) const;
   /// How the frames of a clip are chosen. Throws UnsupportedModel likewise.

@@ -57,6 +57,12 @@ auto through_tower(const VisionPart& part, const at::Tensor& pixels, const Run& 
   return run();
 }
 
+// Tokens of features through the connector, whose weights may have to be brought.
+at::Tensor connected(const VisionPart& part, const at::Tensor& features) {
+  return with_weights(part.tower.access, part.connector.weights.first.weight, features,
+                      [&](const at::Tensor& x) { return connect(part.connector, x); });
+}
+
 at::Tensor joined(const std::vector<at::Tensor>& parts) {
   return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
 }
@@ -106,7 +112,7 @@ VisionFeatures encode_patches(const VisionPart& part, const VisionInputs& inputs
     first += patches;
     const PatchFeatures found =
         through_tower(part, pixels, [&] { return patch_features(part.tower, some, batch, taps); });
-    features.push_back(connect(part.connector, found.features));
+    features.push_back(connected(part, found.features));
     for (size_t j = 0; j < deep; ++j)
       deepstack[j].push_back(connect_deep(part.connector, j, found.deep.at(j)));
   }
@@ -140,7 +146,7 @@ at::Tensor encode_tile_batch(const VisionPart& part, const at::Tensor& tiles, co
       if (further) hidden = hidden.narrow(-1, 0, hidden.size(-1) - part.config.vision.hidden_size);
       return part.config.post_norm ? last_norm(part.tower, hidden) : hidden;
     });
-    parts.push_back(connect(part.connector, features));
+    parts.push_back(connected(part, features));
   }
   if (parts.empty()) throw InputError("pixel_values: expected at least one tile, found none");
   return joined(parts);

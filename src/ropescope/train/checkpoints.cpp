@@ -90,9 +90,10 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
     return files;
   }
   for (const char* name :
-       {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
-        "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",
-        "special_tokens_map.json", "added_tokens.json", "chat_template.json", "chat_template.jinja"}) {
+       {"config.json", "generation_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
+        "processor_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+        "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
+        "chat_template.jinja"}) {
     if (fs::is_regular_file(model / name, ignored)) files.push_back({name, read_file(model / name)});
   }
   if (files.empty() || files.front().name != "config.json") return files;

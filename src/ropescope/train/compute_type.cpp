@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "ropescope/models/tensor_slots.h"
+#include "ropescope/train/vlm_slots.h"
 
 namespace ropescope {
 
@@ -31,9 +32,9 @@ Decoder in_type(const Decoder& decoder, at::ScalarType type) {
   return working;
 }
 
-Llava in_type(const Llava& llava, at::ScalarType type) {
-  Llava working = llava;
-  if (convert(llava_slots(working), type)) tie(working.decoder);
+Vlm in_type(const Vlm& vlm, at::ScalarType type) {
+  Vlm working = vlm;
+  if (convert(vlm_slots(working), type)) tie(working.decoder);
   return working;
 }
 

@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 
 namespace ropescope {
 
@@ -14,6 +14,6 @@ namespace ropescope {
 /// type already stay themselves (Sharding brings parts in the type that it was made for). A tied output
 /// matrix stays tied.
 Decoder in_type(const Decoder& decoder, at::ScalarType type);
-Llava in_type(const Llava& llava, at::ScalarType type);
+Vlm in_type(const Vlm& vlm, at::ScalarType type);
 
 }  // namespace ropescope

@@ -120,6 +120,9 @@ std::vector<ChatTurn> read_turns(const Json& object, const std::string& what) {
 std::vector<std::string> read_images(const Json& object, const ConversationRowOptions& options,
                                      const std::string& what) {
   std::vector<std::string> images;
+  if (json_has(object, "video") && !object.at("video").is_null()) {
+    throw InputError("{}: expected pictures, found a video; clips are not trained here", what);
+  }
   const auto found = object.find("image");
   if (found == object.end() || found->is_null()) return images;
   for (const Json& name : found->is_array() ? *found : Json::array({*found})) {
@@ -139,8 +142,9 @@ std::vector<std::string> read_images(const Json& object, const ConversationRowOp
   return images;
 }
 
-ImageMove move_of(const std::vector<ChatTurn>& turns, const ConversationRowOptions& options) {
-  if (options.move) return *options.move;
+/// None: a checkpoint's own template says where pictures stand.
+std::optional<ImageMove> move_of(const std::vector<ChatTurn>& turns, const ConversationRowOptions& options) {
+  if (options.move || options.conversation.own != nullptr) return options.move;
   const bool several = std::any_of(turns.begin(), turns.end(),
                                    [](const ChatTurn& turn) { return count_images(turn.text) > 1; });
   return several || options.conversation.chat == ChatTemplate::kQwen ? ImageMove::kSingle
@@ -154,8 +158,8 @@ ConversationRow read_row(const Json& object, const std::string& name, const std:
   std::vector<ChatTurn> turns = read_turns(object, what);
   row.images = read_images(object, options, what);
   if (!row.images.empty()) {
-    const ImageMove move = move_of(turns, options);  // first: arguments are made in any order
-    turns = move_images(std::move(turns), move);
+    const std::optional<ImageMove> move = move_of(turns, options);  // first: arguments are made in any order
+    if (move) turns = move_images(std::move(turns), *move);
   }
   size_t marks = 0;
   for (const ChatTurn& turn : turns) marks += static_cast<size_t>(count_images(turn.text));

@@ -24,7 +24,7 @@ struct ConversationRow {
 struct ConversationRowOptions {
   ConversationOptions conversation;
   /// How images are moved to the front of their turn. None: as the template's original code does (ChatML
-  /// kSingle, others kAlways), but a turn with several images keeps them all.
+  /// kSingle, others kAlways), but a turn with several images keeps them all; under a checkpoint's own template they stay.
   std::optional<ImageMove> move;
   bool images = false;                 ///< whether the model sees
   std::filesystem::path image_folder;  ///< what relative names of images start from

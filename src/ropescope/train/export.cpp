@@ -12,8 +12,10 @@
 #include "ropescope/architectures/decoder_names.h"
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/architectures/vlm_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export_config.h"
@@ -42,6 +44,7 @@ struct Plan {
   std::string form;
   Json config;
   std::vector<ModelFile> files;  // but for config.json
+  bool sees = false;             // a family of vlm_config.h, LLaVA-NeXT apart
   std::optional<LlavaConfig> llava;
   int64_t rows = 0;  // of the vocabulary; 0: as they are
 };
@@ -99,6 +102,19 @@ Plan make_plan(const fs::path& folder) {
     const bool below = file.name.find('/') != std::string::npos;  // an original checkpoint's tower
     if (file.name != "config.json" && !below) plan.files.push_back(std::move(file));
   }
+  const VlmFamily* family = find_vlm_family(plan.config);
+  if (family != nullptr && family->name != "llava_next") {
+    // Its checkpoints have the public names, and the files beside them are the model's own.
+    plan.form = family->name;
+    plan.sees = true;
+    if (json_string_or(plan.config, "model_type", "", folder.string()) == "internvl_chat") {
+      log_warning(
+          "{}: its config.json is InternVL's own, beside which transformers expects other names of tensors; ropescope reads "
+          "what is written",
+          folder.string());
+    }
+    return plan;
+  }
   if (!is_llava_config(plan.config)) {
     plan.form = read_decoder_config(folder).model_type;
     return plan;
@@ -150,6 +166,43 @@ at::Tensor with_rows(const at::Tensor& matrix, int64_t rows) {
   return at::cat({matrix, mean.expand({rows - matrix.size(0), matrix.size(1)})}, 0);
 }
 
+/// Parts of a fused qkv, which training steps have apart, become one.
+void fuse_towers(std::map<std::string, at::Tensor>& tensors) {
+  const std::string query = ".attn.qkv.q.";
+  std::vector<std::string> queries;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.find(query) != std::string::npos) queries.push_back(name);
+  }
+  for (const std::string& name : queries) {
+    const size_t at = name.find(query) + query.size() - 2;  // its "q"
+    std::string key = name, value = name, fused = name;
+    key[at] = 'k';
+    value[at] = 'v';
+    fused.erase(at, 2);
+    if (tensors.count(key) == 0 || tensors.count(value) == 0) {
+      throw InputError("checkpoint: {} is there without {} or {}", name, key, value);
+    }
+    tensors[fused] = at::cat({tensors.at(name), tensors.at(key), tensors.at(value)}, 0);
+    for (const std::string& part : {name, key, value}) tensors.erase(part);
+  }
+}
+
+/// The same of the language model inside, whose family may fuse others.
+void fuse_decoder(const DecoderConfig& config, std::map<std::string, at::Tensor>& tensors) {
+  const std::string inside = "model.language_model.", alone = "model.";
+  std::map<std::string, at::Tensor> decoder;
+  for (auto tensor = tensors.begin(); tensor != tensors.end();) {
+    if (tensor->first.rfind(inside, 0) == 0) {
+      decoder[alone + tensor->first.substr(inside.size())] = tensor->second;
+      tensor = tensors.erase(tensor);
+    } else {
+      ++tensor;
+    }
+  }
+  fuse_tensors(config, decoder);
+  for (auto& [name, tensor] : decoder) tensors[inside + name.substr(alone.size())] = std::move(tensor);
+}
+
 void collect(const Checkpoint& checkpoint, const Plan& plan, at::ScalarType dtype,
              std::map<std::string, at::Tensor>& tensors, ExportSummary& summary) {
   for (const TensorInfo& info : checkpoint.tensors()) {
@@ -173,7 +226,11 @@ std::map<std::string, at::Tensor> collect_all(const fs::path& folder, const Plan
   std::map<std::string, at::Tensor> tensors;
   const auto checkpoint = open_checkpoint(folder);
   collect(*checkpoint, plan, dtype, tensors, summary);
-  if (!plan.llava) fuse_tensors(read_decoder_config(folder), tensors);
+  if (plan.sees) {
+    fuse_towers(tensors);
+    fuse_decoder(read_decoder_config(folder), tensors);
+  }
+  if (!plan.llava && !plan.sees) fuse_tensors(read_decoder_config(folder), tensors);
   summary.tensors = static_cast<int64_t>(tensors.size());
   // An original checkpoint may leave its tower outside.
   if (plan.llava && llava_part(*checkpoint, LlavaPart::kTower)->tensors().empty()) {

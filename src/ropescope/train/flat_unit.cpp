@@ -10,6 +10,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/StorageImpl.h>
 
+#include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
 
 namespace ropescope {
@@ -104,18 +105,32 @@ at::Tensor FlatUnit::piece(const at::Tensor& values, size_t entry) const {
 }
 
 std::string part_of(const std::string& tensor_name) {
-  const std::string layers = ".layers.";
-  const size_t at = tensor_name.find(layers);
-  if (at != std::string::npos) {
+  // What stands before a layer's number in decoders and towers.
+  for (const std::string layers : {".layers.", ".blocks.", ".layer."}) {
+    const size_t at = tensor_name.find(layers);
+    if (at == std::string::npos) continue;
     size_t end = at + layers.size();
     while (end < tensor_name.size() && std::isdigit(static_cast<unsigned char>(tensor_name[end]))) ++end;
-    return tensor_name.substr(0, end);
+    if (end > at + layers.size()) return tensor_name.substr(0, end);
   }
   for (const char* word : {"projector", "embed_tokens", "lm_head"}) {
     const size_t found = tensor_name.find(word);
     if (found != std::string::npos) return tensor_name.substr(0, found + std::string(word).size());
   }
   return "";
+}
+
+bool is_layer_part(const std::string& part) {
+  return !part.empty() && std::isdigit(static_cast<unsigned char>(part.back()));
+}
+
+bool is_tower_tensor(const std::string& name) {
+  // (A part's name ends where the next word would begin.)
+  return llava_role(name + ".").part == LlavaPart::kTower;
+}
+
+bool is_connector_tensor(const std::string& name) {
+  return llava_role(name + ".").part == LlavaPart::kProjector || llava_role(name).part == LlavaPart::kNewline;
 }
 
 }  // namespace ropescope

@@ -73,5 +73,11 @@ class FlatUnit {
 /// "model.embed_tokens", "lm_head"; empty for small tensors that stay with every rank (final norms and the
 /// like).
 std::string part_of(const std::string& tensor_name);
+/// Whether a part is a layer of the decoder or of a vision tower.
+bool is_layer_part(const std::string& part);
+
+/// What a tensor, or a part, of a vision-language model belongs to, under the names of any family; a decoder alone has neither.
+bool is_tower_tensor(const std::string& name);
+bool is_connector_tensor(const std::string& name);
 
 }  // namespace ropescope

@@ -1,18 +1,14 @@
 #include "ropescope/train/image_loader.h"
 
+#include <system_error>
 #include <utility>
-
-#include "ropescope/core/errors.h"
 
 namespace ropescope {
 
 namespace fs = std::filesystem;
 
-ImageLoader::ImageLoader(PreprocessSettings settings, const DecodeOptions& decode, int workers)
-    : settings_(std::move(settings)), decode_(decode) {
-  if (!settings_.anyres) {
-    throw InputError("{}: expected a LLaVA-NeXT model, whose images are cut into tiles", settings_.name);
-  }
+ImageLoader::ImageLoader(PictureReader reader, const DecodeOptions& decode, int workers)
+    : reader_(std::move(reader)), decode_(decode) {
   for (int i = 0; i < workers; ++i) {
     try {
       threads_.emplace_back([this] { work(); });
@@ -47,11 +43,10 @@ void ImageLoader::work() {
 }
 
 ImageLoader::Images ImageLoader::read(const std::vector<fs::path>& files) const {
-  Images images;
-  for (const fs::path& file : files) {
-    PreprocessedImage prepared = preprocess_image(read_image(file, decode_).rgb_HW3, settings_);
-    images.push_back({std::move(prepared.tiles), *prepared.geometry});
-  }
+  std::vector<at::Tensor> pictures;
+  for (const fs::path& file : files) pictures.push_back(read_image(file, decode_).rgb_HW3);
+  Images images = reader_.images(pictures);
+  for (MediaItem& image : images) image.pixel_values.reset();
   return images;
 }
 
@@ -66,7 +61,7 @@ void ImageLoader::prefetch(int64_t key, const std::vector<fs::path>& files) {
   wake_.notify_one();
 }
 
-std::vector<TiledImage> ImageLoader::take(int64_t key, const std::vector<fs::path>& files) {
+std::vector<MediaItem> ImageLoader::take(int64_t key, const std::vector<fs::path>& files) {
   const auto found = pending_.find(key);
   if (found == pending_.end()) return read(files);
   std::future<Images> images = std::move(found->second);

@@ -1,6 +1,7 @@
 #include "ropescope/train/memory_plan.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <set>
 
 #include <c10/core/ScalarType.h>
@@ -37,17 +38,22 @@ struct Model {
   bool tower_learns = false;
 };
 
-void read_widths(const TensorSlot& slot, Model& model) {
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](const char* ending) { return name.ends_with(ending); });
+}
+
+void read_widths(const TensorSlot& slot, bool of_tower, Model& model) {
   const std::string& name = slot.name;
-  const bool of_tower = contains(name, "vision_tower");
   Widths& widths = of_tower ? model.tower : model.decoder;
-  if (contains(name, "q_proj.weight")) {
+  // (Towers over patches have a fused matrix, whose parts are named apart.)
+  if (ends_with_any(name, {"q_proj.weight", "attn.qkv.q.weight"})) {
     widths.query = slot.shape[0];
     widths.hidden = slot.shape[1];
     ++widths.layers;
   }
   if (contains(name, "k_proj.weight")) widths.key = slot.shape[0];
-  if (contains(name, "gate_proj.weight") || contains(name, "fc1.weight")) widths.inner = slot.shape[0];
+  if (ends_with_any(name, {"gate_proj.weight", "fc1.weight"})) widths.inner = slot.shape[0];
   if (contains(name, "embed_tokens.weight")) widths.vocabulary = slot.shape[0];
   if (contains(name, "position_embedding")) widths.patches = slot.shape[0];
 }
@@ -58,13 +64,13 @@ Model read_model(const std::vector<TensorSlot>& slots, const std::vector<std::st
   for (const TensorSlot& slot : slots) {
     int64_t numbers = 1;
     for (const int64_t side : slot.shape) numbers *= side;
-    read_widths(slot, model);
+    const bool of_tower = is_tower_tensor(slot.name);
+    if (!is_connector_tensor(slot.name)) read_widths(slot, of_tower, model);
     const std::string name = part_of(slot.name);
     auto part = std::find_if(model.parts.begin(), model.parts.end(),
                              [&](const Part& one) { return one.name == name; });
     if (part == model.parts.end()) {
-      part = model.parts.insert(
-          part, Part{name, 0, 0, 0, 0, contains(name, ".layers."), contains(name, "vision_tower")});
+      part = model.parts.insert(part, Part{name, 0, 0, 0, 0, is_layer_part(name), is_tower_tensor(name)});
     }
     part->numbers += numbers;
     model.numbers += numbers;
@@ -74,7 +80,7 @@ Model read_model(const std::vector<TensorSlot>& slots, const std::vector<std::st
     part->trained += numbers;
     part->largest = std::max(part->largest, numbers);
     model.trained += numbers;
-    model.tower_learns |= part->of_tower;
+    model.tower_learns |= of_tower;
   }
   const auto late = [](const Part& part) {
     if (part.name.empty()) return 4;
@@ -111,7 +117,7 @@ class Step {
     // What the projector keeps: its first product, the activation's output and the result.
     bytes += width_ * run_.image_tokens * 3 * w.hidden;
     if (model_.tower_learns) {
-      bytes += width_ * run_.image_tokens * model_.tower.layers * kept_by_tower_layer(model_.tower);
+      bytes += width_ * run_.tower_tokens * model_.tower.layers * kept_by_tower_layer(model_.tower);
     }
     return bytes;
   }

@@ -19,7 +19,8 @@ struct PlannedRun {
   bool recomputes = false;    ///< layers are computed again in the backward pass
   int64_t micro_batches = 1;  ///< of this process in a step
   int64_t tokens = 0;         ///< of a micro-batch, at most
-  int64_t image_tokens = 0;   ///< of these, what goes through the vision tower
+  int64_t image_tokens = 0;   ///< of these, what comes from the connector
+  int64_t tower_tokens = 0;   ///< what goes through the vision tower for them, before any are merged
 };
 
 struct MemoryPlan {

@@ -132,7 +132,7 @@ void Sharding::add_units(const std::vector<Parameter>& trained, const std::vecto
   const auto late = [this](size_t unit) {
     const std::string& part = units_[unit]->flat.name();
     if (part.empty()) return 4;
-    if (part.find("vision") != std::string::npos) return 3;
+    if (is_tower_tensor(part)) return 3;
     if (part.find("embed_tokens") != std::string::npos || part.find("projector") != std::string::npos)
       return 2;
     return part.find("lm_head") != std::string::npos ? 0 : 1;

@@ -15,6 +15,8 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/sha256.h"
+#include "ropescope/inputs/picture_reader.h"
+#include "ropescope/train/taught_template.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -24,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Of the file's form; part of its key.
-constexpr int64_t kCacheVersion = 1;
+constexpr int64_t kCacheVersion = 2;
 
 template <typename T>
 at::Tensor tensor_of(const std::vector<T>& values, at::ScalarType type) {
@@ -91,12 +93,15 @@ std::string key_of(const fs::path& data, const fs::path& model, const Conversati
   add(fmt::format("{} {} {} {} {} {}", kCacheVersion, chat_template_name(options.conversation.chat),
                   static_cast<int>(options.conversation.rule), options.conversation.max_length,
                   options.move ? static_cast<int>(*options.move) : -1, options.images));
+  if (options.conversation.own != nullptr) add(options.conversation.own->source());
+  if (options.conversation.pictures != nullptr) add(options.conversation.pictures->image_mark());
   add(data.extension().string());
   add(sha256_of_file(data));
   std::error_code ignored;
   if (fs::is_regular_file(model, ignored)) add(sha256_of_file(model));
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
-                           "merges.txt", "special_tokens_map.json", "added_tokens.json", "config.json"}) {
+                           "merges.txt", "special_tokens_map.json", "added_tokens.json", "config.json",
+                           "processor_config.json", "preprocessor_config.json"}) {
     add(fs::is_regular_file(model / name, ignored) ? sha256_of_file(model / name) : "");
   }
   return sha.finish();

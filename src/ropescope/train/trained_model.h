@@ -20,6 +20,7 @@ struct RowTotals {
   int64_t targets = 0;  ///< after the shift
   int64_t images = 0;
   int64_t image_tokens = 0;  ///< at most: as if every image filled its largest grid
+  int64_t tower_tokens = 0;  ///< of these images in the vision tower, before any are merged
   int64_t longest = 0;       ///< tokens of the longest row, its images counted so
 
   void add(const std::vector<int64_t>& labels) {

@@ -161,7 +161,7 @@ MediaPlan MediaProcessor::plan_tiles(int64_t rows, int64_t columns) const {
   return tiling_->plan_tiles(rows, columns, settings_);
 }
 
-MediaItem MediaProcessor::finish(MediaPlan plan, at::Tensor pixels_u8) const {
+at::Tensor MediaProcessor::normalised(const at::Tensor& pixels_u8) const {
   PreprocessSettings normalisation;
   normalisation.rescale_factor = settings_.rescale_factor;
   normalisation.mean = settings_.mean;
@@ -169,7 +169,11 @@ MediaItem MediaProcessor::finish(MediaPlan plan, at::Tensor pixels_u8) const {
   // A patch holds its channels one after the other, as a tile does.
   const bool is_tile = pixels_u8.dim() == 4;
   const at::Tensor tiles = is_tile ? pixels_u8 : pixels_u8.view({pixels_u8.size(0), 3, 1, -1});
-  at::Tensor values = normalize_tiles(tiles, normalisation).view(pixels_u8.sizes());
+  return normalize_tiles(tiles, normalisation).view(pixels_u8.sizes());
+}
+
+MediaItem MediaProcessor::finish(MediaPlan plan, at::Tensor pixels_u8) const {
+  at::Tensor values = normalised(pixels_u8);
   return {std::move(plan), std::move(pixels_u8), std::move(values)};
 }
 

@@ -117,6 +117,9 @@ class MediaProcessor {
   /// `frames_HW3`: those of `frames.indices`, all of one size.
   MediaItem video(const std::vector<at::Tensor>& frames_HW3, const SampledFrames& frames) const;
 
+  /// MediaItem::pixel_values of its pixels_u8: float32, the same shape.
+  at::Tensor normalised(const at::Tensor& pixels_u8) const;
+
   /// The text with each marker replaced as the family's processor does; `plans` are in the order of the markers of their
   /// kind. Throws InputError if the numbers of markers and plans differ.
   std::string expand_text(const std::string& text, const std::vector<MediaPlan>& plans) const;

@@ -1,5 +1,5 @@
 // Runs over rows with images: read ahead or not, stopped or not, with broken files or not.
-#include "ropescope/train/trained_llava.h"
+#include "ropescope/train/trained_vlm.h"
 
 #include <cmath>
 #include <filesystem>
@@ -11,9 +11,11 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/text/tokenizer.h"
-#include "ropescope/train/fresh_llava.h"
+#include "ropescope/train/fresh_vlm.h"
 #include "ropescope/train/training_run.h"
+#include "ropescope/train/vlm_slots.h"
 
+#include "tests/support/llava_next.h"
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"
 #include "tests/support/training_runs.h"
@@ -40,17 +42,18 @@ struct LlavaProcess {
                const std::string& scheme = "id-align", std::string images = synthetic_folder())
       : bad(bad_limit) {
     const auto checkpoint = open_checkpoint(model);
-    llava = load_llava(*checkpoint, read_llava_config(model), model, {});
+    llava = load_llava_next(model);
+    tokenizer = load_tokenizer(model);
     ConversationRowOptions rows;
     rows.images = true;
     rows.image_folder = images;
-    TrainedLlava::Settings how;
+    TrainedVlm::Settings how;
     how.image_folder = images;
     how.max_length = 400;
     how.loss.scheme = Scheme(scheme);
     how.unused_weights = unused_tower_weights(*checkpoint, llava);
-    loader.emplace(read_preprocess_settings(model), DecodeOptions{}, workers);
-    subject.emplace(llava, read_conversation_rows(data, *load_tokenizer(model), rows, bad), *loader, bad,
+    loader.emplace(PictureReader(model), DecodeOptions{}, workers);
+    subject.emplace(llava, read_conversation_rows(data, *tokenizer, rows, bad), *tokenizer, *loader, bad,
                     how);
     Sampler::Settings order;
     order.kind = SamplerKind::kGroupByModalityLength;
@@ -73,9 +76,10 @@ struct LlavaProcess {
   }
 
   BadRows bad;
-  Llava llava;
+  Vlm llava;
+  std::unique_ptr<Tokenizer> tokenizer;
   std::optional<ImageLoader> loader;
-  std::optional<TrainedLlava> subject;
+  std::optional<TrainedVlm> subject;
   std::optional<Sampler> sampler;
   std::optional<Trainer> trainer;
   std::optional<Checkpoints> checkpoints;
@@ -107,8 +111,8 @@ TEST_F(TrainedLlavas, CheckpointsAreModels) {
   process.run->run();
   const std::string saved = folder_.path("run") + "/checkpoints/step-8";
   const auto checkpoint = open_checkpoint(saved);
-  Llava loaded = load_llava(*checkpoint, read_llava_config(saved), saved, {});
-  const std::vector<TensorSlot> expected = llava_slots(process.llava), found = llava_slots(loaded);
+  Vlm loaded = load_llava_next(saved);
+  const std::vector<TensorSlot> expected = vlm_slots(process.llava), found = vlm_slots(loaded);
   ASSERT_EQ(found.size(), expected.size());
   for (size_t i = 0; i < found.size(); ++i) {
     EXPECT_TRUE(found[i].target->equal(expected[i].target->detach())) << found[i].name;
@@ -124,15 +128,16 @@ TEST_F(TrainedLlavas, AnOriginalCheckpointKeepsItsForm) {
   const std::vector<ModelFile> files = read_model_files(original);
   ASSERT_EQ(files.size(), 2u);
   EXPECT_EQ(files[1].name, "vision_tower/config.json");
-  Llava llava = load_llava(*open_checkpoint(original), read_llava_config(original), original, {});
+  Vlm llava = load_llava_next(original);
   Checkpoints checkpoints(folder_.path("checkpoints"), files);
   SavedRun run;
-  for (const TensorSlot& slot : llava_slots(llava)) run.weights[slot.name] = *slot.target;
+  for (const TensorSlot& slot : vlm_slots(llava)) run.weights[slot.name] = *slot.target;
   const fs::path saved = checkpoints.save(run, 0);
-  const Llava loaded = load_llava(*open_checkpoint(saved), read_llava_config(saved), saved, {});
-  EXPECT_TRUE(loaded.config.original);
-  EXPECT_TRUE(loaded.image_newline.equal(llava.image_newline));
-  EXPECT_TRUE(loaded.tower.weights.layers[1].q.weight.equal(llava.tower.weights.layers[1].q.weight));
+  const Vlm loaded = load_llava_next(saved);
+  EXPECT_TRUE(read_llava_config(saved).original);
+  EXPECT_TRUE(loaded.eyes.image_newline.equal(llava.eyes.image_newline));
+  EXPECT_TRUE(
+      loaded.eyes.tower.weights.layers[1].q.weight.equal(llava.eyes.tower.weights.layers[1].q.weight));
 }
 
 TEST_F(TrainedLlavas, RowsWhoseImagesAreBrokenAreLeftOut) {
@@ -179,7 +184,7 @@ TEST_F(TrainedLlavas, EverySchemeTrains) {
 
 TEST_F(TrainedLlavas, ANonFiniteLossNamesItsRows) {
   LlavaProcess process(model_, data_, folder_.path("run"));
-  process.llava.image_newline.detach().fill_(std::numeric_limits<float>::quiet_NaN());
+  process.llava.eyes.image_newline.detach().fill_(std::numeric_limits<float>::quiet_NaN());
   try {
     process.run->run();
     FAIL() << "expected a NumericsError";
@@ -194,37 +199,38 @@ TEST(FreshLlavas, AreMadeOfADecoderATowerAndASeed) {
   for (const char* name : {"clip-vision-tiny", "siglip-vision-tiny"}) {
     SCOPED_TRACE(name);
     const std::string tower = golden_path(std::string("vision/") + name);
-    FreshLlava fresh = make_fresh_llava(decoder, tower, 7, {});
-    const FreshLlava again = make_fresh_llava(decoder, tower, 7, {}),
-                     other = make_fresh_llava(decoder, tower, 8, {});
-    const at::Tensor& weight = fresh.llava.projector.linear_1.weight;
-    EXPECT_TRUE(weight.equal(again.llava.projector.linear_1.weight));
-    EXPECT_FALSE(weight.equal(other.llava.projector.linear_1.weight));
+    FreshVlm fresh = make_fresh_vlm(decoder, tower, 7, {});
+    const FreshVlm again = make_fresh_vlm(decoder, tower, 7, {}),
+                   other = make_fresh_vlm(decoder, tower, 8, {});
+    const at::Tensor& weight = fresh.vlm.eyes.connector.weights.first.weight;
+    EXPECT_TRUE(weight.equal(again.vlm.eyes.connector.weights.first.weight));
+    EXPECT_FALSE(weight.equal(other.vlm.eyes.connector.weights.first.weight));
     const double bound = 1.0 / std::sqrt(static_cast<double>(weight.size(1)));
     EXPECT_LE(weight.abs().max().item<double>(), bound);
     EXPECT_NEAR(weight.std().item<double>(), bound / std::sqrt(3.0), 0.05 * bound);
-    EXPECT_NEAR(fresh.llava.image_newline.std().item<double>(),
-                1.0 / std::sqrt(static_cast<double>(fresh.llava.image_newline.size(0))), 0.05);
+    EXPECT_NEAR(fresh.vlm.eyes.image_newline.std().item<double>(),
+                1.0 / std::sqrt(static_cast<double>(fresh.vlm.eyes.image_newline.size(0))), 0.05);
     // Its checkpoint is a model in the original form.
     Checkpoints checkpoints(folder.path(name), fresh.files);
     SavedRun run;
-    for (const TensorSlot& slot : llava_slots(fresh.llava)) run.weights[slot.name] = *slot.target;
+    for (const TensorSlot& slot : vlm_slots(fresh.vlm)) run.weights[slot.name] = *slot.target;
     const fs::path saved = checkpoints.save(run, 0);
-    const Llava loaded = load_llava(*open_checkpoint(saved), read_llava_config(saved), saved, {});
-    EXPECT_TRUE(loaded.config.original);
-    EXPECT_EQ(loaded.config.feature_layers, fresh.llava.config.feature_layers);
-    EXPECT_TRUE(loaded.projector.linear_2.bias.equal(fresh.llava.projector.linear_2.bias));
+    const Vlm loaded = load_llava_next(saved);
+    EXPECT_TRUE(read_llava_config(saved).original);
+    EXPECT_EQ(loaded.config.feature_layers, fresh.vlm.config.feature_layers);
+    EXPECT_TRUE(
+        loaded.eyes.connector.weights.second.bias.equal(fresh.vlm.eyes.connector.weights.second.bias));
     const PreprocessSettings settings = read_preprocess_settings(saved);
-    EXPECT_EQ(settings.anyres->tile_size, fresh.preprocess.anyres->tile_size);
-    EXPECT_EQ(settings.anyres->pinpoints, fresh.preprocess.anyres->pinpoints);
-    EXPECT_EQ(settings.mean, fresh.preprocess.mean);
+    EXPECT_EQ(settings.anyres->tile_size, fresh.anyres->anyres->tile_size);
+    EXPECT_EQ(settings.anyres->pinpoints, fresh.anyres->anyres->pinpoints);
+    EXPECT_EQ(settings.mean, fresh.anyres->mean);
   }
 }
 
 TEST(ImageLoading, ThreadsChangeNothing) {
   const TemporaryFolder folder;
   const std::string model = make_tiny_llava(folder);
-  ImageLoader ahead(read_preprocess_settings(model), {}, 3), now(read_preprocess_settings(model), {}, 0);
+  ImageLoader ahead(PictureReader(model), {}, 3), now(PictureReader(model), {}, 0);
   std::vector<std::vector<fs::path>> files;
   for (const std::string& name : synthetic_images()) files.push_back({fs::path(synthetic_folder()) / name});
   files.push_back({files[0][0], files[1][0]});
@@ -235,8 +241,9 @@ TEST(ImageLoading, ThreadsChangeNothing) {
                other = now.take(static_cast<int64_t>(i), files[i]);
     ASSERT_EQ(one.size(), files[i].size());
     for (size_t j = 0; j < one.size(); ++j) {
-      EXPECT_TRUE(one[j].tiles.equal(other[j].tiles));
-      EXPECT_EQ(one[j].geometry.tokens, other[j].geometry.tokens);
+      EXPECT_TRUE(one[j].pixels_u8.equal(other[j].pixels_u8));
+      EXPECT_EQ(one[j].plan.tokens(), other[j].plan.tokens());
+      EXPECT_FALSE(one[j].pixel_values.defined()) << "they wait as bytes";
     }
   }
   ahead.prefetch(7, {"/nowhere.png"});

@@ -1,4 +1,4 @@
-// A LLaVA-NeXT model and its conversations, with images read ahead.
+// A vision-language model and its conversations, with pictures read ahead.
 #pragma once
 
 #include <filesystem>
@@ -7,33 +7,33 @@
 #include <string>
 #include <vector>
 
-#include "ropescope/models/llava.h"
+#include "ropescope/models/vlm.h"
 #include "ropescope/train/bad_rows.h"
 #include "ropescope/train/conversation_rows.h"
 #include "ropescope/train/image_loader.h"
-#include "ropescope/train/llava_model.h"
 #include "ropescope/train/trained_model.h"
+#include "ropescope/train/vlm_model.h"
 
 namespace ropescope {
 
-class TrainedLlava : public TrainedModel {
+class TrainedVlm : public TrainedModel {
  public:
   struct Settings {
     std::filesystem::path image_folder;
-    int64_t max_length = 0;  ///< tokens of a row with its images; 0: never cut
+    int64_t max_length = 0;  ///< tokens of a row with its pictures; 0: never cut
     ModelLossOptions loss;
-    /// Tensors of the checkpoint that the model never reads (the tower's last layer), for its checkpoints.
+    /// Tensors of the checkpoint that the model never reads (a tower's last layer), for its checkpoints.
     std::map<std::string, at::Tensor> unused_weights;
   };
 
-  /// `llava`, `loader` and `bad` must live as long.
-  TrainedLlava(Llava& llava, std::vector<ConversationRow> rows, ImageLoader& loader, BadRows& bad,
-               Settings settings)
-      : llava_(llava), rows_(std::move(rows)), loader_(loader), bad_(bad), settings_(std::move(settings)) {}
+  /// `vlm`, `tokenizer`, `loader` and `bad` must live as long. Throws UnsupportedModel for a family whose pictures do not
+  /// stand alone among the tokens (Gemma 3, whose newlines around a picture melt with those of the text).
+  TrainedVlm(Vlm& vlm, std::vector<ConversationRow> rows, const Tokenizer& tokenizer, ImageLoader& loader,
+             BadRows& bad, Settings settings);
 
-  std::vector<TensorSlot> slots() override { return llava_slots(llava_); }
+  std::vector<TensorSlot> slots() override;
   void set_weight_access(const WeightAccessPointer& access) override {
-    llava_.decoder.access = llava_.tower.access = access;
+    vlm_.decoder.access = vlm_.eyes.tower.access = access;
   }
   void after_load() override;
   std::map<std::string, at::Tensor> unused_weights() const override { return settings_.unused_weights; }
@@ -43,21 +43,26 @@ class TrainedLlava : public TrainedModel {
   RowTotals totals() const override;
   std::string fingerprint() const override { return ropescope::fingerprint(rows_); }
   std::string row_name(int64_t row) const override { return rows_.at(static_cast<size_t>(row)).name; }
-  /// Rows whose images cannot be read are bad: they are left out whenever they come.
+  /// Rows whose pictures cannot be read are bad: they are left out whenever they come.
   Trainer::Micro micro(const std::vector<int64_t>& rows) override;
   void prefetch(const std::vector<int64_t>& rows) override;
 
  private:
   std::vector<std::filesystem::path> files_of(const ConversationRow& row) const;
+  std::vector<int64_t> written(const MediaPlan& plan) const;
+  void write_pictures(VlmRow& row) const;
+  MediaPlan largest_picture() const;
 
-  Llava& llava_;
+  Vlm& vlm_;
+  MediaMarks marks_;
   std::vector<ConversationRow> rows_;
+  const Tokenizer& tokenizer_;
   ImageLoader& loader_;
   BadRows& bad_;
   Settings settings_;
 };
 
-/// Tensors of a checkpoint's vision tower that `llava` has no use for, by the names of llava_slots.
-std::map<std::string, at::Tensor> unused_tower_weights(const Checkpoint& checkpoint, Llava& llava);
+/// Tensors of a checkpoint's tower that `vlm` has no use for, by the names that its checkpoints have.
+std::map<std::string, at::Tensor> unused_tower_weights(const Checkpoint& checkpoint, Vlm& vlm);
 
 }  // namespace ropescope

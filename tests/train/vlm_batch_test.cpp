@@ -1,5 +1,5 @@
 // Rows with images that go through the model together cost what they cost one by one.
-#include "ropescope/train/llava_batch.h"
+#include "ropescope/train/vlm_batch.h"
 
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 #include "ropescope/vision/image.h"
 #include "ropescope/vision/preprocess.h"
 
+#include "tests/support/llava_next.h"
 #include "tests/support/schemes.h"
 #include "tests/support/tiny_llava.h"
 
@@ -24,19 +25,19 @@ class LlavaBatches : public ::testing::Test {
   LlavaBatches() {
     set_threads(1);  // these products are too small to share
     const std::string path = golden_path("vision/llava-next-tiny-clip-llama");
-    llava_ = load_llava(*open_checkpoint(path), read_llava_config(path), path, {});
+    llava_ = load_llava_next(path);
     settings_ = read_preprocess_settings(path);
   }
 
-  LlavaImage image(const std::string& name) const {
+  MediaItem image(const std::string& name) const {
     PreprocessedImage prepared =
         preprocess_image(read_image(synthetic_folder() + "/" + name).rgb_HW3, settings_);
-    return {prepared.pixel_values, *prepared.geometry};
+    return llava_item(prepared.pixel_values, *prepared.geometry);
   }
   /// `before` and `after` tokens of text around each image.
-  LlavaRow row(const std::string& name, const std::vector<std::string>& images, int64_t before,
-               int64_t after) const {
-    LlavaRow made;
+  VlmRow row(const std::string& name, const std::vector<std::string>& images, int64_t before,
+             int64_t after) const {
+    VlmRow made;
     made.name = name;
     const auto text = [&](int64_t count) {
       for (int64_t i = 0; i < count; ++i) {
@@ -48,13 +49,13 @@ class LlavaBatches : public ::testing::Test {
     for (const std::string& file : images) {
       made.text.ids.push_back(kImageId);
       made.text.labels.push_back(kIgnored);
-      made.images.push_back(image(file));
+      made.items.push_back(image(file));
       text(after);
     }
     if (images.empty()) text(after);
     return made;
   }
-  std::vector<LlavaRow> mixed_rows() const {
+  std::vector<VlmRow> mixed_rows() const {
     return {row("a", {"gray_37x53.png"}, 3, 4),
             row("b", {"gray_37x53.png"}, 3, 4),
             row("c", {"cmyk_40x31.jpg"}, 2, 5),
@@ -63,13 +64,13 @@ class LlavaBatches : public ::testing::Test {
             row("f", {"gray_37x53.png"}, 4, 4)};
   }
 
-  Llava llava_;
+  Vlm llava_;
   PreprocessSettings settings_;
 };
 
 TEST_F(LlavaBatches, CostUnderEverySchemeWhatTheirRowsCostAlone) {
   const std::vector<Parameter> parameters = make_trainable(llava_, {"*"}, {});
-  const std::vector<LlavaRow> rows = mixed_rows();
+  const std::vector<VlmRow> rows = mixed_rows();
   std::vector<std::string> schemes = runnable_schemes();
   schemes.emplace_back();  // the checkpoint's own rotation
   for (const std::string& text : schemes) {
@@ -78,15 +79,15 @@ TEST_F(LlavaBatches, CostUnderEverySchemeWhatTheirRowsCostAlone) {
     if (!text.empty()) options.scheme = Scheme(text);
     double alone = 0.0;
     drop_gradients(parameters);
-    for (const LlavaRow& one : rows) {
-      const at::Tensor loss = llava_loss(llava_, {one}, 0.01, options);
+    for (const VlmRow& one : rows) {
+      const at::Tensor loss = vlm_loss(llava_, {one}, 0.01, options);
       alone += loss.item<double>();
       torch::autograd::backward({loss}, {});
     }
     std::vector<at::Tensor> gradients;
     for (const Parameter& parameter : parameters) gradients.push_back(parameter.value.grad().clone());
     drop_gradients(parameters);
-    const at::Tensor together = llava_loss(llava_, rows, 0.01, options);
+    const at::Tensor together = vlm_loss(llava_, rows, 0.01, options);
     EXPECT_NEAR(together.item<double>(), alone, 2e-6 * alone);
     torch::autograd::backward({together}, {});
     for (size_t i = 0; i < parameters.size(); ++i) {
@@ -98,16 +99,16 @@ TEST_F(LlavaBatches, CostUnderEverySchemeWhatTheirRowsCostAlone) {
 }
 
 TEST_F(LlavaBatches, OfEqualLayoutsAreOneAndPaddingStaysSmall) {
-  const std::vector<LlavaRow> rows = mixed_rows();
-  const auto groups = group_rows(rows, llava_.config, Scheme("dipe"));
+  const std::vector<VlmRow> rows = mixed_rows();
+  const auto groups = group_rows(rows, llava_, Scheme("dipe"));
   size_t largest = 0, together = 0;
   for (const auto& group : groups) largest = std::max(largest, group.size());
   EXPECT_EQ(largest, 2u) << "rows a and b have one layout";
   EXPECT_EQ(groups.size(), 5u);
-  for (const auto& group : group_rows(rows, llava_.config, Scheme("id-align"))) {
+  for (const auto& group : group_rows(rows, llava_, Scheme("id-align"))) {
     int64_t real = 0, longest = 0;
     for (const size_t i : group) {
-      const int64_t length = expanded_length(rows[i], llava_.config);
+      const int64_t length = expanded_length(rows[i], media_marks(llava_.config));
       real += length;
       longest = std::max(longest, length);
     }
@@ -119,36 +120,36 @@ TEST_F(LlavaBatches, OfEqualLayoutsAreOneAndPaddingStaysSmall) {
 }
 
 TEST_F(LlavaBatches, ALongRowIsCutBeforeAnImageThatDoesNotFit) {
-  LlavaRow whole = row("e", {"rgba_64x41.png", "gray_37x53.png"}, 3, 3);
-  const int64_t first = whole.images[0].geometry.tokens, second = whole.images[1].geometry.tokens;
-  EXPECT_EQ(expanded_length(whole, llava_.config), 3 + first + 3 + second + 3);
+  VlmRow whole = row("e", {"rgba_64x41.png", "gray_37x53.png"}, 3, 3);
+  const int64_t first = whole.items[0].plan.tokens(), second = whole.items[1].plan.tokens();
+  EXPECT_EQ(expanded_length(whole, media_marks(llava_.config)), 3 + first + 3 + second + 3);
   const auto cut_to = [&](int64_t longest) {
-    LlavaRow cut = whole;
-    cut_row(cut, longest, llava_.config);
+    VlmRow cut = whole;
+    cut_row(cut, longest, media_marks(llava_.config));
     return cut;
   };
   EXPECT_EQ(cut_to(0).text.ids.size(), whole.text.ids.size());
   EXPECT_EQ(cut_to(3 + first + 3 + second + 2).text.ids.size(), whole.text.ids.size() - 1);
-  const LlavaRow one = cut_to(3 + first + 3 + second - 1);
-  EXPECT_EQ(one.images.size(), 1u);
-  EXPECT_EQ(expanded_length(one, llava_.config), 3 + first + 3);
+  const VlmRow one = cut_to(3 + first + 3 + second - 1);
+  EXPECT_EQ(one.items.size(), 1u);
+  EXPECT_EQ(expanded_length(one, media_marks(llava_.config)), 3 + first + 3);
   EXPECT_EQ(cut_to(2).text.ids.size(), 2u);
-  EXPECT_TRUE(cut_to(2).images.empty());
+  EXPECT_TRUE(cut_to(2).items.empty());
   // The loss is that of the whole row with later labels taken away.
-  LlavaRow masked = whole;
+  VlmRow masked = whole;
   for (size_t i = 4 + 2; i < masked.text.labels.size(); ++i) masked.text.labels[i] = kIgnored;
-  const at::Tensor a = llava_loss(llava_, {cut_to(3 + first + 2)}, 1.0),
-                   b = llava_loss(llava_, {masked}, 1.0);
+  const at::Tensor a = vlm_loss(llava_, {cut_to(3 + first + 2)}, 1.0), b = vlm_loss(llava_, {masked}, 1.0);
   EXPECT_NEAR(a.item<double>(), b.item<double>(), 1e-5);
 }
 
 TEST_F(LlavaBatches, AFrozenTowerLeavesNoGraph) {
-  const LlavaImage one = image("gray_37x53.png");
-  make_trainable(llava_, {"*"}, {"model.vision_tower.*", "model.multi_modal_projector.*"});
-  EXPECT_FALSE(encode_tiles(llava_, one.pixel_values).requires_grad());
+  const MediaItem one = image("gray_37x53.png");
+  make_trainable(llava_, {"*"},
+                 {"model.vision_tower.*", "model.multi_modal_projector.*", "model.image_newline"});
+  EXPECT_FALSE(see(llava_, {one}).features[0].requires_grad());
   make_trainable(llava_, {"model.multi_modal_projector.*"}, {});
-  EXPECT_TRUE(encode_tiles(llava_, one.pixel_values).requires_grad());
-  EXPECT_FALSE(requires_grad(llava_.tower.weights));
+  EXPECT_TRUE(see(llava_, {one}).features[0].requires_grad());
+  EXPECT_FALSE(requires_grad(llava_.eyes.tower.weights));
 }
 
 }  // namespace
