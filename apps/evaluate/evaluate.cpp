@@ -160,10 +160,10 @@ LoadOptions load_options_of_process(const CommonSettings& settings, const Launch
 }
 
 int run(const EvaluateFlags& given, const Invocation& invocation) {
-  const CommonSettings& settings = invocation.settings;
-  if (given.list) return list_benchmarks(settings.json);
+  if (given.list) return list_benchmarks(invocation.settings.json);
   EvaluateFlags flags = given;
   const std::string& model = flags.model;
+  const CommonSettings settings = settings_for_answers(invocation, model);
   default_to_own_scheme(flags.positions.scheme, model);
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
   const Launch launch = read_launch(process_environment());
@@ -203,6 +203,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
 
   LoadedModel loaded(model, config, vlm, load_options_of_process(settings, launch));
   Provenance provenance = invocation.provenance();
+  provenance.dtype = dtype_name(settings.dtype);
   loaded.add_inputs(provenance);
   run_json["model_files"] = digests(provenance.inputs);
   folder.check(run_json);

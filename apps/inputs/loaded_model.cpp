@@ -5,6 +5,8 @@
 #include "ropescope/architectures/llava_config.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
+#include "ropescope/weights/loading_memory.h"
 
 namespace ropescope::app {
 
@@ -98,6 +100,30 @@ Json model_digests(const fs::path& model) {
   for (const fs::path& file : open_checkpoint(model)->files()) files.add_input(file);
   for (const fs::path& file : description_files(model)) files.add_input(file);
   return digests(files.inputs);
+}
+
+CommonSettings settings_for_answers(const Invocation& invocation, const fs::path& model) {
+  CommonSettings settings = invocation.settings;
+  const std::optional<uint64_t> left = available_memory();
+  if (invocation.given("dtype") || settings.weights != WeightMode::kAuto || !settings.device.is_cpu() ||
+      !left) {
+    return settings;
+  }
+  constexpr double kShare = 0.8;  // a pass needs some too
+  double numbers = 0;
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(model);
+  for (const TensorInfo& tensor : checkpoint->tensors()) {
+    double of_tensor = 1;
+    for (const int64_t size : tensor.shape) of_tensor *= static_cast<double>(size);
+    numbers += of_tensor;
+  }
+  const double room = kShare * static_cast<double>(*left), gib = 1024.0 * 1024.0 * 1024.0;
+  if (4 * numbers <= room || 2 * numbers > room) return settings;
+  log_info(
+      "weights: {:.1f} GiB in float32 beside {:.1f} GiB of free memory: kept in bfloat16, since an answer takes all of them for each token (--dtype float32 with --weights streamed reads them each time)",
+      4 * numbers / gib, static_cast<double>(*left) / gib);
+  settings.dtype = at::kBFloat16;
+  return settings;
 }
 
 LoadOptions load_options(const CommonSettings& settings, bool with_lm_head) {

@@ -39,6 +39,11 @@ Json digests(const std::vector<InputFile>& files);
 /// The same of a model that is not loaded here: weights and description_files().
 Json model_digests(const std::filesystem::path& model);
 
+/// The settings of a command that answers, whose passes take every weight again for each token: where --dtype and
+/// --weights leave the choice and float32 has no room in main memory but bfloat16 has, bfloat16, which is said on stderr.
+/// (Streamed, each token would read the whole file.)
+CommonSettings settings_for_answers(const Invocation& invocation, const std::filesystem::path& model);
+
 /// How a model is loaded under the common flags.
 LoadOptions load_options(const CommonSettings& settings, bool with_lm_head = true);
 

@@ -117,9 +117,9 @@ SamplingOptions sampling_options(const GenerateFlags& flags, uint64_t seed) {
 }
 
 int run(const GenerateFlags& given, const Invocation& invocation) {
-  const CommonSettings& settings = invocation.settings;
   GenerateFlags flags = given;
   const std::string& model = flags.model;
+  const CommonSettings settings = settings_for_answers(invocation, model);
   default_to_own_scheme(flags.positions.scheme, model);
   TokenSampler sampler(sampling_options(flags, settings.seed));
   const ModelKind kind = model_kind(model);

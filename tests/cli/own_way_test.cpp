@@ -190,8 +190,7 @@ TEST_F(OwnWay, ARunsFolderStandsForItsNewestStepWithItsScheme) {
 }
 
 TEST_F(OwnWay, OtherVisionLanguageModelsAreNamedAsNotSupported) {
-  change("config.json",
-         {{"model_type", "pixtral"}, {"architectures", {"PixtralForConditionalGeneration"}}});
+  change("config.json", {{"model_type", "pixtral"}, {"architectures", {"PixtralForConditionalGeneration"}}});
   const CommandResult result = ask("--template none");
   EXPECT_EQ(result.exit_code, 3) << result.err;
   EXPECT_THAT(result.err, HasSubstr("model_type \"pixtral\" is not supported"));

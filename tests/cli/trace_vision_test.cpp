@@ -201,10 +201,10 @@ TEST_F(TraceVision, MistakesAreSentences) {
     EXPECT_THAT(result.err, HasSubstr(words));
   };
   refused(llava + ids, 3, "input_ids");
-  refused(llava + tokens(golden.at("text_only.input_ids")) + image, 3, "image tokens of 1 images, found 0");
+  refused(llava + tokens(golden.at("text_only.input_ids")) + image, 3, "expected tokens of 1 images and clips, found those of 0");
   refused(llava + ids + image + " --layout text:91 --scheme id-align", 2, "--layout");
   refused(llava + ids + image + " --pinpoints hff", 2, "--pinpoints");
-  refused(llava + ids + image + " --dump vision_hidden", 2, "vision_hidden");
+  refused(llava + ids + image + " --dump vision_attention", 2, "vision_attention");
   refused(llava + ids + pixels({{"pixel_values", golden.at("one_image.pixel_values")}}), 3, "image_sizes_hw");
   refused(llava + ids +
               pixels({{"pixel_values", at::zeros({1, 2, 3, 56, 56})},

@@ -116,9 +116,9 @@ Json with_true_tie(Json config, const std::filesystem::path& model) {
   for (const char* key : {"text_config", "llm_config"}) {
     if (json_has(config, key) && config[key].is_object()) nested.push_back(key);
   }
-  const bool tied = says_tied(config, what) || std::any_of(nested.begin(), nested.end(), [&](const char* key) {
-                      return says_tied(config[key], what);
-                    });
+  const bool tied =
+      says_tied(config, what) || std::any_of(nested.begin(), nested.end(),
+                                             [&](const char* key) { return says_tied(config[key], what); });
   if (!tied || is_tied(model, tied)) return config;
   config["tie_word_embeddings"] = false;
   for (const char* key : nested) config[key]["tie_word_embeddings"] = false;

@@ -151,8 +151,8 @@ const VisionNames& vision_names(VisionKind kind, const Checkpoint& tower) {
     const std::string first = std::string(names.layers) + ".0.attn.qkv";
     const bool fused = *names.qkv == '\0' || tower.find(first + ".weight") != nullptr;
     if (fused || tower.find(first + ".q.weight") == nullptr) return names;
-    static const std::array<VisionNames, 4> parts = {apart(kQwen2Names), apart(qwen25_names()), apart(qwen3_names()),
-                                                     apart(glm4v_names())};
+    static const std::array<VisionNames, 4> parts = {apart(kQwen2Names), apart(qwen25_names()),
+                                                     apart(qwen3_names()), apart(glm4v_names())};
     switch (kind) {
       case VisionKind::kQwen2:
         return parts[0];

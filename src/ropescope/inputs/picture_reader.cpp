@@ -42,7 +42,8 @@ PictureReader::PictureReader(const std::filesystem::path& folder, std::optional<
     : PictureReader([&]() -> PictureReader {
         if (is_llava_next(folder)) return PictureReader(read_preprocess_settings(folder, pinpoints));
         if (pinpoints) {
-          throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways", folder.string());
+          throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways",
+                           folder.string());
         }
         return PictureReader(read_media_processor(folder));
       }()) {}
@@ -54,7 +55,8 @@ PictureReader::PictureReader(PreprocessSettings settings)
   }
 }
 
-PictureReader::PictureReader(MediaProcessor processor) : processor_(std::move(processor)), video_mark_(kVideoText) {
+PictureReader::PictureReader(MediaProcessor processor)
+    : processor_(std::move(processor)), video_mark_(kVideoText) {
   image_mark_ = processor_->settings().words.image;
   if (takes_video()) video_mark_ = processor_->settings().words.video;
 }
