@@ -9,6 +9,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/attention_file.h"
+#include "ropescope/analysis/attention_grids.h"
 #include "ropescope/analysis/figure_data.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/core/errors.h"
@@ -30,49 +31,6 @@ std::vector<int64_t> integers(const ResultReader& result, const std::string& dat
   return {data, data + values.numel()};
 }
 
-/// Tokens of one grid of the first picture, by cell.
-struct GridCells {
-  int64_t rows = 0, columns = 0;
-  std::vector<int64_t> token;  ///< -1: none
-};
-
-std::optional<GridCells> cells_of(const ResultReader& result, Modality wanted) {
-  const std::string input = kInput;
-  const std::vector<int64_t> modality = integers(result, input + "/modality"),
-                             raster = integers(result, input + "/raster"),
-                             row = integers(result, input + "/row"),
-                             column = integers(result, input + "/column"),
-                             block = integers(result, input + "/block");
-  const size_t tokens = modality.size();
-  for (const auto* values : {&raster, &row, &column, &block}) {
-    if (values->size() != tokens)
-      throw InputError("{}: {}: expected {} tokens", result.path().string(), input, tokens);
-  }
-  GridCells cells;
-  int64_t first_raster = -1;
-  const auto mine = [&](size_t i) {
-    return modality[i] == static_cast<int64_t>(wanted) && block[i] == 0 && row[i] >= 0 && column[i] >= 0 &&
-           row[i] < kMostCells && column[i] < kMostCells && (first_raster < 0 || raster[i] == first_raster);
-  };
-  for (size_t i = 0; i < tokens; ++i) {
-    if (!mine(i)) continue;
-    first_raster = raster[i];
-    cells.rows = std::max(cells.rows, row[i] + 1);
-    cells.columns = std::max(cells.columns, column[i] + 1);
-  }
-  if (cells.rows == 0) return std::nullopt;
-  if (cells.columns > kMostCells / cells.rows) {
-    throw InputError("{}: {}: expected a grid, found {} x {} cells", result.path().string(), input,
-                     cells.rows, cells.columns);
-  }
-  cells.token.assign(static_cast<size_t>(cells.rows * cells.columns), -1);
-  for (size_t i = 0; i < tokens; ++i) {
-    if (mine(i))
-      cells.token[static_cast<size_t>(row[i] * cells.columns + column[i])] = static_cast<int64_t>(i);
-  }
-  return cells;
-}
-
 double number_attribute(const ResultReader& result, const std::string& object, const char* name) {
   if (!result.has_attribute(object, name)) return NAN;
   const Attribute value = result.attribute(object, name);
@@ -87,8 +45,8 @@ struct Backdrop {
   std::vector<std::array<double, 4>> boxes;
 };
 
-Backdrop read_backdrop(const ResultReader& result, bool marked) {
-  const std::string name = std::string(kInput) + "/picture-0";
+Backdrop read_backdrop(const ResultReader& result, int64_t picture, bool marked) {
+  const std::string name = fmt::format("{}/picture-{}", kInput, picture);
   Backdrop backdrop;
   if (!result.has(name)) return backdrop;
   const at::Tensor pixels = result.read(name);
@@ -201,7 +159,7 @@ Maps read_maps(const ResultReader& result, const std::string& scheme, const std:
   return maps;
 }
 
-std::vector<double> cell_values(const GridCells& cells, const at::Tensor& keys) {
+std::vector<double> cell_values(const AttentionGrid& cells, const at::Tensor& keys) {
   std::vector<double> values;
   const auto* of_key = keys.const_data_ptr<double>();
   for (const int64_t token : cells.token) {
@@ -298,8 +256,7 @@ bool attention_maps_apply(const ResultReader& result) {
   const std::vector<std::string> schemes = result.read_strings("/attention/table/scheme");
   if (schemes.empty()) return false;
   const std::string group = scheme_group(kRoot, schemes.front());
-  return (result.has(group + "/rows") || result.has(group + "/means")) &&
-         cells_of(result, Modality::kImage).has_value();
+  return (result.has(group + "/rows") || result.has(group + "/means")) && !attention_grids(result).empty();
 }
 
 Figure attention_maps(const ResultReader& result, const FigureSelection& selection) {
@@ -313,24 +270,26 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
   }
   std::vector<Maps> maps;
   for (const std::string& scheme : schemes) maps.push_back(read_maps(result, scheme, set, selection));
-  const Backdrop backdrop = read_backdrop(result, set == "region");
+  const std::vector<AttentionGrid> grids = attention_grids(result);
+  const bool pictured = std::any_of(grids.begin(), grids.end(), [&](const AttentionGrid& grid) {
+    return read_backdrop(result, grid.picture, false).photograph.has_value();
+  });
   // Only queries behind the image see its high-resolution tokens wholly.
   const bool behind = set != "region" && set != "high" && set != "index";
   Figure figure;
-  figure.columns = static_cast<int>(schemes.size()) + (backdrop.photograph ? 1 : 0);
-  for (const Modality target : {Modality::kImage, Modality::kHighRes}) {
-    const std::optional<GridCells> cells = cells_of(result, target);
-    if (!cells || (target == Modality::kHighRes && !behind)) continue;
-    const char* grid = target == Modality::kImage ? "thumbnail" : "high resolution";
+  figure.columns = static_cast<int>(schemes.size()) + (pictured ? 1 : 0);
+  for (const AttentionGrid& cells : grids) {
+    if (cells.high && !behind) continue;
+    const Backdrop backdrop = read_backdrop(result, cells.picture, set == "region");
     for (size_t m = 0; m < maps.front().names.size(); ++m) {
       std::vector<std::vector<double>> values;
       for (const Maps& of_scheme : maps)
-        values.push_back(cell_values(*cells, of_scheme.values[static_cast<int64_t>(m)]));
+        values.push_back(cell_values(cells, of_scheme.values[static_cast<int64_t>(m)]));
       const double top = std::max(top_of(values), 1e-9);
       const std::string map_name = maps.front().names[m].empty() ? "" : ", " + maps.front().names[m];
       Raster raster;
-      raster.rows = cells->rows;
-      raster.columns = cells->columns;
+      raster.rows = cells.rows;
+      raster.columns = cells.columns;
       raster.low = 0;
       raster.label = "attention, %";
       if (const double largest = largest_of(values); largest > 1.005 * top)
@@ -338,17 +297,17 @@ Figure attention_maps(const ResultReader& result, const FigureSelection& selecti
       raster.high = top;
       raster.photograph = backdrop.photograph;
       raster.boxes = backdrop.boxes;
-      if (backdrop.photograph) {
+      if (pictured) {
         Panel panel;
-        panel.title = "image";
+        panel.title = backdrop.photograph ? "image" : "(pixels not kept)";
         panel.raster = raster;
-        panel.raster->values.assign(cells->token.size(), NAN);
+        panel.raster->values.assign(cells.token.size(), NAN);
         panel.raster->colour_bar = false;
         figure.panels.push_back(std::move(panel));
       }
       for (size_t s = 0; s < schemes.size(); ++s) {
         Panel panel;
-        panel.title = fmt::format("{}: {}{}", short_label(schemes[s]), grid, map_name);
+        panel.title = fmt::format("{}: {}{}", short_label(schemes[s]), cells.label, map_name);
         panel.raster = raster;
         panel.raster->values = std::move(values[s]);
         panel.raster->colour_bar = s + 1 == schemes.size();

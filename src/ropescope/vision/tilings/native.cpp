@@ -180,7 +180,7 @@ MediaPlan plan_grid(MediaKind kind, const std::array<int64_t, 3>& grid_thw, cons
 }
 
 at::Tensor cut(const std::vector<at::Tensor>& frames, const MediaPlan& plan, const MediaSettings& settings) {
-  const auto [groups, rows, columns] = plan.grid_thw;
+  const int64_t groups = plan.grid_thw[0], rows = plan.grid_thw[1], columns = plan.grid_thw[2];
   const int64_t p = settings.patch, m = settings.merge, depth = settings.temporal_patch;
   const int64_t height = rows * p, width = columns * p;
   const at::Tensor patches = at::empty({groups * rows * columns, 3 * depth * p * p}, at::kByte);
