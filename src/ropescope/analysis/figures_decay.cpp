@@ -104,6 +104,44 @@ Panel map_panel(const at::Tensor& rows, const DecayAxes& axes, int64_t t, const 
   return panel;
 }
 
+/// Curves with intervals, one a kind, under one base after the other.
+struct KindCurves {
+  std::vector<std::string> names;
+  int64_t kinds = 0;
+  at::Tensor mean, low, high;  // [thetas, kinds, distances]
+  std::vector<int64_t> shown;
+
+  KindCurves(const ResultReader& result, const std::string& group, const DecayAxes& axes)
+      : names(result.read_strings(group + "/name")), kinds(static_cast<int64_t>(names.size())) {
+    const std::vector<int64_t> shape = {axes.thetas(), kinds, axes.distances()};
+    mean = read_shaped(result, group + "/mean", shape);
+    low = read_shaped(result, group + "/ci95_low", shape);
+    high = read_shaped(result, group + "/ci95_high", shape);
+    shown = spread_indices(kinds, kMostCurves);
+  }
+
+  /// The panel of base number t.
+  Panel panel(const DecayAxes& axes, const DistanceAxis& distance, int64_t t) const {
+    Panel panel;
+    panel.title = axes.label(t);
+    panel.x = distance.axis;
+    panel.y.label = kInnerProduct;
+    panel.zero_line = true;
+    for (size_t i = 0; i < shown.size(); ++i) {
+      const int64_t kind = shown[i];
+      Series series;
+      series.label = names[static_cast<size_t>(kind)];
+      series.x = distance.position;
+      series.y = to_vector(mean[t][kind]);
+      series.low = to_vector(low[t][kind]);
+      series.high = to_vector(high[t][kind]);
+      series.colour = curve_colour(i, shown.size());
+      panel.series.push_back(std::move(series));
+    }
+    return panel;
+  }
+};
+
 }  // namespace
 
 Figure decay_curves(const ResultReader& result, const FigureSelection& selection) {
@@ -138,52 +176,34 @@ Figure decay_curves(const ResultReader& result, const FigureSelection& selection
 
 Figure decay_by_kind(const ResultReader& result, const FigureSelection& selection) {
   const DecayAxes axes = read_decay_axes(result);
-  const std::vector<std::string> names = result.read_strings("/decay/kinds/name");
-  const auto kinds = static_cast<int64_t>(names.size());
-  const std::vector<int64_t> shape = {axes.thetas(), kinds, axes.distances()};
-  const at::Tensor mean = read_shaped(result, "/decay/kinds/mean", shape);
-  const at::Tensor low = read_shaped(result, "/decay/kinds/ci95_low", shape);
-  const at::Tensor high = read_shaped(result, "/decay/kinds/ci95_high", shape);
-  const std::vector<double> windows = to_vector(read_shaped(result, "/decay/kinds/window", {kinds}));
-  const std::vector<double> chunks = to_vector(read_shaped(result, "/decay/kinds/chunk", {kinds}));
+  const KindCurves curves(result, "/decay/kinds", axes);
+  const std::vector<double> windows = to_vector(read_shaped(result, "/decay/kinds/window", {curves.kinds}));
+  const std::vector<double> chunks = to_vector(read_shaped(result, "/decay/kinds/chunk", {curves.kinds}));
   const DistanceAxis distance(axes.distance, selection.max_distance);
-  const std::vector<int64_t> shown = spread_indices(kinds, kMostCurves);
+  const size_t count = curves.shown.size();
   std::vector<Panel> panels;
   for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
-    Panel panel;
-    panel.title = axes.label(t);
-    panel.x = distance.axis;
-    panel.y.label = kInnerProduct;
-    panel.zero_line = true;
+    Panel panel = curves.panel(axes, distance, t);
     double lowest = 0, highest = 0;
-    for (size_t i = 0; i < shown.size(); ++i) {
-      const int64_t kind = shown[i];
-      Series series;
-      series.label = names[static_cast<size_t>(kind)];
-      series.x = distance.position;
-      series.y = to_vector(mean[t][kind]);
-      series.low = to_vector(low[t][kind]);
-      series.high = to_vector(high[t][kind]);
-      series.colour = curve_colour(i, shown.size());
+    for (const Series& series : panel.series) {
       for (const double y : series.y) {
         if (!std::isfinite(y)) continue;
         lowest = std::min(lowest, y);
         highest = std::max(highest, y);
       }
-      panel.series.push_back(std::move(series));
     }
     // Keys beyond it are seen by none of the kind's queries: what its curve does there plays no part in the model.
-    for (size_t i = 0; i < shown.size(); ++i) {
-      const auto kind = static_cast<size_t>(shown[i]);
+    for (size_t i = 0; i < count; ++i) {
+      const auto kind = static_cast<size_t>(curves.shown[i]);
       const double edge = windows[kind] > 0 ? windows[kind] : chunks[kind];
       if (!(edge > 0) || edge < *distance.axis.low || edge > *distance.axis.high) continue;
       const char* word = windows[kind] > 0 ? "window" : "chunk";
-      panel.series.push_back({fmt::format("{} of {}: {} tokens", word, names[kind], edge),
+      panel.series.push_back({fmt::format("{} of {}: {} tokens", word, curves.names[kind], edge),
                               {edge, edge},
                               {lowest, highest},
                               {},
                               {},
-                              curve_colour(i, shown.size()),
+                              curve_colour(i, count),
                               true,
                               false});
     }
@@ -193,40 +213,18 @@ Figure decay_by_kind(const ResultReader& result, const FigureSelection& selectio
   return grid(
       "Decay in each kind of layers" + sign_text(result), std::move(panels), 9.0,
       {sources_of(result, "/decay"), thetas_drawn(axes, drawn),
-       static_cast<int64_t>(shown.size()) < kinds ? fmt::format("{} of {} kinds drawn", shown.size(), kinds)
+       static_cast<int64_t>(count) < curves.kinds ? fmt::format("{} of {} kinds drawn", count, curves.kinds)
                                                   : ""});
 }
 
 Figure decay_by_tokens(const ResultReader& result, const FigureSelection& selection) {
   const DecayAxes axes = read_decay_axes(result);
-  const std::vector<std::string> names = result.read_strings("/decay/tokens/name");
-  const auto kinds = static_cast<int64_t>(names.size());
-  const std::vector<int64_t> shape = {axes.thetas(), kinds, axes.distances()};
-  const at::Tensor mean = read_shaped(result, "/decay/tokens/mean", shape);
-  const at::Tensor low = read_shaped(result, "/decay/tokens/ci95_low", shape);
-  const at::Tensor high = read_shaped(result, "/decay/tokens/ci95_high", shape);
+  KindCurves curves(result, "/decay/tokens", axes);
+  for (std::string& name : curves.names) std::replace(name.begin(), name.end(), '_', ' ');
   const DistanceAxis distance(axes.distance, selection.max_distance);
-  const std::vector<int64_t> shown = spread_indices(kinds, kMostCurves);
   std::vector<Panel> panels;
   for (const int64_t t : select_values(selection.theta, axes.chosen_by(), kMostThetaPanels, "theta")) {
-    Panel panel;
-    panel.title = axes.label(t);
-    panel.x = distance.axis;
-    panel.y.label = kInnerProduct;
-    panel.zero_line = true;
-    for (size_t i = 0; i < shown.size(); ++i) {
-      const int64_t kind = shown[i];
-      Series series;
-      series.label = names[static_cast<size_t>(kind)];
-      std::replace(series.label.begin(), series.label.end(), '_', ' ');
-      series.x = distance.position;
-      series.y = to_vector(mean[t][kind]);
-      series.low = to_vector(low[t][kind]);
-      series.high = to_vector(high[t][kind]);
-      series.colour = curve_colour(i, shown.size());
-      panel.series.push_back(std::move(series));
-    }
-    panels.push_back(std::move(panel));
+    panels.push_back(curves.panel(axes, distance, t));
   }
   const size_t drawn = panels.size();
   return grid("Decay by the kinds of token that meet (query to key)" + sign_text(result), std::move(panels),

@@ -81,6 +81,19 @@ double latent_score_scale(int64_t head_dim, const RopeConfig& rope);
 /// Qwen's rule: `use_sliding_window` gives layers from max_window_layers on a window, unless `layer_types` says which.
 void fill_qwen_layers(const Json& config, DecoderConfig& decoder, int64_t first_window_layer,
                       bool kinds_are_told, const std::string& what);
+/// Of Qwen2-VL and Qwen2.5-VL, whose decoders differ in how the ids of frames advance only: ids between two frames of a clip
+/// that does not say it itself.
+void read_qwen_vl(const Json& config, DecoderConfig& decoder, double frame_step, const std::string& what);
+/// What their config classes assume.
+inline const ConfigDefaults kQwenVlDefaults = {.max_position_embeddings = 32768,
+                                               .num_key_value_heads = 8,
+                                               .norm_eps = 1e-5,
+                                               .rope_theta = 1e6,
+                                               .vocab_size = 152064,
+                                               .hidden_size = 8192,
+                                               .intermediate_size = 29568,
+                                               .num_hidden_layers = 80,
+                                               .num_attention_heads = 64};
 
 // Writers.
 
@@ -102,6 +115,8 @@ void write_ropes_by_kind(const DecoderConfig& decoder, Json& config);
 void write_old_rope(const DecoderConfig& decoder, Json& config);
 /// use_sliding_window, sliding_window, max_window_layers and layer_types.
 void write_qwen_windows(const DecoderConfig& decoder, Json& config);
+/// What read_qwen_vl reads.
+void write_qwen_vl(const DecoderConfig& decoder, Json& config);
 
 // Tensors.
 

@@ -7,14 +7,7 @@ namespace qwen2_5_vl_family {
 namespace {
 
 void parse(const Json& config, DecoderConfig& decoder, const std::string& what) {
-  decoder.attention_bias = true;
-  read_rope_with_axes(config, decoder, kQwen25Vl.defaults, {.frame_step = 2}, what);
-  fill_qwen_layers(config, decoder, json_integer_or(config, "max_window_layers", 80, what), true, what);
-}
-
-void write(const DecoderConfig& decoder, Json& config) {
-  write_rope_with_axes(decoder, config);
-  write_qwen_windows(decoder, config);
+  read_qwen_vl(config, decoder, /*frame_step=*/2, what);
 }
 
 }  // namespace
@@ -28,17 +21,9 @@ const Architecture kQwen25Vl = {
     .classes = {"Qwen2_5_VLTextModel"},
     .wrappers = {"qwen2_5_vl"},
     .trains = true,
-    .defaults = {.max_position_embeddings = 32768,
-                 .num_key_value_heads = 8,
-                 .norm_eps = 1e-5,
-                 .rope_theta = 1e6,
-                 .vocab_size = 152064,
-                 .hidden_size = 8192,
-                 .intermediate_size = 29568,
-                 .num_hidden_layers = 80,
-                 .num_attention_heads = 64},
+    .defaults = kQwenVlDefaults,
     .parse = qwen2_5_vl_family::parse,
-    .write = qwen2_5_vl_family::write,
+    .write = write_qwen_vl,
     .tensors = llama_rules,
 };
 

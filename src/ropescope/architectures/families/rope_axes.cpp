@@ -66,4 +66,15 @@ void read_rope_with_axes(const Json& config, DecoderConfig& decoder, const Confi
   decoder.rope_axes = {sections[0], sections[1], sections[2], rule.interleaved, rule.frame_step};
 }
 
+void read_qwen_vl(const Json& config, DecoderConfig& decoder, double frame_step, const std::string& what) {
+  decoder.attention_bias = true;
+  read_rope_with_axes(config, decoder, kQwenVlDefaults, {.frame_step = frame_step}, what);
+  fill_qwen_layers(config, decoder, json_integer_or(config, "max_window_layers", 80, what), true, what);
+}
+
+void write_qwen_vl(const DecoderConfig& decoder, Json& config) {
+  write_rope_with_axes(decoder, config);
+  write_qwen_windows(decoder, config);
+}
+
 }  // namespace ropescope::families
