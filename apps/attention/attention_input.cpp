@@ -8,6 +8,7 @@
 #include "attention/attention_pictures.h"
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
+#include "inputs/question.h"
 #include "trace/trace_tokens.h"
 
 namespace ropescope::app::attention {
@@ -74,6 +75,7 @@ void InputFlags::add_inputs(Provenance& provenance) const {
 AttentionInputs token_inputs(const InputFlags& flags, const Decoder& decoder) {
   const std::string path = *flags.tokens;
   const TraceTokens tokens = parse_trace_tokens(read_json_file(path), decoder.config.vocab_size, path);
+  warn_of_marks(*flags.model, tokens.input_ids);
   if (tokens.position_ids.defined()) {
     throw UsageError("{}: expected no position_ids, since --schemes says where tokens sit", path);
   }

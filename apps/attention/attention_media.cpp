@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/probe/picture_cells.h"
 #include "ropescope/text/chat_template.h"
 
 #include "attention/attention_pictures.h"
@@ -26,10 +27,7 @@ AttendedPicture attended(const NamedMedia& one, int64_t part, const std::string&
     const size_t frames = one.rgb_HW3.size(), groups = apart ? plan.runs.size() : 1;
     picture.rgb_HW3 = one.rgb_HW3[static_cast<size_t>(part) * frames / groups];
   }
-  picture.whole = plan.cells;
-  if (plan.high_cells.width > 0) picture.high = plan.high_cells;
-  picture.width = plan.size_wh[0];
-  picture.height = plan.size_wh[1];
+  set_cell_maps(picture, plan);
   return picture;
 }
 
@@ -83,6 +81,7 @@ AttentionInput row_input(const MediaPrompt& prompt, const MediaEmbeddings& media
     last = block.item;
   }
   if (input.name.empty()) input.name = "row " + std::to_string(row);
+  if (const Json clips = clips_of(pictures); !clips.empty()) input.clips = clips.dump();
   take_last_text_as_question(input);
   return input;
 }

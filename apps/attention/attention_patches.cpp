@@ -66,8 +66,9 @@ AttentionInput with_blocks(const std::vector<int64_t>& ids, std::vector<Attended
     }
     AttendedPicture& picture = pictures.at(next++);
     const AnyresGeometry geometry = anyres_geometry(picture.width, picture.height, anyres);
-    set_cell_maps(picture, geometry);
-    segments.push_back(media_segment(anyres_plan(geometry, geometry.feat_H1W1, anyres.tile_size)));
+    const MediaPlan plan = anyres_plan(geometry, geometry.feat_H1W1, anyres.tile_size);
+    set_cell_maps(picture, plan);
+    segments.push_back(media_segment(plan));
     expanded.insert(expanded.end(), static_cast<size_t>(segments.back().tokens()), kImageId);
     input.name += (next > 1 ? "+" : "") + picture.name;
   }

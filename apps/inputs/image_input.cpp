@@ -1,7 +1,6 @@
 #include "inputs/image_input.h"
 
 #include <algorithm>
-#include <memory>
 #include <sstream>
 
 #include <fmt/ranges.h>
@@ -11,7 +10,8 @@
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
-#include "ropescope/vision/video.h"
+
+#include "inputs/clip_input.h"
 
 namespace ropescope::app {
 
@@ -85,7 +85,11 @@ void ImageFlags::bind(Flags& flags) {
   flags.add(
       "video", video,
       "clips, separated by commas: video files, or folders of frames with --fps; <video> stands for one");
-  flags.add("fps", fps, "frames a second of the clips that are folders of frames").above(0);
+  flags
+      .add(
+          "fps", fps,
+          "of --video: frames a second to take, in place of the family's rule; of a folder of frames: those it has")
+      .between(1e-3, 1e4);
   flags.add(
       "pixels", pixels,
       "in place of --image: safetensors file with a processor's tensors: pixel_values, image_grid_thw, image_sizes, ... (LLaVA-NeXT: pixel_values [images,tiles,3,S,S] and image_sizes_hw [images,2])");
@@ -130,35 +134,32 @@ void ImageFlags::add_inputs(Provenance& provenance) const {
 }
 
 NamedMedia ImageFlags::read_clip(const std::string& name, const PictureReader& reader) const {
-  const FrameSampling& sampling = reader.sampling();
-  const std::unique_ptr<Clip> clip = open_clip(name, fps);
-  const SampledFrames sampled = sample_frames(clip->total_frames(), clip->fps(), sampling, name);
-  if (clip->rotation() != 0) {
-    log_warning(
-        "{}: it is to be shown turned by {} degrees, which the processors do not do; neither is it done here",
-        name, clip->rotation());
-  }
-  if (clip->drift() > 0.5 / clip->fps()) {
-    log_warning(
-        "{}: its frames do not come at one rate: times counted by {:.4g} frames a second are wrong by up to {:.3g} s",
-        name, clip->fps(), clip->drift());
-  }
-  log_info("{}: {} of {} frames at {:.4g} frames a second, sampled at {:.4g}", name, sampled.indices.size(),
-           clip->total_frames(), clip->fps(), sampled.sampled_fps());
+  const SampledClip read = sampled_clip(name, fps, reader.sampling());
   NamedMedia one;
-  one.rgb_HW3 = clip->frames(sampled.indices);
-  one.item = reader.video(one.rgb_HW3, sampled);
+  one.rgb_HW3 = read.clip->frames(read.sampled.indices);
+  one.item = reader.video(one.rgb_HW3, read.sampled);
   one.name = base_name(name);
-  one.source_fps = clip->fps();
-  one.sampled_fps = sampled.sampled_fps();
+  one.clip = {{"name", one.name},
+              {"frames", read.sampled.indices.size()},
+              {"total_frames", read.clip->total_frames()},
+              {"source_fps", read.clip->fps()},
+              {"sampled_fps", read.sampled.sampled_fps()}};
   return one;
+}
+
+Json clips_of(const std::vector<NamedMedia>& media) {
+  Json clips = Json::array();
+  for (const NamedMedia& one : media) {
+    if (!one.clip.is_null()) clips.push_back(one.clip);
+  }
+  return clips;
 }
 
 std::vector<NamedMedia> ImageFlags::read(const PictureReader& reader) const {
   if ((!image.empty() || !video.empty()) && pixels) {
     throw UsageError("--image and --pixels: expected at most one of the two");
   }
-  if (fps && video.empty()) throw UsageError("--fps belongs to --video FOLDER");
+  if (fps && video.empty()) throw UsageError("--fps belongs to --video");
   const DecodeOptions rules = decode.options();
   std::vector<at::Tensor> pictures;
   std::vector<NamedMedia> media;

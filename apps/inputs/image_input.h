@@ -27,14 +27,16 @@ struct DecodeFlags {
 /// A picture or clip as a command has it.
 struct NamedMedia {
   MediaItem item;
-  std::string name;                        ///< of the file; empty where only its pixels were given
-  std::vector<at::Tensor> rgb_HW3;         ///< a picture, or the frames kept of a clip; may be empty
-  double source_fps = 0, sampled_fps = 0;  ///< of a clip
+  std::string name;                 ///< of the file; empty where only its pixels were given
+  std::vector<at::Tensor> rgb_HW3;  ///< a picture, or the frames kept of a clip; may be empty
+  Json clip = {};                   ///< of a clip: its name, frames and rates, for the record
   /// Its pixels came alone, and nothing says where its tiles lie on the picture.
   bool unplaced = false;
 };
 
 std::vector<MediaPlan> plans_of(const std::vector<NamedMedia>& media);
+/// What a record says of the clips among them: [{"name", "frames", "total_frames", "source_fps", "sampled_fps"}].
+Json clips_of(const std::vector<NamedMedia>& media);
 std::vector<MediaItem> items_of(const std::vector<NamedMedia>& media);
 
 /// --image, --video, --fps, --pixels, --pinpoints, --alpha, --exif.

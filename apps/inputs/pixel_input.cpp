@@ -6,6 +6,7 @@
 
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 
 #include "inputs/image_input.h"
 #include "inputs/tiled_pictures.h"
@@ -61,6 +62,11 @@ void add_grids(const PixelFile& file, const PictureReader& reader, const VlmConf
   const int64_t count = thw.size(0);
   at::Tensor seconds;
   if (video && file.has("second_per_grid_ts")) seconds = file.take("second_per_grid_ts", at::kFloat, {count});
+  if (video && !seconds.defined() && config.tokens_per_second > 0) {
+    log_warning(
+        "--pixels {}: no second_per_grid_ts: one second is taken from each group of frames to the next",
+        file.path());
+  }
   int64_t first = 0;
   for (int64_t i = 0; i < count; ++i) {
     const double second = seconds.defined() ? static_cast<double>(seconds.const_data_ptr<float>()[i]) : 1.0;

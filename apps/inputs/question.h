@@ -25,6 +25,9 @@ Question read_question(const ImageFlags& flags, const std::string& model, const 
                        const PromptTemplate& chat, const Tokenizer& tokenizer, const std::string& question,
                        const std::optional<std::string>& system);
 
+/// Warns where the ids of a prompt without pictures hold tokens that stand for them: they are run as words.
+void warn_of_marks(const std::string& model, const at::Tensor& input_ids);
+
 /// Throws UsageError where a scheme aligns tiles of which nothing says where they lie on their picture.
 void refuse_unplaced(const std::vector<NamedMedia>& media, const Scheme& scheme);
 

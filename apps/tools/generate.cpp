@@ -174,6 +174,7 @@ int run(const GenerateFlags& given, const Invocation& invocation) {
     const Json report = {{"template", chat.name()},
                          {"scheme", flags.positions.scheme ? Json(*flags.positions.scheme) : Json(nullptr)},
                          {"prompt", question.text},
+                         {"clips", clips_of(question.media)},
                          {"input_ids", question.ids},
                          {"prompt_tokens", prompt.input_ids.size(1)},
                          {"ids", stream.ids()},

@@ -1,13 +1,11 @@
 // Pictures and clips of the families of vision/media_processor.h.
 #include <algorithm>
 #include <filesystem>
-#include <memory>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/log.h"
 #include "ropescope/vision/media_processor.h"
-#include "ropescope/vision/video.h"
 
+#include "inputs/clip_input.h"
 #include "tools/preprocess_flags.h"
 
 namespace ropescope::app::preprocess {
@@ -34,10 +32,6 @@ MediaSettings media_settings(const PreprocessFlags& flags) {
   if (flags.pinpoints) throw UsageError("--pinpoints: expected LLaVA-NeXT, found {}", settings.family);
   if (flags.min_pixels) (clips ? settings.video_min_pixels : settings.min_pixels) = *flags.min_pixels;
   if (flags.max_pixels) (clips ? settings.video_max_pixels : settings.max_pixels) = *flags.max_pixels;
-  if (flags.fps) {
-    settings.sampling.sample = true;
-    settings.sampling.rate = *flags.fps;
-  }
   return settings;
 }
 
@@ -105,18 +99,7 @@ Json clip_report(const MediaProcessor& processor, const MediaPlan& plan, const C
 void run_clips(const PreprocessFlags& flags, const MediaProcessor& processor,
                const std::vector<std::string>& names, ResultWriter* writer, Report& report) {
   for (size_t i = 0; i < names.size(); ++i) {
-    const bool is_folder = std::filesystem::is_directory(names[i]);
-    const auto clip = open_clip(names[i], is_folder ? flags.fps : std::nullopt);
-    if (clip->rotation() != 0) {
-      log_warning("{}: to be shown turned by {} degrees, which is not done", names[i], clip->rotation());
-    }
-    if (clip->drift() * clip->fps() > 1.0) {
-      log_warning(
-          "{}: frames come at no fixed rate: times counted from {:.4g} frames a second are up to {:.3g} s wrong",
-          names[i], clip->fps(), clip->drift());
-    }
-    const SampledFrames sampled =
-        sample_frames(clip->total_frames(), clip->fps(), processor.settings().sampling, names[i]);
+    const auto [clip, sampled] = sampled_clip(names[i], flags.fps, processor.settings().sampling);
     const MediaPlan plan = processor.plan_video({clip->width(), clip->height(), sampled});
     if (writer != nullptr) {
       const std::string group = fmt::format("/video/{}", i);

@@ -223,6 +223,7 @@ int run(const TraceFlags& given, const Invocation& invocation) {
   if (tokens.attention_mask.defined()) output.write("attention_mask", tokens.attention_mask);
   output.write("position_ids", position_ids);
   if (flags.under.scheme) output.attribute("scheme", *flags.under.scheme);
+  if (const Json clips = clips_of(prompt.media); !clips.empty()) output.attribute("clips", clips.dump());
   output.attribute("rope_theta", config.rope().theta);
   output.attribute("rope_type", rope_type_name(config.rope().type));
   output.attribute("attention_rows", "float32 softmax beside the fused kernel that made the hidden states");

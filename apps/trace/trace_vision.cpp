@@ -66,12 +66,17 @@ TracePrompt read_trace_prompt(const TraceFlags& flags, const DecoderConfig& conf
                : prompt.tokenizer->encode(*flags.text, {});
     if (ids.empty()) throw UsageError("--text: expected at least one token, found none");
     prompt.tokens.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-    if (prompt.vlm) put_media(prompt, config.vocab_size);
+    if (prompt.vlm) {
+      put_media(prompt, config.vocab_size);
+    } else {
+      warn_of_marks(model, prompt.tokens.input_ids);
+    }
     return prompt;
   }
   const std::string& path = *flags.tokens;
   if (!prompt.vlm) {
     prompt.tokens = parse_trace_tokens(read_json_file(path), config.vocab_size, path);
+    warn_of_marks(model, prompt.tokens.input_ids);
     return prompt;
   }
   prompt.tokens = parse_tokens_with_images(read_json_file(path), path);

@@ -82,7 +82,7 @@ TEST(AttentionInput, RegionsFollowTheGeometryOfPaddedTiles) {
   block.high_h = geometry.feat_H1W1[0];
   block.high_w = geometry.feat_H1W1[1];
   input.layout.segments.push_back(block);
-  set_cell_maps(input.pictures.front(), geometry);
+  set_cell_maps(input.pictures.front(), anyres_plan(geometry, geometry.feat_H1W1, 336));
   const TokenPlaces places = token_places(input.layout);
   const auto cells = [&](const char* region) {
     int64_t rows[2] = {1 << 20, -1}, columns[2] = {1 << 20, -1};

@@ -75,6 +75,7 @@ void write_input(const AttentionInput& input, const AttentionStudyOptions& optio
   writer.attribute(group, "name", input.name);
   writer.attribute(group, "layout", layout_text(input.layout));
   writer.attribute(group, "question_first", input.question_first);
+  if (!input.clips.empty()) writer.attribute(group, "clips", input.clips);
   if (options.queries.word) writer.attribute(group, "word", *options.queries.word);
   for (size_t i = 0; i < input.pictures.size(); ++i) {
     const AttendedPicture& picture = input.pictures[i];

@@ -42,10 +42,6 @@ std::shared_ptr<const Checkpoint> tower_beside(const std::filesystem::path& fold
 
 }  // namespace
 
-bool frames_stand_apart(const VlmConfig& config) {
-  return config.tokens_per_second == 0 && config.family->name != "qwen2_vl";
-}
-
 Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& config,
              const DecoderConfig& decoder, const std::filesystem::path& folder, const LoadOptions& options,
              bool whole_tower) {

@@ -39,9 +39,6 @@ Vlm load_vlm(std::shared_ptr<const Checkpoint> checkpoint, const VlmConfig& conf
 /// The ids of a family's placeholder tokens.
 MediaMarks media_marks(const VlmConfig& config);
 
-/// Whether text stands between the frame groups of a clip (timestamps), each of which is then a block of its own.
-bool frames_stand_apart(const VlmConfig& config);
-
 /// Whether the tokens of one picture see each other in both directions (Gemma 3).
 bool sees_both_ways(const VlmConfig& config);
 

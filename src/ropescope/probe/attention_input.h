@@ -37,6 +37,7 @@ struct AttentionInput {
   std::vector<AddedFeatures> added = {};  ///< DeepStack
   at::Tensor groups = {};                 ///< [1, T], pictures whose tokens see each other; or undefined
   Layout layout;
+  std::string clips = {};                 ///< what the record says of clips, as JSON; empty: none
   std::vector<AttendedPicture> pictures;  ///< of the layout's visual blocks, in order; may be fewer
   /// Tokens of the question: the text that asks, at the end of the sequence.
   int64_t question_first = 0, question_tokens = 0;

@@ -1,13 +1,12 @@
-// Which pixels of a picture each token of LLaVA-NeXT's grids shows.
+// Which pixels of a picture each token of its grids shows.
 #pragma once
 
 #include "ropescope/probe/attention_input.h"
-#include "ropescope/vision/anyres.h"
+#include "ropescope/vision/media_plan.h"
 
 namespace ropescope {
 
-/// Sets the picture's cell maps to those of the geometry: the thumbnail covers the picture, the high-resolution
-/// grid the part of the padded picture that its rows and columns were cut from. `picture` has its size.
-void set_cell_maps(AttendedPicture& picture, const AnyresGeometry& geometry);
+/// Size and cell maps of a picture as its plan says.
+void set_cell_maps(AttendedPicture& picture, const MediaPlan& plan);
 
 }  // namespace ropescope
