@@ -24,6 +24,7 @@ AttentionInputs text_inputs(const InputFlags& flags, const Tokenizer& tokenizer)
   const PromptTemplate chat(parse_chat_template(flags.chat.chat_template.value_or("none")));
   const std::vector<int64_t> ids = chat.ask(tokenizer, flags.question(), flags.chat.system).ids;
   if (ids.empty()) throw UsageError("--prompt: expected at least one token, found none");
+  warn_of_marks(*flags.model, at::tensor(ids, at::kLong));
   return {1, [ids](int64_t) {
             AttentionInput input;
             input.name = "prompt";

@@ -238,6 +238,7 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
     } else {
       inputs.runs.push_back(job->run());
       write_samples(writer, inputs.runs.front());
+      write_clips(writer, job->texts());
     }
   }
   const auto start = std::chrono::steady_clock::now();

@@ -142,6 +142,7 @@ int run(const SampleFlags& flags, const Invocation& invocation) {
   SamplingState state(flags.output, provenance, job.inputs(), flags.save_every);
   const Samples samples = job.run(&state, flags.resume);
   write_samples(writer, samples);
+  write_clips(writer, job.texts());
   const uint64_t bytes = writer.commit();
   state.remove();
 

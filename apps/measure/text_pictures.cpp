@@ -50,7 +50,9 @@ TextMedia TextPictures::read(const Document& document, const Tokenizer& tokenize
     media.fps = fps->get<double>();
   }
   try {
-    const std::vector<MediaPlan> plans = plans_of(pixels(media));
+    const std::vector<NamedMedia> seen = pixels(media);
+    const std::vector<MediaPlan> plans = plans_of(seen);
+    if (const Json clips = clips_of(seen); !clips.empty()) media.clips = clips.dump();
     const bool marked = document.text.find(reader_.image_mark()) != std::string::npos ||
                         document.text.find(reader_.video_mark()) != std::string::npos;
     const std::string text =
@@ -82,6 +84,16 @@ std::vector<NamedMedia> TextPictures::pixels(const TextMedia& media) const {
 
 MediaEmbeddings TextPictures::embed(const Vlm& vlm, const TextMedia& media) const {
   return ropescope::embed(vlm, media.prompt, see(vlm, items_of(pixels(media))));
+}
+
+void write_clips(ResultWriter& writer, const TextSet& texts) {
+  Json clips = Json::object();
+  for (size_t i = 0; i < texts.texts.size(); ++i) {
+    const TokenizedText& text = texts.texts[i];
+    if (text.media == nullptr || text.media->clips.empty()) continue;
+    clips[std::to_string(i)] = parse_json(text.media->clips, text.name);
+  }
+  if (!clips.empty()) writer.attribute("/texts", "clips", clips.dump());
 }
 
 std::vector<fs::path> picture_files(const TextSet& texts) {

@@ -36,6 +36,10 @@ class TextPictures {
   PictureReader reader_;
 };
 
+/// What the record says of the clips of texts, by the texts' numbers: the attribute `clips` of /texts, which is there. Without
+/// clips there is none.
+void write_clips(ResultWriter& writer, const TextSet& texts);
+
 /// All files of the pictures and clips of texts, each once, in their order.
 std::vector<std::filesystem::path> picture_files(const TextSet& texts);
 

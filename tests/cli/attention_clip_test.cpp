@@ -40,6 +40,11 @@ TEST(AttentionClips, EveryGroupOfFramesIsAMap) {
     EXPECT_THAT(text.str(), HasSubstr("frame 1"));
     EXPECT_THAT(text.str(), Not(HasSubstr("thumbnail")));
     const ResultReader file(out);
+    const Json clips =
+        parse_json(std::get<std::string>(file.attribute("/attention/inputs/0", "clips")), "clips");
+    EXPECT_EQ(clips.at(0)["source_fps"], 8.0);
+    EXPECT_EQ(clips.at(0)["total_frames"], 8);
+    EXPECT_EQ(clips.at(0)["frames"], family == "qwen3_vl" ? 4 : 8);
     EXPECT_TRUE(file.has("/attention/inputs/0/picture-0"));
     EXPECT_EQ(file.has("/attention/inputs/0/picture-1"), family == "qwen3_vl");
   }

@@ -227,6 +227,13 @@ TEST(TraceVlmRefusals, SayWhatIsMissing) {
                                            "' --text '<video>Hi' --video '" + folder.path("") + "' --fps 2");
   EXPECT_EQ(clip.exit_code, 3);
   EXPECT_THAT(clip.err, HasSubstr("clips are not supported"));
+  // Marks without a picture are run as words, which is said.
+  const CommandResult words =
+      run_ropescope(common + golden_path("vlm/qwen2_vl") +
+                    "' --force --text '<|vision_start|><|image_pad|><|vision_end|>Hi'");
+  EXPECT_EQ(words.exit_code, 0) << words.err;
+  EXPECT_THAT(words.err,
+              HasSubstr("1 of the prompt's tokens stand for pictures or clips, and none is given"));
   const CommandResult marks = run_ropescope(common + golden_path("vlm/qwen2_vl") +
                                             "' --text '<image><image>Hi' --image '" + picture + "'");
   EXPECT_EQ(marks.exit_code, 3) << marks.err;

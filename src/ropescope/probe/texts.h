@@ -24,7 +24,8 @@ struct TextLimits {
 struct TextMedia {
   MediaPrompt prompt;  ///< one row, as long as the text
   std::vector<std::filesystem::path> images, videos;
-  double fps = 0;  ///< of clips that are folders of frames; 0: not given
+  double fps = 0;  ///< of clips: see --fps; 0: not given
+  std::string clips = {};  ///< what the record says of its clips, as JSON; empty: it has none
 
   /// Tokens up to the end of the last picture: no cut may fall into these.
   int64_t least_tokens() const;
