@@ -236,16 +236,6 @@ std::vector<at::Tensor> image_embeddings(const Llava& llava, const std::vector<L
   return embeddings;
 }
 
-Segment image_segment(const AnyresGeometry& geometry) {
-  Segment segment;
-  segment.kind = Segment::Kind::kAnyres;
-  segment.grid = {1, geometry.thumbnail_HW[0], geometry.thumbnail_HW[1]};
-  segment.high_h = geometry.feat_H1W1[0];
-  segment.high_w = geometry.feat_H1W1[1];
-  segment.newline = geometry.newline;
-  return segment;
-}
-
 at::Tensor merge_embeddings(const Llava& llava, const ImagePrompt& prompt,
                             const std::vector<LlavaImage>& images) {
   return merge_embeddings(llava, prompt, image_embeddings(llava, images));

@@ -172,6 +172,10 @@ class Placement {
     return item;
   }
 
+  int64_t mark_of(const MediaPlan& plan) const {
+    return plan.kind == MediaKind::kVideo ? marks_.video : marks_.image;
+  }
+
   int64_t placeholders_from(const GivenRow& given, int64_t i) const {
     int64_t end = i;
     while (end < given.tokens && marks_.holds(given.ids[end])) ++end;
@@ -187,8 +191,7 @@ class Placement {
     // Only what needs no text between its runs can be one token.
     const bool whole = std::all_of(plan.runs.begin() + 1, plan.runs.end(),
                                    [](const MediaRun& run) { return run.before.empty(); });
-    const bool expands = whole && (singles_ || given.ids[i] == MediaMarks::kAnyItem ||
-                                   (length < plan.tokens() && length <= left));
+    const bool expands = whole && (singles_ || (length < plan.tokens() && length <= left));
     if (expands && plan.tokens() != 1) {
       expanded(given, i, item, row);
       return i + 1;
@@ -210,8 +213,7 @@ class Placement {
 
   void expanded(const GivenRow& given, int64_t i, int64_t item, PlacedRow& row) const {
     const MediaPlan& plan = plans_[static_cast<size_t>(item)];
-    const int64_t id = plan.kind == MediaKind::kVideo ? marks_.video : marks_.image;
-    row.add(plan.tokens(), id, given.seen(i), item);
+    row.add(plan.tokens(), mark_of(plan), given.seen(i), item);
     if (is_raster_block(plan) || plan.runs.size() == 1) {
       row.add_block(media_segment(plan, marks_), item, 0);
       return;
@@ -237,7 +239,7 @@ class Placement {
           plan.runs.size() == 1 ? " in a row, or one" : fmt::format(" in {} runs", plan.runs.size()), found,
           count);
     }
-    for (int64_t k = i; k < i + count; ++k) row.add(1, given.ids[k], given.seen(k), item);
+    for (int64_t k = i; k < i + count; ++k) row.add(1, mark_of(plan), given.seen(k), item);
   }
 
   Segment block_of(const MediaPlan& plan) const {
