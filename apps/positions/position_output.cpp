@@ -1,6 +1,6 @@
 // For one scheme and one layout
-//   /positions/{coordinates [axes,tokens], modality, raster [tokens], anchors?, segments}
-//   /rotary/{cos,sin [kv heads or 1, tokens, rotary dimension/2], inv_freq, axis}
+//   /positions/{coordinates [axes,tokens], rows (their names), modality, raster [tokens], anchors?, segments}
+//   /rotary/{cos,sin [kv heads or 1, tokens, rotary dimension/2], inv_freq, axis?, weights [.., .., axes]}
 //   /bias [heads,tokens,tokens]
 // else with the layout's and the scheme's text below /positions, /rotary and /bias; measurements of all runs
 // as columns in /criteria and /misalignment.
@@ -36,6 +36,7 @@ std::string path_of(const PositionRun& run, const PositionRequest& request) {
 void write_coordinates(ResultWriter& writer, const std::string& group, const PositionRun& run,
                        const std::string& title, int64_t order) {
   writer.write(group + "/coordinates", run.positions.coordinates);
+  writer.write(group + "/rows", run.scheme->row_names());
   writer.write(group + "/modality", run.positions.modality);
   writer.write(group + "/raster", run.positions.raster);
   if (run.scheme->anchored()) {
@@ -65,7 +66,9 @@ void write_rotary(ResultWriter& writer, const std::string& group, const Position
   writer.write(group + "/cos", table.cos[0]);
   writer.write(group + "/sin", table.sin[0]);
   writer.write(group + "/inv_freq", frequencies.inv_freq);
-  writer.write(group + "/axis", frequencies.axis);
+  writer.write(group + "/weights", frequencies.row_weights(run.scheme->axes()));
+  // With several rows a channel no one axis tells what turns it.
+  if (!frequencies.weights.defined()) writer.write(group + "/axis", frequencies.axis);
   writer.attribute(group, "attention_scale", frequencies.attention_scale);
   writer.attribute(group, "head_dim", frequencies.head_dim);
 }
@@ -79,22 +82,24 @@ void write_bias(ResultWriter& writer, const std::string& name, const PositionRun
     throw UsageError("scheme {}: expected a bias of at most {} values, found {} heads of {} x {} tokens",
                      run.scheme->text(), kMostBiasValues, heads, tokens, tokens);
   }
-  writer.write(name, alibi_bias(slopes, run.positions));
+  writer.write(name, bias_of_pairs(*run.scheme, run.positions, heads));
 }
 
-/// One dataset a field, one value a run; null becomes NaN.
+/// One dataset a field, one value a run; null, and what a run does not have, becomes NaN.
 void write_columns(ResultWriter& writer, const std::string& group, const std::vector<Json>& rows) {
-  for (const auto& [field, example] : rows.front().items()) {
+  Json fields = Json::object();
+  for (const Json& row : rows) fields.update(row);
+  for (const auto& [field, example] : fields.items()) {
     if (example.is_object()) {
       std::vector<Json> nested;
-      for (const Json& row : rows) nested.push_back(row.at(field));
+      for (const Json& row : rows) nested.push_back(row.value(field, Json::object()));
       write_columns(writer, group + "/" + field, nested);
       continue;
     }
     std::vector<double> values;
     bool integers = true;
     for (const Json& row : rows) {
-      const Json& value = row.at(field);
+      const Json value = row.value(field, Json(nullptr));
       integers = integers && (value.is_boolean() || value.is_number_integer());
       values.push_back(value.is_null()      ? std::numeric_limits<double>::quiet_NaN()
                        : value.is_boolean() ? static_cast<double>(value.get<bool>())

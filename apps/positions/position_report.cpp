@@ -86,6 +86,10 @@ std::vector<Part> parts_of(const Segment& segment, int64_t first) {
     for (int64_t i = 0; i < count; ++i) tokens.push_back(from + i);
     return tokens;
   };
+  if (segment.kind == Segment::Kind::kMerged) {
+    const Grid& grid = segment.grid;
+    return {{fmt::format("merged {}x{}x{}", grid.t, grid.h, grid.w), range(first, segment.tokens())}};
+  }
   if (segment.kind != Segment::Kind::kAnyres) return {{name, range(first, segment.tokens())}};
   if (!segment.pieces.empty()) return parts_of_pieces(segment, first);
   const int64_t thumbnail = segment.grid.tokens();
@@ -114,10 +118,8 @@ std::string run_heading(const PositionRun& run) {
 std::string segments_text(const PositionRun& run, TableStyle style) {
   constexpr size_t kMostSegments = 40;
   std::vector<std::string> header = {"part", "tokens"};
-  static const std::array<const char*, 3> kAxes = {"t", "h", "w"};
   const int64_t axes = run.scheme->axes();
-  for (int64_t axis = 0; axis < axes; ++axis)
-    header.emplace_back(axes == 1 ? "id" : kAxes[static_cast<size_t>(axis)]);
+  for (const std::string& name : run.scheme->row_names()) header.push_back(name);
   if (run.scheme->anchored()) header.emplace_back("anchor");
   TextTable table(header);
   int64_t first = 0;
@@ -187,11 +189,10 @@ Json run_json(const PositionRun& run, const PositionRequest& request) {
   Json modality = Json::array();
   const uint8_t* kinds = run.positions.modality.const_data_ptr<uint8_t>();
   for (int64_t token = 0; token < run.positions.tokens(); ++token) modality.push_back(kinds[token]);
-  Json object = {{"scheme", run.scheme->text()},
-                 {"name", run.layout->name},
-                 {"coordinates", rows_json(run.positions.coordinates)},
-                 {"next", json_of_id(run.positions.next)},
-                 {"modality", std::move(modality)}};
+  Json object = {
+      {"scheme", run.scheme->text()},           {"name", run.layout->name},
+      {"rows", run.scheme->row_names()},        {"coordinates", rows_json(run.positions.coordinates)},
+      {"next", json_of_id(run.positions.next)}, {"modality", std::move(modality)}};
   if (run.scheme->anchored()) {
     object["anchors"] = rows_json(run.positions.anchors);
     object["next_anchor"] = json_of_id(run.positions.next_anchor);

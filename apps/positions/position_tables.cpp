@@ -89,20 +89,26 @@ TextTable criteria_table(const std::vector<PositionRun>& runs) {
 }
 
 TextTable criteria_columns(const std::vector<PositionRun>& runs) {
-  const std::array<const char*, 3> axes = {"t", "h", "w"};
+  std::vector<std::string> axes = {"t", "h", "w"};
+  for (const PositionRun& run : runs) {
+    for (const std::string& name : run.criteria->row_names) {
+      if (std::find(axes.begin(), axes.end(), name) == axes.end()) axes.push_back(name);
+    }
+  }
   std::vector<std::string> fields;
   const Json first = to_json(Criteria{});
   for (const auto& [field, value] : first.items()) {
     if (!value.is_object()) fields.push_back(field);
   }
   std::vector<std::string> columns = fields;
-  for (const char* axis : axes) columns.push_back(std::string("frequency_bin_coverage_") + axis);
+  for (const std::string& axis : axes) columns.push_back("frequency_bin_coverage_" + axis);
   TextTable table = named_table(true, columns);
   for (const PositionRun& run : runs) {
     const Json object = to_json(*run.criteria);
     std::vector<std::string> row = names_of(run, true);
     for (const std::string& field : fields) row.push_back(csv_cell_of(object[field]));
-    for (const char* axis : axes) row.push_back(csv_cell_of(object["frequency_bin_coverage"][axis]));
+    const Json& coverage = object["frequency_bin_coverage"];
+    for (const std::string& axis : axes) row.push_back(csv_cell_of(coverage.value(axis, Json(nullptr))));
     table.add(std::move(row));
   }
   return table;
@@ -133,19 +139,34 @@ TextTable token_table(const std::vector<PositionRun>& runs) {
   static const std::array<const char*, 5> kModalities = {"text", "image", "high-res", "newline", "video"};
   const bool anchored =
       std::any_of(runs.begin(), runs.end(), [](const PositionRun& run) { return run.scheme->anchored(); });
+  // One coordinate stands in the column of t.
   std::vector<std::string> columns = {"token", "modality", "t", "h", "w"};
+  std::vector<std::string> rows = {"t", "h", "w"};
+  const auto rows_of = [](const PositionRun& run) {
+    return run.scheme->axes() == 1 ? std::vector<std::string>{"t"} : run.scheme->row_names();
+  };
+  for (const PositionRun& run : runs) {
+    for (const std::string& name : rows_of(run)) {
+      if (std::find(rows.begin(), rows.end(), name) != rows.end()) continue;
+      rows.push_back(name);
+      columns.push_back(name);
+    }
+  }
   if (anchored) columns.emplace_back("anchor");
   TextTable table = named_table(true, columns);
   for (const PositionRun& run : runs) {
-    const int64_t tokens = run.positions.tokens(), axes = run.scheme->axes();
+    const int64_t tokens = run.positions.tokens();
+    const std::vector<std::string> own = rows_of(run);
     const double* ids = run.positions.coordinates.const_data_ptr<double>();
     const uint8_t* kinds = run.positions.modality.const_data_ptr<uint8_t>();
     for (int64_t token = 0; token < tokens; ++token) {
       std::vector<std::string> row = names_of(run, true);
       row.push_back(std::to_string(token));
       row.emplace_back(kModalities[kinds[token]]);
-      for (int64_t axis = 0; axis < 3; ++axis) {
-        row.push_back(axis < axes ? fmt::format("{:.15g}", ids[axis * tokens + token]) : "");
+      for (const std::string& name : rows) {
+        const auto axis = std::find(own.begin(), own.end(), name) - own.begin();
+        const bool has = axis < static_cast<std::ptrdiff_t>(own.size());
+        row.push_back(has ? fmt::format("{:.15g}", ids[axis * tokens + token]) : "");
       }
       if (anchored) {
         row.push_back(run.scheme->anchored()

@@ -39,7 +39,8 @@ void draw(const std::vector<PositionRun>& runs, const PositionRequest& request, 
           bool force) {
   std::vector<PlacedLayout> placed;
   for (const PositionRun& run : runs) {
-    placed.push_back({run_title(run, request), *run.layout, run.positions.coordinates});
+    placed.push_back(
+        {run_title(run, request), *run.layout, run.positions.coordinates, run.scheme->row_names()});
   }
   draw_figure(position_figure(placed), path, force);
   log_info("figure written to {}", path);

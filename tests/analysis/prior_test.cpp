@@ -103,9 +103,8 @@ at::Tensor brute_force(const Samples& samples, const Scheme& scheme, const Layou
     const at::Tensor q = rotated(samples.moments->mean_q, query_ids);
     const at::Tensor k = rotated(samples.moments->mean_k, positions.coordinates);
     at::Tensor logits = (q * k).sum(-1);
-    const auto slopes = scheme.bias_slopes(kPriorHeads);
-    if (!slopes.empty()) {
-      logits = logits + alibi_bias(slopes, positions).select(1, query).to(at::kDouble) * std::sqrt(kPriorDim);
+    if (const at::Tensor bias = bias_of_pairs(scheme, positions, kPriorHeads); bias.defined()) {
+      logits = logits + bias.select(1, query).to(at::kDouble) * std::sqrt(kPriorDim);
     }
     const at::Tensor hidden = allowed_pairs(scheme, positions)[query].logical_not();
     layers.push_back(logits.masked_fill(hidden.unsqueeze(0), NAN));

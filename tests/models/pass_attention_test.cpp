@@ -60,8 +60,9 @@ at::Tensor written_out(const Scheme& scheme, const Layout& layout, int64_t layer
     const at::Tensor same = visual.unsqueeze(0).eq(visual.unsqueeze(1));
     scores = at::where(same, scores, scores_of(encoding.anchored_table(layer)));
   }
-  const std::vector<double> slopes = scheme.bias_slopes(kHeads);
-  if (!slopes.empty()) scores = scores.add(alibi_bias(slopes, positions));
+  if (const at::Tensor bias = bias_of_pairs(scheme, positions, kHeads); bias.defined()) {
+    scores = scores.add(bias);
+  }
   return scores
       .masked_fill(allowed_pairs(scheme, positions).logical_not(), -std::numeric_limits<double>::infinity())
       .softmax(-1);

@@ -197,7 +197,7 @@ TEST(GoldenAlibi, SlopesAndBias) {
     const auto heads = record.at("heads").get<int64_t>();
     Positions positions;
     positions.coordinates = at::tensor(record.at("ids").get<std::vector<double>>(), at::kDouble).unsqueeze(0);
-    const at::Tensor bias = alibi_bias(Scheme("alibi").bias_slopes(heads), positions);
+    const at::Tensor bias = bias_of_pairs(Scheme("alibi"), positions, heads);
     for (int64_t h = 0; h < heads; ++h) {
       for (int64_t q = 0; q < positions.tokens(); ++q) {
         for (int64_t k = 0; k < positions.tokens(); ++k) {

@@ -169,8 +169,8 @@ std::vector<int64_t> visible_counts(const SequenceEncoding& encoding, const std:
       attention_mask.defined() ? attention_mask[0].ne(0).to(at::kCPU, at::kLong).cumsum(0) : at::Tensor();
   const Positions& positions = encoding.positions();
   for (const int64_t query : queries) {
-    const bool rings = encoding.scheme().rings() && query < positions.tokens();
-    if (rings) {
+    const bool ruled = encoding.scheme().has_rule() && query < positions.tokens();
+    if (ruled) {
       counts.push_back(displacements(encoding.scheme(), positions, query).key.size(0));
     } else {
       counts.push_back(real.defined() ? std::max<int64_t>(real[query].item<int64_t>(), 1) : query + 1);

@@ -171,6 +171,10 @@ std::vector<Mosaic::Tile> tiles_of(const Layout& layout, const double* ids) {
     } else if (segment.kind == Segment::Kind::kAnyres) {
       add_anyres(maker, segment, first, tiles);
       if (corner.empty() && segment.high_h * segment.high_w > 0) add_corner(maker, segment, first, corner);
+    } else if (segment.kind == Segment::Kind::kMerged) {
+      const Grid& grid = segment.grid;
+      tiles.push_back(
+          maker.strip(fmt::format("merged {}", size_text(grid.h, grid.w)), first, segment.tokens(), 1));
     } else {
       add_grid(maker, segment, first, tiles);
     }
@@ -216,10 +220,16 @@ std::vector<Mosaic> tile_rows(const std::vector<Mosaic::Tile>& tiles, double pag
   return rows;
 }
 
+std::string name_of_row(const PlacedLayout& placed, int64_t row) {
+  static const std::vector<std::string> kAxes = {"t", "h", "w"};
+  const std::vector<std::string>& names = placed.row_names.empty() ? kAxes : placed.row_names;
+  const auto index = static_cast<size_t>(row);
+  return index < names.size() ? names[index] : std::to_string(row);
+}
+
 }  // namespace
 
 Figure position_figure(const std::vector<PlacedLayout>& placed) {
-  static const std::array<const char*, 3> kAxes = {"t", "h", "w"};
   Figure figure;
   for (const PlacedLayout& one : placed) {
     if (one.coordinates.numel() == 0) throw InputError("figure: {} has no tokens to draw", one.name);
@@ -229,7 +239,7 @@ Figure position_figure(const std::vector<PlacedLayout>& placed) {
       const std::vector<Mosaic::Tile> tiles =
           tiles_of(one.layout, ids.const_data_ptr<double>() + axis * ids.size(1));
       std::string title = one.name;
-      if (ids.size(0) > 1) title += fmt::format(", axis {}", kAxes[static_cast<size_t>(axis)]);
+      if (ids.size(0) > 1) title += fmt::format(", axis {}", name_of_row(one, axis));
       title += shown_part(one.layout, tiles.size());
       for (Mosaic& row : tile_rows(tiles, figure.width_cm)) {
         row.label = "id";
@@ -278,11 +288,12 @@ Figure position_figure(const ResultReader& result, const FigureSelection&) {
       throw InputError("{}: {}: {}", result.path().string(), name, error.what());
     }
     one.coordinates = read_axes(result, group + "/coordinates", 2);
-    if (one.coordinates.size(1) != one.layout.tokens() || one.coordinates.size(0) > 3) {
-      throw InputError("{}: {}/coordinates: expected 1 or 3 axes of {} tokens, found [{}, {}]",
+    if (one.coordinates.size(1) != one.layout.tokens()) {
+      throw InputError("{}: {}/coordinates: expected {} tokens on each axis, found [{}, {}]",
                        result.path().string(), group, one.layout.tokens(), one.coordinates.size(0),
                        one.coordinates.size(1));
     }
+    if (result.has(group + "/rows")) one.row_names = result.read_strings(group + "/rows");
     one.name = group;
     if (result.has_attribute(group, "title")) {
       const Attribute title = result.attribute(group, "title");

@@ -29,8 +29,8 @@ class PairIds {
     const bool anchored = positions.anchors.defined();
     const double* anchors = anchored ? positions.anchors.const_data_ptr<double>() : ids_;
     for (int64_t axis = 0; axis < axes_; ++axis) {
-      same_[static_cast<size_t>(axis)] = ids_[axis * tokens_ + query];
-      other_[static_cast<size_t>(axis)] = anchors[axis * tokens_ + query];
+      same_.push_back(ids_[axis * tokens_ + query]);
+      other_.push_back(anchors[axis * tokens_ + query]);
     }
     query_visual_ = visual(query);
   }
@@ -46,19 +46,17 @@ class PairIds {
   int64_t axes_, tokens_;
   const double* ids_ = nullptr;
   const uint8_t* modality_ = nullptr;
-  std::array<double, 3> same_{}, other_{};
+  std::vector<double> same_, other_;
   bool query_visual_ = false;
 };
 
 std::vector<int64_t> visible_keys(const Scheme& scheme, const Positions& positions, int64_t query,
                                   const KeyReach& reach) {
   std::vector<int64_t> keys;
-  const auto* raster = positions.raster.const_data_ptr<int32_t>();
-  const auto* ids = positions.coordinates.const_data_ptr<double>();
-  const bool rings = scheme.rings() && raster[query] >= 0;
+  const auto rule = scheme.attention_rule(positions, /*heads=*/1);
   for (int64_t key = 0; key < positions.tokens(); ++key) {
-    const bool same = rings && raster[key] == raster[query];
-    if ((same ? ids[key] <= ids[query] : key <= query) && reach.sees(query, key)) keys.push_back(key);
+    const bool sees = rule ? rule->sees(query, key) : key <= query;
+    if (sees && reach.sees(query, key)) keys.push_back(key);
   }
   return keys;
 }
@@ -163,6 +161,7 @@ class CellFiller {
 
   void add_visual(const Segment& segment) {
     int64_t token = done_;
+    if (segment.kind == Segment::Kind::kMerged) return add_merged(segment);
     for (int64_t tau = 0; tau < segment.grid.t; ++tau, ++rasters_) {
       for (int64_t row = 0; row < segment.grid.h; ++row) {
         for (int64_t column = 0; column < segment.grid.w; ++column) put(token++, rasters_, row, column);
@@ -175,6 +174,18 @@ class CellFiller {
     }
     if (segment.single_tile && segment.newline) raster_[token] = rasters_;
     ++rasters_;
+  }
+
+  // A token that stands for several is shown where its first member is.
+  void add_merged(const Segment& segment) {
+    const int64_t frame = segment.grid.h * segment.grid.w;
+    int64_t token = done_;
+    for (const std::vector<int64_t>& members : segment.members) {
+      const int64_t cell = members.front() % frame;
+      put(token++, rasters_ + static_cast<int32_t>(members.front() / frame), cell / segment.grid.w,
+          cell % segment.grid.w);
+    }
+    rasters_ += static_cast<int32_t>(segment.grid.t);
   }
 
   void add_pieces(const Segment& segment) {
@@ -248,16 +259,23 @@ Displacements displacements(const Scheme& scheme, const Positions& positions, in
   const PairIds ids(positions, query);
   const std::vector<int64_t> keys = visible_keys(scheme, positions, query, reach);
   const auto visible = keys.size();
-  std::vector<std::array<double, 3>> delta(visible);
+  const auto axes = static_cast<size_t>(ids.axes());
+  std::vector<double> delta(visible * axes);
   for (size_t v = 0; v < visible; ++v) {
-    for (int64_t axis = 0; axis < ids.axes(); ++axis) {
+    for (size_t axis = 0; axis < axes; ++axis) {
       // -0.0 and 0.0 are one displacement.
-      delta[v][static_cast<size_t>(axis)] = ids.delta(axis, keys[v]) + 0.0;
+      delta[v * axes + axis] = ids.delta(static_cast<int64_t>(axis), keys[v]) + 0.0;
     }
   }
+  const auto of = [&](size_t v) { return delta.begin() + static_cast<std::ptrdiff_t>(v * axes); };
+  const auto size = static_cast<std::ptrdiff_t>(axes);
+  const auto less = [&](size_t a, size_t b) {
+    return std::lexicographical_compare(of(a), of(a) + size, of(b), of(b) + size);
+  };
+  const auto same = [&](size_t a, size_t b) { return std::equal(of(a), of(a) + size, of(b)); };
   std::vector<size_t> order(visible);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return delta[a] < delta[b]; });
+  std::stable_sort(order.begin(), order.end(), less);
 
   Displacements result;
   result.key = at::empty({static_cast<int64_t>(visible)}, at::kLong);
@@ -266,14 +284,14 @@ Displacements displacements(const Scheme& scheme, const Positions& positions, in
   auto* distinct = result.distinct.data_ptr<int64_t>();
   std::vector<size_t> representative;
   for (const size_t v : order) {
-    if (representative.empty() || delta[representative.back()] != delta[v]) representative.push_back(v);
+    if (representative.empty() || !same(representative.back(), v)) representative.push_back(v);
     distinct[v] = static_cast<int64_t>(representative.size()) - 1;
   }
   const auto count = static_cast<int64_t>(representative.size());
   result.delta = at::empty({ids.axes(), count}, at::kDouble);
   auto* out = result.delta.data_ptr<double>();
-  for (int64_t axis = 0; axis < ids.axes(); ++axis) {
-    for (const size_t v : representative) *out++ = delta[v][static_cast<size_t>(axis)];
+  for (size_t axis = 0; axis < axes; ++axis) {
+    for (const size_t v : representative) *out++ = delta[v * axes + axis];
   }
   result.count = at::zeros({count}, at::kDouble);
   result.visual = at::zeros({count}, at::kDouble);

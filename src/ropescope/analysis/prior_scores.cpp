@@ -8,13 +8,25 @@
 
 namespace ropescope {
 
-Features prior_features(const at::Tensor& delta, const Frequencies& frequencies, int64_t axis_row,
-                        double score_scale, int64_t pairs) {
+namespace {
+
+/// Angle of every channel at every displacement, [channels, U].
+at::Tensor angles_of(const at::Tensor& delta, const Frequencies& frequencies, int64_t axis_row) {
+  if (frequencies.weights.defined() && delta.size(0) > 1) {
+    return frequencies.weights[axis_row].mul(frequencies.inv_freq.unsqueeze(1)).matmul(delta);
+  }
   const at::Tensor axis = frequencies.axis[axis_row];
   // A channel of a table with one coordinate follows it whatever its axis is called; -1 stands still.
   const at::Tensor row = delta.size(0) == 1 ? axis.clamp_max(0) : axis;
   const at::Tensor turns = row.ge(0).to(at::kDouble) * frequencies.inv_freq;
-  const at::Tensor angle = delta.index_select(0, row.clamp_min(0)) * turns.unsqueeze(1);
+  return delta.index_select(0, row.clamp_min(0)) * turns.unsqueeze(1);
+}
+
+}  // namespace
+
+Features prior_features(const at::Tensor& delta, const Frequencies& frequencies, int64_t axis_row,
+                        double score_scale, int64_t pairs) {
+  const at::Tensor angle = angles_of(delta, frequencies, axis_row);
   const double scale = score_scale * frequencies.attention_scale * frequencies.attention_scale;
   const at::Tensor none = at::zeros({pairs - angle.size(0), delta.size(1)}, at::kDouble);
   Features features;

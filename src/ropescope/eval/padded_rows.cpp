@@ -39,7 +39,7 @@ PaddedRows pad_rows(const std::vector<const std::vector<int64_t>*>& ids,
 std::optional<at::Tensor> plain_positions(const SequenceEncoding& encoding, const DecoderConfig& config) {
   const Scheme& scheme = encoding.scheme();
   const Positions& positions = encoding.positions();
-  if (scheme.anchored() || scheme.rings() || scheme.biased() || scheme.depends_on_layer()) return {};
+  if (scheme.changes_attention() || scheme.depends_on_layer()) return {};
   if (positions.coordinates.size(0) != 1 || depends_on_length(config)) return {};
   const int64_t tokens = positions.tokens();
   const at::Tensor all = encoding.coordinates(tokens + 2);

@@ -24,42 +24,21 @@ constexpr int64_t kQueriesOfBlock = 256;
 BiasedAttentionPlan::BiasedAttentionPlan(const PassEncoding& encoding, int64_t tokens, at::ScalarType dtype,
                                          at::Device device)
     : tokens_(tokens),
-      keys_(encoding.ids.front().size(0)),
+      keys_(encoding.rules.front()->keys()),
       encoding_(encoding.to(device)),
       dtype_(dtype),
-      device_(device) {
-  if (!encoding.slopes.empty())
-    slopes_ = at::tensor(encoding.slopes, at::kDouble).view({-1, 1, 1}).to(device);
-}
-
-at::Tensor BiasedAttentionPlan::hidden(int64_t layer, const at::Tensor& query_index) const {
-  const at::Tensor order = at::arange(keys_, query_index.options());
-  at::Tensor later = order.unsqueeze(0).gt(query_index.unsqueeze(1));
-  const at::Tensor& raster = encoding_.raster;
-  if (!raster.defined()) return later;
-  const at::Tensor mine = raster.index_select(0, query_index).unsqueeze(1);
-  const at::Tensor together = raster.unsqueeze(0).eq(mine).logical_and(mine.ge(0));
-  const at::Tensor& id = encoding_.ids_of(layer);
-  const at::Tensor inner = id.unsqueeze(0).gt(id.index_select(0, query_index).unsqueeze(1));
-  return later.logical_and(together.logical_not()).logical_or_(inner.logical_and(together));
-}
-
-at::Tensor BiasedAttentionPlan::bias(int64_t layer, const at::Tensor& query_index) const {
-  if (!slopes_.defined()) return {};
-  const at::Tensor& id = encoding_.ids_of(layer);
-  const at::Tensor distance = id.index_select(0, query_index).unsqueeze(1).sub(id.unsqueeze(0)).abs_();
-  return distance.unsqueeze(0).mul(slopes_).neg_().to(at::kFloat);
-}
+      device_(device) {}
 
 at::Tensor BiasedAttentionPlan::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v) const {
   const bool grouped = q.size(1) != k.size(1);
+  const AttentionRule& rule = encoding_.rule_of(layer);
   std::vector<at::Tensor> parts;
   for (int64_t first = 0; first < tokens_; first += kQueriesOfBlock) {
     const int64_t count = std::min(kQueriesOfBlock, tokens_ - first), offset = keys_ - tokens_ + first;
     const at::Tensor index = at::arange(offset, offset + count, at::TensorOptions(at::kLong).device(device_));
-    const at::Tensor unseen = hidden(layer, index);
-    at::Tensor mask = bias(layer, index);
+    const at::Tensor unseen = rule.hidden(index);
+    at::Tensor mask = rule.bias(index);
     if (!mask.defined()) mask = at::zeros(unseen.sizes(), at::TensorOptions(at::kFloat).device(device_));
     mask = mask.masked_fill(unseen, kNegativeInfinity).to(dtype_);
     while (mask.dim() < 4) mask = mask.unsqueeze(0);
@@ -76,8 +55,9 @@ at::Tensor BiasedAttentionPlan::rows(int64_t layer, const at::Tensor& q, const a
                                      const std::vector<int64_t>& query_index) const {
   at::Tensor scores = score_rows(q, k, query_index);
   const at::Tensor index = at::tensor(query_index, at::kLong).to(device_).add(keys_ - tokens_);
-  if (const at::Tensor extra = bias(layer, index); extra.defined()) scores = scores.add(extra);
-  return softmax_of_visible(scores, hidden(layer, index));
+  const AttentionRule& rule = encoding_.rule_of(layer);
+  if (const at::Tensor extra = rule.bias(index); extra.defined()) scores = scores.add(extra);
+  return softmax_of_visible(scores, rule.hidden(index));
 }
 
 }  // namespace ropescope

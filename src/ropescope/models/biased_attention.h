@@ -1,5 +1,5 @@
-// Attention whose mask or bias depends on ids: rings of CCA and PyPE, ALiBi. The bias is made for a block of
-// queries at a time, so memory grows with keys, not with queries times keys.
+// Attention under a scheme's rule (rope/attention_rule.h): rings of CCA and PyPE, ALiBi. Mask and bias are made for a
+// block of queries at a time, so memory grows with keys, not with queries times keys.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,7 @@ namespace ropescope {
 
 class BiasedAttentionPlan {
  public:
-  /// `encoding` must have ids for the S keys, and raster or slopes; the T queries are the last `tokens` of
-  /// them.
+  /// `encoding` must have rules over the S keys; the T queries are the last `tokens` of them.
   BiasedAttentionPlan(const PassEncoding& encoding, int64_t tokens, at::ScalarType dtype, at::Device device);
 
   /// q [B, H, T, D], k and v [B, K, S, D] of `layer`. Returns [B, T, H*D]. Differentiable.
@@ -26,14 +25,8 @@ class BiasedAttentionPlan {
                   const std::vector<int64_t>& query_index) const;
 
  private:
-  /// Bool [n, S]: keys that these queries (token indices among the keys) do not see.
-  at::Tensor hidden(int64_t layer, const at::Tensor& query_index) const;
-  /// Float32 [H, n, S], or undefined without slopes.
-  at::Tensor bias(int64_t layer, const at::Tensor& query_index) const;
-
   int64_t tokens_, keys_;
-  PassEncoding encoding_;  // its ids and raster are used
-  at::Tensor slopes_;      // float64 [H, 1, 1], or undefined
+  PassEncoding encoding_;  // its rules are used
   at::ScalarType dtype_;
   at::Device device_;
 };

@@ -10,7 +10,7 @@ PassAttention::PassAttention(const PassEncoding& encoding, AttentionPlan plain, 
                              at::ScalarType dtype, at::Device device)
     : plain_(std::move(plain)) {
   if (!encoding.visual.empty()) pair_.emplace(encoding.visual, tokens, dtype, device);
-  if (!encoding.ids.empty()) biased_.emplace(encoding, tokens, dtype, device);
+  if (!encoding.rules.empty()) biased_.emplace(encoding, tokens, dtype, device);
 }
 
 void PassAttention::require_plain(int64_t layer, const at::Tensor& q, const at::Tensor& k,

@@ -39,6 +39,10 @@ class PlaceFiller {
       add_pieces(segment);
       return;
     }
+    if (segment.kind == Segment::Kind::kMerged) {
+      add_merged(segment);
+      return;
+    }
     const int64_t first = token_;
     const bool video = segment.kind == Segment::Kind::kVideo;
     for (int64_t frame = 0; frame < segment.grid.t; ++frame) {
@@ -60,6 +64,20 @@ class PlaceFiller {
   TokenPlaces take() { return std::move(places_); }
 
  private:
+  // A token that stands for several is shown where its first member is.
+  void add_merged(const Segment& segment) {
+    const int64_t frame = segment.grid.h * segment.grid.w;
+    const int64_t first = raster_;
+    for (const std::vector<int64_t>& members : segment.members) {
+      const int64_t place = members.front() % frame;
+      raster_ = first + members.front() / frame;
+      cell(segment.grid.t > 1 ? Modality::kVideo : Modality::kImage, place / segment.grid.w,
+           place % segment.grid.w);
+    }
+    raster_ = first + segment.grid.t;
+    ++block_;
+  }
+
   void cell(Modality modality, int64_t row, int64_t column, int64_t partner = -1) {
     const auto at = static_cast<size_t>(token_++);
     places_.modality[at] = modality;

@@ -7,9 +7,15 @@
 
 namespace ropescope {
 
-struct FitPoint {
-  std::array<double, 3> cell{};      ///< frame, row, column
-  std::array<double, 3> position{};  ///< t, h, w
+struct FitPoints {
+  int64_t rows = 3;                          ///< coordinates of a position
+  std::vector<std::array<double, 3>> cells;  ///< frame, row, column
+  std::vector<double> positions;             ///< rows numbers a cell
+
+  void clear() {
+    cells.clear();
+    positions.clear();
+  }
 };
 
 struct AffineFit {
@@ -18,6 +24,6 @@ struct AffineFit {
 };
 
 /// position = M cell + c with the smallest sum of squares. Linear in the points; float64.
-AffineFit fit_affine(const std::vector<FitPoint>& points);
+AffineFit fit_affine(const FitPoints& points);
 
 }  // namespace ropescope

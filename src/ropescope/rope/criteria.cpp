@@ -1,9 +1,11 @@
 #include "ropescope/rope/criteria.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
-#include <tuple>
+#include <numeric>
+#include <set>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/affine_fit.h"
@@ -24,21 +26,26 @@ struct UsedAxes {
   bool t = false;
 };
 
-UsedAxes used_axes(const Frequencies& frequencies) {
+/// Per channel and row, whether the row turns the channel: [kv heads or 1, channels, rows] bool.
+at::Tensor turning(const Frequencies& frequencies, int64_t rows) {
+  return frequencies.row_weights(rows).ne(0);
+}
+
+UsedAxes used_axes(const at::Tensor& turns) {
   UsedAxes used;
-  for (int64_t axis = 0; axis < 3; ++axis) {
-    if (frequencies.axis.eq(axis).any().item<bool>()) used.all.push_back(static_cast<size_t>(axis));
+  for (int64_t axis = 0; axis < turns.size(2); ++axis) {
+    if (turns.select(2, axis).any().item<bool>()) used.all.push_back(static_cast<size_t>(axis));
   }
   used.t = !used.all.empty() && used.all.front() == 0;
   return used;
 }
 
-using RowPointers = std::array<const double*, 3>;
+using RowPointers = std::vector<const double*>;
 
 RowPointers row_pointers(const at::Tensor& coordinates) {
-  RowPointers rows{};
+  RowPointers rows;
   for (int64_t axis = 0; axis < coordinates.size(0); ++axis) {
-    rows[static_cast<size_t>(axis)] = coordinates.const_data_ptr<double>() + axis * coordinates.size(1);
+    rows.push_back(coordinates.const_data_ptr<double>() + axis * coordinates.size(1));
   }
   return rows;
 }
@@ -81,8 +88,7 @@ std::vector<int64_t> intended_cells(const Scheme& scheme, const std::vector<Visu
   if (!scheme.alignment()) return cells;
   const RowPointers rows = row_pointers(positions.coordinates);
   const auto same_place = [&](int64_t a, int64_t b) {
-    return std::all_of(rows.begin(), rows.begin() + scheme.axes(),
-                       [&](const double* row) { return row[a] == row[b]; });
+    return std::all_of(rows.begin(), rows.end(), [&](const double* row) { return row[a] == row[b]; });
   };
   for (const VisualRun& run : runs) {
     for (const VisualBlock& block : run.blocks) {
@@ -122,38 +128,66 @@ std::vector<uint8_t> judged_modality(const Positions& positions, const std::vect
   return kinds;
 }
 
-struct Place {
-  std::array<int64_t, 3> at{};  // coordinates in steps of kSamePosition; unused axes 0
-  int64_t cell = -1;            // -1 for text
-  bool operator<(const Place& other) const { return std::tie(at, cell) < std::tie(other.at, other.cell); }
-};
+/// Tokens by their coordinates on the used axes, in steps of kSamePosition, and by their cell.
+class Places {
+ public:
+  explicit Places(const UsedAxes& used) : used_(used) {}
 
-void append_places(std::vector<Place>& places, const at::Tensor& coordinates, const UsedAxes& used,
-                   const uint8_t* modality, const std::vector<int64_t>& cells) {
-  const RowPointers rows = row_pointers(coordinates);
-  for (int64_t token = 0; token < coordinates.size(1); ++token) {
-    Place place;
-    for (const size_t axis : used.all) place.at[axis] = std::llround(rows[axis][token] / kSamePosition);
-    if (modality != nullptr && modality[token] != 0) place.cell = cells[static_cast<size_t>(token)];
-    places.push_back(place);
+  void append(const at::Tensor& coordinates, const uint8_t* modality, const std::vector<int64_t>& cells) {
+    const RowPointers rows = row_pointers(coordinates);
+    for (int64_t token = 0; token < coordinates.size(1); ++token) {
+      for (const size_t axis : used_.all) at_.push_back(std::llround(rows[axis][token] / kSamePosition));
+      const bool visual = modality != nullptr && modality[token] != 0;
+      cell_.push_back(visual ? cells[static_cast<size_t>(token)] : -1);
+    }
   }
-}
+
+  void sort() {
+    order_.resize(cell_.size());
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    std::sort(order_.begin(), order_.end(), [&](size_t a, size_t b) {
+      const int order = compare(a, b);
+      return order != 0 ? order < 0 : cell_[a] < cell_[b];
+    });
+  }
+
+  // In the order of sort().
+  size_t size() const { return order_.size(); }
+  bool same_place(size_t i, size_t j) const { return compare(order_[i], order_[j]) == 0; }
+  /// -1 for text.
+  int64_t cell(size_t i) const { return cell_[order_[i]]; }
+
+ private:
+  int compare(size_t a, size_t b) const {
+    const size_t width = used_.all.size();
+    const int64_t* const of_a = at_.data() + a * width;
+    const int64_t* const of_b = at_.data() + b * width;
+    for (size_t i = 0; i < width; ++i) {
+      if (of_a[i] != of_b[i]) return of_a[i] < of_b[i] ? -1 : 1;
+    }
+    return 0;
+  }
+
+  const UsedAxes& used_;
+  std::vector<int64_t> at_, cell_;
+  std::vector<size_t> order_;
+};
 
 int64_t pairs(int64_t count) { return count * (count - 1) / 2; }
 
-void count_collisions(std::vector<Place> places, Criteria& criteria) {
-  std::sort(places.begin(), places.end());
+void count_collisions(Places places, Criteria& criteria) {
+  places.sort();
   for (size_t begin = 0; begin < places.size();) {
     size_t end = begin;
     int64_t text = 0, visual = 0, intended = 0;
-    while (end < places.size() && places[end].at == places[begin].at) {
+    while (end < places.size() && places.same_place(end, begin)) {
       const size_t first_of_cell = end;
-      while (end < places.size() && places[end].at == places[begin].at &&
-             places[end].cell == places[first_of_cell].cell) {
+      while (end < places.size() && places.same_place(end, begin) &&
+             places.cell(end) == places.cell(first_of_cell)) {
         ++end;
       }
       const auto count = static_cast<int64_t>(end - first_of_cell);
-      if (places[first_of_cell].cell < 0) {
+      if (places.cell(first_of_cell) < 0) {
         text = count;
       } else {
         visual += count;
@@ -189,12 +223,30 @@ void keep_worst(const AffineFit& fit, const Grid& grid, Criteria& criteria) {
   }
 }
 
+/// The grid that a block's tokens can span; of a merged picture only as far as its first members reach.
+Grid shown_grid(const Segment& segment) {
+  if (segment.kind != Segment::Kind::kMerged) return segment.grid;
+  std::set<int64_t> frames, rows, columns;
+  for (const std::vector<int64_t>& members : segment.members) {
+    const int64_t frame = segment.grid.h * segment.grid.w, cell = members.front() % frame;
+    frames.insert(members.front() / frame);
+    rows.insert(cell / segment.grid.w);
+    columns.insert(cell % segment.grid.w);
+  }
+  return {static_cast<int64_t>(frames.size()), static_cast<int64_t>(rows.size()),
+          static_cast<int64_t>(columns.size())};
+}
+
 void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const RowPointers& rows,
                  const UsedAxes& used, Criteria& criteria) {
-  const auto place_of = [&](int64_t token) {
-    std::array<double, 3> place{};
+  FitPoints points;
+  points.rows = static_cast<int64_t>(rows.size());
+  // A row that turns nothing counts as 0.
+  std::vector<double> place(rows.size(), 0.0);
+  const auto add = [&](const std::array<double, 3>& cell, int64_t token) {
     for (const size_t axis : used.all) place[axis] = rows[axis][token];
-    return place;
+    points.cells.push_back(cell);
+    points.positions.insert(points.positions.end(), place.begin(), place.end());
   };
   for (const VisualRun& run : runs) {
     for (const VisualBlock& block : run.blocks) {
@@ -203,14 +255,21 @@ void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const
       const auto tokens =
           segment.kind == Segment::Kind::kAnyres ? std::optional<BlockTokens>(segment) : std::nullopt;
       const int64_t first = block.first + (tokens ? tokens->thumbnail(0) : 0);
-      std::vector<FitPoint> points;
-      for (int64_t i = 0; i < grid.tokens(); ++i) {
+      points.clear();
+      const auto add_cell = [&](int64_t cell, int64_t token) {
         const int64_t frame = grid.h * grid.w;
-        points.push_back({{static_cast<double>(i / frame), static_cast<double>(i % frame / grid.w),
-                           static_cast<double>(i % grid.w)},
-                          place_of(first + i)});
+        add({static_cast<double>(cell / frame), static_cast<double>(cell % frame / grid.w),
+             static_cast<double>(cell % grid.w)},
+            token);
+      };
+      if (segment.kind == Segment::Kind::kMerged) {
+        for (int64_t i = 0; i < segment.tokens(); ++i) {
+          add_cell(segment.members[static_cast<size_t>(i)].front(), first + i);
+        }
+      } else {
+        for (int64_t i = 0; i < grid.tokens(); ++i) add_cell(i, first + i);
       }
-      keep_worst(fit_affine(points), grid, criteria);
+      keep_worst(fit_affine(points), shown_grid(segment), criteria);
       if (segment.high_h * segment.high_w == 0) continue;
       const auto own = scheme.alignment() ? own_cells(segment, *scheme.alignment()) : std::vector<int64_t>();
       const auto fit_high = [&](const Piece& part) {
@@ -218,9 +277,9 @@ void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const
         for (int64_t i = 0; i < part.h * part.w; ++i) {
           const int64_t row = part.row + i / part.w, column = part.column + i % part.w;
           const int64_t cell = own.empty() ? 0 : own[static_cast<size_t>(row * segment.high_w + column)];
-          points.push_back({{0.0, static_cast<double>(own.empty() ? row : cell / grid.w),
-                             static_cast<double>(own.empty() ? column : cell % grid.w)},
-                            place_of(block.first + tokens->high(row, column))});
+          add({0.0, static_cast<double>(own.empty() ? row : cell / grid.w),
+               static_cast<double>(own.empty() ? column : cell % grid.w)},
+              block.first + tokens->high(row, column));
         }
         Grid high = {1, part.h, part.w};
         if (!own.empty()) high = {1, std::min(high.h, grid.h), std::min(high.w, grid.w)};
@@ -237,22 +296,28 @@ void fit_rasters(const Scheme& scheme, const std::vector<VisualRun>& runs, const
   }
 }
 
-void measure_coverage(const Frequencies& frequencies, Criteria& criteria) {
-  const int64_t channels = frequencies.axis.size(1), bins = std::min(kBins, channels);
-  const double* frequency = frequencies.inv_freq.const_data_ptr<double>();
-  for (int64_t head = 0; head < frequencies.axis.size(0); ++head) {
-    const int64_t* axis = frequencies.axis.const_data_ptr<int64_t>() + head * channels;
-    std::array<std::array<bool, kBins>, 3> holds{};
-    for (int64_t i = 0; i < channels; ++i) {
-      if (axis[i] < 0 || frequency[i] == 0) continue;
-      holds[static_cast<size_t>(axis[i])][static_cast<size_t>(i * bins / channels)] = true;
-    }
-    for (size_t a = 0; a < 3; ++a) {
-      const auto held = std::count(holds[a].begin(), holds[a].end(), true);
-      criteria.bin_coverage[a] =
-          std::max(criteria.bin_coverage[a], static_cast<double>(held) / static_cast<double>(bins));
+void measure_coverage(const Frequencies& frequencies, const at::Tensor& turns, Criteria& criteria) {
+  const int64_t channels = turns.size(1), bins = std::min(kBins, channels);
+  const at::Tensor counted =
+      turns.logical_and(frequencies.inv_freq.ne(0).view({1, channels, 1})).permute({0, 2, 1}).contiguous();
+  const bool* turned = counted.const_data_ptr<bool>();
+  for (int64_t head = 0; head < counted.size(0); ++head) {
+    for (int64_t row = 0; row < counted.size(1); ++row, turned += channels) {
+      std::array<bool, kBins> holds{};
+      for (int64_t i = 0; i < channels; ++i) {
+        if (turned[i]) holds[static_cast<size_t>(i * bins / channels)] = true;
+      }
+      const auto held = std::count(holds.begin(), holds.end(), true);
+      double& coverage = criteria.bin_coverage[static_cast<size_t>(row)];
+      coverage = std::max(coverage, static_cast<double>(held) / static_cast<double>(bins));
     }
   }
+}
+
+/// Whether every channel turns text by the checkpoint's own frequency.
+bool own_frequencies(const Frequencies& frequencies, const Frequencies& own, int64_t rows) {
+  if (!frequencies.inv_freq.equal(own.inv_freq)) return false;
+  return frequencies.row_weights(rows).sum(2).sub(1).abs().lt(1e-12).all().item<bool>();
 }
 
 bool text_counts_up(const Scheme& scheme, const UsedAxes& used, int64_t tokens) {
@@ -304,7 +369,8 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
                          options.max_position_embeddings, length);
   const Frequencies own =
       make_frequencies(options.rope, options.head_dim, options.max_position_embeddings, length);
-  const UsedAxes used = used_axes(frequencies);
+  const at::Tensor turns = turning(frequencies, scheme.axes());
+  const UsedAxes used = used_axes(turns);
   const std::vector<VisualRun> runs = visual_runs(layout, positions);
   const RowPointers rows = row_pointers(positions.coordinates);
   const std::vector<int64_t> cells = intended_cells(scheme, runs, positions);
@@ -315,13 +381,17 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
 
   Criteria criteria;
   criteria.axes = scheme.axes();
+  if (criteria.axes > 1) {
+    criteria.row_names = scheme.row_names();
+    criteria.bin_coverage.assign(criteria.row_names.size(), 0.0);
+  }
   if (!used.all.empty()) {
-    std::vector<Place> places;
-    places.reserve(static_cast<size_t>(positions.tokens() + options.generated_tokens));
-    append_places(places, positions.coordinates, used, modality, cells);
-    append_places(places, generated, used, nullptr, {});
+    Places places(used);
+    places.append(positions.coordinates, modality, cells);
+    places.append(generated, nullptr, {});
     count_collisions(std::move(places), criteria);
   }
+  criteria.ptd = per_token_distance(layout, positions);
   count_overlaps(runs, rows, modality, used, criteria);
   fit_rasters(scheme, runs, rows, used, criteria);
   double ids = 0;
@@ -331,10 +401,9 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
     visual += run.visual;
   }
   if (visual > 0) criteria.growth_per_visual_token = ids / static_cast<double>(visual);
-  measure_coverage(frequencies, criteria);
+  measure_coverage(frequencies, turns, criteria);
   criteria.text_ids = text_counts_up(scheme, used, std::max<int64_t>(options.generated_tokens, 2));
-  criteria.text_frequencies =
-      frequencies.axis.ge(0).all().item<bool>() && frequencies.inv_freq.equal(own.inv_freq);
+  criteria.text_frequencies = own_frequencies(frequencies, own, scheme.axes());
   const int64_t after = runs.empty() ? positions.tokens() : runs.front().first + runs.front().tokens;
   criteria.text_axes_equal = used.all.empty() || (axes_agree(positions.coordinates, modality, after, used) &&
                                                   axes_agree(generated, nullptr, 0, used));

@@ -1,20 +1,22 @@
 // The three criteria of "Revisiting Multimodal Positional Encoding" (arXiv 2510.23095) as numbers that can be
 // computed for any scheme and layout. The paper states them in prose; the definitions here are ours.
 //
-// Only axes that reach the rotation count: those with at least one channel. Generated tokens count as text.
+// Only axes (rows of the coordinates) that reach the rotation count: those with at least one channel. Generated tokens count as text.
 //   1 positional coherence: no token shares all its coordinates with another (a); no visual coordinate
 //     reaches the t id of the text that follows, no visual t id that of the text before (b); inside each
 //     raster coordinates are an affine image of (frame, row, column) of full rank (c)
 //   2 full frequency use: every axis has channels in every one of 8 equal bins of log-frequency
 //   3 textual priors: text alone gets exactly 0, 1, 2, ... with the checkpoint's frequency on every channel,
-//     and text after a visual block has the same id on all axes
+//     and text after a visual block has the same id on all axes. A channel that follows several rows has its
+//     checkpoint's frequency where its weights sum to 1
 #pragma once
 
-#include <array>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ropescope/core/json.h"
+#include "ropescope/rope/ptd.h"
 #include "ropescope/rope/scheme.h"
 
 namespace ropescope {
@@ -41,10 +43,14 @@ struct Criteria {
   /// thumbnail cells); the worst is kept.
   double affine_residual = 0;
   int64_t affine_rank = 0, affine_rank_needed = 0;
-  double growth_per_visual_token = 0;    ///< ids that the text loses to visual blocks, per visual token
-  std::array<double, 3> bin_coverage{};  ///< t, h, w: share of the bins, in the best head
+  double growth_per_visual_token = 0;  ///< ids that the text loses to visual blocks, per visual token
+  /// Share of the bins of each row, in the best head, and the rows' names; t, h, w for a scheme with one.
+  std::vector<std::string> row_names = {"t", "h", "w"};
+  std::vector<double> bin_coverage = {0, 0, 0};
   /// Parts of the textual prior: ids of text alone, frequencies, text after a visual block.
   bool text_ids = true, text_frequencies = true, text_axes_equal = true;
+
+  PerTokenDistance ptd;  ///< ids (ptd.h)
 
   int64_t axes = 1;  ///< of the scheme; full frequency use says nothing about 1
   bool coherent() const;
@@ -52,7 +58,8 @@ struct Criteria {
   bool text_prior() const { return text_ids && text_frequencies && text_axes_equal; }
 };
 
-/// `positions` are the scheme's on `layout`. Time and memory are linear in the tokens (up to a sort). Throws
+/// `positions` are the scheme's on `layout`. Memory is linear in the tokens, and so is time (up to a sort) but for
+/// PTD's, which grows with text tokens times visual ones. Throws
 /// UsageError if the scheme's sections do not fit the head.
 Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& positions,
                const CriteriaOptions& options);

@@ -31,9 +31,9 @@ std::string coherence_faults(const Criteria& criteria) {
 std::string frequency_faults(const Criteria& criteria) {
   if (criteria.axes == 1) return "one coordinate";
   std::vector<std::string> faults;
-  for (size_t axis = 0; axis < 3; ++axis) {
+  for (size_t axis = 0; axis < criteria.bin_coverage.size(); ++axis) {
     if (criteria.bin_coverage[axis] == 1.0) continue;
-    faults.push_back(fmt::format("{} {:.3g}", "thw"[axis], criteria.bin_coverage[axis]));
+    faults.push_back(fmt::format("{} {:.3g}", criteria.row_names[axis], criteria.bin_coverage[axis]));
   }
   return faults.empty() ? std::string() : fmt::format("bins covered: {}", fmt::join(faults, ", "));
 }
@@ -46,21 +46,31 @@ std::string text_prior_faults(const Criteria& criteria) {
   return fmt::format("{}", fmt::join(faults, "; "));
 }
 
+namespace {
+
+Json number_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+}  // namespace
+
 Json to_json(const Criteria& criteria) {
-  return {
-      {"visual_text_collisions", criteria.visual_text_collisions},
-      {"visual_visual_collisions", criteria.visual_visual_collisions},
-      {"visual_tokens_at_or_after_following_text", criteria.at_or_after_following_text},
-      {"visual_tokens_at_or_before_preceding_text", criteria.at_or_before_preceding_text},
-      {"affine_residual", criteria.affine_residual},
-      {"affine_rank", criteria.affine_rank},
-      {"affine_rank_needed", criteria.affine_rank_needed},
-      {"growth_per_visual_token", criteria.growth_per_visual_token},
-      {"frequency_bin_coverage",
-       {{"t", criteria.bin_coverage[0]}, {"h", criteria.bin_coverage[1]}, {"w", criteria.bin_coverage[2]}}},
-      {"coherent", criteria.coherent()},
-      {"full_frequency", criteria.full_frequency()},
-      {"text_prior", criteria.text_prior()}};
+  Json coverage = Json::object();
+  for (size_t row = 0; row < criteria.bin_coverage.size(); ++row) {
+    coverage[criteria.row_names[row]] = criteria.bin_coverage[row];
+  }
+  return {{"visual_text_collisions", criteria.visual_text_collisions},
+          {"visual_visual_collisions", criteria.visual_visual_collisions},
+          {"visual_tokens_at_or_after_following_text", criteria.at_or_after_following_text},
+          {"visual_tokens_at_or_before_preceding_text", criteria.at_or_before_preceding_text},
+          {"affine_residual", criteria.affine_residual},
+          {"affine_rank", criteria.affine_rank},
+          {"affine_rank_needed", criteria.affine_rank_needed},
+          {"growth_per_visual_token", criteria.growth_per_visual_token},
+          {"frequency_bin_coverage", coverage},
+          {"ptd", number_or_null(criteria.ptd.all)},
+          {"ptd_following", number_or_null(criteria.ptd.following)},
+          {"coherent", criteria.coherent()},
+          {"full_frequency", criteria.full_frequency()},
+          {"text_prior", criteria.text_prior()}};
 }
 
 Json to_json(const PublishedVerdict& verdict) {

@@ -1,6 +1,7 @@
 #include "ropescope/rope/encoding.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -30,7 +31,7 @@ std::vector<T> moved(const std::vector<T>& entries, const Move& move, const Same
 }
 
 void check_combination(const Scheme& scheme, const EncodedModel& model) {
-  if (scheme.biased() && scheme.bias_heads().value_or(model.heads) != model.heads) {
+  if (scheme.bias_heads().value_or(model.heads) != model.heads) {
     throw UsageError("scheme \"{}\": heads: expected the model's {} heads, found {}", scheme.text(),
                      model.heads, *scheme.bias_heads());
   }
@@ -46,11 +47,10 @@ PassEncoding PassEncoding::to(at::Device device) const {
   result.anchored = moved(anchored, move_table, same_table);
   if (positions.defined()) result.positions = positions.to(device);
   result.visual = visual;
-  if (raster.defined()) result.raster = raster.to(device);
-  result.slopes = slopes;
-  result.ids = moved(
-      ids, [device](const at::Tensor& id) { return id.to(device); },
-      [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
+  using Rule = std::shared_ptr<const AttentionRule>;
+  result.rules = moved(
+      rules, [device](const Rule& rule) { return rule->to(device); },
+      [](const Rule& a, const Rule& b) { return a == b; });
   return result;
 }
 
@@ -61,10 +61,12 @@ SequenceEncoding::SequenceEncoding(const Scheme& scheme, const Layout& layout, c
     layers_.push_back(scheme.positions(layout));
   } else {
     for (int64_t layer = 0; layer < model.layers; ++layer) {
-      Positions positions = scheme.positions(layout, layer);
-      // Deep layers of PyPE agree; they then share memory, and later their tables.
-      if (!layers_.empty() && layers_.back().coordinates.equal(positions.coordinates))
-        positions = layers_.back();
+      Positions positions = scheme.positions(layout, layer, model.layers);
+      // Layers that agree (the deep ones of PyPE) share memory, and later their tables.
+      const auto like = std::find_if(layers_.rbegin(), layers_.rend(), [&](const Positions& other) {
+        return other.next == positions.next && other.coordinates.equal(positions.coordinates);
+      });
+      if (like != layers_.rend()) positions = Positions(*like);
       layers_.push_back(std::move(positions));
     }
   }
@@ -99,6 +101,18 @@ PassEncoding encoding_of_ids(const Scheme& scheme, const EncodedModel& model, co
     }
   }
   return result;
+}
+
+Positions SequenceEncoding::seen_of(const Positions& positions, int64_t tokens) const {
+  const int64_t given = std::min(tokens, positions.tokens()), generated = tokens - given;
+  const auto with_text = [&](const at::Tensor& values, double of_text) {
+    return at::cat({values.narrow(0, 0, given), at::full({generated}, of_text, values.options())});
+  };
+  Positions seen;
+  seen.coordinates = coordinates_of(positions, tokens);
+  seen.modality = with_text(positions.modality, 0);
+  seen.raster = with_text(positions.raster, -1);
+  return seen;
 }
 
 at::Tensor SequenceEncoding::coordinates_of(const Positions& positions, int64_t tokens) const {
@@ -138,11 +152,13 @@ PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
     if (like < l) {
       result.rotary.push_back(result.rotary[like]);
       if (!result.anchored.empty()) result.anchored.push_back(result.anchored[like]);
-      if (!result.ids.empty()) result.ids.push_back(result.ids[like]);
+      if (!result.rules.empty()) result.rules.push_back(result.rules[like]);
       continue;
     }
     const at::Tensor all = coordinates_of(positions, seen);
-    if (scheme_.rings() || scheme_.biased()) result.ids.push_back(all[0].contiguous());
+    if (auto rule = scheme_.attention_rule(seen_of(positions, seen), model_.heads)) {
+      result.rules.push_back(std::move(rule));
+    }
     if (!turned.rotates) {
       result.rotary.push_back({});
       if (scheme_.anchored()) result.anchored.push_back({});
@@ -158,27 +174,23 @@ PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
   }
   result.positions = coordinates_of(layers_.front(), seen)[0].narrow(0, past, tokens).unsqueeze(0);
   const Positions& first = layers_.front();
-  const int64_t generated = std::max<int64_t>(0, seen - first.tokens());
-  const int64_t given = seen - generated;
   if (scheme_.anchored()) {
+    const int64_t given = std::min(seen, first.tokens());
     const at::Tensor visual = first.modality.narrow(0, 0, given).ne(0).to(at::kByte).contiguous();
     const uint8_t* from = visual.const_data_ptr<uint8_t>();
     result.visual.assign(from, from + given);
     result.visual.resize(static_cast<size_t>(seen), 0);
   }
-  if (scheme_.rings()) {
-    result.raster = at::cat({first.raster.narrow(0, 0, given), at::full({generated}, -1, at::kInt)});
-    const int32_t* raster = result.raster.const_data_ptr<int32_t>();
+  if (!result.rules.empty() && result.rules.front()->sees_ahead()) {
+    const int32_t* raster = first.raster.const_data_ptr<int32_t>();
     const auto split = [&](int64_t at) {
-      return at > 0 && at < first.tokens() && first.raster[at].item<int>() >= 0 &&
-             first.raster[at].item<int>() == raster[at - 1];
+      return at > 0 && at < first.tokens() && raster[at] >= 0 && raster[at] == raster[at - 1];
     };
     if (split(past) || split(seen)) {
       throw InputError("scheme \"{}\": a pass of the model would cut a picture, whose tokens see each other",
                        scheme_.text());
     }
   }
-  result.slopes = scheme_.bias_slopes(model_.heads);
   return result;
 }
 

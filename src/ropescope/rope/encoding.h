@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -21,16 +22,15 @@ struct PassEncoding {
   std::vector<RotaryTable>
       anchored;                 ///< DIPE: of the T queries against keys of the other modality; else empty
   std::vector<uint8_t> visual;  ///< DIPE: [S], 1 for visual tokens; else empty
-  at::Tensor raster;  ///< CCA, PyPE: int32 [S], the raster of a visual token, -1 text; else undefined
-  std::vector<double> slopes;   ///< ALiBi: [heads]; else empty
-  std::vector<at::Tensor> ids;  ///< CCA, PyPE, ALiBi: float64 [S]; else empty
+  std::vector<std::shared_ptr<const AttentionRule>>
+      rules;  ///< over the S keys (CCA, PyPE, ALiBi); else empty
 
   const RotaryTable& table(int64_t layer) const { return of_layer(rotary, layer); }
   const RotaryTable& anchored_table(int64_t layer) const { return of_layer(anchored, layer); }
-  const at::Tensor& ids_of(int64_t layer) const { return of_layer(ids, layer); }
+  const AttentionRule& rule_of(int64_t layer) const { return *of_layer(rules, layer); }
 
   /// Whether it asks for more than rotation; neither padding nor packing is possible then.
-  bool changes_attention() const { return !visual.empty() || !ids.empty(); }
+  bool changes_attention() const { return !visual.empty() || !rules.empty(); }
   /// The same on another device; what layers share stays shared.
   PassEncoding to(at::Device device) const;
 
@@ -91,6 +91,8 @@ class SequenceEncoding {
 
  private:
   Frequencies frequencies_of(const EncodedLayer& layer, double length) const;
+  /// Where the first `tokens` tokens sit, generated ones included; without anchors.
+  Positions seen_of(const Positions& positions, int64_t tokens) const;
   at::Tensor coordinates_of(const Positions& positions, int64_t tokens) const;
   at::Tensor anchors_of(const Positions& positions, int64_t tokens) const;
 

@@ -238,6 +238,13 @@ bool depends_on_length(const RopeConfig& config) {
   return config.type == RopeType::kDynamic || config.type == RopeType::kLongrope;
 }
 
+at::Tensor Frequencies::row_weights(int64_t rows) const {
+  if (weights.defined()) return weights;
+  at::Tensor result = at::zeros({axis.size(0), axis.size(1), rows}, at::kDouble);
+  const at::Tensor turning = axis.ge(0).to(at::kDouble).unsqueeze(2);
+  return result.scatter_(2, axis.clamp(0, rows - 1).unsqueeze(2), turning);
+}
+
 Frequencies make_frequencies(const RopeConfig& config, int64_t head_dim, int64_t max_position_embeddings,
                              double sequence_length) {
   check_config(config, head_dim);

@@ -42,15 +42,20 @@ struct RopeConfig {
 /// shorter one do not fit a longer one, and sequences of several lengths cannot share a table.
 bool depends_on_length(const RopeConfig& config);
 
-/// Frequencies ready for a table.
-/// inv_freq: [rotary_dim/2] float64. axis: [kv_heads or 1, rotary_dim/2] int64; which row of the coordinates
-/// turns the channel, -1 = the channel does not rotate (its angle is 0). attention_scale multiplies cos and
-/// sin of every channel (scores by its square).
+/// Frequencies ready for a table: channel i turns by inv_freq[i] * sum_a weights[i][a] * coordinate[a].
+/// inv_freq: [rotary_dim/2] float64. axis: [kv_heads or 1, rotary_dim/2] int64; the row of the coordinates that
+/// turns the channel, -1 = the channel does not rotate (its angle is 0). weights: [kv_heads or 1, rotary_dim/2, rows]
+/// float64 where a channel follows several rows; then `axis` names its heaviest one. Undefined: 1 on `axis`, else 0.
+/// attention_scale multiplies cos and sin of every channel (scores by its square).
 struct Frequencies {
   at::Tensor inv_freq;
   at::Tensor axis;
+  at::Tensor weights = {};
   double attention_scale = 1.0;
   int64_t head_dim = 0;
+
+  /// `weights` written out, for coordinates of so many rows: [kv_heads or 1, rotary_dim/2, rows] float64.
+  at::Tensor row_weights(int64_t rows) const;
 };
 
 /// Frequencies of `config` for one coordinate (all channels on axis 0).

@@ -1,6 +1,9 @@
 #include "ropescope/rope/id_align.h"
 
 #include <algorithm>
+#include <utility>
+
+#include <fmt/ranges.h>
 
 #include <ATen/ops/_upsample_nearest_exact1d.h>
 #include <ATen/ops/arange.h>
@@ -11,13 +14,27 @@
 
 namespace ropescope {
 
-std::vector<std::string> resize_rule_names() { return {"nearest", "nearest-exact", "bilinear"}; }
+namespace {
+
+const std::vector<std::pair<std::string, ResizeRule>> kRules = {{"nearest", ResizeRule::kNearest},
+                                                                {"nearest-exact", ResizeRule::kNearestExact},
+                                                                {"bilinear", ResizeRule::kBilinear},
+                                                                {"dhr", ResizeRule::kDhr},
+                                                                {"dhr-column", ResizeRule::kDhrByColumn}};
+
+}  // namespace
+
+std::vector<std::string> resize_rule_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, rule] : kRules) names.push_back(name);
+  return names;
+}
 
 ResizeRule parse_resize_rule(const std::string& name) {
-  if (name == "nearest") return ResizeRule::kNearest;
-  if (name == "nearest-exact") return ResizeRule::kNearestExact;
-  if (name == "bilinear") return ResizeRule::kBilinear;
-  throw UsageError("resize: expected nearest, nearest-exact or bilinear, found \"{}\"", name);
+  for (const auto& [known, rule] : kRules) {
+    if (known == name) return rule;
+  }
+  throw UsageError("resize: expected one of {}, found \"{}\"", fmt::join(resize_rule_names(), ", "), name);
 }
 
 namespace {
@@ -36,19 +53,57 @@ std::vector<int64_t> nearest_exact(int64_t in, int64_t out) {
   return {from, from + out};
 }
 
+std::vector<int64_t> dhr(int64_t cells, int64_t out) {
+  const int64_t tiles = out / cells;
+  std::vector<int64_t> source;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    for (int64_t j = 0; j < cells; ++j) {
+      const int64_t place = (tile * (cells - 1) + j) * cells;
+      source.push_back(place == 0 ? 0 : (place - 1) / (tiles * (cells - 1)));
+    }
+  }
+  return source;
+}
+
+std::vector<int64_t> cells_along(int64_t in, int64_t out, ResizeRule rule) {
+  if (rule == ResizeRule::kNearestExact) return nearest_exact(in, out);
+  return rule == ResizeRule::kDhr || rule == ResizeRule::kDhrByColumn ? dhr(in, out) : nearest(in, out);
+}
+
 }  // namespace
 
 AlignedRaster::AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w, ResizeRule rule)
-    : high_w_(high_w), thumbnail_w_(thumbnail.w), rule_(rule) {
-  rows_ =
-      rule == ResizeRule::kNearestExact ? nearest_exact(thumbnail.h, high_h) : nearest(thumbnail.h, high_h);
-  columns_ =
-      rule == ResizeRule::kNearestExact ? nearest_exact(thumbnail.w, high_w) : nearest(thumbnail.w, high_w);
+    : high_w_(high_w), thumbnail_w_(thumbnail.w) {
+  const bool tiled = rule == ResizeRule::kDhr || rule == ResizeRule::kDhrByColumn;
+  if (tiled && high_h * high_w > 0 && (high_h % thumbnail.h != 0 || high_w % thumbnail.w != 0)) {
+    throw UsageError(
+        "rope-dhr: expected a high-resolution grid of whole tiles of the thumbnail's {}x{} tokens, found {}x{}",
+        thumbnail.h, thumbnail.w, high_h, high_w);
+  }
+  rows_ = cells_along(thumbnail.h, high_h, rule);
+  columns_ = cells_along(thumbnail.w, high_w, rule);
   for (int64_t& row : rows_) row *= thumbnail.w;
-  if (rule != ResizeRule::kBilinear || high_h * high_w == 0) return;
+  if (high_h * high_w == 0) return;
+  if (rule == ResizeRule::kDhrByColumn) mix_tiles(thumbnail, high_h);
+  if (rule == ResizeRule::kBilinear) mix_rows(thumbnail, high_h);
+}
+
+void AlignedRaster::mix_tiles(const Grid& thumbnail, int64_t high_h) {
+  const int64_t down = high_h / thumbnail.h, across = high_w_ / thumbnail.w;
+  for (int64_t row = 0; row < high_h; ++row) {
+    for (int64_t column = 0; column < high_w_; ++column) {
+      const int64_t number = row / thumbnail.h * across + column / thumbnail.w;
+      const int64_t from_row = number % down * thumbnail.h + row % thumbnail.h;
+      const int64_t from_column = number / down * thumbnail.w + column % thumbnail.w;
+      mixed_.push_back(rows_[static_cast<size_t>(from_row)] + columns_[static_cast<size_t>(from_column)]);
+    }
+  }
+}
+
+void AlignedRaster::mix_rows(const Grid& thumbnail, int64_t high_h) {
   const at::Tensor ids =
       at::arange(thumbnail.h * thumbnail.w, at::kFloat).view({1, 1, thumbnail.h, thumbnail.w});
-  const at::Tensor resized = at::upsample_bilinear2d(ids, {high_h, high_w}, /*align_corners=*/false)
+  const at::Tensor resized = at::upsample_bilinear2d(ids, {high_h, high_w_}, /*align_corners=*/false)
                                  .round()
                                  .to(at::kLong)
                                  .contiguous();

@@ -4,6 +4,8 @@
 #include <optional>
 #include <sstream>
 
+#include <fmt/ranges.h>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/layout_checks.h"
 
@@ -124,6 +126,14 @@ Segment parse_anyres(const std::string& value, const std::string& part) {
   return segment;
 }
 
+double parse_step(const std::string& text, const std::string& part) {
+  double step = 0;
+  const char* const end = text.data() + text.size();
+  const auto [last, code] = std::from_chars(text.data(), end, step);
+  if (code != std::errc() || last != end) refuse(part);
+  return step;
+}
+
 /// "3x4x6", or "3x4x6:step=2.5".
 Grid parse_clip(const std::string& value, const std::string& part) {
   const size_t colon = value.find(':');
@@ -132,10 +142,8 @@ Grid parse_clip(const std::string& value, const std::string& part) {
   Grid grid{sides[0], sides[1], sides[2]};
   if (colon == std::string::npos) return grid;
   const std::string word = value.substr(colon + 1);
-  const char* const end = word.data() + word.size();
   if (word.rfind("step=", 0) != 0) refuse(part);
-  const auto [last, code] = std::from_chars(word.data() + 5, end, grid.step);
-  if (code != std::errc() || last != end) refuse(part);
+  grid.step = parse_step(word.substr(5), part);
   return grid;
 }
 
@@ -165,6 +173,36 @@ bool begins_tiles(const std::string& part) {
   return part.rfind("tiles:", 0) == 0 || part.rfind("thumbnail:", 0) == 0;
 }
 
+/// "4x6:members=15.11/7/0", or three sides of a clip.
+Segment parse_merged(const std::string& value, const std::string& part) {
+  Segment segment;
+  segment.kind = Segment::Kind::kMerged;
+  const std::vector<std::string> words = split(value, ':');
+  std::vector<int64_t> sides = parse_sides(words.front());
+  if (sides.size() == 2) sides.insert(sides.begin(), 1);
+  if (sides.size() != 3) refuse(part);
+  segment.grid = {sides[0], sides[1], sides[2]};
+  for (size_t i = 1; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const std::string given = word.substr(word.find('=') + 1);
+    if (word.rfind("step=", 0) == 0) {
+      segment.grid.step = parse_step(given, part);
+    } else if (word.rfind("members=", 0) == 0 && segment.members.empty()) {
+      for (const std::string& token : split(given, '/')) {
+        segment.members.emplace_back();
+        for (const std::string& member : split(token, '.')) {
+          const std::vector<int64_t> number = parse_sides(member);
+          if (number.size() != 1) refuse(part);
+          segment.members.back().push_back(number.front());
+        }
+      }
+    } else {
+      refuse(part);
+    }
+  }
+  return segment;
+}
+
 Segment parse_segment(const std::string& part) {
   const size_t colon = part.find(':');
   if (colon == std::string::npos) refuse(part);
@@ -172,6 +210,8 @@ Segment parse_segment(const std::string& part) {
   Segment segment;
   if (kind == "anyres") {
     segment = parse_anyres(value, part);
+  } else if (kind == "merged") {
+    segment = parse_merged(value, part);
   } else if (kind == "video") {
     segment.kind = Segment::Kind::kVideo;
     segment.grid = parse_clip(value, part);
@@ -224,6 +264,16 @@ std::string clip_text(const Grid& grid) {
   return grid.step > 0 ? text + fmt::format(":step={}", grid.step) : text;
 }
 
+std::string merged_text(const Segment& s) {
+  std::string text = fmt::format("merged:{}x{}x{}", s.grid.t, s.grid.h, s.grid.w);
+  if (s.grid.step > 0) text += fmt::format(":step={}", s.grid.step);
+  text += ":members=";
+  for (const std::vector<int64_t>& members : s.members) {
+    text += fmt::format("{}{}", &members == &s.members.front() ? "" : "/", fmt::join(members, "."));
+  }
+  return text;
+}
+
 std::string anyres_text(const Segment& s) {
   std::string text = fmt::format("anyres:{}x{}", s.grid.h, s.grid.w);
   if (!s.single_tile) text += fmt::format("+{}x{}", s.high_h, s.high_w);
@@ -259,6 +309,9 @@ std::string layout_text(const Layout& layout) {
         break;
       case Segment::Kind::kAnyres:
         text += anyres_text(s);
+        break;
+      case Segment::Kind::kMerged:
+        text += merged_text(s);
         break;
     }
   }

@@ -22,6 +22,8 @@ struct Grid {
   /// seconds between frame pairs, a float32 product); designs with a time axis use it in place of their own
   /// temporal_stride, and cut the product of step and frame where they cut that. 0: their own.
   double step = 0;
+  /// Which raster of its sequence the first frame is, from 0, as Positions::raster counts; set where a layout is placed.
+  int64_t number = 0;
   int64_t tokens() const { return t * h * w; }
 };
 
@@ -45,13 +47,17 @@ struct Piece {
   bool operator==(const Piece&) const = default;
 };
 
+/// What is left of a picture's tokens after merging: one token a cluster, with the places of its members.
+using Members = std::vector<std::vector<int64_t>>;
+
 /// One part of a layout. An anyres block is a picture shown twice. Without `pieces` (LLaVA-NeXT): a thumbnail
 /// grid, then the high-resolution grid row by row, each row closed by a newline token where `newline` is set;
 /// a picture whose size needs no tiles has `single_tile` set: the thumbnail and one newline token. With
 /// `pieces` (InternVL, Idefics, Gemma's crops; made by tiled_segment of tiled_block.h): those, in the order of
-/// the sequence, the tiles' grids making up the high-resolution grid; `newline` is then false.
+/// the sequence, the tiles' grids making up the high-resolution grid; `newline` is then false. Of a merged block, an
+/// image or a clip of `grid`, one token a list of `members` is in the sequence.
 struct Segment {
-  enum class Kind { kText, kImage, kVideo, kAnyres };
+  enum class Kind { kText, kImage, kVideo, kAnyres, kMerged };
   Kind kind = Kind::kText;
   int64_t text = 0;                ///< tokens of a text run
   Grid grid;                       ///< image, video, or the thumbnail of an anyres block
@@ -59,6 +65,8 @@ struct Segment {
   bool newline = true;
   bool single_tile = false;
   std::vector<Piece> pieces = {};  ///< anyres: empty, or exactly one thumbnail and tiles that cover the grid
+  Members members =
+      {};  ///< merged: of each token, indices of tokens of `grid`, the weightiest first; none empty
 
   int64_t newline_tokens() const {
     if (kind != Kind::kAnyres || !newline) return 0;
@@ -66,6 +74,7 @@ struct Segment {
   }
   int64_t tokens() const {
     if (kind == Kind::kText) return text;
+    if (kind == Kind::kMerged) return static_cast<int64_t>(members.size());
     return pieces.empty() ? grid.tokens() + high_h * high_w + newline_tokens() : piece_tokens();
   }
 
@@ -93,6 +102,7 @@ inline constexpr int64_t kMostLayoutTokens = int64_t{1} << 26;
 ///   anyres:16x16+16x32:thumbnail-first         the thumbnail, then tile by tile
 ///     either with  :before=2 :between=1 :after=2 :row=1 :gap=2 :end=1  (TiledPicture of tiled_block.h), or else
 ///     :pieces=before2/tile0.0.16.16/thumbnail/text3  as they come (a tile's row, column, rows, columns)
+///   merged:4x6:members=15.11/7/0               a picture (merged:1x4x6 too, or a clip) of which one token a list is left
 ///   tiles:2x3x16x16,thumbnail:16x16            tiles-first: 2 rows of 3 tiles of 16x16; also the other way
 /// Throws UsageError naming the part that it cannot read.
 Layout parse_layout(const std::string& text);
@@ -101,7 +111,7 @@ Layout parse_layout(const std::string& text);
 /// {"anyres":{"h0":24,"w0":24,"h1":48,"w1":48,"newline":true}}; or {"layouts":[{"name":...,"segments":[...]},
 /// ...]}; or one such object. Of an anyres block also "order":"tiles-first" or "thumbnail-first" with
 /// "before", "between", "after", "row", "gap", "end", or "pieces":[["before",2],["tile",0,0,16,16],
-/// ["thumbnail"],["text",3]]. `what` names the file in errors. Throws InputError.
+/// ["thumbnail"],["text",3]]; {"merged":{"t":1,"h":4,"w":6,"members":[[15,11],[7],[0]]}}. `what` names the file in errors. Throws InputError.
 std::vector<Layout> layouts_from_json(const Json& json, const std::string& what);
 
 /// The text form of a layout, which parse_layout reads back.

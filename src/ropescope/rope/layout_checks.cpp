@@ -1,5 +1,6 @@
 #include "ropescope/rope/layout_checks.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "ropescope/core/errors.h"
@@ -21,6 +22,17 @@ bool sides_fit(const Segment& segment) {
          fits(segment.grid.h * segment.grid.w, segment.grid.t) && fits(segment.high_h, segment.high_w + 1);
 }
 
+std::string members_fault(const Segment& segment) {
+  const int64_t tokens = segment.grid.tokens();
+  const auto inside = [&](int64_t token) { return token >= 0 && token < tokens; };
+  for (const std::vector<int64_t>& members : segment.members) {
+    if (members.empty() || !std::all_of(members.begin(), members.end(), inside)) {
+      return fmt::format("members, of every token at least one, from 0 to {}", tokens - 1);
+    }
+  }
+  return segment.members.empty() ? "members of at least one token" : std::string();
+}
+
 }  // namespace
 
 std::string segment_fault(const Segment& segment) {
@@ -33,6 +45,7 @@ std::string segment_fault(const Segment& segment) {
   if (!std::isfinite(segment.grid.step) || segment.grid.step < 0 || segment.grid.step > kLargestStep) {
     return fmt::format("a step of 0 to {} ids between frames", kLargestStep);
   }
+  if (segment.kind == Segment::Kind::kMerged) return members_fault(segment);
   return segment.pieces.empty() ? std::string() : pieces_fault(segment);
 }
 

@@ -68,9 +68,27 @@ void read_pieces(Segment& segment, const Json& value, const std::string& what) {
   }
 }
 
+Members members_from_json(const Json& value, const std::string& what) {
+  const auto refuse = [&](const Json& found) {
+    throw InputError("{}: expected members like [[15,11],[7],[0]], found {}", what,
+                     found.dump(-1, ' ', true).substr(0, 80));
+  };
+  if (!value.contains("members") || !value["members"].is_array()) refuse(value);
+  Members all;
+  for (const Json& item : value["members"]) {
+    if (!item.is_array()) refuse(item);
+    all.emplace_back();
+    for (const Json& member : item) {
+      if (!member.is_number_integer()) refuse(item);
+      all.back().push_back(member.get<int64_t>());
+    }
+  }
+  return all;
+}
+
 Segment segment_from_json(const Json& json, const std::string& what) {
   if (!json.is_object() || json.size() != 1) {
-    throw InputError("{}: expected an object with one of text, image, video, anyres, found {}", what,
+    throw InputError("{}: expected an object with one of text, image, video, anyres, merged, found {}", what,
                      json.dump(-1, ' ', true).substr(0, 80));
   }
   const std::string kind = json.begin().key();
@@ -78,12 +96,15 @@ Segment segment_from_json(const Json& json, const std::string& what) {
   Segment segment;
   if (kind == "text") {
     segment.text = json_integer(json, "text", what);
-  } else if (kind == "image" || kind == "video") {
-    segment.kind = kind == "image" ? Segment::Kind::kImage : Segment::Kind::kVideo;
+  } else if (kind == "image" || kind == "video" || kind == "merged") {
+    segment.kind = kind == "image"   ? Segment::Kind::kImage
+                   : kind == "video" ? Segment::Kind::kVideo
+                                     : Segment::Kind::kMerged;
     if (!value.is_object()) throw InputError("{}: expected {{\"t\":...,\"h\":...,\"w\":...}}", what);
     segment.grid = {json_integer_or(value, "t", 1, what), json_integer(value, "h", what),
                     json_integer(value, "w", what)};
     if (value.contains("step")) segment.grid.step = json_number(value, "step", what);
+    if (kind == "merged") segment.members = members_from_json(value, what);
   } else if (kind == "anyres") {
     segment.kind = Segment::Kind::kAnyres;
     if (!value.is_object()) throw InputError("{}: expected {{\"h0\":...,\"w0\":...,...}}", what);
@@ -96,7 +117,8 @@ Segment segment_from_json(const Json& json, const std::string& what) {
     segment.newline = json_bool_or(value, "newline", true, what);
     read_pieces(segment, value, what);
   } else {
-    throw InputError("{}: expected text, image, video or anyres, found \"{}\"", what, kind.substr(0, 40));
+    throw InputError("{}: expected text, image, video, anyres or merged, found \"{}\"", what,
+                     kind.substr(0, 40));
   }
   if (const std::string fault = segment_fault(segment); !fault.empty()) {
     throw InputError("{}: expected {}, found {}", what, fault, json.dump(-1, ' ', true).substr(0, 120));

@@ -67,6 +67,60 @@ void combine(float* cos, float* sin, const float* low, int64_t count, float scal
   }
 }
 
+// Angles of one token: a channel follows one row of the ids, or a weighted sum of rows.
+class ChannelTurns {
+ public:
+  /// Row a of the ids begins `stride` numbers after row a - 1.
+  ChannelTurns(const Frequencies& frequencies, int64_t rows, int64_t stride) : rows_(rows), stride_(stride) {
+    const at::Tensor axis = frequencies.axis.contiguous();
+    channels_ = axis.size(1);
+    const auto* follows = axis.const_data_ptr<int64_t>();
+    const auto* f = frequencies.inv_freq.const_data_ptr<double>();
+    if (frequencies.weights.defined() && rows > 1) {
+      if (frequencies.weights.size(2) != rows) {
+        throw InputError("position ids: channels turn with {} rows, but there are {}",
+                         frequencies.weights.size(2), rows);
+      }
+      const at::Tensor scaled =
+          frequencies.weights.mul(frequencies.inv_freq.view({1, channels_, 1})).contiguous();
+      weights_.assign(scaled.const_data_ptr<double>(), scaled.const_data_ptr<double>() + scaled.numel());
+      return;
+    }
+    for (int64_t i = 0; i < axis.numel(); ++i) {
+      if (follows[i] < -1 || (rows > 1 && follows[i] >= rows)) {
+        throw InputError("position ids: a channel turns with axis {}, but there are {} axes", follows[i],
+                         rows);
+      }
+      // A channel that does not rotate turns with frequency 0.
+      const bool still = follows[i] < 0;
+      offset_.push_back(rows == 1 || still ? 0 : follows[i] * stride);
+      turn_.push_back(still ? 0.0 : f[i % channels_]);
+    }
+  }
+
+  void write(const double* of_token, int64_t head, double* angles) const {
+    if (!weights_.empty()) return write_sums(of_token, head, angles);
+    const int64_t* offset = offset_.data() + head * channels_;
+    const double* turn = turn_.data() + head * channels_;
+    for (int64_t i = 0; i < channels_; ++i) angles[i] = of_token[offset[i]] * turn[i];
+  }
+
+ private:
+  void write_sums(const double* of_token, int64_t head, double* angles) const {
+    const double* weight = weights_.data() + head * channels_ * rows_;
+    for (int64_t i = 0; i < channels_; ++i, weight += rows_) {
+      double angle = 0;
+      for (int64_t row = 0; row < rows_; ++row) angle += of_token[row * stride_] * weight[row];
+      angles[i] = angle;
+    }
+  }
+
+  int64_t rows_, stride_, channels_ = 0;
+  std::vector<int64_t> offset_;  // by head and channel
+  std::vector<double> turn_;
+  std::vector<double> weights_;  // by head, channel and row, times the frequency
+};
+
 void check_shapes(const at::Tensor& x, const RotaryTable& table) {
   if (!x.defined() || x.dim() != 4 || !x.is_floating_point()) {
     throw InternalError("apply_rotary: expected a float tensor [batch, heads, tokens, head_dim]");
@@ -98,26 +152,10 @@ RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies&
   if (!at::isfinite(ids).all().item<bool>()) {
     throw InputError("position ids: expected finite numbers, found infinity or NaN");
   }
-  const int64_t axes = ids.size(0), batch = ids.size(1), tokens = ids.size(2);
-  const at::Tensor axis = frequencies.axis.contiguous();
-  const int64_t heads = axis.size(0), channels = axis.size(1);
-  const auto* axis_data = axis.const_data_ptr<int64_t>();
-  const auto* f = frequencies.inv_freq.const_data_ptr<double>();
+  const int64_t batch = ids.size(1), tokens = ids.size(2);
+  const int64_t heads = frequencies.axis.size(0), channels = frequencies.axis.size(1);
   const auto* id = ids.const_data_ptr<double>();
-  for (int64_t i = 0; i < heads * channels; ++i) {
-    if (axis_data[i] < -1 || (axes > 1 && axis_data[i] >= axes)) {
-      throw InputError("position ids: a channel turns with axis {}, but there are {} axes", axis_data[i],
-                       axes);
-    }
-  }
-  // Row of the ids that turns a channel, and its frequency; an unrotated channel turns with frequency 0.
-  std::vector<int64_t> row(static_cast<size_t>(heads * channels));
-  std::vector<double> turn(static_cast<size_t>(heads * channels));
-  for (int64_t i = 0; i < heads * channels; ++i) {
-    const bool still = axis_data[i] < 0;
-    row[static_cast<size_t>(i)] = axes == 1 || still ? 0 : axis_data[i] * batch * tokens;
-    turn[static_cast<size_t>(i)] = still ? 0.0 : f[i % channels];
-  }
+  const ChannelTurns turn_of(frequencies, ids.size(0), batch * tokens);
   // The angle is written as a sum of two floats, high + low, after whole turns are taken away. Then
   //   cos(high + low) = cos high - low sin high,  sin(high + low) = sin high + low cos high
   // up to low^2 / 2 < 1e-14: as exact as float64 trigonometry rounded to float32, at a fraction of its time.
@@ -142,12 +180,7 @@ RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies&
       auto* low_data = low.mutable_data_ptr<float>();
       for (int64_t line = begin; line < begin + count; ++line) {
         const int64_t b = line / (heads * tokens), h = line / tokens % heads, t = line % tokens;
-        const int64_t* rows = row.data() + h * channels;
-        const double* turns = turn.data() + h * channels;
-        const double* of_token = id + b * tokens + t;
-        for (int64_t i = 0; i < channels; ++i) {
-          angles[static_cast<size_t>(i)] = of_token[rows[i]] * turns[i];
-        }
+        turn_of.write(id + b * tokens + t, h, angles.data());
         split_angles(angles.data(), channels, high_data, low_data);
         high_data += channels;
         low_data += channels;

@@ -1,6 +1,7 @@
 // Rotation of query/key channel pairs by position.
 //   half-split pairing (Llama, Qwen):  pair (i, i + h);  adjacent pairing (GPT-J):  pair (2i, 2i + 1)
-//   x'_a = x_a cos(phi) - x_b sin(phi),  x'_b = x_b cos(phi) + x_a sin(phi),  phi_i = position[axis(i)] * f_i
+//   x'_a = x_a cos(phi) - x_b sin(phi),  x'_b = x_b cos(phi) + x_a sin(phi),
+//   phi_i = f_i * sum_a w_ia position[a], for most encodings  f_i * position[axis(i)]
 // (RoFormer, arXiv 2104.09864, section 3.2.2.)
 #pragma once
 
@@ -28,7 +29,7 @@ struct RotaryTable {
 };
 
 /// position_ids: [axes, batch or 1, tokens], any real numbers (float64 kept; integers widened); may repeat,
-/// go back, be fractional or negative. A channel's axis must be < axes, or 1-D tables take row 0. The table
+/// go back, be fractional or negative. A channel's rows must be < axes, or 1-D tables take row 0. The table
 /// lies on the device of position_ids. Throws InputError for ids that are not finite.
 RotaryTable make_rotary_table(const at::Tensor& position_ids, const Frequencies& frequencies,
                               PairLayout layout = PairLayout::kHalfSplit);

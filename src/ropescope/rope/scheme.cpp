@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/rope/scheme_parser.h"
@@ -39,13 +39,7 @@ class Placement {
   }
 
  private:
-  CoordinateRows rows() const {
-    CoordinateRows result{};
-    for (int64_t axis = 0; axis < axes_; ++axis) {
-      result[static_cast<size_t>(axis)] = coordinates_ + axis * tokens_ + done_;
-    }
-    return result;
-  }
+  CoordinateRows rows() const { return {coordinates_ + done_, tokens_, axes_}; }
 
   void anchor(int64_t first, int64_t count, double value) {
     if (anchors_ == nullptr) return;
@@ -74,10 +68,17 @@ class Placement {
       add_pieces(segment);
     } else if (segment.kind == Segment::Kind::kAnyres) {
       add_anyres(segment);
+    } else if (segment.kind == Segment::Kind::kMerged) {
+      add_merged(segment);
     } else {
       add_grid(segment);
     }
     done_ += segment.tokens();
+  }
+
+  Segment numbered(Segment segment) const {
+    segment.grid.number = rasters_;
+    return segment;
   }
 
   void add_text(int64_t count) {
@@ -88,15 +89,29 @@ class Placement {
 
   void add_grid(const Segment& segment) {
     anchor(done_, segment.tokens(), base_);
-    base_ = design_.place(segment.grid, base_, rows());
+    Grid grid = segment.grid;
+    grid.number = rasters_;
+    base_ = design_.place(grid, base_, rows());
     const Modality modality = segment.kind == Segment::Kind::kVideo ? Modality::kVideo : Modality::kImage;
     const int64_t frame = segment.grid.h * segment.grid.w;
     for (int64_t tau = 0; tau < segment.grid.t; ++tau) mark(done_ + tau * frame, frame, modality, rasters_++);
   }
 
+  void add_merged(const Segment& segment) {
+    anchor(done_, segment.tokens(), base_);
+    base_ = design_.place_merged(numbered(segment), base_, rows());
+    const int64_t frame = segment.grid.h * segment.grid.w;
+    const Modality modality = segment.grid.t > 1 ? Modality::kVideo : Modality::kImage;
+    int64_t token = done_;
+    for (const std::vector<int64_t>& members : segment.members) {
+      mark(token++, 1, modality, rasters_ + static_cast<int32_t>(members.front() / frame));
+    }
+    rasters_ += static_cast<int32_t>(segment.grid.t);
+  }
+
   void add_anyres(const Segment& segment) {
     anchor(done_, segment.tokens(), base_);
-    base_ = design_.place_anyres(segment, base_, rows());
+    base_ = design_.place_anyres(numbered(segment), base_, rows());
     const int64_t thumbnail = segment.grid.tokens();
     mark(done_, thumbnail, Modality::kImage, rasters_++);
     int64_t at = done_ + thumbnail;
@@ -114,7 +129,7 @@ class Placement {
   void add_pieces(const Segment& segment) {
     std::vector<double> bases;
     bases.reserve(segment.pieces.size());
-    base_ = design_.place_pieces(segment, base_, rows(), bases);
+    base_ = design_.place_pieces(numbered(segment), base_, rows(), bases);
     int64_t at = done_;
     for (size_t i = 0; i < segment.pieces.size(); ++i) {
       const Piece& piece = segment.pieces[i];
@@ -142,6 +157,10 @@ class Placement {
   int32_t* raster_ = nullptr;
 };
 
+int64_t sum_of(const std::vector<int64_t>& counts) {
+  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+}
+
 }  // namespace
 
 double Positions::largest() const {
@@ -151,27 +170,32 @@ double Positions::largest() const {
 Scheme::Scheme(const std::string& text) : text_(text) {
   const std::vector<SchemePart> parts = parse_scheme_parts(text);
   for (const SchemePart& part : parts) design_ = part.definition->make(part.parameters, design_);
-  if (int{anchored()} + int{rings()} + int{biased()} > 1) {
-    throw UsageError(
-        "scheme \"{}\": dipe, cca, pype and alibi change the attention itself and exclude each other", text);
+  if (anchored() && design_->ruled()) {
+    throw UsageError("scheme \"{}\": dipe and {} both change the attention itself and exclude each other",
+                     text, parts.front().definition->name);
   }
   const SchemePart& design = parts.front();
   allocation_ = &find_allocation(design.allocation.empty() ? design.definition->allocation(design.parameters)
                                                            : design.allocation);
-  const bool one_axis = allocation_->name == "single" || allocation_->name == "none";
-  if (design_->axes() == 1 && !one_axis) {
-    throw UsageError("scheme \"{}\": the allocation {} needs three coordinates, and {} has one", text,
-                     allocation_->name, design.definition->name);
+  if (!allocation_->takes_rows(axes())) {
+    throw UsageError("scheme \"{}\": the allocation {} needs {} coordinates, and {} has {}", text,
+                     allocation_->name, allocation_->rows == 3 ? "three" : "several", design.definition->name,
+                     axes() == 1 ? "one" : std::to_string(axes()));
   }
+  parameters_ = design.parameters;
   // Allocations with a fixed pattern (mmrope, cyclic) ignore sections, as the public code does.
-  sections_ = design.parameters.integers("sections", 3);
+  const int64_t sections = allocation_->sections > 0 ? allocation_->sections : std::max<int64_t>(axes(), 1);
+  sections_ = design.parameters.integers("sections", static_cast<size_t>(axes() == 1 ? 3 : sections));
   base_scale_ = design.parameters.positive("base_scale", 1.0);
   log_freq_scale_ = design.parameters.positive("log_freq_scale", 1.0);
 }
 
-Positions Scheme::positions(const Layout& layout, std::optional<int64_t> layer) const {
-  const auto at_layer = layer ? design_->at_layer(*layer) : nullptr;
-  return Placement(at_layer ? *at_layer : *design_, layout).finish();
+Positions Scheme::positions(const Layout& layout, std::optional<int64_t> layer, int64_t layers) const {
+  const auto at_layer = layer ? design_->at_layer(*layer, layers) : nullptr;
+  Positions result = Placement(at_layer ? *at_layer : *design_, layout).finish();
+  if (const auto generating = design_->generates_with())
+    result.next = Placement(*generating, layout).finish().next;
+  return result;
 }
 
 at::Tensor Scheme::generated_positions(const Positions& prompt, int64_t first, int64_t count) const {
@@ -188,7 +212,10 @@ Frequencies Scheme::frequencies(const RopeConfig& config, int64_t head_dim, int6
   RopeConfig scaled = config;
   if (base_scale_ != 1 || log_freq_scale_ != 1) scaled.theta = rope_theta(config.theta);
   Frequencies result = make_frequencies(scaled, head_dim, max_position_embeddings, sequence_length);
-  result.axis = allocate_axes(*allocation_, sections_, result.inv_freq.size(0), kv_heads, text_);
+  const int64_t channels = result.inv_freq.size(0), total = allocation_->per_head ? kv_heads : channels;
+  Sections sections = sections_;
+  if (const auto own = design_->default_sections(total); !sections && !own.empty()) sections = own;
+  allocate_channels(*allocation_, {sections, axes(), channels, kv_heads, text_, &parameters_}, result);
   // A table without any rotation must not scale either.
   if (allocation_->name == "none") result.attention_scale = 1.0;
   return result;
@@ -196,32 +223,25 @@ Frequencies Scheme::frequencies(const RopeConfig& config, int64_t head_dim, int6
 
 std::optional<int64_t> Scheme::sectioned_heads() const {
   if (!allocation_->per_head) return std::nullopt;
-  return sections_ ? (*sections_)[0] + (*sections_)[1] + (*sections_)[2] : 8;
+  return sections_ ? sum_of(*sections_) : 8;
 }
 
 std::optional<int64_t> Scheme::sectioned_channels() const {
   if (allocation_->per_head || !sections_) return std::nullopt;
-  return (*sections_)[0] + (*sections_)[1] + (*sections_)[2];
+  return sum_of(*sections_);
 }
 
 at::Tensor allowed_pairs(const Scheme& scheme, const Positions& positions) {
   const at::Tensor order = at::arange(positions.tokens(), at::kLong);
-  const at::Tensor causal = order.unsqueeze(0).le(order.unsqueeze(1));
-  if (!scheme.rings()) return causal;
-  const at::Tensor ids = positions.coordinates[0], raster = positions.raster;
-  const at::Tensor same = raster.unsqueeze(0).eq(raster.unsqueeze(1)).logical_and(raster.ge(0).unsqueeze(0));
-  return causal.logical_and(same.logical_not())
-      .logical_or(same.logical_and(ids.unsqueeze(0).le(ids.unsqueeze(1))));
+  const auto rule = scheme.attention_rule(positions, /*heads=*/1);
+  return rule ? rule->hidden(order).logical_not() : order.unsqueeze(0).le(order.unsqueeze(1));
 }
 
-at::Tensor alibi_bias(const std::vector<double>& slopes, const Positions& positions) {
-  const at::Tensor ids = positions.coordinates[0];
-  const at::Tensor order = at::arange(positions.tokens(), at::kLong);
-  const at::Tensor hidden = order.unsqueeze(0).gt(order.unsqueeze(1));
-  const at::Tensor distance =
-      ids.unsqueeze(1).sub(ids.unsqueeze(0)).abs().masked_fill(hidden, 0.0).to(at::kFloat);
-  const at::Tensor slope = at::tensor(slopes, at::kFloat).view({-1, 1, 1});
-  return distance.unsqueeze(0).mul(slope).neg();
+at::Tensor bias_of_pairs(const Scheme& scheme, const Positions& positions, int64_t heads) {
+  const auto rule = scheme.attention_rule(positions, heads);
+  if (!rule) return {};
+  const at::Tensor order = at::arange(positions.tokens(), at::kLong), bias = rule->bias(order);
+  return bias.defined() ? bias.masked_fill(rule->hidden(order).unsqueeze(0), 0.0) : bias;
 }
 
 }  // namespace ropescope

@@ -19,23 +19,9 @@
 #include "ropescope/rope/layout.h"
 #include "ropescope/rope/parameters.h"
 #include "ropescope/rope/position_design.h"
+#include "ropescope/rope/positions.h"
 
 namespace ropescope {
-
-/// Where the tokens of a layout sit.
-struct Positions {
-  at::Tensor coordinates;  ///< [axes, tokens] float64; axes 1, or 3 in the order t, h, w
-  at::Tensor modality;     ///< [tokens] uint8, values of Modality
-  at::Tensor raster;   ///< [tokens] int32: which frame or grid a visual token belongs to, from 0; text -1.
-                       ///< A high-resolution grid is one; in a block with pieces each tile is one
-  at::Tensor anchors;  ///< DIPE: [axes, tokens] float64, ids of queries against the other modality
-  double next = 0;     ///< position of the first generated token; token j sits at next + j
-  double next_anchor = 0;  ///< DIPE: the anchored id of all generated tokens
-
-  int64_t tokens() const { return coordinates.size(1); }
-  /// Greatest coordinate of any token (not of generated ones); -1 for none.
-  double largest() const;
-};
 
 /// An entry of the registry (schemes/registry.cpp).
 struct SchemeDefinition {
@@ -64,11 +50,14 @@ class Scheme {
   explicit Scheme(const std::string& text);
 
   const std::string& text() const { return text_; }
+  /// Number of coordinate rows, and their names: "id"; t, h, w; p, w, h, n; ...
   int64_t axes() const { return design_->axes(); }
+  std::vector<std::string> row_names() const { return design_->row_names(); }
 
-  /// Coordinates of every token. `layer`: for designs that depend on it (PyPE); else ignored. Throws
-  /// UsageError where the scheme is undefined for a block.
-  Positions positions(const Layout& layout, std::optional<int64_t> layer = std::nullopt) const;
+  /// Coordinates of every token. `layer`, of a decoder with `layers` layers (0: not known): for designs that depend
+  /// on it (PyPE); else ignored. Throws UsageError where the scheme is undefined for a block.
+  Positions positions(const Layout& layout, std::optional<int64_t> layer = std::nullopt,
+                      int64_t layers = 0) const;
 
   /// Coordinates of generated tokens first, first+1, ..., [axes, count] float64.
   at::Tensor generated_positions(const Positions& prompt, int64_t first, int64_t count) const;
@@ -80,14 +69,19 @@ class Scheme {
   /// Settings of the scheme that change the frequencies themselves: theta' = (theta base_scale)^(1/c).
   double rope_theta(double theta) const;
 
-  bool depends_on_layer() const { return design_->at_layer(0) != nullptr; }
-  bool rings() const { return design_->rings(); }
+  bool depends_on_layer() const { return design_->at_layer(0, 1) != nullptr; }
   bool anchored() const { return design_->anchored(); }
   bool aligned() const { return design_->aligned(); }
   std::optional<ResizeRule> alignment() const { return design_->alignment(); }
-  bool biased() const { return !design_->bias_slopes(1).empty(); }
   /// Whether attention does more than rotate (DIPE, CCA, PyPE, ALiBi).
-  bool changes_attention() const { return anchored() || rings() || biased(); }
+  bool changes_attention() const { return anchored() || design_->ruled(); }
+  /// Whether attention_rule gives one.
+  bool has_rule() const { return design_->ruled(); }
+  /// The scheme's mask or bias over tokens that sit at `keys`, for so many query heads; null where causal order is
+  /// all.
+  std::shared_ptr<const AttentionRule> attention_rule(const Positions& keys, int64_t heads) const {
+    return design_->attention_rule(keys, heads);
+  }
   /// ALiBi's slopes for `heads` heads, or for as many as the text names; empty for other schemes.
   std::vector<double> bias_slopes(int64_t heads) const { return design_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const { return design_->bias_heads(); }
@@ -101,6 +95,7 @@ class Scheme {
   std::string text_;
   std::shared_ptr<const PositionDesign> design_;
   const FrequencyAllocation* allocation_ = nullptr;
+  Parameters parameters_;  // of the design
   Sections sections_;
   double base_scale_ = 1, log_freq_scale_ = 1;
 };
@@ -109,11 +104,12 @@ class Scheme {
 /// two).
 std::vector<std::string> split_scheme_list(const std::string& text);
 
-/// Whether query `q` may see key `k` (0-based token order): causal, and inside one raster of a design with
-/// rings by id. [tokens, tokens] bool; memory grows with tokens squared, so for small layouts only.
+/// Whether query `q` may see key `k` (0-based token order): causal, or as the scheme's rule says. [tokens, tokens]
+/// bool; memory grows with tokens squared, so for small layouts only.
 at::Tensor allowed_pairs(const Scheme& scheme, const Positions& positions);
 
-/// ALiBi's bias -slope |id_q - id_k| (t coordinates), 0 for hidden keys: [slopes, tokens, tokens] float32.
-at::Tensor alibi_bias(const std::vector<double>& slopes, const Positions& positions);
+/// What the scheme adds to scaled scores, 0 for hidden keys: [heads, tokens, tokens] float32; undefined where it adds
+/// nothing.
+at::Tensor bias_of_pairs(const Scheme& scheme, const Positions& positions, int64_t heads);
 
 }  // namespace ropescope

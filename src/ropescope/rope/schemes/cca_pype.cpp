@@ -13,7 +13,11 @@ namespace {
 class RingDesign : public PositionDesign {
  public:
   int64_t axes() const override { return 1; }
-  bool rings() const override { return true; }
+  bool ruled() const override { return true; }
+  // The ids are the rings, and what lies inside a ring is seen from it.
+  std::shared_ptr<const AttentionRule> attention_rule(const Positions& keys, int64_t) const override {
+    return std::make_shared<RingRule>(keys.coordinates[0], keys.raster);
+  }
   double place(const Grid& grid, double base, const CoordinateRows& rows) const override {
     const int64_t count = rings_of(grid);
     for_each_cell(grid, [&](int64_t token, int64_t tau, int64_t y, int64_t x) {
@@ -31,7 +35,7 @@ class RingDesign : public PositionDesign {
 class PyramidDesign : public RingDesign {
  public:
   PyramidDesign(int64_t interval, int64_t layer) : interval_(interval), layer_(layer) {}
-  std::shared_ptr<const PositionDesign> at_layer(int64_t layer) const override {
+  std::shared_ptr<const PositionDesign> at_layer(int64_t layer, int64_t) const override {
     return std::make_shared<PyramidDesign>(interval_, layer);
   }
 

@@ -6,6 +6,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
+#include "ropescope/rope/schemes/mrope_design.h"
 #include "ropescope/rope/schemes/registry.h"
 #include "ropescope/rope/schemes/spatial_design.h"
 
@@ -58,7 +59,8 @@ class CircleDesign : public SpatialDesign {
     for (int64_t tau = grid.t - 1; tau >= 0; --tau) {
       const double shift = base + stride(grid) * static_cast<double>(tau);
       for (size_t axis = 0; axis < 3; ++axis) {
-        for (int64_t i = 0; i < frame; ++i) rows[axis][tau * frame + i] = rows[axis][i] + shift;
+        double* const row = rows[axis];
+        for (int64_t i = 0; i < frame; ++i) row[tau * frame + i] = row[i] + shift;
       }
     }
     double largest = rows[0][0];
@@ -120,16 +122,96 @@ class CircleDesign : public SpatialDesign {
 
   void move_to_positive(int64_t tokens, const CoordinateRows& rows) const {
     double lowest = rows[0][0];
-    for (const double* row : rows) lowest = std::min(lowest, *std::min_element(row, row + tokens));
+    for (size_t axis = 0; axis < rows.size(); ++axis) {
+      lowest = std::min(lowest, *std::min_element(rows[axis], rows[axis] + tokens));
+    }
     const double shift = std::abs(lowest) + positive_offset_;
-    for (double* row : rows) {
-      for (int64_t i = 0; i < tokens; ++i) row[i] += shift;
+    for (size_t axis = 0; axis < rows.size(); ++axis) {
+      for (int64_t i = 0; i < tokens; ++i) rows[axis][i] += shift;
     }
   }
 
   double alpha_, radius_ = -1, dff_rate_ = 0, positive_offset_ = 0;
   bool radius_is_factor_ = false, to_origin_, circle_, to_positive_ = false;
 };
+
+// Alternating geometry: some layers have the circle's ids, the others those of plain M-RoPE. Generated tokens go on from
+// the circle's next on every layer.
+class AlternatingDesign : public PositionDesign {
+ public:
+  enum class Circles { kEvenLayers, kFirstHalf, kSecondHalf };
+
+  AlternatingDesign(std::shared_ptr<const PositionDesign> circle, std::shared_ptr<const PositionDesign> plain,
+                    Circles circles, int64_t layers)
+      : circle_(std::move(circle)), plain_(std::move(plain)), circles_(circles), layers_(layers) {}
+
+  int64_t axes() const override { return 3; }
+  bool text_spatial_zero() const override { return circle_->text_spatial_zero(); }
+  double place(const Grid& grid, double base, const CoordinateRows& rows) const override {
+    return circle_->place(grid, base, rows);
+  }
+  std::shared_ptr<const PositionDesign> at_layer(int64_t layer, int64_t layers) const override {
+    const int64_t all = layers_ > 0 ? layers_ : layers;
+    if (circles_ != Circles::kEvenLayers && all == 0) {
+      throw UsageError(
+          "scheme circlerope: age=first_half and age=second_half need the number of layers; expected layers=n beside "
+          "layer={}",
+          layer);
+    }
+    const bool first = layer < all / 2;
+    const bool circle =
+        circles_ == Circles::kEvenLayers ? layer % 2 == 0 : first == (circles_ == Circles::kFirstHalf);
+    return circle ? circle_ : plain_;
+  }
+  std::shared_ptr<const PositionDesign> generates_with() const override { return circle_; }
+
+ private:
+  std::shared_ptr<const PositionDesign> circle_, plain_;
+  Circles circles_;
+  int64_t layers_;
+};
+
+// One layer of it, for a look at its ids.
+class LayerOfAlternating : public DesignModifier {
+ public:
+  LayerOfAlternating(std::shared_ptr<const PositionDesign> shown, std::shared_ptr<const PositionDesign> whole)
+      : DesignModifier(std::move(shown)), whole_(std::move(whole)) {}
+
+  std::shared_ptr<const PositionDesign> at_layer(int64_t layer, int64_t layers) const override {
+    return whole_->at_layer(layer, layers);
+  }
+  std::shared_ptr<const PositionDesign> generates_with() const override { return whole_->generates_with(); }
+
+ protected:
+  std::shared_ptr<const PositionDesign> with_inner(
+      std::shared_ptr<const PositionDesign> inner) const override {
+    return std::make_shared<LayerOfAlternating>(std::move(inner), whole_);
+  }
+
+ private:
+  std::shared_ptr<const PositionDesign> whole_;
+};
+
+std::shared_ptr<const PositionDesign> make_circlerope(const Parameters& parameters,
+                                                      std::shared_ptr<const PositionDesign>) {
+  using Circles = AlternatingDesign::Circles;
+  auto circle = std::make_shared<CircleDesign>(parameters);
+  const std::string age = parameters.choice("age", {"none", "alternate", "first_half", "second_half"});
+  if (age == "none") {
+    for (const char* setting : {"layer", "layers"}) {
+      if (parameters.has(setting))
+        parameters.refuse(setting, "age=alternate, first_half or second_half beside it");
+    }
+    return circle;
+  }
+  const auto whole = std::make_shared<AlternatingDesign>(
+      std::move(circle), make_mrope_design(parameters, 1.0),
+      age == "alternate" ? Circles::kEvenLayers
+                         : (age == "first_half" ? Circles::kFirstHalf : Circles::kSecondHalf),
+      parameters.has("layers") ? parameters.integer("layers", 1, 1) : 0);
+  if (!parameters.has("layer")) return whole;
+  return std::make_shared<LayerOfAlternating>(whole->at_layer(parameters.integer("layer", 0, 0), 0), whole);
+}
 
 }  // namespace
 
@@ -145,10 +227,14 @@ extern const SchemeDefinition kCirclerope = {
          {"move_to_origin", "false", "centre the grid on 0 first"},
          {"move_to_positive", "false", "auto, or a number: lift all coordinates above 0 (plus the number)"},
          {"dff_rate", "0", "share of the unbent grid that is mixed in; true is 1"},
-         {"method", "circle", "circle, or no_circle: only tilt the grid"}}),
+         {"method", "circle", "circle, or no_circle: only tilt the grid"},
+         {"age", "none",
+          "layers with circle ids, the others having M-RoPE's: none (all), alternate (0, 2, 4, ...), first_half, "
+          "second_half"},
+         {"layer", "", "with age: show this layer's ids, instead of the circle's"},
+         {"layers", "", "with age: number of layers; a model's own unless given"}}),
     chunked_allocation,
-    [](const Parameters& parameters, std::shared_ptr<const PositionDesign>)
-        -> std::shared_ptr<const PositionDesign> { return std::make_shared<CircleDesign>(parameters); },
+    make_circlerope,
     "",
     {}};
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/rope/schemes/id_align_design.h"
 #include "ropescope/rope/schemes/registry.h"
 #include "ropescope/rope/tiled_block.h"
 
@@ -35,7 +36,7 @@ class IdAlignDesign : public DesignModifier {
       if (newline_ == NewlineRule::kInherit) {
         inherit(rows, token++, raster.last_cell_of_row(row));
       } else {
-        if (!in_place) place_text(1, next, advanced(rows, token, axes()));
+        if (!in_place) place_text(1, next, rows.advanced(token));
         ++token;
         if (newline_ == NewlineRule::kCounted) next += 1;
       }
@@ -94,7 +95,7 @@ class IdAlignDesign : public DesignModifier {
                  (piece.is_separator() && newline_ == NewlineRule::kCounted)) {
         next = place_text(piece.tokens, next, at);
       }
-      at = advanced(at, piece.tokens, axes());
+      at = at.advanced(piece.tokens);
     }
     return next;
   }
@@ -131,12 +132,26 @@ NewlineRule newline_rule(const std::string& name) {
 
 }  // namespace
 
+std::shared_ptr<const PositionDesign> make_id_align_design(const Parameters& parameters,
+                                                           std::shared_ptr<const PositionDesign> inner,
+                                                           ResizeRule resize) {
+  if (inner->aligned()) {
+    throw UsageError(
+        "scheme {}: the high-resolution tokens have the ids of their thumbnail already; name one of id-align and "
+        "rope-dhr",
+        parameters.scheme());
+  }
+  const std::string newline = parameters.choice("newline", {"inherit", "counted", "in_place", "shared"});
+  return std::make_shared<IdAlignDesign>(std::move(inner), resize, newline_rule(newline));
+}
+
 extern const SchemeDefinition kIdAlign = {
     "id-align",
     "high-resolution tokens take the ids of their thumbnail token; text goes on after the thumbnail",
     "ID-Align, arXiv 2505.21465",
     {{"resize", "nearest",
-      "how a high-resolution token finds its thumbnail token: nearest, nearest-exact, bilinear"},
+      "how a high-resolution token finds its thumbnail token: nearest, nearest-exact, bilinear, or dhr and "
+      "dhr-column (CoMemo's rounding, for whole tiles of the thumbnail's size)"},
      {"newline", "inherit",
       "ids of newline tokens and of separators between tiles: inherit (of the token before or behind them), "
       "counted (one each), in_place (all but high-resolution tokens stay where the base has them), shared (one "
@@ -144,9 +159,8 @@ extern const SchemeDefinition kIdAlign = {
     nullptr,
     [](const Parameters& parameters,
        std::shared_ptr<const PositionDesign> inner) -> std::shared_ptr<const PositionDesign> {
-      const std::string newline = parameters.choice("newline", {"inherit", "counted", "in_place", "shared"});
       const ResizeRule resize = parse_resize_rule(parameters.choice("resize", resize_rule_names()));
-      return std::make_shared<IdAlignDesign>(std::move(inner), resize, newline_rule(newline));
+      return make_id_align_design(parameters, std::move(inner), resize);
     },
     "vanilla",
     {}};

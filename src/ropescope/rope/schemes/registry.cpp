@@ -20,12 +20,16 @@ extern const SchemeDefinition kDipe;
 extern const SchemeDefinition kCca;
 extern const SchemeDefinition kPype;
 extern const SchemeDefinition kAlibi;
+extern const SchemeDefinition kXdRope;
+extern const SchemeDefinition kVrope;
+extern const SchemeDefinition kRopeDhr;
+extern const SchemeDefinition kPpe;
 
 const std::vector<SchemeDefinition>& scheme_definitions() {
   static const std::vector<SchemeDefinition> all = {
-      kVanilla,   kIdAlign, kV2pe,       kMrope,  kMropeInterleave, kMhrope,
-      kVideorope, kHope,    kCirclerope, kIlrope, kOmnirope,        kMmrope,
-      kGrape,     kDipe,    kCca,        kPype,   kAlibi,
+      kVanilla, kIdAlign,    kV2pe,   kMrope,    kMropeInterleave, kMhrope,  kVideorope,
+      kHope,    kCirclerope, kIlrope, kOmnirope, kMmrope,          kGrape,   kDipe,
+      kCca,     kPype,       kAlibi,  kXdRope,   kVrope,           kRopeDhr, kPpe,
   };
   return all;
 }
