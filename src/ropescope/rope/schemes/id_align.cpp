@@ -28,17 +28,17 @@ class IdAlignDesign : public DesignModifier {
     double next = in_place ? inner_->place_anyres(block, base, rows) : inner_->place(block.grid, base, rows);
     const AlignedRaster raster(block.grid, block.high_h, block.high_w, resize_);
     const int64_t thumbnail = block.grid.tokens();
-    int64_t token = thumbnail;
-    for (int64_t row = 0; row < block.high_h; ++row) {
-      for (int64_t column = 0; column < block.high_w; ++column)
-        inherit(rows, token++, raster.cell(row, column));
-      if (!block.newline) continue;
-      if (newline_ == NewlineRule::kInherit) {
-        inherit(rows, token++, raster.last_cell_of_row(row));
-      } else {
-        if (!in_place) place_text(1, next, rows.advanced(token));
+    if (block.newline && newline_ == NewlineRule::kCounted) next = count_newlines(block, next, rows);
+    if (block.newline && newline_ == NewlineRule::kShared) share_newline(block, next, rows);
+    for (size_t axis = 0; axis < rows.size(); ++axis) {
+      double* const ids = rows[axis];
+      int64_t token = thumbnail;
+      for (int64_t row = 0; row < block.high_h; ++row) {
+        for (int64_t column = 0; column < block.high_w; ++column)
+          ids[token++] = ids[raster.cell(row, column)];
+        if (!block.newline) continue;
+        if (newline_ == NewlineRule::kInherit) ids[token] = ids[raster.last_cell_of_row(row)];
         ++token;
-        if (newline_ == NewlineRule::kCounted) next += 1;
       }
     }
     const bool shared = newline_ == NewlineRule::kShared && block.newline && block.high_h > 0;
@@ -73,8 +73,25 @@ class IdAlignDesign : public DesignModifier {
   }
 
  private:
-  void inherit(const CoordinateRows& rows, int64_t token, int64_t from) const {
-    for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) rows[axis][token] = rows[axis][from];
+  static void inherit(const CoordinateRows& rows, int64_t token, int64_t from) {
+    for (size_t axis = 0; axis < rows.size(); ++axis) rows[axis][token] = rows[axis][from];
+  }
+
+  static int64_t newline_of(const Segment& block, int64_t row) {
+    return block.grid.tokens() + row * (block.high_w + 1) + block.high_w;
+  }
+
+  double count_newlines(const Segment& block, double next, const CoordinateRows& rows) const {
+    for (int64_t row = 0; row < block.high_h; ++row) {
+      next = place_text(1, next, rows.advanced(newline_of(block, row)));
+    }
+    return next;
+  }
+
+  void share_newline(const Segment& block, double next, const CoordinateRows& rows) const {
+    for (int64_t row = 0; row < block.high_h; ++row) {
+      place_text(1, next, rows.advanced(newline_of(block, row)));
+    }
   }
 
   // Thumbnail, text and, where they count, separators, one after the other; tiles take no ids.
