@@ -72,7 +72,7 @@ class Scheme {
   bool depends_on_layer() const { return design_->at_layer(0, 1) != nullptr; }
   bool anchored() const { return design_->anchored(); }
   bool aligned() const { return design_->aligned(); }
-  std::optional<ResizeRule> alignment() const { return design_->alignment(); }
+  std::optional<Alignment> alignment() const { return design_->alignment(); }
   /// Whether attention does more than rotate (DIPE, CCA, PyPE, ALiBi).
   bool changes_attention() const { return anchored() || design_->ruled(); }
   /// Whether attention_rule gives one.
