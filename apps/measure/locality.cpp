@@ -52,7 +52,7 @@ struct LocalityFlags {
         .add(
             "points", points,
             "distances that are counted: all of a length up to so many, else one drawn in each of so many equal "
-            "parts (--seed); 0: all of every length")
+            "parts, anew for every text (--seed); 0: all of every length")
         .between(0, static_cast<double>(kLongestContext));
     flags.add("layers", layers, "only pairs of these layers, for example 0-3,31");
     flags.add("heads", heads, "only pairs of these query heads");

@@ -53,7 +53,7 @@ void print_share(const LocalityResult& result, const char* heading, const Shown&
       fmt::print("  {:>25}", fmt::format("{:.4f}{}", value(shown.mean), interval));
     }
   }
-  fmt::print("\n{:>14}", "1/2 from");
+  fmt::print("\n{:>14}", "reaches 1/2");
   for (const double half : list_of(shown.half.contiguous())) {
     fmt::print("  {:>25}", std::isnan(half) ? "-" : fmt::format("{:.0f}", half));
   }
@@ -137,7 +137,9 @@ void print_table(const LocalityResult& result, bool by_kind) {
       "change their order when both are moved (the key is 0 to length - 1 tokens before the query; chance: 1/2)\n");
   const int64_t most = result.options.points;
   if (most > 0 && result.options.lengths.back() > most) {
-    fmt::print("distances: all up to {}, beyond that one drawn in each of {} equal parts\n", most, most);
+    fmt::print(
+        "distances: all up to {}, beyond that one drawn in each of {} equal parts, anew for every text\n",
+        most, most);
   }
   if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
   if (by_kind) print_kinds(result.kinds, result.kind_theta);
@@ -147,7 +149,8 @@ void print_table(const LocalityResult& result, bool by_kind) {
   print_share(result, "near, length", shown_of(result.near, by_kind), by_kind);
   print_share(result, "flips, length", shown_of(result.order, by_kind), by_kind);
   fmt::print(
-      "\n1/2 from: the smallest of these lengths whose interval reaches 1/2, near from above, flips from below; -: none\n");
+      "\nreaches 1/2: the smallest of these lengths whose interval does, near from above, flips from below (a longer one may "
+      "lie beyond); -: none\n");
 }
 
 }  // namespace ropescope::app::locality

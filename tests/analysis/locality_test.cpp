@@ -288,6 +288,23 @@ TEST(Locality, DrawnDistancesStandForAll) {
   EXPECT_TRUE(compute_locality(samples, options).near.mean.equal(all.near.mean));
 }
 
+TEST(Locality, IntervalsHoldTheErrorOfDrawnDistances) {
+  // One pair in every text: texts differ in their draws alone.
+  Samples samples = locality_samples(40, 8, 40, 1);
+  samples.pairs.q = samples.pairs.q[0].repeat({40, 1});
+  samples.pairs.k = samples.pairs.k[0].repeat({40, 1});
+  samples.pairs.text = at::arange(40, at::kLong);
+  LocalityOptions options = lengths_of({1000}, {20});
+  options.points = 0;
+  const LocalityResult all = compute_locality(samples, options);
+  EXPECT_LT((all.near.high - all.near.low).item<double>(), 1e-12);
+  options.points = 16;
+  const LocalityResult drawn = compute_locality(samples, options);
+  const double width = (drawn.near.high - drawn.near.low).item<double>();
+  EXPECT_GT(width, 0.005);
+  EXPECT_NEAR(drawn.near.mean.item<double>(), all.near.mean.item<double>(), width + 1.0 / 16);
+}
+
 TEST(Locality, TheSameBitsOnAnyNumberOfThreads) {
   const Samples samples = locality_samples(700, 8);
   LocalityOptions options = lengths_of({100, 5000}, {10.0, 1e4});

@@ -80,22 +80,26 @@ TEST(ScoreOrder, EndsOfTheScale) {
 }
 
 TEST(ScoreOrder, DistancesStandForTheirParts) {
-  const at::Tensor all = spread_distances(100, 0, 3), few = spread_distances(100, 100, 3);
+  const at::Tensor all = spread_distances(100, 0, 3, 0), few = spread_distances(100, 100, 3, 0);
   EXPECT_EQ(all.numel(), 100);
   EXPECT_TRUE(all.equal(few));
   EXPECT_EQ(all[99].item<int64_t>(), 99);
-  const at::Tensor drawn = spread_distances(1003, 64, 3);
+  const at::Tensor drawn = spread_distances(1003, 64, 3, 5);
   ASSERT_EQ(drawn.numel(), 64);
   for (int64_t i = 0; i < 64; ++i) {
     EXPECT_GE(drawn[i].item<int64_t>(), i * 1003 / 64);
     EXPECT_LT(drawn[i].item<int64_t>(), (i + 1) * 1003 / 64);
   }
-  EXPECT_TRUE(drawn.equal(spread_distances(1003, 64, 3)));
-  EXPECT_FALSE(drawn.equal(spread_distances(1003, 64, 4)));
+  EXPECT_TRUE(drawn.equal(spread_distances(1003, 64, 3, 5)));
+  EXPECT_FALSE(drawn.equal(spread_distances(1003, 64, 4, 5)));
+  EXPECT_FALSE(drawn.equal(spread_distances(1003, 64, 3, 6)));
+  EXPECT_EQ(spread_points(1003, 64), 64);
+  EXPECT_EQ(spread_points(64, 64), 64);
+  EXPECT_EQ(spread_points(1003, 0), 1003);
   // Every distance of a part is as likely: the first part of 1003 in 64 is 0..14.
   std::vector<double> counts(15, 0);
   for (uint64_t seed = 0; seed < 3000; ++seed) {
-    ++counts[static_cast<size_t>(spread_distances(1003, 64, seed)[0].item<int64_t>())];
+    ++counts[static_cast<size_t>(spread_distances(1003, 64, seed, 5)[0].item<int64_t>())];
   }
   for (const double count : counts) EXPECT_NEAR(count, 200, 70);  // five standard deviations
 }

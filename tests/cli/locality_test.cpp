@@ -73,7 +73,7 @@ TEST_F(LocalityCommand, WritesWhatScriptsRelyOn) {
   EXPECT_THAT(run.out, HasSubstr("near, length"));
   EXPECT_THAT(run.out, HasSubstr("flips, length"));
   EXPECT_THAT(run.out, HasSubstr("theta 10000"));
-  EXPECT_THAT(run.out, HasSubstr("1/2 from"));
+  EXPECT_THAT(run.out, HasSubstr("reaches 1/2"));
   EXPECT_THAT(run.err, HasSubstr("layers 2 do not rotate"));
   const ResultReader file(output_);
   const at::Tensor length = file.read("/locality/length");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -61,34 +62,51 @@ struct PairShares {
   at::Tensor near, order;
 };
 
-/// Of the pairs at `place`, which turn alike.
-void count_part(const PairRows& rows, const at::Tensor& place, const LayerRotation& rotation,
-                const std::vector<at::Tensor>& distances, PairShares& shares) {
+/// Pairs that are evaluated at the same distances, together: places begin..begin+size-1 of a part.
+struct PairBlock {
+  size_t length;
+  int64_t text;  ///< whose draw of distances it takes; 0 where all are counted
+  int64_t begin, size;
+};
+
+/// `text`: of each place, ascending.
+std::vector<PairBlock> pair_blocks(const at::Tensor& text, const LocalityOptions& options) {
   // A block's scores stay near the caches; its size must not depend on the threads.
   constexpr int64_t kBlockBytes = int64_t{8} << 20;
-  struct Block {
-    size_t length;
-    int64_t begin, size;
-  };
-  std::vector<Block> blocks;
-  for (size_t n = 0; n < distances.size(); ++n) {
-    const int64_t size = std::clamp<int64_t>(kBlockBytes / (16 * distances[n].size(0)), 1, 512);
-    for (int64_t begin = 0; begin < place.size(0); begin += size) {
-      blocks.push_back({n, begin, std::min(size, place.size(0) - begin)});
+  const int64_t* texts = text.const_data_ptr<int64_t>();
+  const int64_t count = text.size(0);
+  std::vector<PairBlock> blocks;
+  for (size_t n = 0; n < options.lengths.size(); ++n) {
+    const int64_t points = spread_points(options.lengths[n], options.points);
+    const bool drawn = points < options.lengths[n];
+    const int64_t most = std::clamp<int64_t>(kBlockBytes / (16 * points), 1, 512);
+    for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+      while (end < count && end - begin < most && (!drawn || texts[end] == texts[begin])) ++end;
+      blocks.push_back({n, drawn ? texts[begin] : 0, begin, end - begin});
     }
   }
+  return blocks;
+}
+
+/// Of the pairs of some layers, which turn alike.
+void count_part(const PairRows& rows, const at::Tensor& places_of_part, const at::Tensor& text_of_pairs,
+                const LayerRotation& rotation, const LocalityOptions& options, PairShares& shares) {
+  const auto [text, by_text] = text_of_pairs.index_select(0, places_of_part).sort(std::optional<bool>(true));
+  const at::Tensor place = places_of_part.index_select(0, by_text);
+  const std::vector<PairBlock> blocks = pair_blocks(text.contiguous(), options);
   const int64_t half = rotation.inv_freq.size(0);
   const int64_t* places = place.const_data_ptr<int64_t>();
   double* near = shares.near.mutable_data_ptr<double>();
   double* order = shares.order.mutable_data_ptr<double>();
-  const auto lengths = static_cast<int64_t>(distances.size());
+  const auto lengths = static_cast<int64_t>(options.lengths.size());
   parallel_for_each(static_cast<int64_t>(blocks.size()), [&](int64_t b) {
-    const Block& block = blocks[static_cast<size_t>(b)];
+    const PairBlock& block = blocks[static_cast<size_t>(b)];
+    const at::Tensor distance =
+        spread_distances(options.lengths[block.length], options.points, options.seed, block.text);
     const at::Tensor chosen = place.narrow(0, block.begin, block.size);
     const at::Tensor both =
         at::cat({rows.score.index_select(0, chosen), rows.difference.index_select(0, chosen)}) *
         rotation.channel_scale;
-    const at::Tensor& distance = distances[block.length];
     at::Tensor curves = evaluate_decay(both.narrow(1, 0, half), both.narrow(1, half, half), distance,
                                        rotation.inv_freq, DecaySign::kCausal);
     double* scores = curves.mutable_data_ptr<double>();
@@ -104,13 +122,13 @@ void count_part(const PairRows& rows, const at::Tensor& place, const LayerRotati
 
 PairShares count_column(const PairSet& pairs, const PairRows& rows, const at::Tensor& second,
                         const DecayLayers& layers, const ModelFacts& model, const BaseChange& change,
-                        const std::vector<at::Tensor>& distances) {
-  const std::vector<int64_t> shape = {pairs.size(), static_cast<int64_t>(distances.size())};
+                        const LocalityOptions& options) {
+  const std::vector<int64_t> shape = {pairs.size(), static_cast<int64_t>(options.lengths.size())};
   // Where nothing turns, a moved key scores the same.
   PairShares shares{at::full(shape, 0.5, at::kDouble), at::zeros(shape, at::kDouble)};
   for (const TurningLayers& part : layers.turning) {
-    count_part(rows, pairs_in(pairs, layers, part.layers).contiguous(),
-               layer_rotation(part.facts, model.max_position_embeddings, change), distances, shares);
+    count_part(rows, pairs_in(pairs, layers, part.layers), pairs.text,
+               layer_rotation(part.facts, model.max_position_embeddings, change), options, shares);
   }
   shares.order.masked_fill_((second < 0).unsqueeze(1), kNan);
   return shares;
@@ -341,12 +359,8 @@ LocalityResult compute_locality(const Samples& run, const LocalityOptions& optio
   result.options = options;
   result.sources = model.sources;
   result.length = at::tensor(options.lengths, at::kLong);
-  std::vector<at::Tensor> distances;
   std::vector<int64_t> points;
-  for (const int64_t length : options.lengths) {
-    distances.push_back(spread_distances(length, options.points, options.seed));
-    points.push_back(distances.back().size(0));
-  }
+  for (const int64_t length : options.lengths) points.push_back(spread_points(length, options.points));
   result.points = at::tensor(points, at::kLong);
   const std::vector<BaseChange> changes = base_changes(options);
   std::vector<double> bases;
@@ -361,7 +375,7 @@ LocalityResult compute_locality(const Samples& run, const LocalityOptions& optio
   ShareColumns near(pairs, layers, model.num_heads, at::full({pairs.size()}, true, at::kBool));
   ShareColumns order(pairs, layers, model.num_heads, second >= 0);
   for (const BaseChange& change : changes) {
-    const PairShares shares = count_column(pairs, rows, second, layers, model, change, distances);
+    const PairShares shares = count_column(pairs, rows, second, layers, model, change, options);
     near.add(shares.near);
     order.add(shares.order);
   }

@@ -12,7 +12,8 @@
 // key/value head whose key is another vector; pairs without one count for near_preferred alone.
 //   A pair's probability is exact: all m < n are counted by merging sorted runs, flips by the numbers of signs, at
 // O(L (head_dim + log L)) a pair. Beyond `points` distances, `points` of them stand for all (score_order.h), each drawn from
-// its part of 0..L-1; m and n of one part are never compared then, which is 1/points of all.
+// its part of 0..L-1. Every text has a draw of its own, so that intervals over texts hold the draws' error too. m and n of one
+// part are never compared then: these are 1/points of all.
 //   Layers that do not rotate have near_preferred 1/2 and order_flips 0, and are no part of the mean over layers.
 // Notation  T columns (bases, or multiples of the layers' own), N lengths, L layers, H query heads, K kinds of layers
 #pragma once

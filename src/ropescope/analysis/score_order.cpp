@@ -97,9 +97,14 @@ double share_of_flips(const double* differences, int64_t size) {
   return 0.5 * (1.0 - agreeing / (2.0 * pairs_among(size)));
 }
 
-at::Tensor spread_distances(int64_t length, int64_t points, uint64_t seed) {
-  if (points == 0 || points >= length) return at::arange(length, at::kLong);
-  Rng rng = make_rng(seed, {static_cast<uint64_t>(length), static_cast<uint64_t>(points)});
+int64_t spread_points(int64_t length, int64_t points) {
+  return points == 0 || points >= length ? length : points;
+}
+
+at::Tensor spread_distances(int64_t length, int64_t points, uint64_t seed, int64_t stream) {
+  if (spread_points(length, points) == length) return at::arange(length, at::kLong);
+  Rng rng = make_rng(
+      seed, {static_cast<uint64_t>(length), static_cast<uint64_t>(points), static_cast<uint64_t>(stream)});
   std::vector<int64_t> distances;
   for (int64_t i = 0; i < points; ++i) {
     const int64_t begin = i * length / points, end = (i + 1) * length / points;

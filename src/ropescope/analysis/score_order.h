@@ -18,7 +18,10 @@ double share_in_falling_order(double* scores, int64_t size, std::vector<double>&
 double share_of_flips(const double* differences, int64_t size);
 
 /// [P] int64, ascending: the distances that stand for 0..length-1. All of them where `points` is 0 or no smaller than
-/// `length`, else one drawn evenly from each of `points` parts of equal size; the same for the same seed.
-at::Tensor spread_distances(int64_t length, int64_t points, uint64_t seed);
+/// `length`, else one drawn evenly from each of `points` parts of equal size; the same for the same seed and stream.
+at::Tensor spread_distances(int64_t length, int64_t points, uint64_t seed, int64_t stream);
+
+/// How many they are.
+int64_t spread_points(int64_t length, int64_t points);
 
 }  // namespace ropescope
