@@ -171,14 +171,15 @@ TEST_F(LocalityCommand, MistakesAreExplained) {
 
 TEST_F(LocalityCommand, FiguresAreDrawn) {
   const std::string figure = folder_.path("locality.svg");
-  const CommandResult run = locality("--lengths 64,128,256 --theta 1e2,1e4 --plot " + figure);
+  const CommandResult run = locality("--lengths 64,128,2048 --theta 1e2,1e4 --plot " + figure);
   if (run.err.find("gnuplot") != std::string::npos) GTEST_SKIP() << run.err;
   ASSERT_EQ(run.exit_code, 0) << run.err;
   std::ifstream stream(figure);
   const std::string svg((std::istreambuf_iterator<char>(stream)), {});
-  EXPECT_THAT(svg, HasSubstr("length of the context (tokens)"));
+  EXPECT_THAT(svg, HasSubstr("length of the context (tokens, K = 1024)"));
   EXPECT_THAT(svg, HasSubstr("θ = 10⁴"));
   EXPECT_THAT(svg, HasSubstr("chance"));
+  EXPECT_THAT(svg, HasSubstr(">2K<"));
   for (const char* kind : {"locality", "locality-by-kind", "locality-by-layer"}) {
     const CommandResult plot = run_ropescope("plot " + output_ + " --kind " + kind + " --output " +
                                              folder_.path(std::string(kind) + ".png"));

@@ -44,13 +44,17 @@ ShareCurves read_share(const ResultReader& result, const std::string& group, con
           read_shaped(result, ends + "_ci95_low", shape), read_shaped(result, ends + "_ci95_high", shape)};
 }
 
-/// The lengths themselves, at most five of them.
+constexpr const char* kLengthAxis = "length of the context (tokens, K = 1024)";
+
+/// At most six of the lengths, one as far from the next as the others are.
 std::vector<std::pair<double, std::string>> length_ticks(const std::vector<double>& positions,
                                                          const std::vector<double>& lengths) {
   std::vector<std::pair<double, std::string>> ticks;
-  for (const int64_t n : spread_indices(static_cast<int64_t>(lengths.size()), 5)) {
-    const auto place = static_cast<size_t>(n);
-    ticks.emplace_back(positions[place], fmt::format("{:.0f}", lengths[place]));
+  const size_t step = (lengths.size() + 5) / 6;
+  for (size_t n = 0; n < lengths.size(); n += step) {
+    const bool whole = lengths[n] > 0 && std::fmod(lengths[n], 1024) == 0;
+    ticks.emplace_back(positions[n],
+                       whole ? fmt::format("{:.0f}K", lengths[n] / 1024) : fmt::format("{:.0f}", lengths[n]));
   }
   return ticks;
 }
@@ -59,7 +63,7 @@ Panel length_panel(const DistanceAxis& length, const ShownShare& share, const st
   Panel panel;
   panel.title = title;
   panel.x = length.axis;
-  panel.x.label = "length of the context (tokens)";
+  panel.x.label = kLengthAxis;
   panel.x.ticks = length_ticks(length.position, length.distance);
   panel.y.label = share.label;
   return panel;
@@ -161,7 +165,7 @@ Figure locality_by_layer(const ResultReader& result, const FigureSelection& sele
           to_vector(values[t].transpose(0, 1).index_select(0, at::tensor(layers, at::kLong)).sub(0.5));
       panel.map->label = "P − ½";
       panel.map->limit = 0.5;
-      panel.x.label = "length of the context (tokens)";
+      panel.x.label = kLengthAxis;
       panel.x.ticks = length_ticks(columns, lengths);
       panel.y.label = "layer";
       panel.y.ticks = row_ticks(layers, 1.0);
