@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figure_data.h"

@@ -1,7 +1,8 @@
 #include "ropescope/analysis/figures_locality.h"
 
-#include <algorithm>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include <ATen/ops/tensor.h>
 
