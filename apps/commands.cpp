@@ -12,6 +12,7 @@ extern const Command kDump;
 extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
+extern const Command kLocality;
 extern const Command kPlot;
 extern const Command kPositions;
 extern const Command kPreprocess;
@@ -27,9 +28,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,   kTokenize, kTrace,    kAudit,     kSample,     kDecay, kPrior,
-      kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain, kExport,
-      kEvaluate,  kScore,    kReport,   kCompare,   kDump,       kPlot,  kCompletion,
+      kInspect,   kTokenize, kTrace,    kAudit,     kSample,     kDecay,      kLocality, kPrior,
+      kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,      kExport,   kEvaluate,
+      kScore,     kReport,   kCompare,  kDump,      kPlot,       kCompletion,
   };
   return all;
 }

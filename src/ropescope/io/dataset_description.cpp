@@ -15,6 +15,10 @@ struct Row {
 
 constexpr const char* kLowEnd = "lower end of the 95% interval; NaN where none can be given";
 constexpr const char* kHighEnd = "upper end of the 95% interval; NaN where none can be given";
+constexpr const char* kNearPreferred =
+    "how often a key scores more than a copy of it farther away, both at distances of 0 to length - 1; chance: 1/2";
+constexpr const char* kOrderFlips =
+    "how often two keys at one place change their order when both are moved to another of 0 to length - 1; chance: 1/2";
 constexpr const char* kVisualShare = "attention on visual tokens, a share of 1";
 constexpr const char* kUniformShare =
     "what uniform attention would give: the share of visible keys that are visual";
@@ -181,6 +185,49 @@ const std::vector<Row>& rows() {
       {"/decay/kinds/rotates", {"kind", "1", "1: q and k turn with position, 0: not"}},
       {"/decay/kinds/count", {"kind", "1", "pairs (or tokens, from moments) behind each kind"}},
       {"/decay/kinds/clusters", {"kind", "1", "texts behind each kind's interval"}},
+
+      {"/locality/length", {"length", "token", "context that distances lie in: 0 to length - 1"}},
+      {"/locality/points",
+       {"length", "1", "distances counted: all, or one drawn in each of so many equal parts"}},
+      {"/locality/theta", {"theta", "1", "rotary base; NaN where layers have several"}},
+      {"/locality/theta_scale", {"theta", "1", "what each layer's own base is multiplied by"}},
+      {"/locality/near_preferred", {"theta, length", "1", kNearPreferred}},
+      {"/locality/order_flips", {"theta, length", "1", kOrderFlips}},
+      {"/locality/near_half_length",
+       {"theta", "token",
+        "smallest length at which near_preferred is no longer above 1/2 (its lower end is there or below); NaN: none"}},
+      {"/locality/order_half_length",
+       {"theta", "token",
+        "smallest length at which order_flips reaches 1/2 (its upper end is there or above); NaN: none"}},
+      {"/locality/near_count", {"layer, head", "1", "pairs behind each head's near_preferred"}},
+      {"/locality/order_count",
+       {"layer, head", "1", "pairs with a second key behind each head's order_flips"}},
+      {"/locality/by_layer/near_preferred",
+       {"theta, length, layer", "1", "near_preferred in each layer; NaN where no pair fell"}},
+      {"/locality/by_layer/order_flips",
+       {"theta, length, layer", "1", "order_flips in each layer; NaN where no pair fell"}},
+      {"/locality/by_layer/*_ci95_low", {"theta, length, layer", "1", kLowEnd}},
+      {"/locality/by_layer/*_ci95_high", {"theta, length, layer", "1", kHighEnd}},
+      {"/locality/by_head/near_preferred",
+       {"theta, length, layer, head", "1", "near_preferred in each head; NaN where no pair fell"}},
+      {"/locality/by_head/order_flips",
+       {"theta, length, layer, head", "1", "order_flips in each head; NaN where no pair fell"}},
+      {"/locality/kinds/name", {"kind", "text", "kinds of layers: one encoding, one window"}},
+      {"/locality/kinds/layers", {"kind", "text", "their layers"}},
+      {"/locality/kinds/theta", {"theta, kind", "1", "rotary base; NaN of layers that do not rotate"}},
+      {"/locality/kinds/near_preferred", {"theta, length, kind", "1", "near_preferred in each kind"}},
+      {"/locality/kinds/order_flips", {"theta, length, kind", "1", "order_flips in each kind"}},
+      {"/locality/kinds/*_ci95_low", {"theta, length, kind", "1", kLowEnd}},
+      {"/locality/kinds/*_ci95_high", {"theta, length, kind", "1", kHighEnd}},
+      {"/locality/kinds/near_half_length", {"theta, kind", "token", "as /locality/near_half_length"}},
+      {"/locality/kinds/order_half_length", {"theta, kind", "token", "as /locality/order_half_length"}},
+      {"/locality/kinds/window", {"kind", "token", "keys that a query sees, its own included; 0: all"}},
+      {"/locality/kinds/chunk", {"kind", "token", "a query sees its own chunk of so many tokens; 0: all"}},
+      {"/locality/kinds/rotates", {"kind", "1", "1: q and k turn with position, 0: not"}},
+      {"/locality/kinds/count", {"kind", "1", "pairs behind each kind"}},
+      {"/locality/kinds/clusters", {"kind", "1", "texts behind each kind's interval"}},
+      {"/locality/*_ci95_low", {"theta, length", "1", kLowEnd}},
+      {"/locality/*_ci95_high", {"theta, length", "1", kHighEnd}},
 
       {"/simulation/mean", {"mean", "1", "mean of every channel of query and key"}},
       {"/simulation/theta", {"theta", "1", "rotary base"}},
