@@ -245,6 +245,11 @@ std::optional<int64_t> Scheme::sectioned_channels() const {
   return sum_of(*sections_);
 }
 
+std::vector<std::string> Scheme::files() const {
+  if (!parameters_.has("weights")) return {};
+  return {parameters_.text("weights", "")};
+}
+
 at::Tensor allowed_pairs(const Scheme& scheme, const Positions& positions) {
   const at::Tensor order = at::arange(positions.tokens(), at::kLong);
   const auto rule = scheme.attention_rule(positions, /*heads=*/1);
