@@ -37,7 +37,10 @@ inline std::vector<std::string> runnable_schemes() {
           "id-align+cca",
           "id-align+alibi",
           "dipe+mrope-interleave",
-          "dipe+id-align+mrope"};
+          "dipe+id-align+mrope",
+          "spiral",
+          "spiral:directions=3,text=projected",
+          "mixed:seed=3"};
 }
 
 /// A golden parameter as a scheme's text has it: lists joined by '/'.

@@ -90,6 +90,8 @@ class Scheme {
   /// The sum of channel sections that the text names; none where it names none.
   std::optional<int64_t> sectioned_channels() const;
   const FrequencyAllocation& allocation() const { return *allocation_; }
+  /// Files that the text names (`weights` of mixed).
+  std::vector<std::string> files() const;
 
  private:
   std::string text_;
