@@ -156,7 +156,6 @@ Figure drift_maps(const ResultReader& result, const FigureSelection&) {
       for (const double value : panel.map->values) {
         if (std::isfinite(value)) limit = std::max(limit, std::abs(value));
       }
-      panel.x.label = fmt::format("shift, {}", axis);
       panel.y.label = "lag, tokens";
       const std::vector<double> shifts = to_vector(shift), lags = to_vector(lag);
       for (size_t i = 0; i < shifts.size(); ++i)
@@ -165,9 +164,10 @@ Figure drift_maps(const ResultReader& result, const FigureSelection&) {
         panel.y.ticks.emplace_back(static_cast<double>(i), fmt::format("{:.0f}", lags[i]));
       const double predicted = attribute_of(result, at, "predicted"),
                    marching = 100 * read_axes(result, at + "/marching", 2).mean().item<double>();
-      panel.title =
-          fmt::format("{}, {}: {} predicted, {:.0f} % of heads march", short_label(scheme), axis,
-                      std::isfinite(predicted) ? fmt::format("{:.3g}", predicted) : "no shift", marching);
+      panel.title = fmt::format("{}: {}", short_label(scheme), axis);
+      panel.x.label =
+          fmt::format("shift, {} ({} a token predicted; {:.0f} % of heads march)", axis,
+                      std::isfinite(predicted) ? fmt::format("{:.3g}", predicted) : "none", marching);
       figure.panels.push_back(std::move(panel));
     }
   }
