@@ -184,14 +184,15 @@ TEST(AttentionDrift, NumbersOfOneHeadByHand) {
   const double slope = ((deviation * centre).sum() / deviation.square().sum()).item<double>();
   EXPECT_NEAR(sample.slope[0][0][7].item<double>(), slope, 1e-10);
   at::Tensor profile = maps.log().mean(2);
-  profile = profile - profile.mean(1, true);
   profile = profile - profile.mean(0, true);
   const at::Tensor line = (deviation.unsqueeze(1) * profile).sum(0) / deviation.square().sum();
   profile = profile - deviation.unsqueeze(1) * line.unsqueeze(0);
   const auto rho = [&](int64_t lag, int64_t shift) {
     const int64_t cells = kRows - std::abs(shift);
-    const at::Tensor now = profile.narrow(0, 0, kText - lag).narrow(1, std::max<int64_t>(0, -shift), cells),
-                     then = profile.narrow(0, lag, kText - lag).narrow(1, std::max<int64_t>(0, shift), cells);
+    at::Tensor now = profile.narrow(0, 0, kText - lag).narrow(1, std::max<int64_t>(0, -shift), cells),
+               then = profile.narrow(0, lag, kText - lag).narrow(1, std::max<int64_t>(0, shift), cells);
+    now = now - now.mean(1, true);
+    then = then - then.mean(1, true);
     return ((now * then).sum() / (now.square().sum() * then.square().sum()).sqrt()).item<double>();
   };
   double asymmetry = 0;

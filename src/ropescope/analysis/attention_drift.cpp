@@ -91,8 +91,7 @@ MarchingProfile::MarchingProfile(const std::vector<double>& profile, int64_t cel
   profile_.reserve(order.size() * static_cast<size_t>(cells));
   for (const int64_t token : order) {
     const double* own = profile.data() + token * cells;
-    const double mean = std::accumulate(own, own + cells, 0.0) / static_cast<double>(cells);
-    for (int64_t r = 0; r < cells; ++r) profile_.push_back(own[r] - mean);
+    profile_.insert(profile_.end(), own, own + cells);
   }
   const auto n = static_cast<double>(tokens_);
   for (int64_t r = 0; r < cells_; ++r) {
@@ -114,15 +113,22 @@ double MarchingProfile::correlation(int64_t lag, int64_t shift) const {
   const int64_t first = std::max<int64_t>(0, -shift), end = std::min(cells_, cells_ - shift);
   // (in half of the grid at least: a few cells at its end correlate by chance)
   if (end - first < std::max<int64_t>(2, (cells_ + 1) / 2) || 2 * lag > tokens_) return NAN;
+  const auto cells = static_cast<double>(end - first);
   double product = 0, early = 0, late = 0;
   for (int64_t j = 0; j + lag < tokens_; ++j) {
-    const double* now = profile_.data() + j * cells_;
-    const double* then = profile_.data() + (j + lag) * cells_ + shift;
-    for (int64_t r = first; r < end; ++r) {
-      product += now[r] * then[r];
-      early += now[r] * now[r];
-      late += then[r] * then[r];
+    const double* now = profile_.data() + j * cells_ + first;
+    const double* then = profile_.data() + (j + lag) * cells_ + first + shift;
+    double x = 0, y = 0, xy = 0, xx = 0, yy = 0;
+    for (int64_t r = 0; r < end - first; ++r) {
+      x += now[r];
+      y += then[r];
+      xy += now[r] * then[r];
+      xx += now[r] * now[r];
+      yy += then[r] * then[r];
     }
+    product += xy - x * y / cells;
+    early += xx - x * x / cells;
+    late += yy - y * y / cells;
   }
   const double least = kLeastChange * kLeastChange * static_cast<double>((end - first) * (tokens_ - lag));
   return early > least && late > least ? product / std::sqrt(early * late) : NAN;

@@ -6,12 +6,12 @@
 //   centre slope   the attention's centre, sum_c a_j c / sum a_j, against j: least squares, cells a token. It is bounded by
 //                  the grid, comes back where the pattern has a period shorter than the grid, and what the picture shows
 //                  pulls at it: a march of one cell a token shows as a slope far below 1.
-//   shift          so the shape is asked: P_j(r) = mean over columns of ln a_j(r, c), less its mean over r, and less a straight
-//                  line over j (what the picture shows stays where it is and drops out, and so do patterns that are so wide
-//                  that their movement is a slow change everywhere; in logarithms position and content add).
-//                  rho(m, s) = sum_j sum_r P_j(r) P_j+m(r + s), over rows that are in the grid both times, in units of the
-//                  two parts' root sums of squares. Where it is large, the pattern of one token is found again m tokens
-//                  later, s rows further on. Columns the same way.
+//   shift          so the shape is asked: P_j(r) = mean over columns of ln a_j(r, c), less a straight line over j (what the
+//                  picture shows stays where it is and drops out, and so do patterns that are so wide that their movement is
+//                  a slow change everywhere; in logarithms position and content add).
+//                  rho(m, s) = sum_j sum_r P_j(r) P_j+m(r + s), over rows that are in the grid both times, each part less its
+//                  mean over them, in units of the parts' root sums of squares. Where it is large, the pattern of one token is
+//                  found again m tokens later, s rows further on. Columns the same way.
 //   likeness       at a movement of v = -1, 0, 1 times the predicted one: the mean of rho(m g, v m s) over m = 1 ... kLags that
 //                  the grid has room for; s cells in g tokens is what the closed form predicts, g the smallest lag that moves
 //                  it by whole cells (+1 in 1 where it predicts nothing)
