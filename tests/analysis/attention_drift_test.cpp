@@ -82,7 +82,7 @@ struct Pass {
 };
 
 DriftSample sample_of(const Pass& pass, const at::Tensor& rows, int64_t draws = 99) {
-  DriftRows drift(pass.places, pass.asked, {draws, 5}, 0, pass.predicted(), 1, kHeads);
+  DriftRows drift(pass.places, pass.asked, {draws, 5}, pass.predicted(), 1, kHeads);
   EXPECT_EQ(drift.queries(), pass.asked);
   drift.take(0, rows);
   return drift.finish();
@@ -218,12 +218,12 @@ TEST(AttentionDrift, TheSameSeedGivesTheSameDraws) {
 TEST(AttentionDrift, RunsOfTokensAndGridsThatAreTooSmall) {
   const TokenPlaces places = token_places(parse_layout("text:1,image:2x5,text:20"));
   // The longest run behind the picture is taken.
-  const DriftRows drift(places, {0, 3, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28}, {19, 0}, 0, {}, 1, 1);
+  const DriftRows drift(places, {0, 3, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26, 27, 28}, {19, 0}, {}, 1, 1);
   EXPECT_EQ(drift.queries(), (std::vector<int64_t>{20, 21, 22, 23, 24, 25, 26, 27, 28}));
-  EXPECT_TRUE(DriftRows(places, {20, 21, 22}, {19, 0}, 0, {}, 1, 1).queries().empty());
-  EXPECT_THROW(DriftRows(token_places(parse_layout("text:30")), {20, 21}, {19, 0}, 0, {}, 1, 1), UsageError);
+  EXPECT_TRUE(DriftRows(places, {20, 21, 22}, {19, 0}, {}, 1, 1).queries().empty());
+  EXPECT_THROW(DriftRows(token_places(parse_layout("text:30")), {20, 21}, {19, 0}, {}, 1, 1), UsageError);
   // Two rows cannot show a shift of one.
-  DriftRows small(places, {20, 21, 22, 23, 24, 25, 26, 27}, {19, 0}, 0, {}, 1, 1);
+  DriftRows small(places, {20, 21, 22, 23, 24, 25, 26, 27}, {19, 0}, {}, 1, 1);
   small.take(0, normals({1, 8, 31}, 9).softmax(-1));
   EXPECT_TRUE(std::isnan(small.finish().asymmetry[0].item<double>()));
   EXPECT_TRUE(std::isfinite(small.finish().asymmetry[1].item<double>()));

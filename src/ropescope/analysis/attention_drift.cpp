@@ -155,8 +155,8 @@ std::vector<PictureRaster> drift_rasters(const TokenPlaces& places) {
 }
 
 DriftRows::DriftRows(const TokenPlaces& places, const std::vector<int64_t>& asked,
-                     const DriftOptions& options, uint64_t input, const DriftPrediction& predicted,
-                     int64_t layers, int64_t heads)
+                     const DriftOptions& options, const DriftPrediction& predicted, int64_t layers,
+                     int64_t heads)
     : rasters_(drift_rasters(places)), queries_(longest_run(queries_behind_pictures(places, asked))) {
   if (rasters_.empty()) throw UsageError("--drift: expected a picture, found text alone");
   sample_.predicted = predicted;
@@ -178,7 +178,7 @@ DriftRows::DriftRows(const TokenPlaces& places, const std::vector<int64_t>& aske
   }
   orders_.push_back(as_they_come(sample_.tokens));
   for (int64_t draw = 0; draw < options.draws; ++draw) {
-    Rng rng = make_rng(options.seed, {input, static_cast<uint64_t>(draw)});
+    Rng rng = make_rng(options.seed, {static_cast<uint64_t>(draw)});
     orders_.push_back(shuffled(sample_.tokens, rng));
   }
 }

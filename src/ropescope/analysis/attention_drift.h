@@ -17,8 +17,9 @@
 //                  it by whole cells (+1 in 1 where it predicts nothing)
 //   asymmetry      likeness at 1 less that at -1. A pattern that stands still, however wide and however slowly it changes, has
 //                  none on average.
-//   null           the same with the tokens in random order, N times, the same orders for all heads: p of the asymmetry
-//                  one-sided, of the centre's slope two-sided
+//   null           the same with the tokens in random order, N times, the same orders for all heads, and for all inputs whose
+//                  runs are equally long (they often share their text): p of the asymmetry one-sided, of the centre's slope
+//                  two-sided
 // A head marches on an axis where its asymmetry remains at a false discovery rate of 5 % over heads and its likeness is largest
 // at 1.
 #pragma once
@@ -78,7 +79,7 @@ class DriftRows {
   /// `asked`: tokens that look; the longest run of consecutive ones behind all pictures is taken. `predicted`: of the input's
   /// first raster, which all others follow. Throws UsageError where there is no picture.
   DriftRows(const TokenPlaces& places, const std::vector<int64_t>& asked, const DriftOptions& options,
-            uint64_t input, const DriftPrediction& predicted, int64_t layers, int64_t heads);
+            const DriftPrediction& predicted, int64_t layers, int64_t heads);
 
   const std::vector<int64_t>& queries() const { return queries_; }
   /// Rows [heads, queries(), tokens] of the chosen heads of the slot-th chosen layer.

@@ -24,7 +24,7 @@ class HeadStatistic {
   explicit HeadStatistic(Tail tail = Tail::kAbove) : tail_(tail) {}
 
   /// Of one input: `observed` [layers, heads] and `draws` [N, layers, heads], float64, NaN where the input has no such
-  /// number. Draws of different inputs are independent.
+  /// number. The n-th draws of the inputs belong together.
   void add(const at::Tensor& observed, const at::Tensor& draws);
 
   at::Tensor by_input() const;  ///< [inputs, layers, heads]

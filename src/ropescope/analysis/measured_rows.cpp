@@ -85,8 +85,10 @@ void MeasuredRows::measure_queries(const TokenPlaces& places, const std::vector<
 
 void MeasuredRows::look_at_pictures(const Scheme& scheme, const TokenPlaces& places, int64_t number) {
   const AttentionStudyOptions& options = study_.options;
-  const auto input = static_cast<uint64_t>(number);
-  if (options.sinks) sinks_.emplace(places, asked_, *options.sinks, input, study_.layers, study_.heads);
+  if (options.sinks) {
+    sinks_.emplace(places, asked_, *options.sinks, static_cast<uint64_t>(number), study_.layers,
+                   study_.heads);
+  }
   if (!options.drift) return;
   std::vector<int64_t> looking = asked_;
   for (const QuerySet& set : outcome_.sets) {
@@ -104,8 +106,8 @@ void MeasuredRows::look_at_pictures(const Scheme& scheme, const TokenPlaces& pla
     const PictureRaster& raster = rasters.front();
     predicted = predict_drift(scheme, positions, frequencies, raster.token, raster.rows, raster.columns);
   }
-  drift_.emplace(places, looking, *options.drift, input, predicted,
-                 static_cast<int64_t>(study_.layers.size()), static_cast<int64_t>(study_.heads.size()));
+  drift_.emplace(places, looking, *options.drift, predicted, static_cast<int64_t>(study_.layers.size()),
+                 static_cast<int64_t>(study_.heads.size()));
   if (drift_->queries().empty()) {
     log_warning(
         "{}: fewer than {} consecutive tokens look from behind the pictures; the input says nothing about drift",
