@@ -192,6 +192,9 @@ TEST(PositionsCommand, CriteriaHaveTheGoldenFields) {
     }
   }
   EXPECT_EQ(object.at("published").at("coherent"), true);
+  EXPECT_EQ(object.at("drift").at("kind"), "shift");
+  EXPECT_EQ(object.at("drift").at("rows"), 1.0);
+  EXPECT_TRUE(objects("--criteria --scheme vanilla --layout text:3").front().at("drift").is_null());
   const auto table =
       run_ropescope("positions --criteria --scheme 'vanilla;videorope' --layout text:10,image:6x8,text:5");
   EXPECT_NE(table.out.find("1 of 2 dimensions kept"), std::string::npos) << table.out;

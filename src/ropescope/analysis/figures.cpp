@@ -12,6 +12,7 @@
 #include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_evaluation.h"
 #include "ropescope/analysis/figures_locality.h"
+#include "ropescope/analysis/figures_pictures.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/analysis/figures_training.h"
@@ -225,6 +226,9 @@ const std::vector<FigureKind>& figure_kinds() {
        has_all<kAttentionTable>, attention_layers},
       {"attention-fading", "measured share of attention on visual tokens against text length",
        has_all<kAttentionTable, kAttentionLengths>, attention_fading},
+      {"sinks", "attention on corners, layer x head, and on each cell of the picture", sinks_apply,
+       sink_maps},
+      {"drift", "correlation of two tokens' patterns on the picture, lag x shift", drift_applies, drift_maps},
       {"training", "loss and gradient norm against the step, mean of the last 100", has_all<kTrainLoss>,
        training_curves},
       {"evaluation-fading", "a benchmark's figure and the attention on its pictures against text length",
