@@ -4,6 +4,9 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <vector>
+
+#include <ATen/ops/zeros.h>
 
 namespace ropescope {
 
@@ -12,18 +15,12 @@ namespace {
 constexpr double kSameId = 1e-6;
 
 /// Of each axis, its fastest channel's frequency in any head; 0 where it turns none.
-std::array<double, 3> fastest_channels(const Frequencies& frequencies) {
-  std::array<double, 3> fastest{};
-  const at::Tensor axis = frequencies.axis.contiguous(), inv_freq = frequencies.inv_freq.contiguous();
-  const auto* of_channel = axis.const_data_ptr<int64_t>();
-  const auto* frequency = inv_freq.const_data_ptr<double>();
-  const int64_t channels = inv_freq.size(0);
-  for (int64_t i = 0; i < axis.numel(); ++i) {
-    if (of_channel[i] < 0) continue;
-    double& value = fastest[static_cast<size_t>(of_channel[i])];
-    value = std::max(value, std::abs(frequency[i % channels]));
-  }
-  return fastest;
+std::vector<double> fastest_channels(const Frequencies& frequencies, int64_t rows) {
+  const at::Tensor turns = frequencies.row_weights(rows).mul(frequencies.inv_freq.view({1, -1, 1})).abs();
+  const at::Tensor fastest =
+      turns.numel() == 0 ? at::zeros({rows}, at::kDouble) : turns.amax({0, 1}).contiguous();
+  const auto* from = fastest.const_data_ptr<double>();
+  return {from, from + rows};
 }
 
 /// One axis: ids by row and column, and what a later token adds.
@@ -84,7 +81,7 @@ std::optional<std::array<double, 2>> shift_of(const std::vector<AxisStep>& axes)
 DriftPrediction predict_drift(const Scheme& scheme, const Positions& positions,
                               const Frequencies& frequencies, const std::vector<int64_t>& cells, int64_t rows,
                               int64_t columns) {
-  const std::array<double, 3> fastest = fastest_channels(frequencies);
+  const std::vector<double> fastest = fastest_channels(frequencies, positions.coordinates.size(0));
   const at::Tensor coordinates = positions.coordinates.contiguous();
   const at::Tensor later = scheme.generated_positions(positions, 0, 2);
   std::vector<AxisStep> axes;
