@@ -43,7 +43,7 @@ def main():
               f"| {interval([s['v_sinks_a_layer']['mean'] for s in sinks], 1, 2)} "
               f"| {interval([s['l_sinks_a_layer']['mean'] for s in sinks], 1, 2)} | {len(sinks)} |")
     print()
-    print("| scheme | axis | predicted, cells a token | heads above null % | heads at the shift % | marching % | centre's slope, cells a token "
+    print("| scheme | axis | predicted, cells a token | heads above null % | best at the shift % | marching % | centre's slope, cells a token "
           "| models |")
     print("|---|---|---|---|---|---|---|---|")
     for scheme, reports in schemes.items():
