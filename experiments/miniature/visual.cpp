@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <memory>
 #include <numeric>
 
 #include <boost/random/uniform_int_distribution.hpp>
@@ -23,6 +24,7 @@
 #include "ropescope/train/vocabulary_loss.h"
 
 #include "model.h"
+#include "quick_decoder.h"
 #include "words.h"
 
 namespace ropescope::miniature {
@@ -64,6 +66,12 @@ class Room {
     layout.segments[1] = view.block;
     layout.segments[2].text = 2 * questions;
     encoding = SequenceEncoding(scheme, layout, encoded_model(llava.decoder.config)).pass(0, tokens);
+    if (is_quick(llava.decoder, encoding)) {
+      std::vector<int64_t> both = inside;
+      both.insert(both.end(), places.begin(), places.end());
+      quick = std::make_unique<QuickPass>(llava.decoder, encoding, tokens, std::move(both));
+      quick_answers = std::make_unique<QuickPass>(llava.decoder, encoding, tokens, std::move(places));
+    }
   }
 
   at::Tensor newline;          // bool [1, image tokens, 1]
@@ -73,6 +81,8 @@ class Room {
   bool colours_wanted = true;  // of in_cells: the cell's colour, else its glyph
   int64_t tokens = 0;
   PassEncoding encoding;
+  // Where quick_decoder.h knows the encoding: for in_cells and then asked, for asked alone.
+  std::unique_ptr<QuickPass> quick, quick_answers;
 };
 
 struct Batch {
@@ -106,18 +116,69 @@ Batch make_batch(const Group& group, const at::Tensor& chosen, int64_t questions
   return batch;
 }
 
-/// After the last norm, [B, T, C].
-at::Tensor hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
+/// What goes into the decoder, [B, T, C].
+at::Tensor embed(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
   const int64_t rows = batch.features.size(0);
   const at::Tensor picture = at::where(room.newline, llava.image_newline, project(llava, batch.features));
   const at::Tensor start = at::embedding(table, at::full({rows, 1}, kStartId, at::kLong));
+  return at::cat({start, picture, at::embedding(table, batch.dialogue)}, 1);
+}
+
+/// After the last norm, of the tokens in_cells and of those that ask: [B, n, C] each.
+struct Hidden {
+  at::Tensor in_cells, asked;
+};
+
+Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
+  const at::Tensor embeddings = embed(llava, room, batch);
+  if (room.quick != nullptr && !at::GradMode::is_enabled()) {
+    const at::Tensor hidden = room.quick->hidden(embeddings);
+    const int64_t inside = room.in_cells.numel();
+    return {hidden.narrow(1, 0, inside), hidden.narrow(1, inside, hidden.size(1) - inside)};
+  }
   ForwardInput input;
-  input.inputs_embeds = at::cat({start, picture, at::embedding(table, batch.dialogue)}, 1);
+  input.inputs_embeds = embeddings;
   input.encoding = &room.encoding;
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kNone;
-  return forward(llava.decoder, input, options).final_hidden;
+  const at::Tensor hidden = forward(llava.decoder, input, options).final_hidden;
+  return {hidden.index_select(1, room.in_cells), hidden.index_select(1, room.asked)};
+}
+
+/// The loss that is minimised, times `scale`, and the answers' part of it.
+struct PictureLoss {
+  at::Tensor loss;
+  double answers = 0;
+};
+
+PictureLoss loss_of_pictures(const Llava& llava, const Room& room, const Batch& batch, double correspondence,
+                             double scale) {
+  const at::Tensor cells = batch.wanted(room) + (room.colours_wanted ? kFirstColourId : kFirstGlyphId);
+  const double answer = scale / static_cast<double>(batch.answers.numel()),
+               cell = scale * correspondence / static_cast<double>(cells.numel());
+  PictureLoss result;
+  if (room.quick != nullptr) {
+    const bool with_cells = correspondence > 0;
+    const int64_t inside = with_cells ? room.in_cells.numel() : 0;
+    const at::Tensor targets = with_cells ? at::cat({cells, batch.answers}, 1) : batch.answers;
+    std::vector<float> weights(static_cast<size_t>(targets.size(1)), static_cast<float>(answer));
+    std::fill_n(weights.begin(), inside, static_cast<float>(cell));
+    const QuickLoss quick =
+        (with_cells ? room.quick : room.quick_answers)->loss(embed(llava, room, batch), targets, weights);
+    for (size_t i = static_cast<size_t>(inside); i < quick.parts.size(); ++i)
+      result.answers += answer * quick.parts[i];
+    result.loss = quick.loss;
+    return result;
+  }
+  const at::Tensor& head = llava.decoder.weights.lm_head;
+  const Hidden hidden = hidden_of_pictures(llava, room, batch);
+  result.loss = vocabulary_loss(hidden.asked.flatten(0, 1), head, batch.answers.flatten(), answer);
+  result.answers = result.loss.item<double>();
+  if (correspondence > 0) {
+    result.loss = result.loss + vocabulary_loss(hidden.in_cells.flatten(0, 1), head, cells.flatten(), cell);
+  }
+  return result;
 }
 
 /// Rooms are made when first entered.
@@ -158,13 +219,12 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
     for (int64_t first = 0; first < wanted; first += kAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
       const Batch batch = make_batch(group, chosen, questions, rng);
-      const at::Tensor hidden = hidden_of_pictures(llava, room, batch);
-      const at::Tensor answers = hidden.index_select(1, room.asked).matmul(head.t()).argmax(2);
+      const Hidden hidden = hidden_of_pictures(llava, room, batch);
+      const at::Tensor answers = hidden.asked.matmul(head.t()).argmax(2);
       count(answers, batch.answers, measures.answers);
       const at::Tensor words = room.colours_wanted ? head.narrow(0, kFirstColourId, kColours)
                                                    : head.narrow(0, kFirstGlyphId, kGlyphs);
-      count(hidden.index_select(1, room.in_cells).matmul(words.t()).argmax(2), batch.wanted(room),
-            measures.correspondence);
+      count(hidden.in_cells.matmul(words.t()).argmax(2), batch.wanted(room), measures.correspondence);
     }
   }
   return measures;
@@ -281,24 +341,14 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
     const Deck::Draw draw = deck.next();
     const Room& room = rooms.of(draw.group->shape);
     const Batch batch = make_batch(*draw.group, draw.chosen, settings.questions, rng);
-    const at::Tensor& head = llava.decoder.weights.lm_head;
     Trainer::Micro micro;
     micro.targets = 1;  // the loss below is a sum of means already
     micro.names = {draw.group->shape.name()};
     micro.loss = [&](double scale) {
-      const at::Tensor hidden = hidden_of_pictures(llava, room, batch);
-      const auto mean_loss = [&](const at::Tensor& places, const at::Tensor& words, double weight) {
-        return vocabulary_loss(hidden.index_select(1, places).flatten(0, 1), head, words.flatten(),
-                               scale * weight / static_cast<double>(words.numel()));
-      };
-      at::Tensor loss = mean_loss(room.asked, batch.answers, 1.0);
-      loss_sum += loss.item<double>();
+      const PictureLoss loss = loss_of_pictures(llava, room, batch, settings.correspondence, scale);
+      loss_sum += loss.answers;
       loss_count += 1;
-      if (settings.correspondence > 0) {
-        const at::Tensor words = batch.wanted(room) + (room.colours_wanted ? kFirstColourId : kFirstGlyphId);
-        loss = loss + mean_loss(room.in_cells, words, settings.correspondence);
-      }
-      return loss;
+      return loss.loss;
     };
     trainer.step({micro});
     progress.advance();
