@@ -24,7 +24,7 @@ namespace {
 
 constexpr double kWarmup = 0.05, kVisualClip = 1.0, kFloor = 0.1;
 constexpr int64_t kWarmupBase = 400;  // steps whose share is the warm-up where there is no end to anneal to
-constexpr double kAllRight = 0.995;   // of every measure: a run that is there has nothing more to learn
+constexpr double kAllRight = 0.99;    // of every measure: a run that is there has nothing more to learn
 
 RoomSettings room_settings(const VisualSettings& settings) {
   return {settings.scheme, settings.map, settings.questions, settings.seed, settings.library};

@@ -56,7 +56,7 @@ struct TrainFlags {
     flags.add("measure-pictures", visual.measure_pictures, "on the way");
     flags
         .add("stop-when-solved", visual.stop_when_solved,
-             "end after so many looks in a row at which 99.5 % of everything was right; 0: never")
+             "end after so many looks in a row at which 99 % of everything was right; 0: never")
         .at_least(0);
     flags.add("library", visual.library, "the library's passes, also where the quick ones would do");
     bind_seed(flags, visual.seed);
