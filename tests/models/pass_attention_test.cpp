@@ -70,12 +70,12 @@ at::Tensor written_out(const Scheme& scheme, const Layout& layout, int64_t layer
 
 class PassAttentionOf : public ::testing::TestWithParam<std::string> {};
 
-INSTANTIATE_TEST_SUITE_P(Schemes, PassAttentionOf, ::testing::ValuesIn(runnable_schemes()),
+INSTANTIATE_TEST_SUITE_P(Schemes, PassAttentionOf, ::testing::ValuesIn(all_schemes()),
                          [](const auto& entry) { return test_name(entry.param); });
 
 TEST_P(PassAttentionOf, EqualsTheFormulaOnEveryLayerInOutputRowsAndGradients) {
   const Scheme scheme(GetParam());
-  const Layout layout = parse_layout("text:4,anyres:3x4+5x6,text:3,image:4x5,text:5");
+  const Layout layout = parse_layout(tiles_for(GetParam(), "text:4,anyres:3x4+5x6,text:3,image:4x5,text:5"));
   const int64_t tokens = layout.tokens();
   const PassEncoding encoding = SequenceEncoding(scheme, layout, sizes()).pass(0, tokens);
   Heads x = random_heads(tokens);

@@ -78,11 +78,11 @@ class SchemesInTheDecoder : public ::testing::TestWithParam<std::string> {
   at::NoGradGuard no_grad_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Schemes, SchemesInTheDecoder, ::testing::ValuesIn(runnable_schemes()),
+INSTANTIATE_TEST_SUITE_P(Schemes, SchemesInTheDecoder, ::testing::ValuesIn(all_schemes()),
                          [](const auto& entry) { return test_name(entry.param); });
 
 TEST_P(SchemesInTheDecoder, CachedGenerationEqualsRunningEverythingAgain) {
-  const Layout layout = parse_layout("text:3,anyres:3x3+5x4,text:2,image:4x4,text:4");
+  const Layout layout = parse_layout(tiles_for(GetParam(), "text:3,anyres:3x3+5x4,text:2,image:4x4,text:4"));
   const at::Tensor ids = random_ids(2, layout.tokens());
   const SequenceEncoding encoding(scheme_, layout, encoded_model(decoder_.config));
   constexpr int64_t kNew = 5;

@@ -18,7 +18,8 @@ namespace {
 
 using namespace ropescope::testing;
 
-Layout random_layout(std::mt19937_64& rng, bool videos) {
+/// `tiles`: tiles one by one, each as large as the thumbnail.
+Layout random_layout(std::mt19937_64& rng, bool videos, bool tiles = false) {
   const auto pick = [&rng](int64_t low, int64_t high) {
     return low + static_cast<int64_t>(rng() % static_cast<uint64_t>(high - low + 1));
   };
@@ -26,7 +27,10 @@ Layout random_layout(std::mt19937_64& rng, bool videos) {
   for (int64_t i = pick(1, 4); i > 0; --i) {
     const int64_t kind = pick(0, videos ? 2 : 1);
     if (kind == 0) text += fmt::format(",image:{}x{}", pick(1, 9), pick(1, 9));
-    if (kind == 1) {
+    if (kind == 1 && tiles) {
+      const int64_t h = pick(1, 5), w = pick(1, 5);
+      text += fmt::format(",anyres:{}x{}+{}x{}:tiles-first", h, w, h * pick(1, 3), w * pick(1, 3));
+    } else if (kind == 1) {
       text += fmt::format(",anyres:{}x{}+{}x{}{}", pick(1, 6), pick(1, 6), pick(1, 14), pick(0, 14),
                           pick(0, 1) == 1 ? "" : ":no-newline");
     }
@@ -41,13 +45,14 @@ class SchemesOnRandomLayouts : public ::testing::TestWithParam<std::string> {
   std::vector<Layout> layouts(int64_t count) {
     std::mt19937_64 rng(7);
     std::vector<Layout> result;
-    for (int64_t i = 0; i < count; ++i) result.push_back(random_layout(rng, true));
+    const bool tiles = needs_tiles(GetParam());
+    for (int64_t i = 0; i < count; ++i) result.push_back(random_layout(rng, !tiles, tiles));
     return result;
   }
   Scheme scheme_{GetParam()};
 };
 
-INSTANTIATE_TEST_SUITE_P(Schemes, SchemesOnRandomLayouts, ::testing::ValuesIn(runnable_schemes()),
+INSTANTIATE_TEST_SUITE_P(Schemes, SchemesOnRandomLayouts, ::testing::ValuesIn(all_schemes()),
                          [](const auto& entry) { return test_name(entry.param); });
 
 TEST_P(SchemesOnRandomLayouts, EveryTokenIsPlacedAndTextGoesOnByOne) {
@@ -106,7 +111,7 @@ TEST_P(SchemesOnRandomLayouts, MoreTextBeforeShiftsTheRestWithoutBendingIt) {
 
 TEST_P(SchemesOnRandomLayouts, LayersWithoutNeedHaveTheSameIds) {
   const Layout layout = parse_layout("text:3,image:6x8,text:2");
-  const bool same = scheme_.positions(layout, 0).coordinates.equal(scheme_.positions(layout, 4).coordinates);
+  const bool same = scheme_.positions(layout, 0).coordinates.equal(scheme_.positions(layout, 3).coordinates);
   EXPECT_EQ(same, !scheme_.depends_on_layer());
 }
 
@@ -175,7 +180,7 @@ TEST(SchemeSettings, ContextScalingAndPartialRotaryCompose) {
   yarn.type = RopeType::kYarn;
   yarn.factor = 4;
   yarn.original_max_position_embeddings = 4096;
-  for (const std::string& text : runnable_schemes()) {
+  for (const std::string& text : all_schemes()) {
     const Scheme scheme(text);
     const Frequencies scaled = scheme.frequencies(yarn, 64, 3, 0, 100);
     EXPECT_EQ(scaled.attention_scale != 1.0, text.find("alibi") == std::string::npos) << text;

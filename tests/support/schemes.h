@@ -8,8 +8,8 @@
 
 namespace ropescope::testing {
 
-/// Every registered scheme, with the settings that it needs, and combinations. All run on a model with three
-/// or more key/value heads.
+/// Every registered scheme that is defined on every layout, with the settings that it needs, and combinations. All run on
+/// a model with three or more key/value heads.
 inline std::vector<std::string> runnable_schemes() {
   return {"vanilla",
           "id-align",
@@ -23,6 +23,7 @@ inline std::vector<std::string> runnable_schemes() {
           "videorope",
           "hope",
           "circlerope:move_to_origin=true,radius=10,alpha=0.5",
+          "circlerope:move_to_origin=true,radius=10,alpha=0.5,age=alternate",
           "ilrope",
           "omnirope:text_spatial_zero=true",
           "mmrope",
@@ -31,6 +32,16 @@ inline std::vector<std::string> runnable_schemes() {
           "cca",
           "pype:interval=1",
           "alibi",
+          "xd-rope",
+          "vrope",
+          "ppe:k=2",
+          "c2rope",
+          "c2rope/tail:causality=outwards",
+          "mrope/ernie",
+          "mrope/pangu",
+          "id-align+vrope",
+          "id-align+c2rope",
+          "dipe+xd-rope",
           "id-align+v2pe:delta=0.5",
           "id-align+mrope",
           "id-align+mrope-interleave",
@@ -41,6 +52,29 @@ inline std::vector<std::string> runnable_schemes() {
           "spiral",
           "spiral:directions=3,text=projected",
           "mixed:seed=3"};
+}
+
+/// Schemes that ask for tiles one by one, each as large as the thumbnail (tiles_for).
+inline std::vector<std::string> tile_schemes() {
+  return {"rope-dhr",       "rope-dhr:tile_order=column", "rope-dhr+mrope", "dipe+rope-dhr+mrope", "panorope",
+          "panorope+mrope", "panorope:overlap=0.25+cca"};
+}
+
+inline std::vector<std::string> all_schemes() {
+  std::vector<std::string> all = runnable_schemes();
+  for (const std::string& text : tile_schemes()) all.push_back(text);
+  return all;
+}
+
+inline bool needs_tiles(const std::string& scheme) {
+  return scheme.find("rope-dhr") != std::string::npos || scheme.find("panorope") != std::string::npos;
+}
+
+/// `layout`, or with tiles in place of its first picture where the scheme asks for them.
+inline std::string tiles_for(const std::string& scheme, const std::string& layout) {
+  if (!needs_tiles(scheme)) return layout;
+  const size_t first = layout.find("anyres:"), end = layout.find(',', first);
+  return layout.substr(0, first) + "anyres:3x3+6x3:tiles-first:before=1" + layout.substr(end);
 }
 
 /// A golden parameter as a scheme's text has it: lists joined by '/'.

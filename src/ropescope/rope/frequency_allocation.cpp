@@ -92,6 +92,13 @@ void ernie(const Division&, const Counts& n, RowOfChannel& axis) {
   }
 }
 
+// The fastest n_t channels the first row, the slowest n_h + n_w the other two in turn.
+void tail(const Division&, const Counts& n, RowOfChannel& axis) {
+  for (int64_t i = 0; i < static_cast<int64_t>(axis[0].size()); ++i) {
+    axis[0][static_cast<size_t>(i)] = i < n[0] ? 0 : ((i - n[0]) % 2 == 0 ? 1 : 2);
+  }
+}
+
 // Sections that k divides are cut into k equal parts, part j following row a k + j; else channels take the 3k rows in
 // turn.
 void many_places(const Division& division, const Counts& n, RowOfChannel& axis) {
@@ -130,7 +137,8 @@ void check_sections(const FrequencyAllocation& allocation, const Counts& section
   if (!allocation.per_head) {
     const bool counts = std::all_of(sections.begin(), sections.end(), [](int64_t n) { return n >= 0; });
     if (counts && sum == division.channels) {
-      if (allocation.divide != ernie || sections[1] == sections[2]) return;
+      const bool in_turn = allocation.divide == ernie || allocation.divide == tail;
+      if (!in_turn || sections[1] == sections[2]) return;
       throw UsageError("scheme {}: sections: expected as many channels of h as of w under {}, found {}",
                        division.what, allocation.name, fmt::join(sections, "/"));
     }
@@ -184,6 +192,7 @@ const std::vector<FrequencyAllocation>& frequency_allocations() {
       {"ernie", "the first n_h + n_w channels h,w in turn (n_h = n_w), then t (ERNIE-4.5-VL)", 3, false, 0,
        ernie},
       {"bailing", "as ernie (Ming)", 3, false, 0, ernie},
+      {"tail", "the first n_t channels t, then h,w in turn (n_h = n_w)", 3, false, 0, tail},
       {"pangu",
        "channel by channel the row that has least of its share, never one twice running; t last (openPangu-VL)",
        0, false, 0, pangu},
