@@ -132,7 +132,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
   text += fmt::format("Not resolved: {}.", fmt::join(open, "; "));
   const int64_t needed = seeds_needed(comparisons.size());
   if (static_cast<int64_t>(fewest) < needed) {
-    text += fmt::format(" With {} seeds nothing could be; it takes {}.", fewest, needed);
+    text += fmt::format(" Seeds in common: {}; it takes {} before anything could be.", fewest, needed);
   }
   return text + "\n";
 }

@@ -217,11 +217,12 @@ std::string runs_csv(const std::vector<Row>& rows) {
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                 const Provenance& provenance) {
   ResultWriter writer(file, provenance, /*force=*/true);
-  std::vector<std::string> schemes;
+  std::vector<std::string> schemes, maps;
   std::vector<double> thetas, weights, steps;
   std::vector<int64_t> seeds, solved;
   for (const Row& row : rows) {
     schemes.push_back(row.scheme);
+    maps.push_back(row.map);
     thetas.push_back(row.theta);
     weights.push_back(row.correspondence);
     seeds.push_back(static_cast<int64_t>(row.runs.size()));
@@ -229,6 +230,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     steps.push_back(row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean);
   }
   writer.write("/miniature/scheme", schemes);
+  writer.write("/miniature/map", maps);
   writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
   writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
   writer.write("/miniature/seeds", at::tensor(seeds, at::kLong));
@@ -256,6 +258,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                    at::tensor(values, at::kDouble).view({-1, 3}));
     }
     writer.attribute(group, "scheme", rows[r].scheme);
+    writer.attribute(group, "map", rows[r].map);
     writer.attribute(group, "theta", rows[r].theta);
   }
   writer.commit();

@@ -62,7 +62,7 @@ std::string markdown_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
 /// One line for each run, point of its curve and measure.
 std::string runs_csv(const std::vector<Row>& rows);
-/// /miniature/{scheme, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// /miniature/{scheme, map, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
 /// /curves/<row>/{step, <measure> [steps, 3]}.
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                 const Provenance& provenance);

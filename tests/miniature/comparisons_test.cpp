@@ -55,7 +55,7 @@ TEST(Comparisons, PairSeedsOfASchemeWithAndWithoutIdAlign) {
   EXPECT_EQ(table.find("mrope"), std::string::npos) << table;
   EXPECT_NE(
       table.find(
-          "Not resolved: id-align − vanilla at θ 10⁴ (4 of 4). With 3 seeds nothing could be; it takes 6."),
+          "Not resolved: id-align − vanilla at θ 10⁴ (4 of 4). Seeds in common: 3; it takes 6 before anything could be."),
       std::string::npos)
       << table;
 }

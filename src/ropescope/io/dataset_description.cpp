@@ -502,6 +502,8 @@ const std::vector<Row>& rows() {
       {"/train/tokens_per_second", {"step", "token per second", "speed of the step on this machine"}},
 
       {"/miniature/scheme", {"run", "text", "position scheme of each row of the table"}},
+      {"/miniature/map",
+       {"run", "text", "how the ids that high-resolution tokens inherit are wrong; empty: they are right"}},
       {"/miniature/theta", {"run", "1", "rotary base"}},
       {"/miniature/correspondence_weight", {"run", "1", "weight of the correspondence targets in the loss"}},
       {"/miniature/seeds", {"run", "1", "models that were trained, each from a seed of its own"}},
