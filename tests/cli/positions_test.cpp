@@ -9,6 +9,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/io/result_file.h"
+#include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
 
@@ -306,7 +307,7 @@ TEST(PositionsCommand, ListsSchemesWithTheirParameters) {
   const auto run = run_ropescope("positions --list");
   EXPECT_EQ(run.exit_code, 0);
   const Json list = objects("--list").front();
-  EXPECT_EQ(list.at("schemes").size(), 17u);
+  EXPECT_EQ(list.at("schemes").size(), scheme_definitions().size());
   for (const Json& scheme : list.at("schemes")) {
     EXPECT_NE(run.out.find("\n" + scheme.at("name").get<std::string>() + "\n"), std::string::npos);
     EXPECT_FALSE(scheme.at("source").get<std::string>().empty());

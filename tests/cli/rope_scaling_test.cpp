@@ -202,6 +202,25 @@ TEST_F(RopeScaling, TraceTakesThemFromFlagAndConfig) {
   EXPECT_THAT(refused.err, HasSubstr("Try: --scheme mrope"));
 }
 
+// A decoder whose ids have three rows turns text of one row as it turns three equal ones.
+TEST_F(RopeScaling, OneRowOfIdsStandsForEqualRowsOfAMropeDecoder) {
+  const std::string scaling = scaling_flag({{"rope_type", "per-axis"},
+                                            {"t", {{"rope_type", "linear"}, {"factor", 2}}},
+                                            {"w", {{"rope_type", "ntk"}, {"factor", 3}}}});
+  const auto rotated = [&](const Json& tokens, const std::string& flags) -> at::Tensor {
+    const std::string output = folder_.path("t.h5");
+    const CommandResult run =
+        run_ropescope("trace --quiet --force --dump q_rotated --model " + golden_path("vlm/qwen2_vl") +
+                      " --tokens " + folder_.write("t.json", tokens.dump()) + " --output " + output + flags);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return ResultReader(output).read("/trace/q_rotated/1");
+  };
+  const Json ids = {{5, 6, 7, 8, 9, 10}}, places = {{0, 1, 2, 3, 4, 5}};
+  const at::Tensor one = rotated({{"input_ids", ids}}, scaling);
+  EXPECT_TRUE(one.equal(rotated({{"input_ids", ids}, {"position_ids", {places, places, places}}}, scaling)));
+  EXPECT_FALSE(all_close(one, rotated({{"input_ids", ids}}, ""), 1e-4));
+}
+
 TEST_F(RopeScaling, SamplesDecayAndPriorTakeThemFromTheConfig) {
   const Json cope = {
       {"rope_type", "cope"}, {"channels", 3}, {"inner", {{"rope_type", "ntk"}, {"factor", 2}}}};
