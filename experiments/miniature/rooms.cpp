@@ -20,23 +20,14 @@ namespace ropescope::miniature {
 
 namespace {
 
-PassEncoding encoding_of(const Llava& llava, const RoomSettings& settings, const Shape& shape,
-                         const View& view, int64_t tokens) {
-  const Scheme scheme(settings.scheme);
-  const WrongMap map(settings.map);
+PassEncoding encoding_of(const Llava& llava, const RoomSettings& settings, const View& view, int64_t tokens) {
+  const Scheme scheme(with_map(settings.scheme, settings.map, settings.seed));
   Layout layout;
   layout.segments.resize(3);
   layout.segments[0].text = 1;
   layout.segments[1] = view.block;
   layout.segments[2].text = 2 * settings.questions;
-  const EncodedModel model = encoded_model(llava.decoder.config);
-  if (map.is_right()) return SequenceEncoding(scheme, layout, model).pass(0, tokens);
-  if (scheme.changes_attention()) {
-    throw UsageError("--map {}: expected a scheme that rotates only, found {}", map.text(), settings.scheme);
-  }
-  const at::Tensor ids =
-      map.apply(scheme.positions(layout).coordinates.contiguous(), view, 1, shape, settings.seed);
-  return encoding_of_ids(scheme, model, ids.unsqueeze(1));
+  return SequenceEncoding(scheme, layout, encoded_model(llava.decoder.config)).pass(0, tokens);
 }
 
 /// What goes into the decoder, [B, T, C].
@@ -49,6 +40,17 @@ at::Tensor embed(const Llava& llava, const Room& room, const Batch& batch) {
 }
 
 }  // namespace
+
+std::string with_map(const std::string& scheme, const std::string& map, uint64_t seed) {
+  parse_wrong_cells(map.empty() ? "none" : map, seed);
+  if (map.empty()) return scheme;
+  const std::string name = "id-align", rest = scheme.substr(std::min(scheme.size(), name.size()));
+  if (scheme.rfind(name, 0) != 0 || !(rest.empty() || rest[0] == ':' || rest[0] == '+')) {
+    throw UsageError("--map {}: expected a scheme that begins with id-align, found {}", map, scheme);
+  }
+  const std::string given = fmt::format("{}:wrong={},wrong_seed={}", name, map, seed);
+  return rest.empty() || rest[0] == '+' ? given + rest : given + "," + rest.substr(1);
+}
 
 Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& its_world)
     : world(its_world) {
@@ -74,7 +76,7 @@ Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape,
   for (int64_t q = 0; q < settings.questions; ++q) places.push_back(1 + image + 2 * q);
   asked = at::tensor(places, at::kLong);
   tokens = 1 + image + 2 * settings.questions;
-  encoding = encoding_of(llava, settings, shape, view, tokens);
+  encoding = encoding_of(llava, settings, view, tokens);
   if (!settings.library && is_quick(llava.decoder, encoding)) {
     std::vector<int64_t> both = inside;
     both.insert(both.end(), places.begin(), places.end());

@@ -16,14 +16,17 @@
 
 #include "album.h"
 #include "quick_decoder.h"
-#include "wrong_maps.h"
 
 namespace ropescope::miniature {
+
+/// The scheme with id-align's `wrong` and the seed for it: "id-align+mrope", "mirror" give
+/// "id-align:wrong=mirror,wrong_seed=3+mrope". Throws UsageError for a scheme without id-align in front, or a map that is none.
+std::string with_map(const std::string& scheme, const std::string& map, uint64_t seed);
 
 /// What a run asks of its rooms.
 struct RoomSettings {
   std::string scheme = "vanilla";
-  std::string map;  ///< of inherited ids (wrong_maps.h); "": the right one
+  std::string map;  ///< id-align's `wrong`: of inherited ids; "": the right one
   int64_t questions = 8;
   uint64_t seed = 0;
   bool library = false;  ///< the library's passes, also where quick ones would do

@@ -25,7 +25,7 @@ inline constexpr double kSolved = 0.9;
 /// One run, as `ropescope-miniature train` writes it.
 struct Run {
   World world;
-  std::string scheme, map;  ///< map: of inherited ids (wrong_maps.h), "" the right one
+  std::string scheme, map;  ///< map: of inherited ids (id-align's wrong=), "" the right one
   double theta = 0, correspondence = 0;
   int64_t seed = 0;
   int64_t planned = 0;   ///< steps that it was to have

@@ -30,7 +30,7 @@ struct VisualSettings {
   int64_t measure_every = 25;     ///< steps
   int64_t measure_pictures = 64;  ///< of an album, on the way; all of them in the end
   uint64_t seed = 0;
-  std::string map = {};                  ///< of inherited ids (wrong_maps.h); "": the right one
+  std::string map = {};                  ///< of inherited ids (id-align's wrong=); "": the right one
   std::vector<int64_t> measure_at = {};  ///< steps besides
   bool constant_rate = false;            ///< no annealing, so that one run is a curve over the steps
   bool library = false;                  ///< the library's passes, also where the quick ones would do

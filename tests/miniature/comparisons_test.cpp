@@ -70,7 +70,7 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
     runs.push_back(run_of("id-align+v2pe:delta=0.5", seed, {60 + seed}));
   }
   Json wrong = run_of("id-align", 0, {70});
-  wrong["settings"]["map"] = "shift:1";
+  wrong["settings"]["map"] = "shift-1";
   runs.push_back(wrong);
   const std::vector<Row> rows = rows_of(runs);
   const std::vector<Comparison> comparisons = compare_rows(rows, "vanilla");
@@ -96,7 +96,7 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
   EXPECT_NE(
       csv.find(
-          "\"id-align\",\"shift:1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0"),
+          "\"id-align\",\"shift-1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0"),
       std::string::npos)
       << csv;
 }

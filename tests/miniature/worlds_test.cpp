@@ -17,7 +17,6 @@
 #include "miniature/model.h"
 #include "miniature/rooms.h"
 #include "miniature/words.h"
-#include "miniature/wrong_maps.h"
 #include "tests/support/golden.h"
 
 namespace ropescope::miniature {
@@ -33,8 +32,7 @@ World world_with(int64_t side, int64_t glyphs, int64_t finer, Order order = Orde
 
 TEST(Worlds, EveryCellHasPatchesOfItsOwnInEveryShape) {
   for (const Order order : {Order::kLlavaNext, Order::kInternvl, Order::kNative}) {
-    for (const World& world :
-         {world_with(8, 12, 1, order), world_with(4, 4, 2, order)}) {
+    for (const World& world : {world_with(8, 12, 1, order), world_with(4, 4, 2, order)}) {
       std::vector<Shape> shapes = seen_shapes(world);
       for (const Shape& shape : unseen_shapes(world)) shapes.push_back(shape);
       ASSERT_EQ(shapes.size(), 7U);
@@ -128,35 +126,19 @@ TEST(Relation, OneCellHasTheMarkerAndAnswersAreWhereItLies) {
   EXPECT_THROW(make_batch(world, group, at::arange(20, at::kLong), 16, rng), UsageError);
 }
 
-TEST(WrongMaps, MoveCells) {
-  const Shape shape{8, 8};
-  std::vector<int64_t> cells(16);
-  for (int64_t i = 0; i < 16; ++i) cells[static_cast<size_t>(i)] = i;
-  const auto inherited = [&](const char* text) { return WrongMap(text).inherited(cells, shape, 3); };
-  EXPECT_EQ(inherited("right"), cells);
-  EXPECT_EQ(inherited("shift:1"),
-            (std::vector<int64_t>{1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12}));
-  EXPECT_EQ(inherited("shift:4"), cells);
-  EXPECT_EQ(inherited("mirror"),
-            (std::vector<int64_t>{3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12}));
-  EXPECT_EQ(inherited("quarter"),
-            (std::vector<int64_t>{3, 7, 11, 15, 2, 6, 10, 14, 1, 5, 9, 13, 0, 4, 8, 12}));
-  for (const char* text : {"rows", "shuffle"}) {
-    std::vector<int64_t> moved = inherited(text);
-    EXPECT_NE(moved, cells) << text;
-    for (size_t i = 0; i < 16 && std::string(text) == "rows"; ++i) EXPECT_EQ(moved[i] / 4, cells[i] / 4);
-    std::sort(moved.begin(), moved.end());
-    EXPECT_EQ(moved, cells) << text;
+TEST(WrongMaps, AreIdAligns) {
+  EXPECT_EQ(with_map("vanilla", "", 3), "vanilla");
+  EXPECT_EQ(with_map("id-align", "mirror", 3), "id-align:wrong=mirror,wrong_seed=3");
+  EXPECT_EQ(with_map("id-align+mrope", "shift-2", 0), "id-align:wrong=shift-2,wrong_seed=0+mrope");
+  EXPECT_EQ(with_map("id-align:resize=bilinear+mrope", "shuffle", 1),
+            "id-align:wrong=shuffle,wrong_seed=1,resize=bilinear+mrope");
+  for (const char* map : {"shift", "shift-x", "mirror-1", "random-150", "left"}) {
+    EXPECT_THROW(with_map("id-align", map, 0), UsageError) << map;
   }
-  const std::vector<int64_t> many(4000, 5);
-  const std::vector<int64_t> moved = WrongMap("random:0.25").inherited(many, shape, 3);
-  const auto wrong = static_cast<double>(4000 - std::count(moved.begin(), moved.end(), 5));
-  EXPECT_NEAR(wrong / 4000, 0.25, 4 * std::sqrt(0.25 * 0.75 / 4000));
-  for (const char* text : {"shift", "shift:0", "shift:x", "mirror:1", "random:1.5", "left"}) {
-    EXPECT_THROW(WrongMap{text}, UsageError) << text;
-  }
+  EXPECT_THROW(with_map("vanilla", "mirror", 0), UsageError);
 }
 
+// The mapping reaches the ids, and nothing but high-resolution tokens has others.
 TEST(WrongMaps, ExchangeTheIdsOfHighResolutionTokensAlone) {
   const Shape shape{6, 8};
   const View view = view_of(shape, Order::kLlavaNext);
@@ -165,25 +147,22 @@ TEST(WrongMaps, ExchangeTheIdsOfHighResolutionTokensAlone) {
   layout.segments[0].text = 1;
   layout.segments[1] = view.block;
   layout.segments[2].text = 4;
-  for (const char* scheme : {"id-align", "id-align+mrope-interleave"}) {
-    const at::Tensor ids = Scheme(scheme).positions(layout).coordinates.contiguous();
-    const at::Tensor mirrored = WrongMap("mirror").apply(ids, view, 1, shape, 0);
+  for (const char* scheme : {"id-align:newline=counted", "id-align:newline=counted+mrope-interleave"}) {
+    const at::Tensor ids = Scheme(scheme).positions(layout).coordinates;
+    const at::Tensor mirrored = Scheme(with_map(scheme, "mirror", 0)).positions(layout).coordinates;
     const std::vector<int64_t> cells = cells_of_tokens(shape);
     std::set<int64_t> high;
     for (size_t i = 0; i < view.high.size(); ++i) {
       high.insert(1 + view.high[i]);
       if (cells[i] < 0) continue;
       const int64_t cell = cells[i] / 4 * 4 + 3 - cells[i] % 4;
-      EXPECT_TRUE(testing::all_close(mirrored.select(1, 1 + view.high[i]),
-                                     ids.select(1, 1 + view.thumbnail[static_cast<size_t>(cell)]), 0.0));
+      EXPECT_TRUE(mirrored.select(1, 1 + view.high[i])
+                      .equal(ids.select(1, 1 + view.thumbnail[static_cast<size_t>(cell)])));
     }
     for (int64_t token = 0; token < ids.size(1); ++token) {
-      if (high.count(token) > 0) continue;
-      EXPECT_TRUE(testing::all_close(mirrored.select(1, token), ids.select(1, token), 0.0)) << token;
+      if (high.count(token) == 0) EXPECT_TRUE(mirrored.select(1, token).equal(ids.select(1, token))) << token;
     }
   }
-  const at::Tensor plain = Scheme("vanilla").positions(layout).coordinates.contiguous();
-  EXPECT_THROW(WrongMap("mirror").apply(plain, view, 1, shape, 0), UsageError);
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ struct TrainFlags {
     bind_theta(flags, theta, "base of the rotation");
     flags.add(
         "map", visual.map,
-        "ids that high-resolution tokens inherit, made wrong: shift:CELLS, mirror, quarter, rows, shuffle, "
-        "random:SHARE");
+        "id-align's wrong=: ids that high-resolution tokens inherit, made wrong: shift-CELLS, mirror, quarter-turn, "
+        "shuffle-rows, shuffle, random-PERCENT; chance by the run's seed");
     flags.add("steps", visual.steps, "updates").at_least(1);
     flags.add("constant-rate", visual.constant_rate,
               "no annealing: the curve is that of every shorter run too");
@@ -136,7 +136,6 @@ int train(const TrainFlags& flags) {
   if (schemes.size() > 1 && !flags.save.empty()) {
     throw UsageError("--save: expected one scheme, found {}", schemes.size());
   }
-  const WrongMap map(flags.visual.map);
   const fs::path from = flags.from;
   Lessons lessons;
   lessons.start = start_folder(from, flags.theta);
@@ -146,7 +145,8 @@ int train(const TrainFlags& flags) {
   for (const std::string& scheme : schemes) {
     VisualSettings settings = flags.visual;
     settings.scheme = scheme;
-    settings.map = map.text();
+    settings.map = flags.visual.map == "none" ? "" : flags.visual.map;
+    with_map(scheme, settings.map, settings.seed);  // what cannot be read is refused before any work
     train_one(flags, settings, lessons);
   }
   return 0;
