@@ -16,7 +16,7 @@ struct PlacedLayout {
   std::string name;  ///< of the scheme, and of the layout where there are several
   Layout layout;
   at::Tensor coordinates;              ///< [axes, tokens] float64
-  std::vector<std::string> row_names;  ///< of the axes; empty: t, h, w
+  std::vector<std::string> row_names = {};  ///< of the axes; empty: t, h, w
 };
 
 /// One panel a scheme and axis: pictures as rasters (thumbnail and high-resolution grid side by side, then
