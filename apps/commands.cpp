@@ -11,6 +11,7 @@ extern const Command kDump;
 extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
+extern const Command kModix;
 extern const Command kPlot;
 extern const Command kPositions;
 extern const Command kPreprocess;
@@ -26,9 +27,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,  kTokenize, kTrace,     kSample,     kDecay, kPrior,      kAttention,
-      kGenerate, kSimulate, kPositions, kPreprocess, kTrain, kExport,     kEvaluate,
-      kScore,    kReport,   kCompare,   kDump,       kPlot,  kCompletion,
+      kInspect,   kTokenize, kTrace,    kSample,    kDecay,      kPrior, kModix,
+      kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain, kExport,
+      kEvaluate,  kScore,    kReport,   kCompare,   kDump,       kPlot,  kCompletion,
   };
   return all;
 }

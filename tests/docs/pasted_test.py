@@ -35,7 +35,7 @@ SMALLER = {
     "evaluate": {"--limit": "1"},
 }
 # Need a vision-language model, or runs of one.
-NEEDS_MORE = ("evaluate", "generate", "report")
+NEEDS_MORE = ("evaluate", "generate", "modix", "report")
 
 
 def blocks(path, language):
