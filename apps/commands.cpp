@@ -13,6 +13,7 @@ extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
 extern const Command kLocality;
+extern const Command kModix;
 extern const Command kPlot;
 extern const Command kPositions;
 extern const Command kPreprocess;
@@ -28,9 +29,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,   kTokenize, kTrace,    kAudit,     kSample,     kDecay,      kLocality, kPrior,
-      kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,      kExport,   kEvaluate,
-      kScore,     kReport,   kCompare,  kDump,      kPlot,       kCompletion,
+      kInspect,  kTokenize,  kTrace,    kAudit,    kSample,    kDecay,      kLocality,   kPrior,
+      kModix,    kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,      kExport,
+      kEvaluate, kScore,     kReport,   kCompare,  kDump,      kPlot,       kCompletion,
   };
   return all;
 }

@@ -7,9 +7,11 @@
 #include <fmt/format.h>
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figures.h"
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
@@ -25,6 +27,7 @@ namespace {
 
 constexpr int64_t kDefaultDistance = 4096;      // where a samples file does not know the model's context
 constexpr int64_t kMostDistances = 10'000'000;  // beyond any context; keeps a typo from filling the memory
+constexpr double kTurn = 6.283185307179586477;
 constexpr double kMostMebibytes = int64_t{1} << 40;
 
 struct DecayFlags {
@@ -32,7 +35,8 @@ struct DecayFlags {
   std::vector<int64_t> distances;  // empty: not given
   std::optional<std::string> source, plot;
   std::optional<int64_t> max_distance;
-  std::string sign = "causal", by = "theta";
+  std::string sign = "causal", by = "theta", encoding = "rope";
+  std::optional<std::string> pope_bias;
   std::optional<std::string> keep;
   bool resample = false;
   int64_t memory_limit = 2048;
@@ -57,6 +61,14 @@ struct DecayFlags {
         .add("sign", sign,
              "causal: the key is m tokens earlier; paper: the printed formula, the key is later")
         .one_of({"causal", "paper"});
+    flags
+        .add("encoding", encoding,
+             "rope: q and k are turned; pope: softplus of q and k, positions alone turn (arXiv 2509.10534)")
+        .one_of({"rope", "pope"});
+    flags.add(
+        "pope-bias", pope_bias,
+        "PoPE's phases, -2 pi to 0: a number, or a safetensors file with one tensor, [layers, heads, channels] or its "
+        "last axes; 0 unless given");
     flags
         .add("source", source,
              "pairs, or moments (mean_q and mean_k of each head); pairs where there are some")
@@ -121,6 +133,30 @@ struct Inputs {
   Provenance provenance;
 };
 
+/// --pope-bias. Throws UsageError, InputError.
+PopeBias read_pope_bias(const std::optional<std::string>& text) {
+  PopeBias bias;
+  if (!text) return bias;
+  if (!std::filesystem::exists(*text)) {
+    const std::vector<double> number = parse_number_list(*text, "pope-bias");
+    if (number.size() != 1 || !(number.front() >= -kTurn && number.front() <= 0)) {
+      throw UsageError("--pope-bias: expected a number from -2 pi to 0 or a safetensors file, found \"{}\"",
+                       *text);
+    }
+    bias.delta = at::tensor(number.front(), at::kDouble);
+    return bias;
+  }
+  const auto file = open_checkpoint(*text);
+  if (file->tensors().size() != 1) {
+    throw InputError("--pope-bias {}: expected one tensor, found {}", *text, file->tensors().size());
+  }
+  bias.delta = file->take(file->tensors().front().name, at::kFloat).to(at::kDouble);
+  if (!at::isfinite(bias.delta).all().item<bool>()) {
+    throw InputError("--pope-bias {}: expected finite phases, found infinity or NaN", *text);
+  }
+  return bias;
+}
+
 DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, SampleSource source) {
   DecayOptions options;
   static_cast<BaseColumns&>(options) = flags.bases.columns(model);
@@ -130,6 +166,11 @@ DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, Samp
   options.resampled = flags.resample;
   options.memory_limit_bytes = flags.memory_limit << 20;
   options.keep = parse_keep(flags.keep);
+  if (flags.encoding == "pope") {
+    options.pope = read_pope_bias(flags.pope_bias);
+  } else if (flags.pope_bias) {
+    throw UsageError("--pope-bias: expected --encoding pope too, whose phases it gives");
+  }
   return options;
 }
 
@@ -192,6 +233,8 @@ int run(const DecayFlags& flags, const Invocation& invocation) {
     inputs.provenance = invocation.provenance();
     job->add_inputs(inputs.provenance);
   }
+  if (flags.pope_bias && std::filesystem::exists(*flags.pope_bias))
+    inputs.provenance.add_input(*flags.pope_bias);
   ResultWriter writer(output, inputs.provenance, settings.force);
   if (job) {
     if (inputs.options.resampled) {

@@ -141,6 +141,7 @@ void print_json(const DecayResult& result, DecayBy by, const std::string& output
   Json object = {{"output", output},
                  {"theta", list_of(result.theta)},
                  {"theta_source", theta_source(result.options)},
+                 {"encoding", result.options.pope ? "pope" : "rope"},
                  {"sign", static_cast<int>(result.options.sign)},
                  {"source", result.options.source == SampleSource::kPairs ? "pairs" : "moments"},
                  {"resampled", result.options.resampled},
@@ -177,7 +178,8 @@ void print_csv(const DecayResult& result, DecayBy by) {
 
 void print_table(const DecayResult& result, DecayBy by, bool all) {
   const bool causal = result.options.sign == DecaySign::kCausal;
-  fmt::print("mean inner product of q and k (not divided by sqrt(head_dim)), {}\n",
+  fmt::print("mean {} (not divided by sqrt(head_dim)), {}\n",
+             result.options.pope ? "score of PoPE, softplus(q) with softplus(k)" : "inner product of q and k",
              causal ? "key m tokens before the query" : "key m tokens after the query (the paper's sign)");
   fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
                                               : "q and k were sampled once and serve every theta");

@@ -1,5 +1,6 @@
 // `ropescope decay` as a user runs it, and the golden picks of SmolLM2 through `sample` and `decay`.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -57,6 +58,34 @@ class DecayOfForeignFile : public ::testing::Test {
   std::string output_ = folder_.path("d.h5");
   at::Tensor q_, k_;
 };
+
+TEST_F(DecayOfForeignFile, PopeScoresMagnitudesAtEveryPhase) {
+  const std::string common = "decay --samples '" + path_ +
+                             "' --theta 1e4 --distances 0,3 --json --force --output '" + output_ +
+                             "' --encoding pope ";
+  const CommandResult run = run_ropescope(common + "--pope-bias -0.5");
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const at::Tensor frequency = (at::arange(8, at::kDouble) * (-std::log(1e4) / 8)).exp();
+  const auto magnitude = [](const at::Tensor& x) { return (x.to(at::kDouble).exp() + 1).log(); };
+  const at::Tensor product = magnitude(q_) * magnitude(k_);
+  const Json rows = Json::parse(run.out).at("rows");
+  for (const double m : {0.0, 3.0}) {
+    const double expected = (product * (frequency * m + 0.5).cos()).sum(1).mean().item<double>();
+    EXPECT_NEAR(rows.at(m == 0 ? 0 : 1).at("mean").at(0).get<double>(), expected, 1e-6);
+  }
+  EXPECT_THAT(run.err, HasSubstr("not trained under PoPE"));
+  const ResultReader file(output_);
+  EXPECT_EQ(std::get<std::string>(file.attribute("/decay", "encoding")), "pope");
+  EXPECT_EQ(file.read("/decay/pope_bias").item<double>(), -0.5);
+  for (const char* bad :
+       {"--pope-bias 0.5", "--pope-bias -7", "--pope-bias nowhere.safetensors", "--source moments"}) {
+    EXPECT_EQ(run_ropescope(common + bad).exit_code, 2) << bad;
+  }
+  const CommandResult alone = run_ropescope("decay --samples '" + path_ +
+                                            "' --theta 1e4 --pope-bias 0 --force --output '" + output_ + "'");
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("--encoding pope"));
+}
 
 TEST_F(DecayOfForeignFile, PairsAreEnough) {
   const CommandResult run =

@@ -36,7 +36,7 @@ SMALLER = {
     "evaluate": {"--limit": "1"},
 }
 # Need a vision-language model, or runs of one.
-NEEDS_MORE = ("audit", "evaluate", "generate", "report")
+NEEDS_MORE = ("audit", "evaluate", "generate", "modix", "report")
 
 
 def blocks(path, language):

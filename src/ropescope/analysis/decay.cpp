@@ -164,7 +164,30 @@ void add_notes(const DecayLayers& layers, const ModelFacts& model, DecayResult& 
 
 }  // namespace
 
+namespace {
+
+/// PoPE's curves are RoPE's of other vectors.
+DecayResult pope_decay(const std::vector<Samples>& runs, const DecayOptions& options) {
+  if (options.source == SampleSource::kMoments) {
+    throw UsageError(
+        "--encoding pope: expected --source pairs, since softplus of a mean is not the mean of softplus");
+  }
+  std::vector<Samples> polar;
+  for (const Samples& run : runs) polar.push_back(pope_samples(run, *options.pope));
+  DecayOptions rotary = options;
+  rotary.pope.reset();
+  DecayResult result = compute_decay(polar, rotary);
+  result.options = options;
+  result.notes.emplace_back(
+      "q and k are those of a model that was not trained under PoPE: the curves say what PoPE would do with them, not "
+      "what a model would learn under it");
+  return result;
+}
+
+}  // namespace
+
 DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& options) {
+  if (options.pope) return pope_decay(runs, options);
   validate(runs, options);
   DecayResult result;
   result.options = options;

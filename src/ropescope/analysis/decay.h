@@ -7,12 +7,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/analysis/decay_layers.h"
+#include "ropescope/analysis/pope.h"
 #include "ropescope/io/result_file.h"
 #include "ropescope/probe/samples.h"
 #include "ropescope/rope/decay_theory.h"
@@ -30,7 +32,8 @@ struct DecayOptions : BaseColumns {
   bool resampled = false;                         ///< samples were taken anew under each theta
   int64_t memory_limit_bytes = int64_t{2} << 30;  ///< of the result; larger maps are left out
   DecayKeep keep = DecayKeep::kSmall;
-  std::string selection;  ///< which part of the samples the curves are of, in words; empty: all
+  std::optional<PopeBias> pope;  ///< curves of PoPE in place of RoPE's
+  std::string selection;         ///< which part of the samples the curves are of, in words; empty: all
 };
 
 /// Bands of log-frequency that curves are split into: band j holds channels floor(8 i / h) = j, so that each

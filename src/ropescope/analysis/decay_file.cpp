@@ -96,6 +96,11 @@ void write_decay(ResultWriter& writer, const DecayResult& result) {
   writer.attribute("/decay", "sign", causal ? int64_t{-1} : int64_t{1});
   writer.attribute("/decay", "source",
                    std::string(result.options.source == SampleSource::kPairs ? "pairs" : "moments"));
+  writer.attribute("/decay", "encoding", std::string(result.options.pope ? "pope" : "rope"));
+  if (result.options.pope && result.options.pope->delta.defined()) {
+    const at::Tensor& delta = result.options.pope->delta;
+    writer.write("/decay/pope_bias", delta.reshape({-1, delta.dim() == 0 ? 1 : delta.size(-1)}));
+  }
   writer.attribute("/decay", "theta_source", theta_source(result.options));
   writer.attribute("/decay", "resampled", static_cast<int64_t>(result.options.resampled));
   writer.attribute("/decay", "interval", result.interval);

@@ -25,12 +25,18 @@ DecayAxes read_decay_axes(const ResultReader& result) {
   return {read_bases(result, "/decay"), read_axes(result, "/decay/distance", 1)};
 }
 
-/// "key before query" or the paper's printed sign, for titles.
+/// What is not as usual, for titles: another encoding, the paper's printed sign.
 std::string sign_text(const ResultReader& result) {
-  if (!result.has_attribute("/decay", "sign")) return "";
+  std::string unusual;
+  if (result.has_attribute("/decay", "encoding")) {
+    const Attribute encoding = result.attribute("/decay", "encoding");
+    const auto* name = std::get_if<std::string>(&encoding);
+    if (name != nullptr && *name == "pope") unusual = " under PoPE";
+  }
+  if (!result.has_attribute("/decay", "sign")) return unusual;
   const Attribute sign = result.attribute("/decay", "sign");
   const auto* value = std::get_if<int64_t>(&sign);
-  return value != nullptr && *value > 0 ? " (paper's sign: key later)" : "";
+  return unusual + (value != nullptr && *value > 0 ? " (paper's sign: key later)" : "");
 }
 
 /// Panels of one figure, as a grid that stays legible.

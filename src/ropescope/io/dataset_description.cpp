@@ -118,6 +118,8 @@ const std::vector<Row>& rows() {
 
       {"/decay/distance", {"distance", "token", "distance m that queries and keys are rotated to"}},
       {"/decay/theta", {"theta", "1", "rotary base; NaN where layers have several"}},
+      {"/decay/pope_bias",
+       {"row, channel", "radian", "PoPE's phases as given: of one, of each head, of each layer and head"}},
       {"/decay/theta_scale", {"theta", "1", "what each layer's own base is multiplied by"}},
       {"/decay/mean",
        {"theta, distance", "1",
@@ -451,6 +453,19 @@ const std::vector<Row>& rows() {
        {"layer, head, query", "1", "its rank there, 1 first, ties in the middle"}},
       {"/attention/*/hit_top*",
        {"layer, head, query", "1", "1 where that rank is at most this number, else 0"}},
+
+      {"/modix/modality", {"modality", "text", "what the other datasets are of: text, visual tokens"}},
+      {"/modix/tokens", {"modality", "token", "tokens of the prompt behind the numbers"}},
+      {"/modix/spanned",
+       {"modality", "1",
+        "directions of the covariance above epsilon; the entropy's others are epsilon alone"}},
+      {"/modix/entropy", {"modality", "nat", "half the log determinant of covariance plus 1e-6"}},
+      {"/modix/interaction",
+       {"modality", "1", "mean over tokens of the greatest cosine with a token of the other modality"}},
+      {"/modix/intra", {"modality", "1", "share of the sum of both entropies"}},
+      {"/modix/inter", {"modality", "1", "share of the sum of both interactions"}},
+      {"/modix/contribution", {"modality", "1", "intra^balance inter^(1 - balance), as a share of both"}},
+      {"/modix/delta", {"prompt", "position id", "step of a visual token where text steps by 1"}},
 
       {"/trace/input_ids", {"text, token", "1", "token ids"}},
       {"/trace/attention_mask", {"text, token", "1", "1 for tokens, 0 for padding"}},
