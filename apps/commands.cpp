@@ -4,6 +4,7 @@ namespace ropescope::app {
 
 // One line a command: declared here, defined in the file of its name.
 extern const Command kAttention;
+extern const Command kAudit;
 extern const Command kCompare;
 extern const Command kCompletion;
 extern const Command kDecay;
@@ -11,6 +12,7 @@ extern const Command kDump;
 extern const Command kEvaluate;
 extern const Command kGenerate;
 extern const Command kInspect;
+extern const Command kLocality;
 extern const Command kModix;
 extern const Command kPlot;
 extern const Command kPositions;
@@ -27,9 +29,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,   kTokenize, kTrace,    kSample,    kDecay,      kPrior, kModix,
-      kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain, kExport,
-      kEvaluate,  kScore,    kReport,   kCompare,   kDump,       kPlot,  kCompletion,
+      kInspect,  kTokenize,  kTrace,    kAudit,    kSample,    kDecay,      kLocality,   kPrior,
+      kModix,    kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,      kExport,
+      kEvaluate, kScore,     kReport,   kCompare,  kDump,      kPlot,       kCompletion,
   };
   return all;
 }

@@ -1,6 +1,8 @@
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/core/strings.h"
+#include "ropescope/rope/scheme.h"
 
 #include "command.h"
 
@@ -74,6 +76,14 @@ Provenance Invocation::provenance() const {
   record.device = settings.device.str();
   record.dtype = dtype_name(settings.dtype);
   record.seed = settings.seed;
+  const Json values = flags.values();
+  for (const char* flag : {"scheme", "schemes"}) {
+    const Json text = values.value(flag, Json());
+    if (!text.is_string() || !contains(text.get<std::string>(), "weights=")) continue;
+    for (const std::string& scheme : split_scheme_list(text.get<std::string>())) {
+      for (const std::string& file : Scheme(scheme).files()) record.add_input(file);
+    }
+  }
   return record;
 }
 

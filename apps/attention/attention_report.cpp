@@ -9,19 +9,12 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/strings.h"
 
+#include "attention/picture_report.h"
 #include "text_table.h"
 
 namespace ropescope::app::attention {
 
 namespace {
-
-Json number_json(const MeanInterval& number) {
-  const auto value = [](double x) { return std::isfinite(x) ? Json(x) : Json(); };
-  return {{"mean", value(number.mean)},
-          {"ci95_low", value(number.ci95_low)},
-          {"ci95_high", value(number.ci95_high)},
-          {"count", number.count}};
-}
 
 struct Column {
   const char* number;
@@ -44,14 +37,6 @@ std::vector<Column> columns() {
           {"id_distance", "id distance", 1, 1}};
 }
 
-std::string cell(const MeanInterval& number, double unit, int digits) {
-  if (!std::isfinite(number.mean)) return "-";
-  const std::string mean = fmt::format("{:.{}f}", number.mean * unit, digits);
-  if (!std::isfinite(number.ci95_low)) return mean;
-  return fmt::format("{} [{:.{}f}, {:.{}f}]", mean, number.ci95_low * unit, digits, number.ci95_high * unit,
-                     digits);
-}
-
 std::string numbers_table(const AttentionResult& result, TableStyle style) {
   std::vector<Column> shown;
   for (const Column& column : columns()) {
@@ -65,7 +50,7 @@ std::string numbers_table(const AttentionResult& result, TableStyle style) {
   for (const SchemeAttention& scheme : result.schemes) {
     std::vector<std::string> row = {scheme.scheme};
     for (const Column& column : shown) {
-      row.push_back(cell(scheme.number(column.number).over_inputs, column.unit, column.digits));
+      row.push_back(interval_text(scheme.number(column.number).over_inputs, column.unit, column.digits));
     }
     table.add(std::move(row));
   }
@@ -82,7 +67,8 @@ std::string fading_table(const AttentionResult& result, const AttentionStudyOpti
   TextTable table(header);
   for (const SchemeAttention& scheme : result.schemes) {
     std::vector<std::string> row = {scheme.scheme};
-    for (const AttentionNumber& number : scheme.fading) row.push_back(cell(number.over_inputs, 100, 2));
+    for (const AttentionNumber& number : scheme.fading)
+      row.push_back(interval_text(number.over_inputs, 100, 2));
     table.add(std::move(row));
   }
   table.add(std::move(uniform));
@@ -105,6 +91,8 @@ void print_attention_json(const AttentionResult& result, const AttentionStudyOpt
       point["uniform_share"] = scheme.uniform_share[i];
       object["fading"].push_back(std::move(point));
     }
+    if (scheme.sinks) object["sinks"] = sinks_json(*scheme.sinks);
+    if (scheme.drift) object["drift"] = drift_json(*scheme.drift);
     schemes.push_back(std::move(object));
   }
   const Json report = {{"output", output},
@@ -145,6 +133,8 @@ void print_attention_text(const AttentionResult& result, const AttentionStudyOpt
   }
   fmt::print("{}", numbers_table(result, style));
   if (!options.text_lengths.empty()) fmt::print("\n{}", fading_table(result, options, style));
+  if (result.schemes.front().sinks) fmt::print("\n{}", sinks_table(result, style));
+  if (result.schemes.front().drift) fmt::print("\n{}", drift_table(result, style));
   if (markdown) return;
   double seconds = 0;
   for (const SchemeAttention& scheme : result.schemes) {

@@ -6,6 +6,7 @@
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/text/tokenizer.h"
 #include "ropescope/weights/loading_memory.h"
 
 namespace ropescope::app {

@@ -6,6 +6,9 @@
 
 #include <fmt/format.h>
 
+#include <ATen/ops/zeros.h>
+
+#include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/vision/preprocess.h"
@@ -91,6 +94,38 @@ void check_sections(const PositionRequest& request) {
 
 }  // namespace
 
+namespace {
+
+FopeCoefficients read_fope_coefficients(const PositionsFlags& flags, const PositionRequest& request) {
+  if (!flags.output) throw UsageError("--fope-coefficients: expected --output, where the tables go");
+  if (request.rope.type != RopeType::kFope) {
+    throw UsageError("--fope-coefficients: expected --rope-scaling of type \"fope\", found \"{}\"",
+                     rope_type_name(request.rope.type));
+  }
+  for (const Scheme& scheme : request.schemes) {
+    if (scheme.axes() == 1) continue;
+    throw UsageError("--fope-coefficients: expected schemes with one row of ids, found {}, which has {}",
+                     scheme.text(), scheme.axes());
+  }
+  const auto file = open_checkpoint(*flags.fope_coefficients);
+  const auto take = [&](const char* name) {
+    if (file->find(name) != nullptr) return file->take(name, at::kDouble);
+    throw InputError("{}: expected tensors cos_coef and sin_coef, found no {}", *flags.fope_coefficients,
+                     name);
+  };
+  const FopeCoefficients coefficients{take("cos_coef"), take("sin_coef")};
+  try {
+    fope_sums(at::zeros({1}, at::kDouble),
+              make_frequencies(request.rope, request.head_dim.value_or(128), request.context, 1.0),
+              coefficients);
+  } catch (const InputError& error) {
+    throw InputError("{}: {}", *flags.fope_coefficients, error.what());
+  }
+  return coefficients;
+}
+
+}  // namespace
+
 int64_t PositionRequest::head_dim_of(const Scheme& scheme) const {
   if (head_dim) return *head_dim;
   const std::optional<int64_t> channels = scheme.sectioned_channels();
@@ -130,6 +165,10 @@ void PositionsFlags::bind(Flags& flags) {
   flags.add("kv-heads", kv_heads, "key/value heads; 1, or what the scheme's sections ask for")
       .between(1, kMostHeads);
   rope.bind(flags);
+  flags.add(
+      "fope-coefficients", fope_coefficients,
+      "safetensors file: cos_coef and sin_coef [key/value heads, frequency, channel] of a FoPE model, for --output; "
+      "with --rope-scaling {\"rope_type\":\"fope\",...}");
   flags.group("Output");
   flags.add("plot", plot, "picture: the layout coloured by id (.png, .svg, .pdf)");
   flags.add("markdown", markdown, "tables as Markdown");
@@ -148,8 +187,9 @@ PositionRequest read_position_request(const PositionsFlags& flags) {
     throw UsageError("--head-dim: expected an even number, found {}", *request.head_dim);
   }
   request.kv_heads = flags.kv_heads;
-  check_sections(request);
   request.context = flags.context.value_or(0);
+  check_sections(request);
+  if (flags.fope_coefficients) request.fope = read_fope_coefficients(flags, request);
   request.criteria = flags.criteria;
   request.misalignment = flags.misalignment;
   request.mask = flags.mask;

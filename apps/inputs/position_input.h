@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ropescope/rope/criteria.h"
+#include "ropescope/rope/fope.h"
 #include "ropescope/rope/scheme.h"
 
 #include "flags.h"
@@ -17,7 +18,7 @@ namespace ropescope::app::positions {
 struct PositionsFlags {
   std::string scheme;  ///< several, separated by ';'
   bool list = false, criteria = false, misalignment = false, mask = false, markdown = false;
-  std::optional<std::string> layout, layout_file, anyres, preset, plot, output;
+  std::optional<std::string> layout, layout_file, anyres, preset, plot, output, fope_coefficients;
   std::optional<int64_t> context, head_dim, kv_heads;
   RopeFlags rope;
 
@@ -31,6 +32,7 @@ struct PositionRequest {
   std::optional<int64_t> head_dim, kv_heads;
   int64_t context = 0;  ///< trained length, tokens; 0 = not said
   bool criteria = false, misalignment = false, mask = false;
+  std::optional<FopeCoefficients> fope;  ///< in place of plain cos and sin
 
   /// Channels of a head: as given, else twice what the scheme's own sections sum to, else 128.
   int64_t head_dim_of(const Scheme& scheme) const;

@@ -59,7 +59,7 @@ Json layer_json(const DecoderConfig& config, int64_t index, const LayerFacts& fa
       const Frequencies frequencies = layer_frequencies(facts, config.max_position_embeddings);
       json["attention_factor"] = frequencies.attention_scale;
       json["rotary_dims"] = 2 * frequencies.inv_freq.size(0);
-    } catch (const InputError&) {
+    } catch (const Error&) {
       // Settings that no run can have are described all the same.
     }
     json["first_rotary"] = facts.first_rotary;
@@ -179,12 +179,35 @@ std::vector<std::pair<std::string, std::string>> layer_rows(const DecoderConfig&
   return rows;
 }
 
+namespace {
+
+/// "linear by 4"; types without a factor name what they are made of.
+std::string scaling_text(const RopeConfig& rope) {
+  std::string text = rope_type_name(rope.type);
+  if (rope.type == RopeType::kCope) {
+    text += fmt::format(", {} slowest channels {}", rope.channels, rope.hard ? "still" : "damped");
+  } else if (rope.type == RopeType::kDynamic && rope.alpha) {
+    text += fmt::format(" with alpha {:g}", *rope.alpha);
+  } else if (rope.type == RopeType::kFope) {
+    text += rope.kept ? fmt::format(", {} fastest channels turn", *rope.kept) : "";
+  } else if (rope.parts.empty()) {
+    text += fmt::format(" by {:g}", rope.factor);
+  }
+  for (size_t part = 0; part < rope.parts.size(); ++part) {
+    text += (part == 0 ? " (" : "; ") + (rope.names.empty() ? std::string() : rope.names[part] + " ") +
+            scaling_text(rope.parts[part]) + (part + 1 == rope.parts.size() ? ")" : "");
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string rope_text(const RopeConfig& rope) {
   std::string text = fmt::format("theta {:g}", rope.theta);
   if (rope.type == RopeType::kDefault) {
     text += ", no scaling";
   } else {
-    text += fmt::format(", {} by {:g}", rope_type_name(rope.type), rope.factor);
+    text += ", " + scaling_text(rope);
   }
   if (rope.original_max_position_embeddings) {
     text += fmt::format(" of {} trained positions", *rope.original_max_position_embeddings);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include <fmt/format.h>
 
@@ -16,6 +15,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
+#include "measure/bases.h"
 #include "measure/decay_report.h"
 #include "measure/sampling.h"
 
@@ -31,27 +31,22 @@ constexpr double kTurn = 6.283185307179586477;
 constexpr double kMostMebibytes = int64_t{1} << 40;
 
 struct DecayFlags {
-  std::string samples, output;             // empty: not given
-  std::vector<double> theta, theta_scale;  // empty: not given
-  std::vector<int64_t> distances;          // empty: not given
-  std::optional<std::string> theta_grid, source, plot;
+  std::string samples, output;     // empty: not given
+  std::vector<int64_t> distances;  // empty: not given
+  std::optional<std::string> source, plot;
   std::optional<int64_t> max_distance;
   std::string sign = "causal", by = "theta", encoding = "rope";
   std::optional<std::string> pope_bias;
   std::optional<std::string> keep;
   bool resample = false;
   int64_t memory_limit = 2048;
+  BaseFlags bases;
   SamplingFlags sampling;
 
   void bind(Flags& flags) {
     flags.group("Curves");
     flags.add("samples", samples, "result of `ropescope sample`, or any HDF5 file with /pairs or /moments");
-    flags
-        .add("theta", theta,
-             "bases of every layer that rotates, for example 1e4,1e5,1e6; each layer's own unless given")
-        .above(0);
-    flags.add("theta-grid", theta_grid, "LO:HI:N, N bases equally spaced in logarithm");
-    flags.add("theta-scale", theta_scale, "each layer's own base times this, for example 1,4,16").above(0);
+    bases.bind(flags);
     flags
         .add(
             "by", by,
@@ -110,40 +105,6 @@ DecayKeep parse_keep(const std::optional<std::string>& word) {
   return *word == "mean" ? DecayKeep::kMean : *word == "layers" ? DecayKeep::kLayers : DecayKeep::kAll;
 }
 
-std::vector<double> parse_theta_grid(const std::string& text) {
-  std::vector<double> parts;
-  size_t begin = 0;
-  for (int part = 0; part < 3; ++part) {
-    const size_t end = part < 2 ? text.find(':', begin) : text.size();
-    if (end == std::string::npos) throw UsageError("--theta-grid: expected LO:HI:N, found \"{}\"", text);
-    const auto value = parse_number_list(text.substr(begin, end - begin), "theta-grid");
-    if (value.size() != 1) throw UsageError("--theta-grid: expected LO:HI:N, found \"{}\"", text);
-    parts.push_back(value.front());
-    begin = end + 1;
-  }
-  if (parts[2] != std::floor(parts[2]) || parts[2] < 1 || parts[2] > 10'000) {
-    throw UsageError("--theta-grid: expected N from 1 to 10000, found \"{}\"", text);
-  }
-  return log_grid(parts[0], parts[1], static_cast<int64_t>(parts[2]));
-}
-
-/// At most one of --theta, --theta-grid, --theta-scale; none: the layers' own bases, which must be known.
-void choose_bases(const DecayFlags& flags, const ModelFacts& model, DecayOptions& options) {
-  if (!flags.theta.empty() && flags.theta_grid) {
-    throw UsageError("--theta and --theta-grid: expected one of the two");
-  }
-  const bool given = !flags.theta.empty() || flags.theta_grid;
-  if (given && !flags.theta_scale.empty()) {
-    throw UsageError("--theta-scale and --{}: expected one of the two",
-                     flags.theta_grid ? "theta-grid" : "theta");
-  }
-  if (!given && !model.rope && model.layers.empty()) {
-    throw UsageError("--theta is required: the samples do not say their model's rope_theta");
-  }
-  options.theta = flags.theta_grid ? parse_theta_grid(*flags.theta_grid) : flags.theta;
-  options.theta_scale = flags.theta_scale;
-}
-
 at::Tensor chosen_distances(const DecayFlags& flags, const ModelFacts& model) {
   if (!flags.distances.empty()) {
     if (flags.max_distance) throw UsageError("--distances and --max-distance: expected one of the two");
@@ -198,7 +159,7 @@ PopeBias read_pope_bias(const std::optional<std::string>& text) {
 
 DecayOptions read_options(const DecayFlags& flags, const ModelFacts& model, SampleSource source) {
   DecayOptions options;
-  choose_bases(flags, model, options);
+  static_cast<BaseColumns&>(options) = flags.bases.columns(model);
   options.distance = chosen_distances(flags, model);
   options.sign = parse_decay_sign(flags.sign);
   options.source = source;

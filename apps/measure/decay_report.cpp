@@ -10,6 +10,8 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/strings.h"
 
+#include "measure/bases.h"
+
 namespace ropescope::app::decay {
 
 namespace {
@@ -37,17 +39,6 @@ bool is_scaled(const DecayResult& result) { return result.theta_scale.defined();
 /// What the columns of bases are counted by.
 const at::Tensor& bases(const DecayResult& result) {
   return is_scaled(result) ? result.theta_scale : result.theta;
-}
-
-std::string base_text(const DecayResult& result, int64_t t) {
-  const double value = bases(result)[t].item<double>();
-  if (is_scaled(result)) return fmt::format("theta x {:g}", value);
-  return std::isnan(value) ? "own theta" : fmt::format("theta {:g}", value);
-}
-
-std::vector<double> list_of(const at::Tensor& values) {
-  const double* first = values.const_data_ptr<double>();
-  return {first, first + values.numel()};
 }
 
 /// The curves of some kinds.
@@ -103,41 +94,13 @@ std::vector<Curve> curves_of(const DecayResult& result, DecayBy by) {
   for (int64_t t = 0; t < result.theta.size(0); ++t) {
     for (int64_t k = 0; k < kinds.size(); ++k) {
       const std::string& name = kinds.names[static_cast<size_t>(k)];
-      const std::string base = result.theta.size(0) > 1 ? ", " + base_text(result, t) : "";
-      curves.push_back({by == DecayBy::kTheta ? base_text(result, t) : name + base, kinds.mean[t][k],
-                        kinds.low[t][k], kinds.high[t][k]});
+      const std::string base =
+          result.theta.size(0) > 1 ? ", " + base_text(result.theta, result.theta_scale, t) : "";
+      curves.push_back({by == DecayBy::kTheta ? base_text(result.theta, result.theta_scale, t) : name + base,
+                        kinds.mean[t][k], kinds.low[t][k], kinds.high[t][k]});
     }
   }
   return curves;
-}
-
-void print_kinds(const DecayResult& result) {
-  for (size_t i = 0; i < result.kinds.size(); ++i) {
-    const DecayKind& kind = result.kinds[i];
-    std::string text = fmt::format("{}: layers {}", kind.name, kind.layers);
-    if (kind.rotates && result.theta.size(0) == 1) {
-      text += fmt::format(", theta {:g}", result.kind_theta[0][static_cast<int64_t>(i)].item<double>());
-    }
-    if (kind.window > 0) text += fmt::format(", window of {} tokens", kind.window);
-    if (kind.chunk > 0) text += fmt::format(", chunks of {} tokens", kind.chunk);
-    fmt::print("{}, {}\n", text, counted(kind.clusters, "text"));
-  }
-}
-
-Json kinds_json(const DecayResult& result) {
-  Json kinds = Json::array();
-  for (size_t i = 0; i < result.kinds.size(); ++i) {
-    const DecayKind& kind = result.kinds[i];
-    kinds.push_back({{"name", kind.name},
-                     {"layers", kind.layers},
-                     {"rotates", kind.rotates},
-                     {"theta", list_of(result.kind_theta.select(1, static_cast<int64_t>(i)).contiguous())},
-                     {"window", kind.window},
-                     {"chunk", kind.chunk},
-                     {"count", kind.count},
-                     {"clusters", kind.clusters}});
-  }
-  return kinds;
 }
 
 Json tokens_json(const DecayResult& result) {
@@ -189,7 +152,7 @@ void print_json(const DecayResult& result, DecayBy by, const std::string& output
                  {"distances", result.distance.size(0)},
                  {"curve_seconds", seconds},
                  {"notes", result.notes},
-                 {"kinds", kinds_json(result)},
+                 {"kinds", kinds_json(result.kinds, result.kind_theta)},
                  {"tokens", tokens_json(result)},
                  {"rows", rows}};
   if (is_scaled(result)) object["theta_scale"] = list_of(result.theta_scale);
@@ -221,7 +184,7 @@ void print_table(const DecayResult& result, DecayBy by, bool all) {
   fmt::print("{}\n", result.options.resampled ? "the model was run anew under each theta"
                                               : "q and k were sampled once and serve every theta");
   if (!result.options.selection.empty()) fmt::print("of the samples only: {}\n", result.options.selection);
-  if (by == DecayBy::kLayers) print_kinds(result);
+  if (by == DecayBy::kLayers) print_kinds(result.kinds, result.kind_theta);
   if (by == DecayBy::kTokens) {
     fmt::print("query to key, both as far apart on every axis of their position ids\n");
   }

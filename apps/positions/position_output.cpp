@@ -62,7 +62,9 @@ void write_rotary(ResultWriter& writer, const std::string& group, const Position
   const Frequencies frequencies = run.scheme->frequencies(request.rope, request.head_dim_of(*run.scheme),
                                                           kv_heads_of(*run.scheme, request.kv_heads),
                                                           request.context, run.positions.largest() + 1);
-  const RotaryTable table = make_rotary_table(run.positions.coordinates.unsqueeze(1), frequencies);
+  const at::Tensor& ids = run.positions.coordinates;
+  const RotaryTable table = request.fope ? make_rotary_table(ids[0], frequencies, *request.fope)
+                                         : make_rotary_table(ids.unsqueeze(1), frequencies);
   writer.write(group + "/cos", table.cos[0]);
   writer.write(group + "/sin", table.sin[0]);
   writer.write(group + "/inv_freq", frequencies.inv_freq);

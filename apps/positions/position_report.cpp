@@ -5,6 +5,7 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/analysis/attention_drift.h"
 #include "ropescope/core/errors.h"
 
 #include "positions/position_tables.h"
@@ -178,6 +179,15 @@ PositionRun measure_positions(const PositionRequest& request, const Scheme& sche
     options.kv_heads = request.kv_heads;
     options.max_position_embeddings = request.context;
     run.criteria = judge(scheme, layout, run.positions, options);
+    const std::vector<PictureRaster> rasters = drift_rasters(token_places(layout));
+    if (!rasters.empty()) {
+      const PictureRaster& raster = rasters.front();
+      const Frequencies frequencies =
+          scheme.frequencies(options.rope, options.head_dim, kv_heads_of(scheme, options.kv_heads),
+                             request.context, run.positions.next);
+      run.drift =
+          predict_drift(scheme, run.positions, frequencies, raster.token, raster.rows, raster.columns);
+    }
   }
   if (request.misalignment) {
     run.misalignment = {resize_misalignment(scheme, layout), anyres_distances(scheme, layout, run.positions)};
@@ -203,6 +213,7 @@ Json run_json(const PositionRun& run, const PositionRequest& request) {
   object["budget"] = to_json(run.budget);
   if (run.criteria) {
     object["criteria"] = to_json(*run.criteria);
+    object["drift"] = run.drift ? to_json(*run.drift) : Json();
     if (const auto published = published_verdict(*run.scheme)) object["published"] = to_json(*published);
   }
   if (run.misalignment) {

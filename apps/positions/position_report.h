@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/rope/drift.h"
 #include "ropescope/rope/misalignment.h"
 
 #include "inputs/position_input.h"
@@ -19,6 +20,7 @@ struct PositionRun {
   Positions positions;
   PositionBudget budget;
   std::optional<Criteria> criteria;
+  std::optional<DriftPrediction> drift;  ///< with the criteria, of the first picture's thumbnail or only grid
   struct Misalignment {
     std::optional<ResizeMisalignment> resize;
     AnyresDistances distances;

@@ -73,6 +73,7 @@ int run(const PositionsFlags& flags, const Invocation& invocation) {
     provenance.device = "cpu";
     provenance.dtype = "float64";
     if (flags.layout_file) provenance.add_input(*flags.layout_file);
+    if (flags.fope_coefficients) provenance.add_input(*flags.fope_coefficients);
     writer =
         std::make_unique<ResultWriter>(required_text(*flags.output, "output"), provenance, settings.force);
   }

@@ -1,76 +1,12 @@
 #include "trace/trace_tokens.h"
 
-#include <cmath>
-#include <vector>
-
-#include <ATen/ops/empty.h>
-
 #include "ropescope/core/errors.h"
+
+#include "inputs/nested_numbers.h"
 
 namespace ropescope::app {
 
 namespace {
-
-// The sizes of nested arrays of numbers (or booleans) down to `depth` levels.
-class NestedNumbers {
- public:
-  NestedNumbers(const Json& json, std::string what) : what_(std::move(what)) {
-    const Json* level = &json;
-    while (level->is_array()) {
-      if (level->empty()) throw InputError("{}: expected numbers, found an empty list", what_);
-      sizes_.push_back(static_cast<int64_t>(level->size()));
-      level = &level->front();
-    }
-    collect(json, 0);
-  }
-
-  const std::vector<int64_t>& sizes() const { return sizes_; }
-
-  at::Tensor doubles() const {
-    at::Tensor tensor = at::empty(sizes_, at::kDouble);
-    std::copy(values_.begin(), values_.end(), tensor.mutable_data_ptr<double>());
-    return tensor;
-  }
-
-  at::Tensor integers() const {
-    at::Tensor tensor = at::empty(sizes_, at::kLong);
-    auto* out = tensor.mutable_data_ptr<int64_t>();
-    constexpr double kExact = 9007199254740992.0;  // 2^53
-    for (const double value : values_) {
-      if (value != std::floor(value) || std::abs(value) > kExact) {
-        throw InputError("{}: expected integers, found {}", what_, value);
-      }
-      *out++ = static_cast<int64_t>(value);
-    }
-    return tensor;
-  }
-
- private:
-  void collect(const Json& json, size_t depth) {
-    if (depth == sizes_.size()) {
-      if (json.is_array()) uneven(depth, static_cast<int64_t>(json.size()));
-      if (!json.is_number() && !json.is_boolean()) {
-        throw InputError("{}: expected numbers, found {}", what_, json.dump().substr(0, 40));
-      }
-      values_.push_back(json.is_boolean() ? static_cast<double>(json.get<bool>()) : json.get<double>());
-      return;
-    }
-    if (!json.is_array() || static_cast<int64_t>(json.size()) != sizes_[depth]) {
-      uneven(depth, json.is_array() ? static_cast<int64_t>(json.size()) : 0);
-    }
-    for (const Json& part : json) collect(part, depth + 1);
-  }
-
-  [[noreturn]] void uneven(size_t depth, int64_t found) const {
-    throw InputError(
-        "{}: expected rows of one length ({}), found {}; pad short rows and say so in attention_mask", what_,
-        depth < sizes_.size() ? sizes_[depth] : 0, found);
-  }
-
-  std::string what_;
-  std::vector<int64_t> sizes_;
-  std::vector<double> values_;
-};
 
 at::Tensor read_token_ids(const Json& json, const std::string& what) {
   const NestedNumbers numbers(json, what);

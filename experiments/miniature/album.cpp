@@ -34,11 +34,11 @@ uint64_t key_of(const std::string& name) {
   return key;
 }
 
-std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t values,
+std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t values, int64_t cells,
                                  const std::string& what) {
   const auto found = picture.find(key);
-  if (found == picture.end() || !found->is_array() || found->size() != kCells) {
-    throw InputError("{}: \"{}\": expected a list of {} numbers", what, key, kCells);
+  if (found == picture.end() || !found->is_array() || static_cast<int64_t>(found->size()) != cells) {
+    throw InputError("{}: \"{}\": expected a list of {} numbers", what, key, cells);
   }
   std::vector<int64_t> labels;
   for (const Json& label : *found) {
@@ -54,7 +54,7 @@ std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t v
 at::Tensor see_patches(const Llava& llava, const Shape& shape, const at::Tensor& patches_NPD) {
   std::vector<PatchGrid> grids;
   for (int64_t i = 0; i < patches_NPD.size(0); ++i) {
-    grids.push_back({1, kSide, kSide});
+    grids.push_back({1, shape.side, shape.side});
     grids.push_back({1, shape.rows, shape.columns});
   }
   return patch_features(llava.tower, patches_NPD.flatten(0, 1), grids)
@@ -76,14 +76,14 @@ int64_t Album::pictures() const {
 }
 
 void draw_album(const fs::path& folder, const std::string& name, int64_t count,
-                const std::vector<Shape>& shapes, uint64_t seed) {
+                const std::vector<Shape>& shapes, uint64_t seed, const World& world) {
   std::error_code code;
   fs::create_directories(folder, code);
   if (code) throw EnvironmentError("{}: the folder cannot be made ({})", folder.string(), code.message());
   Json labels = Json::array();
   for (int64_t i = 0; i < count; ++i) {
     Rng rng = make_rng(seed, {key_of(name), static_cast<uint64_t>(i)});
-    const Picture picture = random_picture(shapes[static_cast<size_t>(i) % shapes.size()], rng);
+    const Picture picture = random_picture(shapes[static_cast<size_t>(i) % shapes.size()], rng, world);
     const std::string file = fmt::format("{:05}.png", i);
     write_png(folder / file, draw_picture(picture, rng));
     labels.push_back({{"image", file},
@@ -101,17 +101,21 @@ Album open_album(const fs::path& folder, const Cutter& cutter) {
   if (!labels.is_array() || labels.empty()) throw InputError("{}: expected a list of pictures", what);
   std::map<std::string, GroupLists> lists;
   for (const Json& entry : labels) {
-    const Shape shape{json_integer(entry, "columns", what), json_integer(entry, "rows", what)};
+    const World& world = cutter.world();
+    const Shape shape{json_integer(entry, "columns", what), json_integer(entry, "rows", what), world.side,
+                      world.finer};
     const fs::path file = folder / json_string(entry, "image", what);
     const at::Tensor tiles = cutter.cut(read_image(file).rgb_HW3, shape, file.string());
     GroupLists& group = lists[shape.name()];
     group.shape = shape;
     group.tiles.push_back(tiles);
-    group.colours.push_back(at::tensor(read_labels(entry, "colours", kColours, what), at::kLong));
-    group.glyphs.push_back(at::tensor(read_labels(entry, "glyphs", kGlyphs, what), at::kLong));
+    group.colours.push_back(
+        at::tensor(read_labels(entry, "colours", world.colours(), world.cells(), what), at::kLong));
+    group.glyphs.push_back(
+        at::tensor(read_labels(entry, "glyphs", world.glyphs, world.cells(), what), at::kLong));
   }
   Album album;
-  album.order = cutter.order();
+  album.world = cutter.world();
   for (const auto& [name, group] : lists) {
     album.groups.push_back(
         {group.shape, at::stack(group.colours), at::stack(group.glyphs), at::stack(group.tiles), {}});
@@ -162,7 +166,7 @@ void look_at(Album& album, const Llava& llava) {
     }
     const at::Tensor patches = at::cat(parts).reshape({pictures, -1, parts[0].size(-1)});
     // A row of zeros stands where newlines point to.
-    std::vector<int64_t> sources = view_of(group.shape, album.order).sources;
+    std::vector<int64_t> sources = view_of(group.shape, album.world.order).sources;
     std::replace(sources.begin(), sources.end(), int64_t{-1}, patches.size(1));
     const at::Tensor none = at::zeros({pictures, 1, patches.size(2)});
     group.features = at::cat({patches, none}, 1).index_select(1, at::tensor(sources, at::kLong));
@@ -183,12 +187,12 @@ void save_albums(const fs::path& file, const std::vector<std::pair<std::string, 
   write_safetensors_file(file, tensors);
 }
 
-Album load_album(const fs::path& file, const std::string& name, Order order) {
+Album load_album(const fs::path& file, const std::string& name, const World& world) {
   const auto checkpoint = open_checkpoint(file);
-  std::vector<Shape> shapes = seen_shapes(order);
-  shapes.insert(shapes.end(), unseen_shapes(order).begin(), unseen_shapes(order).end());
+  std::vector<Shape> shapes = seen_shapes(world);
+  for (const Shape& shape : unseen_shapes(world)) shapes.push_back(shape);
   Album album;
-  album.order = order;
+  album.world = world;
   for (const Shape& shape : shapes) {
     const std::string key = name + "/" + shape.name() + "/";
     const auto has = [&](const TensorInfo& info) { return info.name == key + "features"; };

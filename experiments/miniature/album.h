@@ -18,14 +18,14 @@ namespace ropescope::miniature {
 /// Pictures of one shape: they have equal layouts, so they go through the decoder together.
 struct Group {
   Shape shape;
-  at::Tensor colours, glyphs;  ///< int64 [N, kCells]
+  at::Tensor colours, glyphs;  ///< int64 [N, cells]
   at::Tensor tiles;            ///< float32 [N, ...] as Cutter gives them; undefined once looked at
   at::Tensor features;         ///< float32 [N, image tokens, tower channels], zero at newlines; see look_at
 };
 
 /// Pictures of several shapes.
 struct Album {
-  Order order = Order::kLlavaNext;
+  World world;
   std::vector<Group> groups;
   int64_t pictures() const;
 };
@@ -33,12 +33,12 @@ struct Album {
 /// Draws `count` pictures in turn of each shape into folder/*.png with their labels in folder/pictures.json.
 /// What is drawn depends on seed and `name` only.
 void draw_album(const std::filesystem::path& folder, const std::string& name, int64_t count,
-                const std::vector<Shape>& shapes, uint64_t seed);
+                const std::vector<Shape>& shapes, uint64_t seed, const World& world = {});
 
 /// Reads what draw_album wrote and cuts it. Throws InputError for a picture that does not come to its shape.
 Album open_album(const std::filesystem::path& folder, const Cutter& cutter);
 
-/// Where each image token of a picture of LLaVA-NeXT comes from: tile * kCells + patch, or -1 for a newline.
+/// Where each image token of a picture of LLaVA-NeXT comes from: tile * cells + patch, or -1 for a newline.
 std::vector<int64_t> token_sources(const AnyresGeometry& geometry);
 
 /// Features of the patches of some of a group's pictures, [chosen, patches, tower channels], before look_at. Differentiable.
@@ -49,6 +49,6 @@ void look_at(Album& album, const Llava& llava);
 
 /// Albums after look_at, by name.
 void save_albums(const std::filesystem::path& file, const std::vector<std::pair<std::string, Album>>& albums);
-Album load_album(const std::filesystem::path& file, const std::string& name, Order order = Order::kLlavaNext);
+Album load_album(const std::filesystem::path& file, const std::string& name, const World& world = {});
 
 }  // namespace ropescope::miniature

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include <boost/random/uniform_int_distribution.hpp>
@@ -25,6 +27,7 @@
 #include "ropescope/train/vocabulary_loss.h"
 
 #include "model.h"
+#include "quick_decoder.h"
 #include "words.h"
 
 namespace ropescope::miniature {
@@ -42,7 +45,7 @@ constexpr double kUnknown = 2.0, kNearlyKnown = 0.15, kKnown = 0.005;
 /// Tiles and the word of each of their patches, kNoWord where they show parts of several cells.
 struct Tiles {
   at::Tensor pixels;  // [M, 3, S, S]
-  at::Tensor words;   // int64 [M, kCells]
+  at::Tensor words;   // int64 [M, cells]
 };
 
 /// Calls visit(patch, cell) for each high-resolution patch that lies in one cell.
@@ -56,13 +59,13 @@ void for_each_inside(const Shape& shape, Order order, const Visit& visit) {
 }
 
 /// Words of all patches of a group's pictures, [N, patches]; patches beyond the thumbnail's and the tiles' have none.
-at::Tensor patch_words(const Group& group, Order order) {
-  const bool native = order == Order::kNative;
-  const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * (native ? 1 : kCells);
+at::Tensor patch_words(const Group& group, const World& world) {
+  const bool native = world.order == Order::kNative;
+  const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * (native ? 1 : world.cells());
   at::Tensor words = at::full({pictures, patches}, kNoWord, at::kLong);
-  words.narrow(1, 0, kCells).copy_(group.colours + kFirstColourId);
-  for_each_inside(group.shape, order, [&](int64_t patch, int64_t cell) {
-    words.select(1, patch).copy_(group.glyphs.select(1, cell) + kFirstGlyphId);
+  words.narrow(1, 0, world.cells()).copy_(group.colours + kFirstColourId);
+  for_each_inside(group.shape, world.order, [&](int64_t patch, int64_t cell) {
+    words.select(1, patch).copy_(group.glyphs.select(1, cell) + first_glyph_id(world));
   });
   return words;
 }
@@ -71,7 +74,7 @@ Tiles all_tiles(const Album& album) {
   std::vector<at::Tensor> pixels, words;
   for (const Group& group : album.groups) {
     pixels.push_back(group.tiles.flatten(0, 1));
-    words.push_back(patch_words(group, album.order).view({-1, kCells}));
+    words.push_back(patch_words(group, album.world).view({-1, album.world.cells()}));
   }
   return {at::cat(pixels), at::cat(words)};
 }
@@ -128,18 +131,20 @@ TowerReport examine_tower(const Llava& llava, const Album& album) {
       colours[kind].push_back(group.colours.select(1, cell));
       glyphs[kind].push_back(group.glyphs.select(1, cell));
     };
-    for (int64_t cell = 0; cell < kCells; ++cell) keep(0, cell, cell);
-    for_each_inside(group.shape, album.order, [&](int64_t patch, int64_t cell) { keep(1, patch, cell); });
+    for (int64_t cell = 0; cell < album.world.cells(); ++cell) keep(0, cell, cell);
+    for_each_inside(group.shape, album.world.order,
+                    [&](int64_t patch, int64_t cell) { keep(1, patch, cell); });
   }
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
   const at::Tensor thumbnail = at::cat(features[0]), tile = at::cat(features[1]);
+  const int64_t shades = album.world.colours(), patterns = album.world.glyphs;
   TowerReport report;
   report.colour = share_right(project(llava, thumbnail), at::cat(colours[0]) + kFirstColourId, table,
-                              kFirstColourId, kColours + kGlyphs);
-  report.glyph = share_right(project(llava, tile), at::cat(glyphs[1]) + kFirstGlyphId, table, kFirstColourId,
-                             kColours + kGlyphs);
-  report.glyph_in_thumbnail = linear_reader(thumbnail, at::cat(glyphs[0]), kGlyphs);
-  report.colour_in_tile = linear_reader(tile, at::cat(colours[1]), kColours);
+                              kFirstColourId, shades + patterns);
+  report.glyph = share_right(project(llava, tile), at::cat(glyphs[1]) + first_glyph_id(album.world), table,
+                             kFirstColourId, shades + patterns);
+  report.glyph_in_thumbnail = linear_reader(thumbnail, at::cat(glyphs[0]), patterns);
+  report.colour_in_tile = linear_reader(tile, at::cat(colours[1]), shades);
   return report;
 }
 
@@ -149,13 +154,13 @@ struct TextLesson {
   at::Tensor targets;  // int64 [B, T]: the answer where a colour asks, the colour where a glyph is shown
 };
 
-TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
+TextLesson text_lesson(const World& world, int64_t rows, int64_t pairs, Rng& rng) {
   constexpr int64_t kQuestions = 12;
   const Shape no_shape;
   boost::random::uniform_int_distribution<size_t> any_pair(0, static_cast<size_t>(pairs - 1));
   std::vector<int64_t> ids, targets;
   for (int64_t row = 0; row < rows; ++row) {
-    const Picture shown = random_picture(no_shape, rng);
+    const Picture shown = random_picture(no_shape, rng, world);
     const auto add = [&](int64_t id, int64_t target) {
       ids.push_back(id);
       targets.push_back(target);
@@ -164,12 +169,12 @@ TextLesson text_lesson(int64_t rows, int64_t pairs, Rng& rng) {
     for (size_t i = 0; i < static_cast<size_t>(pairs); ++i) {
       add(kFirstColourId + shown.colours[i], kNoWord);
       // Which colour was named before: without this some seeds never find out how to look back.
-      add(kFirstGlyphId + shown.glyphs[i], kFirstColourId + shown.colours[i]);
+      add(first_glyph_id(world) + shown.glyphs[i], kFirstColourId + shown.colours[i]);
     }
     for (int64_t q = 0; q < kQuestions; ++q) {
       const size_t i = any_pair(rng);
-      add(kFirstColourId + shown.colours[i], kFirstGlyphId + shown.glyphs[i]);
-      add(kFirstGlyphId + shown.glyphs[i], kNoWord);
+      add(kFirstColourId + shown.colours[i], first_glyph_id(world) + shown.glyphs[i]);
+      add(first_glyph_id(world) + shown.glyphs[i], kNoWord);
     }
   }
   return {at::tensor(ids, at::kLong).view({rows, -1}), at::tensor(targets, at::kLong).view({rows, -1})};
@@ -185,15 +190,45 @@ at::Tensor hidden_of_text(const Llava& llava, const at::Tensor& ids) {
   return forward(llava.decoder, input, options).final_hidden.flatten(0, 1);
 }
 
+/// Texts of one length: where they have targets is the same for all.
+class TextRoom {
+ public:
+  TextRoom(const Llava& llava, const at::Tensor& targets)
+      : llava_(llava), encoding_(plain_encoding(llava.decoder.config, targets.size(1))) {
+    const at::Tensor places = targets[0].ne(kNoWord).nonzero().flatten();
+    wanted_.assign(places.const_data_ptr<int64_t>(), places.const_data_ptr<int64_t>() + places.numel());
+    if (is_quick(llava.decoder, encoding_)) {
+      pass_ = std::make_unique<QuickPass>(llava.decoder, encoding_, targets.size(1), wanted_);
+    }
+  }
+
+  at::Tensor loss(const TextLesson& lesson, double scale) {
+    const at::Tensor& head = llava_.decoder.weights.lm_head;
+    if (pass_ == nullptr)
+      return vocabulary_loss(hidden_of_text(llava_, lesson.ids), head, lesson.targets.flatten(), scale);
+    const at::Tensor embeddings = at::embedding(llava_.decoder.weights.embed_tokens, lesson.ids);
+    return pass_
+        ->loss(embeddings, lesson.targets.index_select(1, at::tensor(wanted_, at::kLong)),
+               std::vector<float>(wanted_.size(), static_cast<float>(scale)))
+        .loss;
+  }
+
+ private:
+  const Llava& llava_;
+  PassEncoding encoding_;
+  std::vector<int64_t> wanted_;
+  std::unique_ptr<QuickPass> pass_;
+};
+
 }  // namespace
 
 TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others,
                         const LessonSettings& settings) {
-  const bool native = pictures.order == Order::kNative;
+  const bool native = pictures.world.order == Order::kNative;
   const Tiles tiles = native ? Tiles{} : all_tiles(pictures);
   std::vector<at::Tensor> words_of_group;
   for (size_t i = 0; native && i < pictures.groups.size(); ++i) {
-    words_of_group.push_back(patch_words(pictures.groups[i], pictures.order));
+    words_of_group.push_back(patch_words(pictures.groups[i], pictures.world));
   }
   Trainer trainer = make_lesson_trainer(
       make_trainable(llava, {"model.vision_tower.*", "model.multi_modal_projector.*"}, {}), settings,
@@ -228,7 +263,8 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
   return examine_tower(llava, others);
 }
 
-double teach_text(Llava& llava, const LessonSettings& settings) {
+double teach_text(Llava& llava, const World& world, const LessonSettings& settings) {
+  const int64_t all_pairs = world.cells();
   Trainer trainer = make_lesson_trainer(
       make_trainable(llava, {"model.language_model.layers.*", "model.language_model.norm*", "lm_head*"}, {}),
       settings, ScheduleKind::kConstant);
@@ -236,31 +272,30 @@ double teach_text(Llava& llava, const LessonSettings& settings) {
   // Few pairs first, more once these are known: what to look for is found sooner among four than among
   // sixteen.
   int64_t most = kFewestPairs + 2;
+  std::map<int64_t, std::unique_ptr<TextRoom>> rooms;
   double recent = kUnknown;  // the loss of late, since there were so many pairs
-  for (int64_t step = 0; step < settings.steps && (most < kCells || recent > kKnown); ++step) {
+  for (int64_t step = 0; step < settings.steps && (most < all_pairs || recent > kKnown); ++step) {
     boost::random::uniform_int_distribution<int64_t> pairs(kFewestPairs, most);
-    const TextLesson lesson = text_lesson(settings.batch, pairs(rng), rng);
-    const at::Tensor targets = lesson.targets.flatten();
+    const TextLesson lesson = text_lesson(world, settings.batch, pairs(rng), rng);
+    std::unique_ptr<TextRoom>& room = rooms[lesson.targets.size(1)];
+    if (room == nullptr) room = std::make_unique<TextRoom>(llava, lesson.targets);
     Trainer::Micro micro;
-    micro.targets = targets.ne(kNoWord).sum().item<int64_t>();
+    micro.targets = lesson.targets.ne(kNoWord).sum().item<int64_t>();
     micro.names = {"pairs"};
-    micro.loss = [&](double scale) {
-      return vocabulary_loss(hidden_of_text(llava, lesson.ids), llava.decoder.weights.lm_head, targets,
-                             scale);
-    };
+    micro.loss = [&](double scale) { return room->loss(lesson, scale); };
     const StepReport report = trainer.step({micro});
     recent += 0.1 * (report.loss - recent);
     if (report.step % 50 == 0) {
       log_info("text: step {}, up to {} pairs, loss {:.4f}", report.step, most, recent);
     }
-    if (most < kCells && recent < kNearlyKnown) {
-      most = std::min(most + 2, kCells);
+    if (most < all_pairs && recent < kNearlyKnown) {
+      most = std::min(most + 2, all_pairs);
       recent = kUnknown;
     }
   }
   const at::NoGradGuard no_grad;
-  const TextLesson lesson = text_lesson(8 * settings.batch, kCells, rng);
-  const at::Tensor asked = lesson.targets.flatten().ge(kFirstGlyphId).nonzero().flatten();
+  const TextLesson lesson = text_lesson(world, 8 * settings.batch, all_pairs, rng);
+  const at::Tensor asked = lesson.targets.flatten().ge(first_glyph_id(world)).nonzero().flatten();
   const at::Tensor logits =
       hidden_of_text(llava, lesson.ids).index_select(0, asked).mm(llava.decoder.weights.lm_head.t());
   return logits.argmax(1)

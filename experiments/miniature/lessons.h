@@ -33,6 +33,6 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
                         const LessonSettings& settings);
 
 /// Trains the decoder but its embeddings. Returns the share of questions answered in the end.
-double teach_text(Llava& llava, const LessonSettings& settings);
+double teach_text(Llava& llava, const World& world, const LessonSettings& settings);
 
 }  // namespace ropescope::miniature

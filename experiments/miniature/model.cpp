@@ -31,9 +31,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Json config_json(const ModelSize& size, double rope_theta) {
+Json config_json(const ModelSize& size, double rope_theta, const World& world) {
   Json pinpoints = Json::array();
-  for (const auto& pair : anyres_options().pinpoints) pinpoints.push_back({pair[1], pair[0]});
+  for (const auto& pair : anyres_options(world).pinpoints) pinpoints.push_back({pair[1], pair[0]});
   return {{"architectures", {"LlavaNextForConditionalGeneration"}},
           {"model_type", "llava_next"},
           {"image_token_index", kImageTokenId},
@@ -50,7 +50,7 @@ Json config_json(const ModelSize& size, double rope_theta) {
             {"intermediate_size", 2 * size.tower_width},
             {"num_hidden_layers", size.tower_layers},
             {"num_attention_heads", size.tower_heads},
-            {"image_size", kTile},
+            {"image_size", world.tile()},
             {"patch_size", kPatch}}},
           {"text_config",
            {{"model_type", "llama"},
@@ -60,7 +60,7 @@ Json config_json(const ModelSize& size, double rope_theta) {
             {"num_hidden_layers", size.layers},
             {"num_attention_heads", size.heads},
             {"num_key_value_heads", size.heads},
-            {"vocab_size", kVocabulary},
+            {"vocab_size", vocabulary(world)},
             {"rms_norm_eps", 1e-5},
             {"max_position_embeddings", 1024},
             {"bos_token_id", kStartId},
@@ -69,9 +69,9 @@ Json config_json(const ModelSize& size, double rope_theta) {
             {"rope_theta", rope_theta}}}};
 }
 
-Json tokenizer_json() {
-  Json vocabulary = Json::object();
-  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_as_text(static_cast<uint8_t>(byte))] = byte;
+Json tokenizer_json(const World& world) {
+  Json bytes_of = Json::object();
+  for (int byte = 0; byte < 256; ++byte) bytes_of[byte_as_text(static_cast<uint8_t>(byte))] = byte;
   Json added = Json::array();
   const auto add = [&](const std::string& word, int64_t id, bool special) {
     AddedToken token;
@@ -84,8 +84,13 @@ Json tokenizer_json() {
   add("<s>", kStartId, true);
   add("</s>", kEndId, true);
   add("<image>", kImageTokenId, true);
-  for (int64_t i = 0; i < kColours; ++i) add(kColourWords[static_cast<size_t>(i)], kFirstColourId + i, false);
-  for (int64_t i = 0; i < kGlyphs; ++i) add(kGlyphWords[static_cast<size_t>(i)], kFirstGlyphId + i, false);
+  for (int64_t i = 0; i < world.colours(); ++i) add(colour_word(i), kFirstColourId + i, false);
+  for (int64_t i = 0; i < world.glyphs; ++i) {
+    add(kGlyphWords[static_cast<size_t>(i)], first_glyph_id(world) + i, false);
+  }
+  for (int64_t i = 0; i < kDirections && world.task == Task::kRelation; ++i) {
+    add(kDirectionWords[static_cast<size_t>(i)], first_direction_id(world) + i, false);
+  }
   const Json bytes = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   return {{"version", "1.0"},
@@ -110,7 +115,7 @@ Json tokenizer_json() {
             {"continuing_subword_prefix", nullptr},
             {"end_of_word_suffix", nullptr},
             {"fuse_unk", false},
-            {"vocab", vocabulary},
+            {"vocab", bytes_of},
             {"merges", Json::array()}}}};
 }
 
@@ -156,17 +161,19 @@ ModelSize size_of(const Llava& llava) {
 /// Of the other orders; no other program is to take it for a model that it knows.
 constexpr const char* kOwnType = "ropescope_miniature";
 
-Json own_config_json(const ModelSize& size, double rope_theta, Order order) {
-  return {{"model_type", kOwnType},
-          {"order", order_name(order)},
-          {"rope_theta", rope_theta},
-          {"width", size.width},
-          {"heads", size.heads},
-          {"layers", size.layers},
-          {"inner", size.inner},
-          {"tower_width", size.tower_width},
-          {"tower_heads", size.tower_heads},
-          {"tower_layers", size.tower_layers}};
+Json own_config_json(const ModelSize& size, double rope_theta, const World& world) {
+  Json json = {{"model_type", kOwnType},
+               {"order", order_name(world.order)},
+               {"rope_theta", rope_theta},
+               {"width", size.width},
+               {"heads", size.heads},
+               {"layers", size.layers},
+               {"inner", size.inner},
+               {"tower_width", size.tower_width},
+               {"tower_heads", size.tower_heads},
+               {"tower_layers", size.tower_layers}};
+  json.update(to_json(world));
+  return json;
 }
 
 VisionConfig native_tower(const VisionConfig& clip) {
@@ -179,10 +186,10 @@ VisionConfig native_tower(const VisionConfig& clip) {
 }
 
 /// Without weights.
-Llava empty_model(const ModelSize& size, double rope_theta, Order order) {
+Llava empty_model(const ModelSize& size, double rope_theta, const World& world) {
   Llava llava;
-  llava.config = parse_llava_config(config_json(size, rope_theta), Json(), "the miniature's config");
-  if (order == Order::kNative) llava.config.tower = native_tower(llava.config.tower);
+  llava.config = parse_llava_config(config_json(size, rope_theta, world), Json(), "the miniature's config");
+  if (world.order == Order::kNative) llava.config.tower = native_tower(llava.config.tower);
   llava.decoder.config = llava.config.decoder;
   llava.decoder.weights.layers.resize(static_cast<size_t>(size.layers));
   llava.tower.config = llava.config.tower;
@@ -191,13 +198,12 @@ Llava empty_model(const ModelSize& size, double rope_theta, Order order) {
   return llava;
 }
 
-Llava load_own_model(const fs::path& folder, Order order) {
+Llava load_own_model(const fs::path& folder, const World& world) {
   const Json config = read_json_file(folder / "config.json");
   const std::string what = (folder / "config.json").string();
-  if (json_string_or(config, "model_type", "", what) != kOwnType ||
-      json_string(config, "order", what) != order_name(order)) {
-    throw InputError("{}: expected a model of the miniature in the order {}, found another", what,
-                     order_name(order));
+  if (json_string_or(config, "model_type", "", what) != kOwnType || world_from(config, what) != world) {
+    throw InputError("{}: expected a model of the miniature for pictures of the kind \"{}\", found another",
+                     what, world_text(world));
   }
   ModelSize size;
   for (const auto& [key, target] : {std::pair{"width", &size.width},
@@ -212,7 +218,7 @@ Llava load_own_model(const fs::path& folder, Order order) {
       throw InputError("{}: \"{}\": expected 1 to 4096, found {}", what, key, *target);
     }
   }
-  Llava llava = empty_model(size, json_number(config, "rope_theta", what), order);
+  Llava llava = empty_model(size, json_number(config, "rope_theta", what), world);
   const auto checkpoint = open_checkpoint(folder / "model.safetensors");
   for (const TensorSlot& slot : llava_slots(llava)) {
     *slot.target = checkpoint->take(slot.name, at::kFloat);
@@ -226,14 +232,14 @@ Llava load_own_model(const fs::path& folder, Order order) {
 
 }  // namespace
 
-Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, Order order) {
-  Llava llava = empty_model(size, rope_theta, order);
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, const World& world) {
+  Llava llava = empty_model(size, rope_theta, world);
   uint64_t index = 0;
   for (const TensorSlot& slot : llava_slots(llava)) *slot.target = fresh_tensor(slot, seed, index++);
   return llava;
 }
 
-void save_model(Llava& llava, const fs::path& folder, const std::string& scheme, Order order) {
+void save_model(Llava& llava, const fs::path& folder, const std::string& scheme, const World& world) {
   const fs::path unfinished = folder.string() + ".unfinished";
   std::error_code code;
   fs::remove_all(unfinished, code);
@@ -247,11 +253,11 @@ void save_model(Llava& llava, const fs::path& folder, const std::string& scheme,
   tensors["model.vision_tower.post_layernorm.bias"] = at::zeros({channels});
   write_safetensors_file(unfinished / "model.safetensors", tensors);
   const double theta = llava.decoder.config.rope().theta;
-  Json config = order == Order::kLlavaNext ? config_json(size_of(llava), theta)
-                                           : own_config_json(size_of(llava), theta, order);
+  Json config = world.order == Order::kLlavaNext ? config_json(size_of(llava), theta, world)
+                                                 : own_config_json(size_of(llava), theta, world);
   if (!scheme.empty()) config["ropescope"] = {{"scheme", scheme}};
   write_text_durably(unfinished / "config.json", config.dump(2) + "\n");
-  write_text_durably(unfinished / "tokenizer.json", tokenizer_json().dump(1) + "\n");
+  write_text_durably(unfinished / "tokenizer.json", tokenizer_json(world).dump(1) + "\n");
   const Json tokenizer = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                           {"bos_token", "<s>"},
                           {"eos_token", "</s>"},
@@ -262,8 +268,8 @@ void save_model(Llava& llava, const fs::path& folder, const std::string& scheme,
   if (code) throw EnvironmentError("{}: cannot be put in place ({})", folder.string(), code.message());
 }
 
-Llava load_model(const fs::path& folder, Order order) {
-  if (order != Order::kLlavaNext) return load_own_model(folder, order);
+Llava load_model(const fs::path& folder, const World& world) {
+  if (world.order != Order::kLlavaNext) return load_own_model(folder, world);
   return load_llava(*open_checkpoint(folder), read_llava_config(folder), folder, LoadOptions{});
 }
 

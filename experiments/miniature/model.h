@@ -24,15 +24,15 @@ struct ModelSize {
 };
 
 /// Random weights that depend on `seed` only.
-Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, Order order = Order::kLlavaNext);
+Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, const World& world = {});
 
 /// config.json, model.safetensors, tokenizer.json and tokenizer_config.json, complete or not at all. An
 /// existing folder is replaced. `scheme`: that it was trained under, for config.json; empty: none.
 void save_model(Llava& llava, const std::filesystem::path& folder, const std::string& scheme = "",
-                Order order = Order::kLlavaNext);
+                const World& world = {});
 
 /// A folder that save_model wrote; float32 tensors of their own, on the CPU.
-Llava load_model(const std::filesystem::path& folder, Order order = Order::kLlavaNext);
+Llava load_model(const std::filesystem::path& folder, const World& world = {});
 
 /// The projector alone: features [..., tower channels] -> [..., width]. Differentiable.
 at::Tensor project(const Llava& llava, const at::Tensor& features);

@@ -24,17 +24,29 @@ namespace {
 constexpr double kGrey = 0.5, kColourStep = 0.08, kFlicker = 0.27, kGlyph = 0.12, kNoise = 0.05;
 
 // Frequencies of the two cosines, in half waves a patch.
-constexpr std::array<std::array<int, 2>, kGlyphs> kWaves = {{{7, 7}, {7, 6}, {6, 7}, {6, 6}}};
+constexpr std::array<std::array<int, 2>, 12> kWaves = {
+    {{7, 7}, {7, 6}, {6, 7}, {6, 6}, {7, 5}, {5, 7}, {6, 5}, {5, 6}, {7, 4}, {4, 7}, {6, 4}, {4, 6}}};
 
-/// Pixels [begin, end) of cell `index` along a side of `pixels`, as shares of pixels where cells end inside
-/// one.
-int64_t cell_of_pixel(int64_t pixel, int64_t pixels) { return pixel * kSide / pixels; }
+/// The cell, of `side` along `pixels`, that a pixel lies in.
+int64_t cell_of_pixel(int64_t pixel, int64_t pixels, int64_t side) { return pixel * side / pixels; }
 
 /// The cell that patch `patch` of `patches` lies in, -1 for several.
-int64_t cell_of_patch(int64_t patch, int64_t patches) {
-  const int64_t first = cell_of_pixel(patch * kPatch, patches * kPatch);
-  const int64_t last = cell_of_pixel((patch + 1) * kPatch - 1, patches * kPatch);
+int64_t cell_of_patch(int64_t patch, int64_t patches, int64_t side) {
+  const int64_t first = cell_of_pixel(patch * kPatch, patches * kPatch, side);
+  const int64_t last = cell_of_pixel((patch + 1) * kPatch - 1, patches * kPatch, side);
   return first == last ? first : -1;
+}
+
+/// Columns and rows, in halves of a tile's side.
+using HalfTiles = std::array<int64_t, 2>;
+
+std::vector<Shape> shapes_of(const World& world, const std::vector<HalfTiles>& sizes) {
+  std::vector<Shape> shapes;
+  for (const auto& [columns, rows] : sizes) {
+    const int64_t unit = world.side * world.finer;
+    shapes.push_back({columns * unit / 2, rows * unit / 2, world.side, world.finer});
+  }
+  return shapes;
 }
 
 class Canvas {
@@ -64,21 +76,22 @@ class Canvas {
     return values_[static_cast<size_t>(3 * (y * width_ + x) + channel)];
   }
   size_t cell_at(int64_t x, int64_t y) const {
-    return static_cast<size_t>(cell_of_pixel(y, height_) * kSide + cell_of_pixel(x, width_));
+    const int64_t side = picture_.shape.side;
+    return static_cast<size_t>(cell_of_pixel(y, height_, side) * side + cell_of_pixel(x, width_, side));
   }
 
   // What of a cell lies in one patch has one shade; cells share none.
   void add_flicker(Rng& rng) {
-    const int64_t patches = picture_.shape.columns * picture_.shape.rows;
+    const int64_t patches = picture_.shape.columns * picture_.shape.rows, cells = picture_.shape.cells();
     boost::random::uniform_real_distribution<double> shade(-kFlicker, kFlicker);
     for (int64_t channel = 0; channel < 3; ++channel) {
-      std::vector<double> shades(static_cast<size_t>(patches * kCells));
+      std::vector<double> shades(static_cast<size_t>(patches * cells));
       for (double& value : shades) value = shade(rng);
       const auto shade_at = [&](int64_t x, int64_t y) {
         const int64_t patch = y / kPatch * picture_.shape.columns + x / kPatch;
-        return shades[static_cast<size_t>(patch * kCells) + cell_at(x, y)];
+        return shades[static_cast<size_t>(patch * cells) + cell_at(x, y)];
       };
-      std::array<double, kCells> sum{}, pixels{};
+      std::vector<double> sum(static_cast<size_t>(cells)), pixels(static_cast<size_t>(cells));
       for (int64_t y = 0; y < height_; ++y) {
         for (int64_t x = 0; x < width_; ++x) {
           sum[cell_at(x, y)] += shade_at(x, y);
@@ -96,7 +109,8 @@ class Canvas {
   void add_colours() {
     for (int64_t y = 0; y < height_; ++y) {
       for (int64_t x = 0; x < width_; ++x) {
-        const std::array<int, 3> steps = colour_steps(picture_.colours[cell_at(x, y)]);
+        const std::array<double, 3> steps =
+            colour_steps(picture_.colours[cell_at(x, y)], picture_.shape.cells());
         for (size_t channel = 0; channel < 3; ++channel) {
           at(x, y, static_cast<int64_t>(channel)) += kColourStep * steps[channel];
         }
@@ -137,28 +151,33 @@ class Canvas {
 
 std::string Shape::name() const { return fmt::format("{}x{}", columns, rows); }
 
-const std::vector<Shape>& seen_shapes(Order order) {
-  static const std::vector<Shape> shapes = {{8, 8}, {6, 8}, {12, 4}, {4, 12}};
-  static const std::vector<Shape> whole_tiles = {{8, 8}, {12, 4}, {4, 12}, {12, 8}};
-  return order == Order::kInternvl ? whole_tiles : shapes;
+std::vector<Shape> seen_shapes(const World& world) {
+  const bool whole_tiles = world.order == Order::kInternvl;
+  return shapes_of(world, whole_tiles ? std::vector<HalfTiles>{{4, 4}, {6, 2}, {2, 6}, {6, 4}}
+                                      : std::vector<HalfTiles>{{4, 4}, {3, 4}, {6, 2}, {2, 6}});
 }
 
-const std::vector<Shape>& unseen_shapes(Order order) {
-  static const std::vector<Shape> shapes = {{8, 6}, {10, 4}, {4, 10}};
-  static const std::vector<Shape> whole_tiles = {{8, 4}, {4, 8}, {8, 12}};
-  return order == Order::kInternvl ? whole_tiles : shapes;
+std::vector<Shape> unseen_shapes(const World& world) {
+  const bool whole_tiles = world.order == Order::kInternvl;
+  return shapes_of(world, whole_tiles ? std::vector<HalfTiles>{{4, 2}, {2, 4}, {4, 6}}
+                                      : std::vector<HalfTiles>{{4, 3}, {5, 2}, {2, 5}});
 }
 
-AnyresOptions anyres_options() {
+AnyresOptions anyres_options(const World& world) {
+  const int64_t tile = world.tile(), unit = world.finer * tile;
   AnyresOptions options;
-  options.pinpoints = {{2 * kTile, 2 * kTile}, {3 * kTile, kTile}, {kTile, 3 * kTile}};
-  options.tile_size = kTile;
+  options.pinpoints = {{2 * unit, 2 * unit}, {3 * unit, unit}, {unit, 3 * unit}};
+  options.tile_size = tile;
   options.patch_size = kPatch;
   return options;
 }
 
 AnyresGeometry geometry_of(const Shape& shape) {
-  AnyresGeometry geometry = anyres_geometry(shape.columns * kPatch, shape.rows * kPatch, anyres_options());
+  World world;
+  world.side = shape.side;
+  world.finer = shape.finer;
+  AnyresGeometry geometry =
+      anyres_geometry(shape.columns * kPatch, shape.rows * kPatch, anyres_options(world));
   if (geometry.feat_H1W1 != std::array<int64_t, 2>{shape.rows, shape.columns}) {
     throw InternalError("miniature: a picture of {} patches became {} rows and {} columns", shape.name(),
                         geometry.feat_H1W1[0], geometry.feat_H1W1[1]);
@@ -170,23 +189,32 @@ std::vector<int64_t> cells_of_tokens(const Shape& shape) {
   std::vector<int64_t> cells;
   for (int64_t row = 0; row < shape.rows; ++row) {
     for (int64_t column = 0; column < shape.columns; ++column) {
-      const int64_t y = cell_of_patch(row, shape.rows), x = cell_of_patch(column, shape.columns);
-      cells.push_back(y < 0 || x < 0 ? -1 : y * kSide + x);
+      const int64_t y = cell_of_patch(row, shape.rows, shape.side),
+                    x = cell_of_patch(column, shape.columns, shape.side);
+      cells.push_back(y < 0 || x < 0 ? -1 : y * shape.side + x);
     }
   }
   return cells;
 }
 
-Picture random_picture(const Shape& shape, Rng& rng) {
+Picture random_picture(const Shape& shape, Rng& rng, const World& world) {
   Picture picture;
   picture.shape = shape;
-  for (size_t i = 0; i < kCells; ++i) picture.colours[i] = static_cast<int64_t>(i);
-  for (size_t i = kCells - 1; i > 0; --i) {
+  const auto cells = static_cast<size_t>(world.cells());
+  picture.colours.resize(cells);
+  picture.glyphs.resize(cells);
+  for (size_t i = 0; i < cells; ++i) picture.colours[i] = static_cast<int64_t>(i);
+  for (size_t i = cells - 1; i > 0; --i) {
     boost::random::uniform_int_distribution<size_t> place(0, i);
     std::swap(picture.colours[i], picture.colours[place(rng)]);
   }
-  boost::random::uniform_int_distribution<int64_t> glyph(0, kGlyphs - 1);
+  const bool marked = world.task == Task::kRelation;
+  boost::random::uniform_int_distribution<int64_t> glyph(0, world.glyphs - (marked ? 2 : 1));
   for (int64_t& value : picture.glyphs) value = glyph(rng);
+  if (marked) {
+    boost::random::uniform_int_distribution<size_t> cell(0, cells - 1);
+    picture.glyphs[cell(rng)] = world.glyphs - 1;
+  }
   return picture;
 }
 
@@ -208,24 +236,28 @@ at::Tensor glyph_pattern(int64_t glyph) {
   return pattern.div_(highest);
 }
 
-std::array<int, 3> colour_steps(int64_t colour) {
+std::array<double, 3> colour_steps(int64_t colour, int64_t colours) {
+  if (colours > kColours) {
+    const auto level = [&](int64_t base) { return static_cast<double>(colour / base % 4) - 1.5; };
+    return {level(1), level(4), level(16)};
+  }
   // At most one channel without a step; two colours differ by at least one step in one channel.
-  static constexpr std::array<std::array<int, 3>, kColours> kSteps = {{{1, -1, -1},
-                                                                       {-1, 1, -1},
-                                                                       {-1, -1, 1},
-                                                                       {1, 1, -1},
-                                                                       {1, -1, 1},
-                                                                       {-1, 1, 1},
-                                                                       {1, 1, 1},
-                                                                       {-1, -1, -1},
-                                                                       {1, 0, -1},
-                                                                       {0, 1, -1},
-                                                                       {-1, 1, 0},
-                                                                       {-1, 0, 1},
-                                                                       {0, -1, 1},
-                                                                       {1, -1, 0},
-                                                                       {0, 1, 1},
-                                                                       {1, 0, 1}}};
+  static constexpr std::array<std::array<double, 3>, kColours> kSteps = {{{1, -1, -1},
+                                                                          {-1, 1, -1},
+                                                                          {-1, -1, 1},
+                                                                          {1, 1, -1},
+                                                                          {1, -1, 1},
+                                                                          {-1, 1, 1},
+                                                                          {1, 1, 1},
+                                                                          {-1, -1, -1},
+                                                                          {1, 0, -1},
+                                                                          {0, 1, -1},
+                                                                          {-1, 1, 0},
+                                                                          {-1, 0, 1},
+                                                                          {0, -1, 1},
+                                                                          {1, -1, 0},
+                                                                          {0, 1, 1},
+                                                                          {1, 0, 1}}};
   return kSteps.at(static_cast<size_t>(colour));
 }
 

@@ -21,29 +21,31 @@
 #include "ropescope/vision/anyres.h"
 #include "ropescope/vision/preprocess.h"
 
+#include "world.h"
+
 namespace ropescope::miniature {
 
-inline constexpr int64_t kPatch = 8;              ///< pixels
+// The plain world's (world.h).
 inline constexpr int64_t kSide = 4;               ///< cells, and thumbnail patches, a side
 inline constexpr int64_t kTile = kPatch * kSide;  ///< pixels
 inline constexpr int64_t kCells = kSide * kSide;
 inline constexpr int64_t kColours = 16, kGlyphs = 4;
 
-/// High-resolution patches that a picture has.
+/// High-resolution patches that a picture has, and the raster that they show.
 struct Shape {
   int64_t columns = 0, rows = 0;
+  int64_t side = kSide;  ///< cells
+  int64_t finer = 1;     ///< as the world says
+  int64_t cells() const { return side * side; }
   std::string name() const;  ///< "12x4"
 };
 
-/// How a picture comes to the decoder (views.h).
-enum class Order { kLlavaNext, kInternvl, kNative };
-
 /// Shapes of the pictures that are trained on, and those that are only asked about. InternVL's are whole tiles.
-const std::vector<Shape>& seen_shapes(Order order = Order::kLlavaNext);
-const std::vector<Shape>& unseen_shapes(Order order = Order::kLlavaNext);
+std::vector<Shape> seen_shapes(const World& world = {});
+std::vector<Shape> unseen_shapes(const World& world = {});
 
-/// The tiny model's tiles: 2x2, 3x1 and 1x3.
-AnyresOptions anyres_options();
+/// The tiny model's tiles: 2x2, 3x1 and 1x3; in a finer world 4x4, 6x2 and 2x6.
+AnyresOptions anyres_options(const World& world = {});
 AnyresGeometry geometry_of(const Shape& shape);
 
 /// Which cell each high-resolution token (row by row, newlines left out) lies in with all its pixels; -1
@@ -52,11 +54,11 @@ std::vector<int64_t> cells_of_tokens(const Shape& shape);
 
 struct Picture {
   Shape shape;
-  std::array<int64_t, kCells> colours{}, glyphs{};  ///< of each cell, row by row; no colour comes twice
+  std::vector<int64_t> colours, glyphs;  ///< of each cell, row by row; no colour comes twice
 };
 
-/// Colours and glyphs by chance.
-Picture random_picture(const Shape& shape, Rng& rng);
+/// Colours and glyphs by chance. Where the task is the relation, one cell has the last glyph.
+Picture random_picture(const Shape& shape, Rng& rng, const World& world = {});
 
 /// uint8 [H, W, 3].
 at::Tensor draw_picture(const Picture& picture, Rng& rng);
@@ -64,8 +66,8 @@ at::Tensor draw_picture(const Picture& picture, Rng& rng);
 /// The pattern of a glyph, [kPatch, kPatch] float32, its highest value 1.
 at::Tensor glyph_pattern(int64_t glyph);
 
-/// Steps of a colour in red, green, blue: -1, 0 or 1.
-std::array<int, 3> colour_steps(int64_t colour);
+/// Steps of a colour in red, green, blue: -1, 0 or 1; of more than sixteen colours -1.5, -0.5, 0.5 or 1.5.
+std::array<double, 3> colour_steps(int64_t colour, int64_t colours = kColours);
 
 /// Throws EnvironmentError if the file cannot be written.
 void write_png(const std::filesystem::path& file, const at::Tensor& rgb_HW3);

@@ -18,7 +18,8 @@ namespace {
 
 const std::string kIdAlignPart = "id-align";
 
-double share_of(const Json& point, const char* album, const char* kind, const std::string& what) {
+std::array<int64_t, 2> count_of(const Json& point, const char* album, const char* kind,
+                                const std::string& what) {
   const auto found = point.find(album);
   if (found == point.end() || !found->is_object() || !found->contains(kind)) {
     throw InputError("{}: a point of \"curve\": expected \"{}\" with \"{}\"", what, album, kind);
@@ -27,7 +28,7 @@ double share_of(const Json& point, const char* album, const char* kind, const st
   const int64_t right = json_integer(score, "right", what), asked = json_integer(score, "asked", what);
   if (asked < 1 || right < 0 || right > asked)
     throw InputError("{}: a share of {} in {}", what, right, asked);
-  return static_cast<double>(right) / static_cast<double>(asked);
+  return {right, asked};
 }
 
 double first_solved(const Run& run) {
@@ -40,22 +41,27 @@ double first_solved(const Run& run) {
 
 double within(double share) { return std::clamp(share, 0.0, 1.0); }
 
-/// Mean and interval over the runs at every step that all of them have.
+/// Mean and interval over the runs at every step; a run that ended with everything right stays where it was.
 struct Curve {
   std::vector<double> steps, mean, low, high;
 };
 
 Curve mean_curve(const Row& row, size_t measure) {
   Curve curve;
-  for (size_t i = 0; i < row.runs.front().steps.size(); ++i) {
+  const Run& longest = *std::max_element(row.runs.begin(), row.runs.end(), [](const Run& a, const Run& b) {
+    return a.steps.size() < b.steps.size();
+  });
+  for (size_t i = 0; i < longest.steps.size(); ++i) {
     std::vector<double> values;
     for (const Run& run : row.runs) {
-      if (i < run.steps.size() && run.steps[i] == row.runs.front().steps[i]) {
+      if (i < run.steps.size() && run.steps[i] == longest.steps[i]) {
         values.push_back(run.curves[measure][i]);
+      } else if (run.stopped && run.steps.back() < longest.steps[i]) {
+        values.push_back(run.curves[measure].back());  // it had nothing more to learn
       }
     }
     const MeanInterval interval = mean_interval(values);
-    curve.steps.push_back(static_cast<double>(row.runs.front().steps[i]));
+    curve.steps.push_back(static_cast<double>(longest.steps[i]));
     curve.mean.push_back(interval.mean);
     curve.low.push_back(std::isfinite(interval.ci95_low) ? within(interval.ci95_low) : interval.mean);
     curve.high.push_back(std::isfinite(interval.ci95_high) ? within(interval.ci95_high) : interval.mean);
@@ -71,31 +77,8 @@ std::string family(const std::string& scheme) {
   return scheme == kIdAlignPart ? "vanilla" : scheme;
 }
 
-/// The scheme without ID-Align; empty for one that has none of it.
-std::string without_id_align(const std::string& scheme) {
-  if (scheme.rfind(kIdAlignPart, 0) != 0) return "";
-  const size_t plus = scheme.find('+');
-  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
-}
-
-/// Differences of one measure over the seeds that both rows have.
-std::vector<double> differences(const Row& with, const Row& without, size_t measure) {
-  std::vector<double> values;
-  for (const Run& run : with.runs) {
-    for (const Run& other : without.runs) {
-      if (other.seed == run.seed) values.push_back(run.curves[measure].back() - other.curves[measure].back());
-    }
-  }
-  return values;
-}
-
-std::string difference_text(const MeanInterval& interval) {
-  if (!std::isfinite(interval.ci95_low)) return fmt::format("{:+.2f}", interval.mean);
-  return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", interval.mean, interval.ci95_low, interval.ci95_high);
-}
-
 /// Whether a picture's thumbnail comes after its tiles, so that it is the thumbnail that is asked.
-bool is_thumbnail_last(const Row& row) { return row.order == "internvl"; }
+bool is_thumbnail_last(const Row& row) { return row.world.order == Order::kInternvl; }
 
 std::string steps_text(const Row& row) {
   if (row.steps_to_solved.empty()) return fmt::format("— (0/{})", row.runs.size());
@@ -110,37 +93,50 @@ Run parse_run(const Json& json, const std::string& what) {
     throw InputError("{}: expected the result of a run of the miniature", what);
   }
   Run run;
-  run.order = json_string_or(json, "order", "llava-next", what);
+  // (Results of former versions name the order alone.)
+  Json world = json.contains("world") ? json["world"] : Json::object();
+  if (world.is_object()) world["order"] = json_string_or(json, "order", "llava-next", what);
+  run.world = world_from(world, what);
   const Json& settings = json.contains("settings") ? json["settings"] : Json();
   run.scheme = json_string(settings, "scheme", what);
   run.correspondence = json_number(settings, "correspondence", what);
   run.seed = json_integer(settings, "seed", what);
+  run.map = json_string_or(settings, "map", "", what);
+  if (settings.contains("steps")) run.planned = json_integer(settings, "steps", what);
+  run.stopped = json.contains("stopped") && json["stopped"].is_boolean() && json["stopped"].get<bool>();
   run.theta = json_number(json, "theta", what);
   run.seconds = json_number_or(json, "seconds", 0, what);
   run.curves.resize(kMeasures);
+  run.counts.resize(kMeasures);
   if (!json.contains("curve") || !json["curve"].is_array() || json["curve"].empty()) {
     throw InputError("{}: expected a curve", what);
   }
   for (const Json& point : json["curve"]) {
     run.steps.push_back(json_integer(point, "step", what));
-    run.curves[0].push_back(share_of(point, "seen", "correspondence", what));
-    run.curves[1].push_back(share_of(point, "unseen", "correspondence", what));
-    run.curves[2].push_back(share_of(point, "seen", "answers", what));
-    run.curves[3].push_back(share_of(point, "unseen", "answers", what));
+    size_t m = 0;
+    for (const char* kind : {"correspondence", "answers"}) {
+      for (const char* album : {"seen", "unseen"}) {
+        const std::array<int64_t, 2> count = count_of(point, album, kind, what);
+        run.counts[m].push_back(count);
+        run.curves[m++].push_back(static_cast<double>(count[0]) / static_cast<double>(count[1]));
+      }
+    }
   }
   return run;
 }
 
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
-  std::map<std::tuple<double, size_t, std::string, double>, Row> rows;
+  std::map<std::tuple<double, size_t, std::string, std::string, double, int64_t>, Row> rows;
   for (const Run& run : runs) {
-    if (run.order != runs.front().order) {
-      throw InputError("results of runs: expected pictures in one order, found {} and {}", runs.front().order,
-                       run.order);
+    if (run.world != runs.front().world) {
+      throw InputError("results of runs: expected pictures of one kind, found \"{}\" and \"{}\"",
+                       world_text(runs.front().world), world_text(run.world));
     }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
-    Row& row = rows[{-run.correspondence, place, run.scheme, run.theta}];
-    row.order = run.order;
+    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.theta, run.planned}];
+    row.world = run.world;
+    row.map = run.map;
+    row.steps = run.planned;
     row.scheme = run.scheme;
     row.theta = run.theta;
     row.correspondence = run.correspondence;
@@ -174,33 +170,12 @@ std::string markdown_table(const std::vector<Row>& rows) {
       "to 90% | "
       "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) {
-    text += fmt::format("| {} | {} | {} ", row.scheme, number_label(row.theta),
-                        row.correspondence > 0 ? "answers and cells" : "answers");
+    text += fmt::format("| {}{} | {} | {} ", row.scheme, row.map.empty() ? "" : " (" + row.map + ")",
+                        number_label(row.theta), row.correspondence > 0 ? "answers and cells" : "answers");
     for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
   }
   return text;
-}
-
-std::string paired_table(const std::vector<Row>& rows) {
-  std::string text;
-  for (const Row& with : rows) {
-    const auto pair = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.scheme == without_id_align(with.scheme) && row.theta == with.theta &&
-             row.correspondence == with.correspondence;
-    });
-    if (pair == rows.end() || differences(with, *pair, 0).empty()) continue;
-    text += fmt::format("| {} − {} | {} | {} ", with.scheme, pair->scheme, number_label(with.theta),
-                        with.correspondence > 0 ? "answers and cells" : "answers");
-    for (size_t m = 0; m < kMeasures; ++m) {
-      text += "| " + difference_text(mean_interval(differences(with, *pair, m))) + " ";
-    }
-    text += fmt::format("| {} |\n", differences(with, *pair, 0).size());
-  }
-  if (text.empty()) return text;
-  return "| difference, seed by seed | θ | targets | correspondence, seen grids | unseen | answers, seen grids | unseen "
-         "| seeds |\n|---|---|---|---|---|---|---|---|\n" +
-         text;
 }
 
 std::string csv_table(const std::vector<Row>& rows) {
@@ -218,14 +193,36 @@ std::string csv_table(const std::vector<Row>& rows) {
   return text;
 }
 
+std::string runs_csv(const std::vector<Row>& rows) {
+  std::string text =
+      "order,task,side,glyphs,finer,scheme,map,theta,correspondence_weight,seed,planned_steps,step,measure,right,asked,"
+      "share\n";
+  for (const Row& row : rows) {
+    const World& world = row.world;
+    for (const Run& run : row.runs) {
+      for (size_t i = 0; i < run.steps.size(); ++i) {
+        for (size_t m = 0; m < kMeasures; ++m) {
+          text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",{:g},{:g},{},{},{},{},{},{},{:.6f}\n",
+                              order_name(world.order), task_name(world.task), world.side, world.glyphs,
+                              world.finer, row.scheme, row.map, row.theta, row.correspondence, run.seed,
+                              run.planned, run.steps[i], kMeasureNames[m], run.counts[m][i][0],
+                              run.counts[m][i][1], run.curves[m][i]);
+        }
+      }
+    }
+  }
+  return text;
+}
+
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                 const Provenance& provenance) {
   ResultWriter writer(file, provenance, /*force=*/true);
-  std::vector<std::string> schemes;
+  std::vector<std::string> schemes, maps;
   std::vector<double> thetas, weights, steps;
   std::vector<int64_t> seeds, solved;
   for (const Row& row : rows) {
     schemes.push_back(row.scheme);
+    maps.push_back(row.map);
     thetas.push_back(row.theta);
     weights.push_back(row.correspondence);
     seeds.push_back(static_cast<int64_t>(row.runs.size()));
@@ -233,6 +230,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     steps.push_back(row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean);
   }
   writer.write("/miniature/scheme", schemes);
+  writer.write("/miniature/map", maps);
   writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
   writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
   writer.write("/miniature/seeds", at::tensor(seeds, at::kLong));
@@ -260,6 +258,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                    at::tensor(values, at::kDouble).view({-1, 3}));
     }
     writer.attribute(group, "scheme", rows[r].scheme);
+    writer.attribute(group, "map", rows[r].map);
     writer.attribute(group, "theta", rows[r].theta);
   }
   writer.commit();
@@ -292,7 +291,7 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
                                              families.begin());
       Curve curve = mean_curve(row, m);
       Series series;
-      series.label = row.scheme;
+      series.label = row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
       series.x = std::move(curve.steps);
       series.y = std::move(curve.mean);
       series.colour = curve_colour(place, families.size());

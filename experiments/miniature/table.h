@@ -1,6 +1,7 @@
 // From the results of runs to a table, its data, and curves.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -9,6 +10,8 @@
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/core/json.h"
 #include "ropescope/io/result_file.h"
+
+#include "world.h"
 
 namespace ropescope::miniature {
 
@@ -21,12 +24,15 @@ inline constexpr double kSolved = 0.9;
 
 /// One run, as `ropescope-miniature train` writes it.
 struct Run {
-  std::string order;  ///< of a picture's tokens (views.h)
-  std::string scheme;
+  World world;
+  std::string scheme, map;  ///< map: of inherited ids (id-align's wrong=), "" the right one
   double theta = 0, correspondence = 0;
   int64_t seed = 0;
+  int64_t planned = 0;   ///< steps that it was to have
+  bool stopped = false;  ///< before them, with everything right
   std::vector<int64_t> steps;
-  std::vector<std::vector<double>> curves;  ///< [kMeasures][steps]
+  std::vector<std::vector<double>> curves;                  ///< [kMeasures][steps]
+  std::vector<std::vector<std::array<int64_t, 2>>> counts;  ///< the same: right, asked
   double seconds = 0;
 };
 
@@ -35,27 +41,28 @@ Run parse_run(const Json& json, const std::string& what);
 
 /// Runs that differ in their seed only.
 struct Row {
-  std::string order, scheme;
+  World world;
+  std::string scheme, map;
   double theta = 0, correspondence = 0;
+  int64_t steps = 0;  ///< planned
   std::vector<Run> runs;
   std::vector<MeanInterval> measures;  ///< [kMeasures], of the last point of each run
   /// First step at which answers on seen grids are right in kSolved of the cases, of runs that get there.
   std::vector<double> steps_to_solved;
 };
 
-/// In the order of `order` (schemes), then by theta; others after them. Throws InputError for runs over pictures in
-/// different orders: they were asked different things.
+/// In the order of `order` (schemes), then by theta; others after them. Throws InputError for runs over pictures of
+/// different kinds: they were asked different things.
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
 /// 95% interval of a share: over the seeds (Student t, kept within 0 and 1).
 std::string share_text(const MeanInterval& interval);
 
 std::string markdown_table(const std::vector<Row>& rows);
-/// What ID-Align adds: each scheme that has it minus the same without, seed by seed, mean and interval over the seeds that
-/// both have. Empty where no two rows make a pair.
-std::string paired_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
-/// /miniature/{scheme, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// One line for each run, point of its curve and measure.
+std::string runs_csv(const std::vector<Row>& rows);
+/// /miniature/{scheme, map, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
 /// /curves/<row>/{step, <measure> [steps, 3]}.
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
                 const Provenance& provenance);

@@ -18,22 +18,22 @@ namespace ropescope::miniature {
 
 namespace {
 
-constexpr std::array<const char*, 3> kOrderNames = {"llava-next", "internvl", "native"};
 constexpr int64_t kMostTiles = 6;  // of InternVL's order: 3x2 are trained on, 2x3 only asked about
 
-MediaProcessor processor_of(Order order) {
-  const bool native = order == Order::kNative;
+MediaProcessor processor_of(const World& world) {
+  const bool native = world.order == Order::kNative;
+  const int64_t tile = world.tile(), finer = world.finer * world.finer;
   MediaSettings settings = media_preset(native ? "qwen2-vl" : "internvl");
   settings.patch = kPatch;
   settings.merge = 1;
   settings.temporal_patch = 1;
   if (native) {
-    settings.min_pixels = kTile * kTile;
-    settings.max_pixels = 16 * kTile * kTile;
+    settings.min_pixels = tile * tile;
+    settings.max_pixels = 16 * finer * tile * tile;
   } else {
-    settings.tile = kTile;
-    settings.tile_tokens = kSide;
-    settings.max_tiles = kMostTiles;
+    settings.tile = tile;
+    settings.tile_tokens = world.side;
+    settings.max_tiles = kMostTiles * finer;
   }
   return MediaProcessor(settings);
 }
@@ -43,6 +43,13 @@ MediaProcessor processor_of(Order order) {
                       order_name(order));
 }
 
+World world_of(const Shape& shape, Order order) {
+  World world = order;
+  world.side = shape.side;
+  world.finer = shape.finer;
+  return world;
+}
+
 View tiled_view(const Shape& shape) {
   const AnyresGeometry geometry = geometry_of(shape);
   View view;
@@ -50,7 +57,7 @@ View tiled_view(const Shape& shape) {
   view.sources = token_sources(geometry);
   for (size_t i = 0; i < view.sources.size(); ++i) {
     const auto token = static_cast<int64_t>(i);
-    if (token < kCells) {
+    if (token < shape.cells()) {
       view.thumbnail.push_back(token);
     } else if (view.sources[i] >= 0) {
       view.high.push_back(token);
@@ -62,26 +69,27 @@ View tiled_view(const Shape& shape) {
 View pieced_view(const Shape& shape) {
   View view;
   const MediaPlan plan =
-      processor_of(Order::kInternvl).plan_image(shape.columns * kPatch, shape.rows * kPatch);
+      processor_of(world_of(shape, Order::kInternvl)).plan_image(shape.columns * kPatch, shape.rows * kPatch);
   if (plan.high_hw != std::array<int64_t, 2>{shape.rows, shape.columns}) refuse(shape, Order::kInternvl);
   TiledPicture tiling;
-  tiling.thumbnail = {1, kSide, kSide};
+  const int64_t side = shape.side;
+  tiling.thumbnail = {1, side, side};
   tiling.rows = plan.tiles_rows_cols[0];
   tiling.columns = plan.tiles_rows_cols[1];
   view.block = tiled_segment(tiling);
   view.thumbnail_first = false;
   const BlockTokens tokens(view.block);
   view.sources.resize(static_cast<size_t>(view.block.tokens()));
-  for (int64_t cell = 0; cell < kCells; ++cell) {
+  for (int64_t cell = 0; cell < shape.cells(); ++cell) {
     view.thumbnail.push_back(tokens.thumbnail(cell));
     view.sources[static_cast<size_t>(view.thumbnail.back())] = cell;
   }
   for (int64_t row = 0; row < shape.rows; ++row) {
     for (int64_t column = 0; column < shape.columns; ++column) {
-      const int64_t tile = 1 + row / kSide * (shape.columns / kSide) + column / kSide;
+      const int64_t tile = 1 + row / side * (shape.columns / side) + column / side;
       view.high.push_back(tokens.high(row, column));
       view.sources[static_cast<size_t>(view.high.back())] =
-          tile * kCells + row % kSide * kSide + column % kSide;
+          tile * shape.cells() + row % side * side + column % side;
     }
   }
   return view;
@@ -90,28 +98,18 @@ View pieced_view(const Shape& shape) {
 View native_view(const Shape& shape) {
   View view;
   view.block.kind = Segment::Kind::kAnyres;
-  view.block.grid = {1, kSide, kSide};
+  view.block.grid = {1, shape.side, shape.side};
   view.block.high_h = shape.rows;
   view.block.high_w = shape.columns;
   view.block.newline = false;
   for (int64_t token = 0; token < view.block.tokens(); ++token) {
     view.sources.push_back(token);
-    (token < kCells ? view.thumbnail : view.high).push_back(token);
+    (token < shape.cells() ? view.thumbnail : view.high).push_back(token);
   }
   return view;
 }
 
 }  // namespace
-
-const char* order_name(Order order) { return kOrderNames.at(static_cast<size_t>(order)); }
-
-Order parse_order(const std::string& name) {
-  const auto found = std::find(kOrderNames.begin(), kOrderNames.end(), name);
-  if (found == kOrderNames.end()) {
-    throw UsageError("--order: expected {}, found \"{}\"", fmt::join(kOrderNames, ", "), name);
-  }
-  return static_cast<Order>(found - kOrderNames.begin());
-}
 
 View view_of(const Shape& shape, Order order) {
   switch (order) {
@@ -125,15 +123,15 @@ View view_of(const Shape& shape, Order order) {
   throw InternalError("view_of: no such order");
 }
 
-Cutter::Cutter(Order order, const PreprocessSettings& settings) : order_(order), settings_(settings) {
-  if (order != Order::kLlavaNext) processor_.emplace(processor_of(order));
+Cutter::Cutter(const World& world, const PreprocessSettings& settings) : world_(world), settings_(settings) {
+  if (world.order != Order::kLlavaNext) processor_.emplace(processor_of(world));
 }
 
 at::Tensor Cutter::cut(const at::Tensor& rgb_HW3, const Shape& shape, const std::string& file) const {
   const auto refuse_picture = [&] {
     throw InputError("{}: expected a picture that comes to {} patches", file, shape.name());
   };
-  if (order_ == Order::kLlavaNext) {
+  if (world_.order == Order::kLlavaNext) {
     const PreprocessedImage image = preprocess_image(rgb_HW3, settings_);
     if (!image.geometry || image.geometry->feat_H1W1 != std::array<int64_t, 2>{shape.rows, shape.columns}) {
       refuse_picture();
@@ -141,13 +139,14 @@ at::Tensor Cutter::cut(const at::Tensor& rgb_HW3, const Shape& shape, const std:
     return image.pixel_values;
   }
   const MediaItem item = processor_->image(rgb_HW3);
-  if (order_ == Order::kInternvl) {
+  if (world_.order == Order::kInternvl) {
     if (item.plan.high_hw != std::array<int64_t, 2>{shape.rows, shape.columns}) refuse_picture();
     const int64_t tiles = item.pixel_values.size(0) - 1;
     return at::cat({item.pixel_values.narrow(0, tiles, 1), item.pixel_values.narrow(0, 0, tiles)});
   }
   if (item.plan.grid_thw != std::array<int64_t, 3>{1, shape.rows, shape.columns}) refuse_picture();
-  const at::Tensor squeezed = resize_image(rgb_HW3, kTile, kTile, processor_->settings().filter);
+  const at::Tensor squeezed =
+      resize_image(rgb_HW3, world_.tile(), world_.tile(), processor_->settings().filter);
   return at::cat({processor_->image(squeezed).pixel_values, item.pixel_values});
 }
 

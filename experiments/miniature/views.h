@@ -19,15 +19,10 @@
 
 namespace ropescope::miniature {
 
-/// "llava-next", "internvl", "native".
-const char* order_name(Order order);
-/// Throws UsageError for another name.
-Order parse_order(const std::string& name);
-
 struct View {
   Segment block;
   std::vector<int64_t> sources;  ///< of each image token: its patch, as Cutter counts them; -1 for a newline
-  std::vector<int64_t> thumbnail;  ///< the image token of each thumbnail cell, [kCells]
+  std::vector<int64_t> thumbnail;  ///< the image token of each thumbnail cell
   std::vector<int64_t> high;       ///< of each high-resolution patch, row by row
   bool thumbnail_first = true;
 };
@@ -35,20 +30,20 @@ struct View {
 /// Throws InternalError for a shape that the order does not have.
 View view_of(const Shape& shape, Order order);
 
-/// Makes a file's pixels what the tower takes. Patches are counted through it: the thumbnail's kCells, row by row, then
+/// Makes a file's pixels what the tower takes. Patches are counted through it: the thumbnail's, row by row, then
 /// those of each tile, or of the whole picture.
 class Cutter {
  public:
   /// `settings` are those of the model's folder; the other orders have their families' processors.
-  Cutter(Order order, const PreprocessSettings& settings);
+  Cutter(const World& world, const PreprocessSettings& settings);
 
-  Order order() const { return order_; }
-  /// float32 [n, 3, kTile, kTile] of tiles, thumbnail first; native: [patches, 3 kPatch^2]. `file` names it in errors.
+  const World& world() const { return world_; }
+  /// float32 [n, 3, S, S] of tiles, thumbnail first; native: [patches, 3 kPatch^2]. `file` names it in errors.
   /// Throws InputError for a picture that does not come to its shape.
   at::Tensor cut(const at::Tensor& rgb_HW3, const Shape& shape, const std::string& file) const;
 
  private:
-  Order order_;
+  World world_;
   PreprocessSettings settings_;
   std::optional<MediaProcessor> processor_;
 };

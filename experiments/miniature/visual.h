@@ -1,6 +1,7 @@
 // Training on pictures under a position encoding, and what is measured on the way.
-//   <s> [picture] colour glyph colour glyph ...      questions and answers, as rounds of a conversation
-// end task         the answer's largest logit over the whole vocabulary is the right glyph
+//   <s> [picture] colour glyph colour glyph ...      questions and answers, as rounds of a conversation (where the task is the
+//                                                    relation: colour direction ...)
+// end task         the answer's largest logit over the whole vocabulary is the right word
 // correspondence   read off a high-resolution token that lies in one cell: the largest of the colours' logits
 //                  is that cell's colour, which only the thumbnail shows. Where the thumbnail comes last: read off
 //                  a thumbnail token, the largest of the glyphs' logits is its cell's glyph, which only the tiles show
@@ -12,9 +13,9 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/models/llava.h"
-#include "ropescope/rope/scheme.h"
 
 #include "album.h"
+#include "rooms.h"
 
 namespace ropescope::miniature {
 
@@ -29,6 +30,11 @@ struct VisualSettings {
   int64_t measure_every = 25;     ///< steps
   int64_t measure_pictures = 64;  ///< of an album, on the way; all of them in the end
   uint64_t seed = 0;
+  std::string map = {};                  ///< of inherited ids (id-align's wrong=); "": the right one
+  std::vector<int64_t> measure_at = {};  ///< steps besides
+  bool constant_rate = false;            ///< no annealing, so that one run is a curve over the steps
+  bool library = false;                  ///< the library's passes, also where the quick ones would do
+  int64_t stop_when_solved = 0;  ///< after so many looks in a row at which nothing was wrong; 0: never
 };
 Json to_json(const VisualSettings& settings);
 
@@ -43,8 +49,7 @@ struct Measures {
 };
 
 /// `pictures`: at most so many of each album's pictures, spread over its shapes; 0: all.
-Measures measure(const Llava& llava, const Scheme& scheme, const Album& album, int64_t pictures,
-                 int64_t questions, uint64_t seed);
+Measures measure(const Llava& llava, const RoomSettings& settings, const Album& album, int64_t pictures);
 
 struct CurvePoint {
   int64_t step = 0;
@@ -54,6 +59,7 @@ struct CurvePoint {
 
 struct VisualResult {
   std::vector<CurvePoint> curve;  ///< the last point is over all pictures
+  bool stopped = false;           ///< before its steps were over, with everything right
   double seconds = 0;             ///< of training, without measuring
 };
 

@@ -23,6 +23,8 @@ prepare
 all='vanilla;id-align;v2pe;v2pe:delta=0.5;id-align+v2pe:delta=0.5;mrope;id-align+mrope;mrope-interleave'
 all+=';mrope-interleave:spatial_reset=true;id-align+mrope-interleave;mhrope;videorope;hope;ilrope;omnirope;mmrope'
 all+=';circlerope:radius=10,alpha=0.5,move_to_origin=true;grape;dipe;dipe+id-align;cca;pype:interval=4;alibi'
+all+=';rope-dhr;xd-rope;vrope;c2rope;spiral:directions=8;mixed:seed=0'
+all+=';circlerope:radius=10,alpha=0.5,move_to_origin=true,age=alternate;mrope/ernie;mrope/pangu'
 few='vanilla;id-align;mrope;dipe'
 
 do_once "$output/samples.h5" "$ropescope" sample --model "$model" --texts "$texts" --max-texts 100 \

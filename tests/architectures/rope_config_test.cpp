@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/architectures/decoder_config.h"
+#include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 
 namespace ropescope {
 namespace {
@@ -14,9 +16,10 @@ namespace {
 using ::testing::HasSubstr;
 
 const std::vector<RopeType>& all_rope_types() {
-  static const std::vector<RopeType> types = {RopeType::kDefault,     RopeType::kLinear, RopeType::kDynamic,
-                                              RopeType::kNtk,         RopeType::kYarn,   RopeType::kLlama3,
-                                              RopeType::kProportional};
+  static const std::vector<RopeType> types = {
+      RopeType::kDefault, RopeType::kLinear, RopeType::kDynamic, RopeType::kNtk,          RopeType::kYarn,
+      RopeType::kLlama3,  RopeType::kCope,   RopeType::kPerAxis, RopeType::kProportional, RopeType::kLongrope,
+      RopeType::kNtkSpan, RopeType::kMean,   RopeType::kFope};
   return types;
 }
 
@@ -43,7 +46,31 @@ const std::vector<std::pair<const char*, void (*)(RopeConfig&)>>& field_changes(
       {"truncate", [](RopeConfig& rope) { rope.truncate = false; }},
       {"low_freq_factor", [](RopeConfig& rope) { rope.low_freq_factor = 1.5; }},
       {"high_freq_factor", [](RopeConfig& rope) { rope.high_freq_factor = 5.5; }},
-      {"partial_rotary_factor", [](RopeConfig& rope) { rope.partial_rotary_factor = 0.5; }},
+      {"partial_rotary_factor",
+       [](RopeConfig& rope) {
+         rope.partial_rotary_factor = 0.5;
+         for (auto* list : {&rope.short_factor, &rope.long_factor}) list->resize(list->size() / 2);
+       }},
+      {"short_factor", [](RopeConfig& rope) { rope.short_factor.assign(rope.short_factor.size(), 1.5); }},
+      {"long_factor", [](RopeConfig& rope) { rope.long_factor.assign(rope.long_factor.size(), 2.5); }},
+      {"alpha",
+       [](RopeConfig& rope) {
+         if (rope.type != RopeType::kDynamic) return;
+         rope.alpha = 12.5;
+         rope.factor = 1;
+       }},
+      {"channels", [](RopeConfig& rope) { rope.channels = 7; }},
+      {"hard", [](RopeConfig& rope) { rope.hard = true; }},
+      {"kept", [](RopeConfig& rope) { rope.kept = 11; }},
+      {"parts",
+       [](RopeConfig& rope) {
+         if (rope.type != RopeType::kCope && rope.parts.empty()) return;
+         RopeConfig part;
+         part.type = RopeType::kNtk;
+         part.factor = 3;
+         if (rope.parts.empty()) rope.parts.push_back(part);
+         rope.parts.back() = part;
+       }},
   };
   return changes;
 }
@@ -53,12 +80,26 @@ RopeConfig start_of(RopeType type) {
   rope.type = type;
   if (type != RopeType::kDefault) rope.factor = 4;
   if (type == RopeType::kYarn || type == RopeType::kLlama3) rope.original_max_position_embeddings = 512;
+  if (type == RopeType::kLongrope) {
+    rope.short_factor.assign(32, 1.25);
+    rope.long_factor.assign(32, 4);
+  }
+  if (type == RopeType::kPerAxis || type == RopeType::kMean) {
+    rope.parts = {start_of(RopeType::kLinear), start_of(RopeType::kCope)};
+    rope.parts[1].parts = {start_of(RopeType::kNtk)};
+  }
+  if (type == RopeType::kPerAxis) rope.names = {"h", "t"};
   return rope;
 }
 
 bool same_frequencies(const RopeConfig& a, const RopeConfig& b) {
-  const Frequencies left = make_frequencies(a, 64, 2048, 5000), right = make_frequencies(b, 64, 2048, 5000);
-  return left.inv_freq.equal(right.inv_freq) && left.attention_scale == right.attention_scale;
+  const Scheme rows("mrope");
+  for (const double length : {100, 5000}) {
+    const Frequencies left = rows.frequencies(a, 64, 1, 2048, length),
+                      right = rows.frequencies(b, 64, 1, 2048, length);
+    if (!left.inv_freq.equal(right.inv_freq) || left.attention_scale != right.attention_scale) return false;
+  }
+  return true;
 }
 
 TEST(RopeConfigJson, ComesBackAsItWasForEveryTypeAndField) {
@@ -71,6 +112,7 @@ TEST(RopeConfigJson, ComesBackAsItWasForEveryTypeAndField) {
       const Json json = parse_json(to_json(rope).dump(), "test");
       const RopeConfig back = parse_rope_scaling(json, RopeConfig(), "test");
       EXPECT_EQ(to_json(back), json);
+      EXPECT_EQ(back.type, rope.type);
       EXPECT_TRUE(same_frequencies(back, rope));
     }
   }
@@ -125,6 +167,64 @@ TEST(RopeConfigJson, KeysThatATypeDoesNotUseAreNamedOnceAndIgnored) {
   ::testing::internal::CaptureStderr();
   parse_rope_scaling({{"rope_type", "default"}, {"factor", 1.0}, {"rope_theta", 1e6}}, RopeConfig(), "plain");
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+Json within(int64_t depth) {
+  Json settings = {{"rope_type", "linear"}, {"factor", 2}};
+  for (int64_t i = 1; i < depth; ++i)
+    settings = {{"rope_type", "cope"}, {"channels", 2}, {"inner", settings}};
+  return settings;
+}
+
+TEST(RopeConfigJson, SettingsInsideSettingsAreReadWithTheirPlace) {
+  const auto refused = [](const Json& scaling) {
+    return testing::refusal_of([&] { parse_rope_scaling(scaling, RopeConfig(), "flag"); });
+  };
+  EXPECT_EQ(refused(within(4)), "");
+  EXPECT_THAT(refused(within(5)), HasSubstr("at most 4 deep"));
+  EXPECT_THAT(refused({{"rope_type", "copee"}}), HasSubstr("did you mean \"cope\"?"));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"channels", 0}}),
+              HasSubstr("\"channels\": expected at least 1"));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"form", "firm"}}),
+              HasSubstr("expected soft or hard, found \"firm\""));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"inner", {{"rope_type", "yarm"}, {"factor", 2}}}}),
+              HasSubstr("flag: \"inner\": \"rope_type\": rope type \"yarm\""));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"inner", {{"rope_type", "linear"}}}}),
+              HasSubstr("flag: \"inner\": the rope type \"linear\" needs \"factor\""));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"inner", 3}}),
+              HasSubstr("flag: \"inner\": expected an object"));
+  EXPECT_THAT(refused({{"rope_type", "cope"}, {"inner", {{"rope_theta", 3}}}}),
+              HasSubstr("beside the outermost rope_type"));
+  EXPECT_THAT(refused({{"rope_type", "mean"}}), HasSubstr("\"mean\" needs \"of\""));
+  EXPECT_THAT(refused({{"rope_type", "mean"}, {"of", Json::array()}}), HasSubstr("\"mean\" needs \"of\""));
+  EXPECT_THAT(refused({{"rope_type", "per-axis"}}), HasSubstr("needs settings for a row"));
+  EXPECT_THAT(refused({{"rope_type", "ntk-span"}}), HasSubstr("\"ntk-span\" needs \"factor\""));
+  EXPECT_THAT(refused({{"rope_type", "fope"}, {"kept", -1}}), HasSubstr("\"kept\": expected at least 0"));
+  EXPECT_THAT(refused({{"rope_type", "dynamic"}}), HasSubstr("needs \"factor\", or \"alpha\""));
+  EXPECT_THAT(refused({{"rope_type", "xdrope"}, {"alpha", -2}}),
+              HasSubstr("\"alpha\": expected a finite number"));
+  EXPECT_THAT(refused({{"rope_type", "dynamic"}, {"alpha", 2}, {"factor", 3}}),
+              HasSubstr("expected \"alpha\" or \"factor\""));
+  EXPECT_EQ(refused({{"rope_type", "dynamic"}, {"alpha", 2}, {"factor", 1}}),
+            "");  // as HunYuan's files have it
+  EXPECT_THAT(refused({{"rope_type", "longrope"}, {"short_factor", {1.0}}}), HasSubstr("long_factor"));
+  EXPECT_THAT(refused({{"rope_type", "longrope"},
+                       {"short_factor", {1.0}},
+                       {"long_factor", {1.0}},
+                       {"max_position_embeddings", 64}}),
+              HasSubstr("needs \"original_max_position_embeddings\" beside it"));
+  // One set a layer type, as transformers 5 nests them, stays what it was.
+  EXPECT_THAT(refused({{"rope_type", "linear"}, {"factor", 2}, {"sliding", {{"rope_type", "linear"}}}}),
+              HasSubstr("found one a layer type"));
+}
+
+TEST(RopeConfigJson, AConfigFileMayHoldThem) {
+  const Json scaling = within(2);
+  const DecoderConfig config =
+      parse_decoder_config(llama_with({{"rope_scaling", scaling}, {"rope_theta", 5e5}}), "cope/config.json");
+  EXPECT_EQ(config.rope().type, RopeType::kCope);
+  EXPECT_EQ(config.rope().theta, 5e5);
+  EXPECT_EQ(parse_decoder_config(to_json(config), "again"), config);
 }
 
 }  // namespace

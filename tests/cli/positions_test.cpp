@@ -9,6 +9,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/io/result_file.h"
+#include "ropescope/rope/scheme.h"
 
 #include "tests/support/golden.h"
 
@@ -192,6 +193,9 @@ TEST(PositionsCommand, CriteriaHaveTheGoldenFields) {
     }
   }
   EXPECT_EQ(object.at("published").at("coherent"), true);
+  EXPECT_EQ(object.at("drift").at("kind"), "shift");
+  EXPECT_EQ(object.at("drift").at("rows"), 1.0);
+  EXPECT_TRUE(objects("--criteria --scheme vanilla --layout text:3").front().at("drift").is_null());
   const auto table =
       run_ropescope("positions --criteria --scheme 'vanilla;videorope' --layout text:10,image:6x8,text:5");
   EXPECT_NE(table.out.find("1 of 2 dimensions kept"), std::string::npos) << table.out;
@@ -303,7 +307,7 @@ TEST(PositionsCommand, ListsSchemesWithTheirParameters) {
   const auto run = run_ropescope("positions --list");
   EXPECT_EQ(run.exit_code, 0);
   const Json list = objects("--list").front();
-  EXPECT_EQ(list.at("schemes").size(), 17u);
+  EXPECT_EQ(list.at("schemes").size(), scheme_definitions().size());
   for (const Json& scheme : list.at("schemes")) {
     EXPECT_NE(run.out.find("\n" + scheme.at("name").get<std::string>() + "\n"), std::string::npos);
     EXPECT_FALSE(scheme.at("source").get<std::string>().empty());

@@ -67,7 +67,8 @@ std::vector<Json> scored(const std::string& flags, const std::vector<Json>& item
 TEST(ScoreCommandLine, LetterExtraction) {
   const Json letters = {"A", "B", "C", "D"};
   std::vector<Json> items, expected;
-  for (const Json& item : testing::golden_json("evaluation/mcq_extract.json").at("items")) {
+  const Json golden = testing::golden_json("evaluation/mcq_extract.json");
+  for (const Json& item : golden.at("items")) {
     if (item.at("choices") != letters) continue;
     const Json doc = {{"question", "?"}, {"answer", "A"}, {"category", "c"}, {"l2_category", "l"}};
     items.push_back({{"doc", doc}, {"output", item.at("output")}});

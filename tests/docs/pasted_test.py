@@ -28,6 +28,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorte
 SMALLER = {
     "sample": {"--max-texts": "4", "--max-tokens": "128"},
     "decay": {"--max-distance": "512"},
+    "locality": {"--points": "256"},
     "simulate": {"--trials": "50", "--max-distance": "128"},
     "attention": {"--layers": "0"},
     "generate": {"--max-new-tokens": "4"},
@@ -35,7 +36,7 @@ SMALLER = {
     "evaluate": {"--limit": "1"},
 }
 # Need a vision-language model, or runs of one.
-NEEDS_MORE = ("evaluate", "generate", "modix", "report")
+NEEDS_MORE = ("audit", "evaluate", "generate", "modix", "report")
 
 
 def blocks(path, language):

@@ -24,7 +24,7 @@ namespace {
 
 std::vector<Shape> all_shapes() {
   std::vector<Shape> shapes = seen_shapes();
-  shapes.insert(shapes.end(), unseen_shapes().begin(), unseen_shapes().end());
+  for (const Shape& shape : unseen_shapes()) shapes.push_back(shape);
   return shapes;
 }
 
@@ -131,7 +131,7 @@ TEST(Pictures, ColoursAreTheMeansOfTheirCellsAndNoneComesTwice) {
       const int64_t height = shape.rows * kPatch / kSide, width = shape.columns * kPatch / kSide;
       const at::Tensor mean =
           pixels.narrow(0, cell / kSide * height, height).narrow(1, cell % kSide * width, width).mean({0, 1});
-      const std::array<int, 3> steps = colour_steps(picture.colours[static_cast<size_t>(cell)]);
+      const std::array<double, 3> steps = colour_steps(picture.colours[static_cast<size_t>(cell)]);
       for (size_t channel = 0; channel < 3; ++channel) {
         const double shade = mean[static_cast<int64_t>(channel)].item<double>() - 0.5;
         EXPECT_NEAR(shade, 0.08 * steps[channel], 0.02) << shape.name() << " cell " << cell;

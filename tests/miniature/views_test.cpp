@@ -27,7 +27,7 @@ constexpr Order kOrders[] = {Order::kLlavaNext, Order::kInternvl, Order::kNative
 
 std::vector<Shape> shapes_of(Order order) {
   std::vector<Shape> shapes = seen_shapes(order);
-  shapes.insert(shapes.end(), unseen_shapes(order).begin(), unseen_shapes(order).end());
+  for (const Shape& shape : unseen_shapes(order)) shapes.push_back(shape);
   return shapes;
 }
 

@@ -50,7 +50,8 @@ void expect_values(const Frequencies& frequencies, const Json& values, double re
 }
 
 TEST(Frequencies, PlainValuesEqualTheGoldenOnes) {
-  for (const Json& record : golden_json("positions/frequencies.json").at("inv_freq")) {
+  const Json golden = golden_json("positions/frequencies.json");
+  for (const Json& record : golden.at("inv_freq")) {
     RopeConfig config;
     config.theta = record.at("theta");
     const Frequencies frequencies = make_frequencies(config, record.at("head_dim"), 0, 0);
@@ -60,7 +61,8 @@ TEST(Frequencies, PlainValuesEqualTheGoldenOnes) {
 }
 
 TEST(Frequencies, ScaledValuesEqualTheGoldenOnes) {
-  for (const Json& record : golden_json("positions/frequencies.json").at("scaled")) {
+  const Json golden = golden_json("positions/frequencies.json");
+  for (const Json& record : golden.at("scaled")) {
     SCOPED_TRACE(record.at("type").get<std::string>() + " " + record.at("config").dump());
     const Json& settings = record.at("config");
     const Frequencies frequencies =
@@ -120,10 +122,12 @@ TEST(Frequencies, ImpossibleSettingsAreRefusedInWords) {
 }
 
 TEST(Frequencies, TypesAreKnownByTheirConfigNames) {
-  for (const char* name :
-       {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional", "longrope"}) {
+  for (const char* name : {"default", "linear", "dynamic", "ntk", "yarn", "llama3", "proportional",
+                           "longrope", "cope", "per-axis", "ntk-span", "mean", "fope"}) {
     EXPECT_EQ(rope_type_name(parse_rope_type(name)), name);
   }
+  EXPECT_EQ(parse_rope_type("su"), RopeType::kLongrope);
+  EXPECT_EQ(parse_rope_type("xdrope"), RopeType::kDynamic);
   try {
     parse_rope_type("yarm");
     FAIL() << "an unknown type was accepted";

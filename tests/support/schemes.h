@@ -48,7 +48,10 @@ inline std::vector<std::string> runnable_schemes() {
           "id-align+cca",
           "id-align+alibi",
           "dipe+mrope-interleave",
-          "dipe+id-align+mrope"};
+          "dipe+id-align+mrope",
+          "spiral",
+          "spiral:directions=3,text=projected",
+          "mixed:seed=3"};
 }
 
 /// Schemes that ask for tiles one by one, each as large as the thumbnail (tiles_for).

@@ -166,7 +166,8 @@ TEST(TokenizerGolden, SmolLm2FromGguf) {
   const auto tokenizer = load_tokenizer(path);
   check_byte_level(*tokenizer, "smollm2");
   EXPECT_EQ(tokenizer->vocab_size(), 49152);
-  for (const Json& entry : golden_json("language/smollm2/texts.json").at("texts")) {
+  const Json texts = golden_json("language/smollm2/texts.json");
+  for (const Json& entry : texts.at("texts")) {
     EXPECT_EQ(tokenizer->encode(entry.at("text").get<std::string>(), EncodeOptions{}),
               entry.at("ids").get<Ids>());
   }

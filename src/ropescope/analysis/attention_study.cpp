@@ -103,6 +103,32 @@ double seconds_from(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+void add_pictures(const MeasuredRows::Outcome& outcome, SchemeAttention& scheme) {
+  if (outcome.sinks) {
+    if (!scheme.sinks) scheme.sinks.emplace();
+    scheme.sinks->add(*outcome.sinks);
+  }
+  if (outcome.drift) {
+    if (!scheme.drift) scheme.drift.emplace();
+    scheme.drift->add(*outcome.drift);
+  }
+}
+
+void write_pictures(const SchemeAttention& scheme, const AttentionStudyOptions& options,
+                    ResultWriter& writer) {
+  const std::string group = attention_group(scheme.scheme);
+  if (scheme.sinks) scheme.sinks->write(writer, group, *options.sinks);
+  if (!scheme.drift) return;
+  const std::vector<int64_t> tokens = scheme.drift->tokens();
+  if (*std::max_element(tokens.begin(), tokens.end()) < kLeastDriftTokens) {
+    throw UsageError(
+        "--drift: expected at least {} consecutive tokens behind the pictures that look, found {} under {}. Try: --queries "
+        "generated --max-new-tokens 64 (a model may end its answer sooner), or --queries text with a longer question",
+        kLeastDriftTokens, *std::max_element(tokens.begin(), tokens.end()), scheme.scheme);
+  }
+  scheme.drift->write(writer, group, *options.drift);
+}
+
 void check_input(const AttentionInput& input, const AttentionStudyOptions& options) {
   if (input.layout.tokens() != input.tokens()) {
     throw InternalError("attention: a layout of {} tokens for {} ids", input.layout.tokens(), input.tokens());
@@ -165,6 +191,7 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
     const auto take = [&](size_t s, const MeasuredRows::Outcome& outcome) {
       for (const std::string& name : names) values[s][name].push_back(outcome.means.at(name));
       result.schemes[s].generated.push_back(outcome.generated);
+      add_pictures(outcome, result.schemes[s]);
       if (i > 0 || s > 0) return;
       for (const QuerySet& set : outcome.sets) result.query_sets.push_back(set.name);
       result.queries = outcome.queries;
@@ -199,7 +226,7 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
       const auto start = std::chrono::steady_clock::now();
       const std::string group =
           attention_group(scheme.scheme) + (i == 0 ? std::string() : "/input-" + std::to_string(i));
-      auto asked = std::make_unique<MeasuredRows>(study, input, schemes[s], group);
+      auto asked = std::make_unique<MeasuredRows>(study, input, schemes[s], group, i);
       const std::vector<QuerySet> sets = asked->sets();
       MeasuredRows* const own = asked.get();
       measure(std::move(asked), [&, s, own] {
@@ -242,6 +269,7 @@ AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& i
       scheme.fading.push_back(number_of("visual_share", fading[s][l]));
       scheme.uniform_share.push_back(mean_interval(uniform[l]).mean);
     }
+    write_pictures(scheme, options, writer);
   }
   result.head_count = static_cast<int64_t>(layers.size() * heads.size());
   result.interval = inputs.count > 1

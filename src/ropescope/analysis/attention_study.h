@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/analysis/attention_drift.h"
 #include "ropescope/analysis/attention_queries.h"
+#include "ropescope/analysis/attention_sinks.h"
 #include "ropescope/analysis/statistics.h"
 #include "ropescope/io/result_file.h"
 #include "ropescope/models/decoder.h"
@@ -42,6 +45,8 @@ struct AttentionStudyOptions {
   std::vector<int64_t> text_lengths;    ///< with them, the fading curve; ascending
   std::vector<int64_t> distractor;      ///< ids of at least the greatest of them
   KeptRows kept = KeptRows::kAll;
+  std::optional<SinkOptions> sinks;  ///< measured where set
+  std::optional<DriftOptions> drift;
   std::function<std::string(const std::vector<int64_t>&)> decode;  ///< text of ids
   std::function<void(const std::string& what)> progress;           ///< may be empty
   std::function<void()> layer_done;  ///< after each layer of each pass; may be empty
@@ -59,6 +64,8 @@ struct SchemeAttention {
   std::vector<AttentionNumber> fading;   ///< visual share at each text length
   std::vector<double> uniform_share;     ///< beside it, under uniform attention
   std::vector<std::string> generated;    ///< text, one an input
+  std::optional<SinkSummary> sinks;
+  std::optional<DriftSummary> drift;
   double seconds = 0;
 
   const AttentionNumber& number(const std::string& name) const;
@@ -77,8 +84,8 @@ struct AttentionResult {
 /// Writes /attention. A scheme's own group holds the first input's rows [layers, heads, queries, keys],
 /// query_index, key_index, layer_index, head_index, sets/<name> (token indices), means/<name> [layers, heads,
 /// keys] (the mean row of a set, in place of rows where only these are kept), and measures/<name> [layers,
-/// heads, queries]; further inputs have the same in its groups input-1, input-2, ... A `/` of the scheme's
-/// text is `_` there. Throws UsageError for what does not fit together, InputError, NumericsError.
+/// heads, queries]; further inputs have the same in its groups input-1, input-2, ...; sinks and drift over all inputs stand
+/// in the scheme's own group (attention_sinks.h, attention_drift.h). A `/` of the scheme's text is `_` there. Throws UsageError for what does not fit together, InputError, NumericsError.
 AttentionResult study_attention(const Decoder& decoder, const AttentionInputs& inputs,
                                 const AttentionStudyOptions& options, ResultWriter& writer);
 

@@ -111,54 +111,34 @@ void allocate(DecayResult& result, const ModelFacts& model, bool with_std) {
   if (wanted && fits("by_head", by_head)) result.by_head = at::empty({T, L, H, D}, at::kFloat);
 }
 
-void check_positive(const char* flag, const std::vector<double>& values) {
-  for (const double value : values) {
-    if (!(value > 0.0) || !std::isfinite(value)) {
-      throw UsageError("--{}: expected positive numbers, found {}", flag, value);
-    }
-  }
-}
-
 void validate(const std::vector<Samples>& runs, const DecayOptions& options) {
-  check_positive("theta", options.theta);
-  check_positive("theta-scale", options.theta_scale);
-  if (!options.theta.empty() && !options.theta_scale.empty()) {
-    throw UsageError("--theta and --theta-scale: expected one of the two");
-  }
   if (options.distance.numel() == 0 || options.distance.min().item<int64_t>() < 0) {
     throw UsageError("--distances: expected at least one distance, all of them 0 or more");
   }
   if (runs.empty() || (runs.size() != 1 && runs.size() != base_changes(options).size())) {
     throw InternalError("compute_decay: expected one set of samples, or one for each column");
   }
-  const ModelFacts& model = runs.front().model;
-  if (options.theta.empty() && !model.rope && model.layers.empty()) {
-    throw UsageError("--theta is required: the samples do not say their model's rope_theta");
-  }
+  check_bases(options, runs.front().model);
 }
 
 /// Names, counts and bases of the kinds; curves where the one kind is the whole.
 void describe_kinds(const DecayLayers& layers, const DecayCoefficients& coefficients,
                     const std::vector<BaseChange>& changes, DecayResult& result) {
-  const auto T = static_cast<int64_t>(changes.size()), K = static_cast<int64_t>(layers.kinds.size());
+  const auto K = static_cast<int64_t>(layers.kinds.size());
   if (K == 0) return;
-  result.kind_theta = at::full({T, K}, kNan, at::kDouble);
+  result.kind_theta = kind_bases(layers, changes);
   for (int64_t k = 0; k < K; ++k) {
     const LayerKind& kind = layers.kinds[static_cast<size_t>(k)];
     const KindCoefficients& numbers = coefficients.kinds[static_cast<size_t>(k)];
     result.kinds.push_back({kind.name, ranges_text(kind.layers), kind.facts.window, kind.facts.chunk,
                             kind.facts.rotates, numbers.count, numbers.clusters});
-    if (!kind.facts.rotates) continue;
-    for (int64_t t = 0; t < T; ++t) {
-      result.kind_theta[t][k] = changes[static_cast<size_t>(t)].of(kind.facts.rope.theta);
-    }
   }
 }
 
 /// What a reader of the curves should know, in sentences.
 void add_notes(const DecayLayers& layers, const ModelFacts& model, DecayResult& result) {
   if (result.clusters < 2) result.notes.push_back("no confidence intervals (" + result.interval + ")");
-  std::vector<int64_t> still, others;
+  std::vector<int64_t> still;
   for (const LayerKind& kind : layers.kinds) {
     if (!kind.facts.rotates) still.insert(still.end(), kind.layers.begin(), kind.layers.end());
   }
@@ -178,26 +158,11 @@ void add_notes(const DecayLayers& layers, const ModelFacts& model, DecayResult& 
         "norm_k hold the mean norms of each layer",
         ranges_text(layers.normed)));
   }
-  for (size_t l = 0; l < model.layers.size(); ++l) {
-    if (model.layers[l].has_qk && model.layers[l].head_dim != model.head_dim)
-      others.push_back(static_cast<int64_t>(l));
-  }
-  if (!others.empty()) {
-    result.notes.push_back(
-        fmt::format("layers {} are not in the samples, whose heads have another number of channels",
-                    ranges_text(others)));
-  }
+  const std::string left_out = left_out_layers(model);
+  if (!left_out.empty()) result.notes.push_back(left_out);
 }
 
 }  // namespace
-
-std::vector<BaseChange> base_changes(const DecayOptions& options) {
-  std::vector<BaseChange> changes;
-  for (const double theta : options.theta) changes.push_back({theta, 1});
-  for (const double scale : options.theta_scale) changes.push_back({std::nullopt, scale});
-  if (changes.empty()) changes.emplace_back();
-  return changes;
-}
 
 namespace {
 

@@ -25,11 +25,8 @@ namespace ropescope {
 /// 64 MiB, with a note that says so.
 enum class DecayKeep { kSmall, kMean, kLayers, kAll };
 
-struct DecayOptions {
-  // The columns; neither: one, of the layers' own bases. The checkpoint's context scaling (if any) is applied on top.
-  std::vector<double> theta;        ///< bases that every layer which rotates takes
-  std::vector<double> theta_scale;  ///< each layer's own base times this
-  at::Tensor distance;              ///< [D] int64, >= 0
+struct DecayOptions : BaseColumns {
+  at::Tensor distance;  ///< [D] int64, >= 0
   DecaySign sign = DecaySign::kCausal;
   SampleSource source = SampleSource::kPairs;
   bool resampled = false;                         ///< samples were taken anew under each theta
@@ -99,12 +96,6 @@ struct DecayResult {
 /// `runs`: one set of samples, or one for each column when resampled; their facts say the checkpoint's own bases. Throws
 /// UsageError (no theta known, a distance below 0), EnvironmentError when even the curves exceed the memory limit.
 DecayResult compute_decay(const std::vector<Samples>& runs, const DecayOptions& options);
-
-/// The columns, as changes of the layers' own bases.
-std::vector<BaseChange> base_changes(const DecayOptions& options);
-
-/// Where the columns' bases come from: "own", "given" or "scaled".
-std::string theta_source(const DecayOptions& options);
 
 /// Writes /decay and its attributes.
 void write_decay(ResultWriter& writer, const DecayResult& result);

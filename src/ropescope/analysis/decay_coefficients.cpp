@@ -85,27 +85,6 @@ void add_layer_deviations(const at::Tensor& rows, const PairSet& pairs, int64_t 
   }
 }
 
-/// Places of the pairs in some layers.
-at::Tensor pairs_in(const PairSet& pairs, const DecayLayers& layers, const std::vector<int64_t>& wanted) {
-  return layers.among(wanted).index_select(0, pairs.layer).nonzero().squeeze(1);
-}
-
-/// x [N, D] in float64, the channels of each pair in halves of its layer's pairs.
-at::Tensor in_halves(const at::Tensor& x, const PairSet& pairs, const DecayLayers& layers) {
-  const at::Tensor wide = x.to(at::kDouble);
-  if (layers.alike()) {
-    const at::Tensor& order = layers.turning.front().order;
-    return order.defined() ? wide.index_select(1, order) : wide;
-  }
-  at::Tensor ordered = wide.clone();
-  for (const TurningLayers& part : layers.turning) {
-    if (!part.order.defined()) continue;
-    const at::Tensor place = pairs_in(pairs, layers, part.layers);
-    ordered.index_copy_(0, place, wide.index_select(0, place).index_select(1, part.order));
-  }
-  return ordered;
-}
-
 /// Of the pairs in layers that rotate, part by part.
 void add_overall(const at::Tensor& rows, const at::Tensor& norms, const PairSet& pairs,
                  const DecayLayers& layers, DecayCoefficients& result) {
@@ -164,6 +143,25 @@ void add_kinds(const at::Tensor& rows, const PairSet& pairs, const DecayLayers& 
 }
 
 }  // namespace
+
+at::Tensor pairs_in(const PairSet& pairs, const DecayLayers& layers, const std::vector<int64_t>& wanted) {
+  return layers.among(wanted).index_select(0, pairs.layer).nonzero().squeeze(1);
+}
+
+at::Tensor in_halves(const at::Tensor& x, const PairSet& pairs, const DecayLayers& layers) {
+  const at::Tensor wide = x.to(at::kDouble);
+  if (layers.alike()) {
+    const at::Tensor& order = layers.turning.front().order;
+    return order.defined() ? wide.index_select(1, order) : wide;
+  }
+  at::Tensor ordered = wide.clone();
+  for (const TurningLayers& part : layers.turning) {
+    if (!part.order.defined()) continue;
+    const at::Tensor place = pairs_in(pairs, layers, part.layers);
+    ordered.index_copy_(0, place, wide.index_select(0, place).index_select(1, part.order));
+  }
+  return ordered;
+}
 
 at::Tensor coefficient_rows(const at::Tensor& q, const at::Tensor& k) {
   const auto [a, b] = decay_coefficients(q, k);

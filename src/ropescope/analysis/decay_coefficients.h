@@ -44,7 +44,13 @@ struct DecayCoefficients {
   std::string interval;  ///< how intervals are made, or why there are none
 };
 
-/// Channels are put in halves of their layer's pairs (TurningLayers::order) first.
+/// Places of the pairs in some layers, [*] int64.
+at::Tensor pairs_in(const PairSet& pairs, const DecayLayers& layers, const std::vector<int64_t>& wanted);
+
+/// x [N, D] in float64, the channels of each pair in halves of its layer's pairs (TurningLayers::order).
+at::Tensor in_halves(const at::Tensor& x, const PairSet& pairs, const DecayLayers& layers);
+
+/// Channels are put in halves first.
 DecayCoefficients coefficients_from_pairs(const PairSet& pairs, int64_t heads, const DecayLayers& layers);
 DecayCoefficients coefficients_from_moments(const MomentSet& moments, const DecayLayers& layers);
 

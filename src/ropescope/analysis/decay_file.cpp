@@ -62,11 +62,6 @@ void write_tokens(ResultWriter& writer, const DecayResult& result) {
 
 }  // namespace
 
-std::string theta_source(const DecayOptions& options) {
-  if (!options.theta.empty()) return "given";
-  return options.theta_scale.empty() ? "own" : "scaled";
-}
-
 void write_decay(ResultWriter& writer, const DecayResult& result) {
   const auto write = [&](const char* name, const at::Tensor& values) {
     if (values.defined()) writer.write(std::string("/decay/") + name, values);

@@ -1,12 +1,15 @@
 #include "ropescope/analysis/decay_layers.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
 
 namespace ropescope {
@@ -54,11 +57,43 @@ at::Tensor order_of(const LayerFacts& facts, int64_t max_position_embeddings) {
   return at::equal(order, at::arange(facts.head_dim, at::kLong)) ? at::Tensor() : order;
 }
 
+void check_positive(const char* flag, const std::vector<double>& values) {
+  for (const double value : values) {
+    if (!(value > 0.0) || !std::isfinite(value)) {
+      throw UsageError("--{}: expected positive numbers, found {}", flag, value);
+    }
+  }
+}
+
 }  // namespace
 
 std::string BaseChange::label() const {
   if (theta) return fmt::format("theta {:g}", *theta);
   return scale == 1 ? "" : fmt::format("theta x {:g}", scale);
+}
+
+std::vector<BaseChange> base_changes(const BaseColumns& columns) {
+  std::vector<BaseChange> changes;
+  for (const double theta : columns.theta) changes.push_back({theta, 1});
+  for (const double scale : columns.theta_scale) changes.push_back({std::nullopt, scale});
+  if (changes.empty()) changes.emplace_back();
+  return changes;
+}
+
+std::string theta_source(const BaseColumns& columns) {
+  if (!columns.theta.empty()) return "given";
+  return columns.theta_scale.empty() ? "own" : "scaled";
+}
+
+void check_bases(const BaseColumns& columns, const ModelFacts& model) {
+  check_positive("theta", columns.theta);
+  check_positive("theta-scale", columns.theta_scale);
+  if (!columns.theta.empty() && !columns.theta_scale.empty()) {
+    throw UsageError("--theta and --theta-scale: expected one of the two");
+  }
+  if (columns.theta.empty() && !model.rope && model.layers.empty()) {
+    throw UsageError("--theta is required: the samples do not say their model's rope_theta");
+  }
 }
 
 at::Tensor DecayLayers::among(const std::vector<int64_t>& layers) const {
@@ -132,6 +167,28 @@ double common_base(const DecayLayers& layers, const BaseChange& change) {
     base = of_part;
   }
   return base;
+}
+
+at::Tensor kind_bases(const DecayLayers& layers, const std::vector<BaseChange>& changes) {
+  const auto T = static_cast<int64_t>(changes.size()), K = static_cast<int64_t>(layers.kinds.size());
+  at::Tensor bases = at::full({T, K}, kNan, at::kDouble);
+  for (int64_t k = 0; k < K; ++k) {
+    const LayerFacts& facts = layers.kinds[static_cast<size_t>(k)].facts;
+    if (!facts.rotates) continue;
+    for (int64_t t = 0; t < T; ++t) bases[t][k] = changes[static_cast<size_t>(t)].of(facts.rope.theta);
+  }
+  return bases;
+}
+
+std::string left_out_layers(const ModelFacts& model) {
+  std::vector<int64_t> others;
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    if (model.layers[l].has_qk && model.layers[l].head_dim != model.head_dim)
+      others.push_back(static_cast<int64_t>(l));
+  }
+  if (others.empty()) return "";
+  return fmt::format("layers {} are not in the samples, whose heads have another number of channels",
+                     ranges_text(others));
 }
 
 }  // namespace ropescope

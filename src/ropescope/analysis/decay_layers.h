@@ -23,6 +23,23 @@ struct BaseChange {
   std::string label() const;
 };
 
+/// The columns of a result; neither list: one, of the layers' own bases. The checkpoint's context scaling (if any) is applied
+/// on top.
+struct BaseColumns {
+  std::vector<double> theta;        ///< bases that every layer which rotates takes
+  std::vector<double> theta_scale;  ///< each layer's own base times this
+};
+
+/// The columns, as changes of the layers' own bases.
+std::vector<BaseChange> base_changes(const BaseColumns& columns);
+
+/// Where the columns' bases come from: "own", "given" or "scaled".
+std::string theta_source(const BaseColumns& columns);
+
+/// Throws UsageError for bases that are not positive, for both lists at once, and for neither where the model's own are
+/// not known.
+void check_bases(const BaseColumns& columns, const ModelFacts& model);
+
 /// How the channels of a layer turn.
 struct LayerRotation {
   at::Tensor inv_freq;  ///< [h] float64; pairs that do not turn have 0
@@ -68,5 +85,11 @@ LayerRotation layer_rotation(const LayerFacts& facts, int64_t max_position_embed
 
 /// The base of all layers that rotate in a column; NaN where they differ or none rotates.
 double common_base(const DecayLayers& layers, const BaseChange& change);
+
+/// [T, K] float64: the base of each kind in each column; NaN of layers that do not rotate.
+at::Tensor kind_bases(const DecayLayers& layers, const std::vector<BaseChange>& changes);
+
+/// A sentence on the layers that samples of `model` leave out for their heads' size; empty where there are none.
+std::string left_out_layers(const ModelFacts& model);
 
 }  // namespace ropescope

@@ -5,6 +5,8 @@
 
 #include <fmt/ranges.h>
 
+#include <ATen/ops/isfinite.h>
+
 #include "ropescope/core/errors.h"
 
 namespace ropescope {
@@ -190,5 +192,51 @@ std::string joined_notes(const std::vector<std::string>& notes) {
 }
 
 std::string theta_label(double theta) { return "θ = " + number_label(theta); }
+
+std::string BaseAxis::label(int64_t t) const {
+  if (scale.defined()) return "own θ × " + number_label(scale[t].item<double>());
+  const double base = theta[t].item<double>();
+  return std::isnan(base) ? "own θ" : theta_label(base);
+}
+
+const at::Tensor& BaseAxis::chosen_by() const {
+  return scale.defined() && theta.isnan().any().item<bool>() ? scale : theta;
+}
+
+std::string BaseAxis::drawn_note(size_t drawn) const { return drawn_of(drawn, thetas(), "θ", "theta"); }
+
+BaseAxis read_bases(const ResultReader& result, const std::string& group) {
+  BaseAxis bases{read_axes(result, group + "/theta", 1), {}};
+  if (result.has(group + "/theta_scale")) {
+    bases.scale = read_shaped(result, group + "/theta_scale", {bases.thetas()});
+  }
+  return bases;
+}
+
+std::vector<int64_t> chosen_layers(const FigureSelection& selection, const at::Tensor& values) {
+  const int64_t layers = values.size(1);
+  if (selection.layers.empty()) {
+    std::vector<int64_t> sampled;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      if (at::isfinite(values.select(1, layer)).any().item<bool>()) sampled.push_back(layer);
+    }
+    return sampled.empty() ? spread_indices(layers, layers) : sampled;
+  }
+  for (const int64_t layer : selection.layers) {
+    if (layer < 0 || layer >= layers) {
+      throw UsageError("--layers: expected 0 to {}, found {}", layers - 1, layer);
+    }
+  }
+  return selection.layers;
+}
+
+std::vector<std::pair<double, std::string>> row_ticks(const std::vector<int64_t>& labels, double spacing) {
+  const size_t step = (labels.size() + 11) / 12;
+  std::vector<std::pair<double, std::string>> ticks;
+  for (size_t i = 0; i < labels.size(); i += step) {
+    ticks.emplace_back((static_cast<double>(i) + 0.5) * spacing - 0.5, std::to_string(labels[i]));
+  }
+  return ticks;
+}
 
 }  // namespace ropescope

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "ropescope/analysis/figures.h"
 #include "ropescope/io/figure.h"
 #include "ropescope/io/result_file.h"
 
@@ -64,6 +66,28 @@ inline constexpr int64_t kMostCells = int64_t{1} << 24;
 
 /// "θ = 10⁴".
 std::string theta_label(double theta);
+
+/// The columns of a result: rotary bases, or multiples of the layers' own.
+struct BaseAxis {
+  at::Tensor theta;
+  at::Tensor scale;  ///< of the layers' own bases; undefined where columns are bases
+  int64_t thetas() const { return theta.size(0); }
+  /// "θ = 10⁴", "own θ × 4", "own θ" where layers have several.
+  std::string label(int64_t t) const;
+  /// What --theta chooses by.
+  const at::Tensor& chosen_by() const;
+  /// "4 of 7 θ drawn (--theta chooses)"; empty where all are.
+  std::string drawn_note(size_t drawn) const;
+};
+/// `group`/theta and, where it is there, `group`/theta_scale.
+BaseAxis read_bases(const ResultReader& result, const std::string& group);
+
+/// Layers that a map shows: those selected, or all that were sampled. `values`: [theta, layers, ...], NaN where nothing was.
+/// Throws UsageError for one beyond the model.
+std::vector<int64_t> chosen_layers(const FigureSelection& selection, const at::Tensor& values);
+
+/// Ticks of a map's rows, `spacing` cells each, at most about twelve of them labelled.
+std::vector<std::pair<double, std::string>> row_ticks(const std::vector<int64_t>& labels, double spacing);
 
 /// The attribute `sources` of a group (names of the model and the texts); empty where there is none.
 std::string sources_of(const ResultReader& result, const std::string& group);

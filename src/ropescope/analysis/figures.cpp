@@ -11,6 +11,8 @@
 #include "ropescope/analysis/figures_attention.h"
 #include "ropescope/analysis/figures_decay.h"
 #include "ropescope/analysis/figures_evaluation.h"
+#include "ropescope/analysis/figures_locality.h"
+#include "ropescope/analysis/figures_pictures.h"
 #include "ropescope/analysis/figures_positions.h"
 #include "ropescope/analysis/figures_prior.h"
 #include "ropescope/analysis/figures_training.h"
@@ -165,6 +167,9 @@ constexpr char kDecayMean[] = "/decay/mean", kDecayKinds[] = "/decay/kinds/mean"
                kPriorTable[] = "/prior/table/scheme", kPriorRasters[] = "/prior/layout/raster",
                kPriorLengths[] = "/prior/text_lengths", kAttentionTable[] = "/attention/table/scheme",
                kAttentionLengths[] = "/attention/text_lengths", kTrainLoss[] = "/train/loss",
+               kLocalityNear[] = "/locality/near_preferred",
+               kLocalityKinds[] = "/locality/kinds/near_preferred",
+               kLocalityLayers[] = "/locality/by_layer/near_preferred",
                kContextSchemes[] = "/long_context/scheme", kNiahMean[] = "/niah/mean";
 
 const FigureKind& find_kind(const std::string& name, const ResultReader& result) {
@@ -202,6 +207,10 @@ const std::vector<FigureKind>& figure_kinds() {
       {"theta", "theta x distance", has_all<kDecayMean>, decay_by_theta},
       {"bound", "mean inner product under its Abel bound", has_all<kDecayMean, kDecayBound>, decay_bound},
       {"bands", "share of each band of frequencies in the curve", has_all<kDecayByBand>, decay_bands},
+      {"locality", "how often near keys are preferred and how often two keys' order flips, against length",
+       has_all<kLocalityNear>, locality_curves},
+      {"locality-by-kind", "the same in each kind of layers", has_all<kLocalityKinds>, locality_by_kind},
+      {"locality-by-layer", "the same, layer x length", has_all<kLocalityLayers>, locality_by_layer},
       {"simulation", "Gaussian simulation against the closed form", has_all<kSimulation>, simulation_curves},
       {"profile", "logit of real pairs at their real distance", has_all<kProfile>, profile_curves},
       {"profile-by-layer", "the same, layer x distance", has_all<kProfile>, profile_by_layer},
@@ -217,6 +226,9 @@ const std::vector<FigureKind>& figure_kinds() {
        has_all<kAttentionTable>, attention_layers},
       {"attention-fading", "measured share of attention on visual tokens against text length",
        has_all<kAttentionTable, kAttentionLengths>, attention_fading},
+      {"sinks", "attention on corners, layer x head, and on each cell of the picture", sinks_apply,
+       sink_maps},
+      {"drift", "correlation of two tokens' patterns on the picture, lag x shift", drift_applies, drift_maps},
       {"training", "loss and gradient norm against the step, mean of the last 100", has_all<kTrainLoss>,
        training_curves},
       {"evaluation-fading", "a benchmark's figure and the attention on its pictures against text length",

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/figure_data.h"
-#include "ropescope/core/errors.h"
 
 namespace ropescope {
 
@@ -16,29 +16,13 @@ namespace {
 constexpr int64_t kMostCurves = 12;
 constexpr const char* kInnerProduct = "mean inner product q·k (not divided by √d)";
 
-struct DecayAxes {
-  at::Tensor distance, theta;
-  at::Tensor scale;  ///< [theta]: of the layers' own bases; undefined where columns are bases
+struct DecayAxes : BaseAxis {
+  at::Tensor distance;
   int64_t distances() const { return distance.size(0); }
-  int64_t thetas() const { return theta.size(0); }
-
-  /// "θ = 10⁴", "own θ × 4", "own θ" where layers have several.
-  std::string label(int64_t t) const {
-    if (scale.defined()) return "own θ × " + number_label(scale[t].item<double>());
-    const double base = theta[t].item<double>();
-    return std::isnan(base) ? "own θ" : theta_label(base);
-  }
-  /// What --theta chooses by.
-  const at::Tensor& chosen_by() const {
-    return scale.defined() && theta.isnan().any().item<bool>() ? scale : theta;
-  }
 };
 
 DecayAxes read_decay_axes(const ResultReader& result) {
-  DecayAxes axes{read_axes(result, "/decay/distance", 1), read_axes(result, "/decay/theta", 1), {}};
-  if (result.has("/decay/theta_scale"))
-    axes.scale = read_shaped(result, "/decay/theta_scale", {axes.thetas()});
-  return axes;
+  return {read_bases(result, "/decay"), read_axes(result, "/decay/distance", 1)};
 }
 
 /// What is not as usual, for titles: another encoding, the paper's printed sign.
@@ -64,39 +48,6 @@ Figure grid(std::string title, std::vector<Panel> panels, double tall_cm, std::v
   figure.panel_height_cm = panels.size() > 1 ? tall_cm * 0.85 : tall_cm;
   figure.panels = std::move(panels);
   return figure;
-}
-
-/// "4 of 7 θ drawn (--theta chooses)".
-std::string thetas_drawn(const DecayAxes& axes, size_t drawn) {
-  return drawn_of(drawn, axes.thetas(), "θ", "theta");
-}
-
-/// Layers that a map shows: those selected, or all that were sampled. `values`: [theta, layers, ...], NaN where nothing was.
-std::vector<int64_t> chosen_layers(const FigureSelection& selection, const at::Tensor& values) {
-  const int64_t layers = values.size(1);
-  if (selection.layers.empty()) {
-    std::vector<int64_t> sampled;
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      if (at::isfinite(values.select(1, layer)).any().item<bool>()) sampled.push_back(layer);
-    }
-    return sampled.empty() ? spread_indices(layers, layers) : sampled;
-  }
-  for (const int64_t layer : selection.layers) {
-    if (layer < 0 || layer >= layers) {
-      throw UsageError("--layers: expected 0 to {}, found {}", layers - 1, layer);
-    }
-  }
-  return selection.layers;
-}
-
-/// At most about twelve labelled rows.
-std::vector<std::pair<double, std::string>> row_ticks(const std::vector<int64_t>& labels, double spacing) {
-  const size_t step = (labels.size() + 11) / 12;
-  std::vector<std::pair<double, std::string>> ticks;
-  for (size_t i = 0; i < labels.size(); i += step) {
-    ticks.emplace_back((static_cast<double>(i) + 0.5) * spacing - 0.5, std::to_string(labels[i]));
-  }
-  return ticks;
 }
 
 Panel map_panel(const at::Tensor& rows, const DecayAxes& axes, int64_t t, const FigureSelection& selection) {
@@ -177,7 +128,7 @@ Figure decay_curves(const ResultReader& result, const FigureSelection& selection
   }
   panel.title = bands ? "bands: 95% intervals" : "";
   return grid("Decay of the mean inner product with distance" + sign_text(result), {panel}, 9.0,
-              {sources_of(result, "/decay"), thetas_drawn(axes, shown.size())});
+              {sources_of(result, "/decay"), axes.drawn_note(shown.size())});
 }
 
 Figure decay_by_kind(const ResultReader& result, const FigureSelection& selection) {
@@ -218,7 +169,7 @@ Figure decay_by_kind(const ResultReader& result, const FigureSelection& selectio
   const size_t drawn = panels.size();
   return grid(
       "Decay in each kind of layers" + sign_text(result), std::move(panels), 9.0,
-      {sources_of(result, "/decay"), thetas_drawn(axes, drawn),
+      {sources_of(result, "/decay"), axes.drawn_note(drawn),
        static_cast<int64_t>(count) < curves.kinds ? fmt::format("{} of {} kinds drawn", count, curves.kinds)
                                                   : ""});
 }
@@ -234,7 +185,7 @@ Figure decay_by_tokens(const ResultReader& result, const FigureSelection& select
   }
   const size_t drawn = panels.size();
   return grid("Decay by the kinds of token that meet (query to key)" + sign_text(result), std::move(panels),
-              9.0, {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+              9.0, {sources_of(result, "/decay"), axes.drawn_note(drawn)});
 }
 
 Figure decay_by_layer(const ResultReader& result, const FigureSelection& selection) {
@@ -252,7 +203,7 @@ Figure decay_by_layer(const ResultReader& result, const FigureSelection& selecti
   }
   const size_t drawn = panels.size();
   return grid("Decay in each layer" + sign_text(result), std::move(panels), 9.0,
-              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+              {sources_of(result, "/decay"), axes.drawn_note(drawn)});
 }
 
 Figure decay_by_head(const ResultReader& result, const FigureSelection& selection) {
@@ -278,7 +229,7 @@ Figure decay_by_head(const ResultReader& result, const FigureSelection& selectio
   }
   const size_t drawn = panels.size();
   return grid("Decay in each head" + sign_text(result), std::move(panels), 12.0,
-              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+              {sources_of(result, "/decay"), axes.drawn_note(drawn)});
 }
 
 Figure decay_by_theta(const ResultReader& result, const FigureSelection& selection) {
@@ -330,7 +281,7 @@ Figure decay_bound(const ResultReader& result, const FigureSelection& selection)
     if (floor > 0) panel.y.low = std::min(panel.y.low.value_or(floor), floor);
   }
   return grid("Mean inner product and its bound" + sign_text(result), {panel}, 9.0,
-              {sources_of(result, "/decay"), thetas_drawn(axes, shown.size())});
+              {sources_of(result, "/decay"), axes.drawn_note(shown.size())});
 }
 
 Figure decay_bands(const ResultReader& result, const FigureSelection& selection) {
@@ -361,7 +312,7 @@ Figure decay_bands(const ResultReader& result, const FigureSelection& selection)
   }
   const size_t drawn = panels.size();
   return grid("What each band of frequencies adds to the curve" + sign_text(result), std::move(panels), 8.5,
-              {sources_of(result, "/decay"), thetas_drawn(axes, drawn)});
+              {sources_of(result, "/decay"), axes.drawn_note(drawn)});
 }
 
 }  // namespace ropescope

@@ -15,7 +15,7 @@ namespace ropescope {
 struct PlacedLayout {
   std::string name;  ///< of the scheme, and of the layout where there are several
   Layout layout;
-  at::Tensor coordinates;                   ///< [axes, tokens] float64
+  at::Tensor coordinates;              ///< [axes, tokens] float64
   std::vector<std::string> row_names = {};  ///< of the axes; empty: t, h, w
 };
 

@@ -7,6 +7,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/core/log.h"
 #include "ropescope/probe/attention_probe.h"
 
 namespace ropescope {
@@ -27,7 +28,7 @@ at::Tensor places_in(const std::vector<int64_t>& queries, const std::vector<int6
 }  // namespace
 
 MeasuredRows::MeasuredRows(const AttentionStudy& study, const AttentionInput& prompt, const Scheme& scheme,
-                           const std::string& group)
+                           const std::string& group, int64_t number)
     : study_(study), group_(group), input_(prompt) {
   const AttentionStudyOptions& options = study_.options;
   ResultWriter& writer = study_.writer;
@@ -50,6 +51,7 @@ MeasuredRows::MeasuredRows(const AttentionStudy& study, const AttentionInput& pr
   outcome_.queries = static_cast<int64_t>(asked_.size());
   outcome_.keys = input_.tokens();
   measure_queries(places, options.top_k);
+  look_at_pictures(scheme, places, number);
 
   const auto layers = static_cast<int64_t>(study_.layers.size()),
              heads = static_cast<int64_t>(study_.heads.size());
@@ -81,10 +83,56 @@ void MeasuredRows::measure_queries(const TokenPlaces& places, const std::vector<
   measures_.emplace(places, *encoding_, input_.tokens(), queries_, visible, top_k);
 }
 
+void MeasuredRows::look_at_pictures(const Scheme& scheme, const TokenPlaces& places, int64_t number) {
+  const AttentionStudyOptions& options = study_.options;
+  if (options.sinks) {
+    sinks_.emplace(places, asked_, *options.sinks, static_cast<uint64_t>(number), study_.layers,
+                   study_.heads);
+  }
+  if (!options.drift) return;
+  std::vector<int64_t> looking = asked_;
+  for (const QuerySet& set : outcome_.sets) {
+    if (set.name == "generated") looking = set.tokens;
+  }
+  const EncodedModel model = encoded_model(study_.decoder.config);
+  const EncodedLayer layer = model.of_layer(study_.layers.front());
+  const std::vector<PictureRaster> rasters = drift_rasters(places);
+  DriftPrediction predicted;
+  if (!rasters.empty()) {
+    const Positions& positions = encoding_->positions();
+    const Frequencies frequencies =
+        scheme.frequencies(layer.rope, layer.head_dim, layer.kv_heads, model.max_position_embeddings,
+                           positions.next + static_cast<double>(options.max_new_tokens));
+    const PictureRaster& raster = rasters.front();
+    predicted = predict_drift(scheme, positions, frequencies, raster.token, raster.rows, raster.columns);
+  }
+  drift_.emplace(places, looking, *options.drift, predicted, static_cast<int64_t>(study_.layers.size()),
+                 static_cast<int64_t>(study_.heads.size()));
+  if (drift_->queries().empty()) {
+    log_warning(
+        "{}: fewer than {} consecutive tokens look from behind the pictures; the input says nothing about drift",
+        input_.name, kLeastDriftTokens);
+  }
+}
+
 std::unique_ptr<ForwardRun> MeasuredRows::begin() {
-  return attention_run(study_.decoder, input_, *encoding_, {queries_, wanted_layers()},
-                       [this](int64_t, const at::Tensor& all_heads) {
-                         take(chosen_heads(all_heads));
+  AttentionRowRequest request{queries_, wanted_layers()};
+  if (sinks_) {
+    request.entering = [this](int64_t layer, const at::Tensor& hidden) { sinks_->entering(layer, hidden); };
+    request.other_keys = [this](int64_t layer, const at::Tensor& k,
+                                const AttentionRows::RowsOver& rows_over) {
+      sinks_->take_null(layer, k, rows_over);
+    };
+  }
+  return attention_run(study_.decoder, input_, *encoding_, request,
+                       [this](int64_t layer, const at::Tensor& all_heads) {
+                         const at::Tensor rows = chosen_heads(all_heads);
+                         const auto of = [&](const std::vector<int64_t>& queries) {
+                           return rows.index_select(1, places_in(queries_, queries));
+                         };
+                         if (sinks_) sinks_->take(layer, of(sinks_->queries()));
+                         if (drift_ && !drift_->queries().empty()) drift_->take(slot_, of(drift_->queries()));
+                         take(rows);
                          if (study_.options.layer_done) study_.options.layer_done();
                        });
 }
@@ -136,6 +184,8 @@ MeasuredRows::Outcome MeasuredRows::end() {
   for (const QuerySet& set : outcome_.sets) {
     writer.write(group_ + "/sets/" + set.name, at::tensor(set.tokens, at::kLong));
   }
+  if (sinks_) outcome_.sinks = sinks_->finish(writer, group_);
+  if (drift_) outcome_.drift = drift_->finish();
   return outcome_;
 }
 

@@ -36,11 +36,13 @@ class MeasuredRows {
     std::vector<QuerySet> sets;
     int64_t queries = 0, keys = 0;
     double uniform_share = 0;  ///< visual_share of the asked queries under uniform attention
+    std::optional<SinkSample> sinks;
+    std::optional<DriftSample> drift;
   };
 
-  /// The asked queries: rows and measures go into `group`. Generates first where that is asked for.
+  /// The asked queries of the number-th input: rows and measures go into `group`. Generates first where that is asked for.
   MeasuredRows(const AttentionStudy& study, const AttentionInput& prompt, const Scheme& scheme,
-               const std::string& group);
+               const std::string& group, int64_t number);
   /// The visual share of the queries of `sets` alone, with `distractor` tokens of text behind the last image.
   MeasuredRows(const AttentionStudy& study, const AttentionInput& prompt, const Scheme& scheme,
                const std::vector<QuerySet>& sets, int64_t distractor);
@@ -58,6 +60,7 @@ class MeasuredRows {
  private:
   void take(const at::Tensor& rows_HQS);
   void keep(const at::Tensor& rows_HQS);
+  void look_at_pictures(const Scheme& scheme, const TokenPlaces& places, int64_t number);
   std::vector<bool> wanted_layers() const;
   at::Tensor chosen_heads(const at::Tensor& rows_HQS) const;
   void measure_queries(const TokenPlaces& places, const std::vector<int64_t>& top_k);
@@ -69,6 +72,8 @@ class MeasuredRows {
   std::vector<int64_t> queries_,
       asked_;  // ascending; those of them that were asked for, in the order of asking
   std::optional<AttentionMeasures> measures_;
+  std::optional<SinkRows> sinks_;
+  std::optional<DriftRows> drift_;
   std::map<std::string, at::Tensor> values_;  // [layers, heads, queries] float64
   int64_t slot_ = 0;                          // layers so far
   double share_ = 0;

@@ -198,7 +198,8 @@ void fill_equal_layers(DecoderConfig& config);
 DecoderConfig parse_decoder_config(const Json& config, const std::string& what);
 
 /// From `rope_scaling`-like JSON ({"rope_type":"yarn","factor":4,...}), on top of `base`. Keys that the type
-/// does not use are ignored, as transformers does, with one warning.
+/// does not use are ignored, as transformers does, with one warning. Types that are made of others hold their settings
+/// inside, at most four deep ({"rope_type":"cope","inner":{"rope_type":"yarn",...}}).
 RopeConfig parse_rope_scaling(const Json& scaling, RopeConfig base, const std::string& what);
 
 /// What parse_rope_scaling reads: rope_type, rope_theta, partial_rotary_factor and every setting that the type

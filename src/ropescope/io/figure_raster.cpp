@@ -177,8 +177,8 @@ std::string raster_commands(const Panel& panel, const PageBox& box, double bar_r
   std::string text = raster.photograph ? photograph_block(raster, range, name) : raster_block(raster, name);
   text += margin_commands({left, right, bottom, top}, page_width_cm, page_height_cm);
   text += fmt::format(
-      "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset grid\nunset "
-      "logscale\nset xrange [-0.5:{}.5]\nset yrange [{}.5:-0.5]\n",
+      "set title {} offset 0,-0.6\nunset xlabel\nunset ylabel\nunset xtics\nunset ytics\nunset x2tics\nunset y2tics\n"
+      "unset grid\nunset logscale\nset xrange [-0.5:{}.5]\nset yrange [{}.5:-0.5]\n",
       gnuplot_quoted(panel.title), raster.columns - 1, raster.rows - 1);
   text += palette_commands(range.low, range.high);
   if (raster.colour_bar) {

@@ -263,7 +263,7 @@ std::string map_commands(const Panel& panel, const std::string& prefix) {
   }
   return map_block(prefix + "m", map) + axis_commands("x", panel.x, x) + axis_commands("y", panel.y, y) +
          fmt::format(
-             "set palette defined {}\nset cbrange [{:.8g}:{:.8g}]\nset cblabel {}\nset cbtics "
+             "set palette defined {}\nset cbrange [{:.8g}:{:.8g}]\nset cblabel {}\nset cbtics autofreq "
              "format "
              "'%g'\nunset grid\nset tics out nomirror\nset object 1 rectangle from graph 0,0 to graph 1,1 "
              "behind fc "

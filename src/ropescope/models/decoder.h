@@ -69,6 +69,11 @@ at::Tensor embed_tokens(const Decoder& decoder, const at::Tensor& ids);
 struct AttentionRows {
   std::vector<int64_t> query_index;  ///< token indices of this forward pass
   std::function<void(int64_t layer, const at::Tensor& rows_BHQS)> sink;  ///< float32 softmax rows
+  /// Optional, after `sink`: the layer's keys as they meet its queries, and the rows [B, H, n, S] that these queries (token
+  /// indices) would have over other keys of the same shape, by the layer's own rules.
+  using RowsOver =
+      std::function<at::Tensor(const std::vector<int64_t>& query_index, const at::Tensor& k_BKSD)>;
+  std::function<void(int64_t layer, const at::Tensor& k_BKSD, const RowsOver& rows_over)> other_keys = {};
 };
 
 /// What a forward pass is asked to show. An empty function costs nothing. Tensors are valid during the call

@@ -157,9 +157,9 @@ bool frequencies_will_change(const Decoder& decoder, const Sequence& sequence, i
   const double end = sequence.position_ids.max().item<double>() + 1 + static_cast<double>(new_tokens);
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
     const RopeConfig* rope = config.rope_of(l);
-    if (rope == nullptr || !depends_on_length(*rope)) continue;
-    const int64_t trained = rope->original_max_position_embeddings.value_or(config.max_position_embeddings);
-    if (end > static_cast<double>(trained)) return true;
+    if (rope == nullptr) continue;
+    const std::optional<int64_t> trained = length_of_change(*rope, config.max_position_embeddings);
+    if (trained && end > static_cast<double>(*trained)) return true;
   }
   return false;
 }

@@ -169,6 +169,12 @@ at::Tensor attend(const DecoderPass& pass, const DecoderLayerWeights& weights, i
   if (shown && pass.taps.attention) {
     pass.taps.attention->sink(
         layer, pass.attention.rows(layer, q, q_anchored, k, pass.taps.attention->query_index, rule));
+    if (pass.taps.attention->other_keys) {
+      pass.taps.attention->other_keys(
+          layer, k, [&](const std::vector<int64_t>& query_index, const at::Tensor& keys) {
+            return pass.attention.rows(layer, q, q_anchored, keys, query_index, rule);
+          });
+    }
   }
   if (rows_only) return {};
   const at::Tensor out = pass.attention.attend(layer, q, q_anchored, k, v, rule);

@@ -37,14 +37,20 @@ RotaryTable table_of(const EncodedLayer& layer, const DecoderConfig& config, con
   return make_rotary_table(ids, frequencies, layer.pairing);
 }
 
-/// What divides the channels among the rows of ids; none for one row, which all channels follow.
+bool differs_by_row(const DecoderConfig& config) {
+  return std::any_of(config.ropes.begin(), config.ropes.end(),
+                     [](const RopeConfig& rope) { return ropescope::differs_by_row(rope); });
+}
+
+/// What divides the channels among the rows of ids; none for one row, which all channels follow (unless rows have settings
+/// of their own).
 std::optional<Scheme> scheme_of_axes(const DecoderConfig& config, const at::Tensor& ids) {
   if (ids.dim() != 3) {
     throw InternalError("position ids: expected [axes, batch or 1, tokens], found {} dimensions", ids.dim());
   }
   const int64_t rows = ids.size(0);
-  if (rows == 1) return std::nullopt;
-  if (!config.rope_axes || rows != 3) {
+  if (rows == 1 && !(config.rope_axes && differs_by_row(config))) return std::nullopt;
+  if (!config.rope_axes || (rows != 3 && rows != 1)) {
     throw InputError("position ids: expected {} of a {} decoder, found {} rows",
                      config.rope_axes ? "1 or 3 rows (frames, rows, columns)" : "one row", config.model_type,
                      rows);

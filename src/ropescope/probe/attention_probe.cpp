@@ -69,14 +69,21 @@ std::unique_ptr<ForwardRun> attention_run(
   Taps taps;
   taps.wants_layer = [layers = request.layers](int64_t layer) { return layers[static_cast<size_t>(layer)]; };
   taps.attention = AttentionRows{
-      request.queries, [sink = std::move(sink)](int64_t layer, const at::Tensor& rows_BHQS) {
+      request.queries,
+      [sink = std::move(sink)](int64_t layer, const at::Tensor& rows_BHQS) {
         if (!at::isfinite(rows_BHQS).all().item<bool>()) {
           throw NumericsError(
               "attention of layer {}: expected finite numbers, found infinity or NaN; try --dtype float32",
               layer);
         }
         sink(layer, rows_BHQS[0]);
-      }};
+      },
+      request.other_keys};
+  if (request.entering) {
+    taps.hidden = [entering = request.entering](int64_t depth, const at::Tensor& hidden_BTC) {
+      entering(depth, hidden_BTC[0]);
+    };
+  }
   return std::make_unique<ForwardRun>(decoder, forward_input, options, std::move(taps));
 }
 

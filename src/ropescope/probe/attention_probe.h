@@ -27,6 +27,11 @@ AttentionInput with_generated(const Decoder& decoder, const AttentionInput& inpu
 struct AttentionRowRequest {
   std::vector<int64_t> queries;  ///< token indices
   std::vector<bool> layers;      ///< [layers] of the model
+  /// May be empty: as in AttentionRows, of the chosen layers after their rows.
+  std::function<void(int64_t layer, const at::Tensor& k_BKSD, const AttentionRows::RowsOver& rows_over)>
+      other_keys = {};
+  /// May be empty: what enters a layer (0: the embeddings), [T, C], of every layer up to the last chosen one.
+  std::function<void(int64_t layer, const at::Tensor& hidden_TC)> entering = {};
 };
 
 /// The pass that shows them, to be stepped through: it calls `sink` for every chosen layer in order with float32 rows

@@ -367,8 +367,14 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
   const Frequencies frequencies =
       scheme.frequencies(options.rope, options.head_dim, kv_heads_of(scheme, options.kv_heads),
                          options.max_position_embeddings, length);
-  const Frequencies own =
-      make_frequencies(options.rope, options.head_dim, options.max_position_embeddings, length);
+  // Rows with settings of their own: what a checkpoint turns its text by then is the scheme's own table, unless its base is
+  // another.
+  const bool by_row =
+      differs_by_row(options.rope) && scheme.rope_theta(options.rope.theta) == options.rope.theta;
+  const Frequencies own = by_row
+                              ? frequencies
+                              : make_frequencies(config_of_row(options.rope, scheme.row_names().front()),
+                                                 options.head_dim, options.max_position_embeddings, length);
   const at::Tensor turns = turning(frequencies, scheme.axes());
   const UsedAxes used = used_axes(turns);
   const std::vector<VisualRun> runs = visual_runs(layout, positions);

@@ -198,10 +198,9 @@ bool SequenceEncoding::frequencies_change_until(int64_t tokens) const {
   const double longest = coordinates(tokens).max().item<double>() + 1;
   for (size_t l = 0; l < std::max<size_t>(1, model_.each.size()); ++l) {
     const EncodedLayer layer = model_.of_layer(static_cast<int64_t>(l));
-    if (!layer.rotates || !depends_on_length(layer.rope)) continue;
-    const int64_t trained =
-        layer.rope.original_max_position_embeddings.value_or(model_.max_position_embeddings);
-    if (longest > static_cast<double>(trained)) return true;
+    if (!layer.rotates) continue;
+    const std::optional<int64_t> trained = length_of_change(layer.rope, model_.max_position_embeddings);
+    if (trained && longest > static_cast<double>(*trained)) return true;
   }
   return false;
 }

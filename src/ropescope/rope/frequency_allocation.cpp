@@ -11,6 +11,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
+#include "ropescope/rope/weighted_axes.h"
 
 namespace ropescope {
 
@@ -156,18 +157,22 @@ void check_sections(const FrequencyAllocation& allocation, const Counts& section
 
 void weigh_channels(const FrequencyAllocation& allocation, const Division& division,
                     Frequencies& frequencies) {
-  WeightsOfChannel weights(static_cast<size_t>(division.channels),
-                           std::vector<double>(static_cast<size_t>(division.rows), 0.0));
-  allocation.weigh(division, weights);
-  frequencies.axis = at::empty({1, division.channels}, at::kLong);
-  frequencies.weights = at::empty({1, division.channels, division.rows}, at::kDouble);
+  std::vector<WeightsOfChannel> heads(1);
+  heads[0].assign(static_cast<size_t>(division.channels),
+                  std::vector<double>(static_cast<size_t>(division.rows), 0.0));
+  allocation.weigh(division, heads);
+  const auto count = static_cast<int64_t>(heads.size());
+  frequencies.axis = at::empty({count, division.channels}, at::kLong);
+  frequencies.weights = at::empty({count, division.channels, division.rows}, at::kDouble);
   auto* axis = frequencies.axis.data_ptr<int64_t>();
   auto* to = frequencies.weights.data_ptr<double>();
-  for (const std::vector<double>& of_channel : weights) {
-    const auto heaviest = std::max_element(of_channel.begin(), of_channel.end(),
-                                           [](double a, double b) { return std::abs(a) < std::abs(b); });
-    *axis++ = *heaviest == 0 ? -1 : heaviest - of_channel.begin();
-    to = std::copy(of_channel.begin(), of_channel.end(), to);
+  for (const WeightsOfChannel& weights : heads) {
+    for (const std::vector<double>& of_channel : weights) {
+      const auto heaviest = std::max_element(of_channel.begin(), of_channel.end(),
+                                             [](double a, double b) { return std::abs(a) < std::abs(b); });
+      *axis++ = *heaviest == 0 ? -1 : heaviest - of_channel.begin();
+      to = std::copy(of_channel.begin(), of_channel.end(), to);
+    }
   }
 }
 
@@ -194,6 +199,10 @@ const std::vector<FrequencyAllocation>& frequency_allocations() {
       {"ppe", "the sections of t, h, w in k parts each, part j following member j", 0, false, 3, many_places},
       {"heads", "whole key/value heads: first n_t heads t, then n_h h, then n_w w, the rest do not rotate", 3,
        true, 0, heads},
+      {"spiral", "channel i: the direction (i mod K) pi / K of the picture's plane (Spiral RoPE)", 3, false,
+       -1, nullptr, spiral_weights},
+      {"mixed", "every channel: weights over t, h, w of its own, from a file or drawn (RoPE-Mixed)", 3, false,
+       -1, nullptr, mixed_weights},
       {"none", "no channel rotates", -1, false, -1, none},
   };
   return all;

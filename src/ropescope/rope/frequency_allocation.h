@@ -40,8 +40,9 @@ struct FrequencyAllocation {
   /// Fills axis[head][channel] with the row that turns the channel, -1 for none; sections are checked, or defaults.
   void (*divide)(const Division& division, const std::vector<int64_t>& sections,
                  RowOfChannel& axis) = nullptr;
-  /// In place of `divide`: weights of every channel over the rows.
-  void (*weigh)(const Division& division, WeightsOfChannel& weights) = nullptr;
+  /// In place of `divide`: weights of every channel over the rows. `heads` comes with one entry of zeros, which serves
+  /// all key/value heads, and may be given one a head.
+  void (*weigh)(const Division& division, std::vector<WeightsOfChannel>& heads) = nullptr;
 
   bool takes_rows(int64_t count) const { return rows == -1 || (rows == 0 ? count > 1 : count == rows); }
 };

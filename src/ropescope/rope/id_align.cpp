@@ -72,8 +72,10 @@ std::vector<int64_t> cells_along(int64_t in, int64_t out, ResizeRule rule) {
 
 }  // namespace
 
-AlignedRaster::AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w, ResizeRule rule)
+AlignedRaster::AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w,
+                             const Alignment& alignment)
     : high_w_(high_w), thumbnail_w_(thumbnail.w) {
+  const ResizeRule rule = alignment.resize;
   const bool tiled = rule == ResizeRule::kDhr || rule == ResizeRule::kDhrByColumn;
   if (tiled && high_h * high_w > 0 && (high_h % thumbnail.h != 0 || high_w % thumbnail.w != 0)) {
     throw UsageError(
@@ -86,6 +88,17 @@ AlignedRaster::AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high
   if (high_h * high_w == 0) return;
   if (rule == ResizeRule::kDhrByColumn) mix_tiles(thumbnail, high_h);
   if (rule == ResizeRule::kBilinear) mix_rows(thumbnail, high_h);
+  if (alignment.wrong.kind == WrongCells::Kind::kNone) return;
+  if (mixed_.empty()) write_out(high_h);
+  misplace(alignment.wrong, thumbnail.h, thumbnail.w, mixed_);
+}
+
+void AlignedRaster::write_out(int64_t high_h) {
+  for (int64_t row = 0; row < high_h; ++row) {
+    for (int64_t column = 0; column < high_w_; ++column) {
+      mixed_.push_back(rows_[static_cast<size_t>(row)] + columns_[static_cast<size_t>(column)]);
+    }
+  }
 }
 
 void AlignedRaster::mix_tiles(const Grid& thumbnail, int64_t high_h) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ropescope/rope/layout.h"
+#include "ropescope/rope/wrong_cells.h"
 
 namespace ropescope {
 
@@ -19,15 +20,23 @@ namespace ropescope {
 /// but tile k, counted row by row, takes the ids of the k-th tile counted column by column (CoMemo's released code).
 enum class ResizeRule { kNearest, kNearestExact, kBilinear, kDhr, kDhrByColumn };
 
+/// How high-resolution tokens find the thumbnail cell whose coordinates they inherit.
+struct Alignment {
+  // Not explicit: a rule alone is an alignment without mistakes.
+  Alignment(ResizeRule rule, WrongCells mistakes = {}) : resize(rule), wrong(mistakes) {}  // NOLINT
+  ResizeRule resize;
+  WrongCells wrong;
+};
+
 std::vector<std::string> resize_rule_names();
 /// Throws UsageError naming what exists.
 ResizeRule parse_resize_rule(const std::string& name);
 
 class AlignedRaster {
  public:
-  /// Memory grows with high_h + high_w (nearest and dhr), with high_h * high_w for bilinear and dhr-column. Throws
+  /// Memory grows with high_h + high_w (nearest and dhr), with high_h * high_w for the others and for wrong cells. Throws
   /// UsageError for a grid that dhr is not defined for.
-  AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w, ResizeRule rule);
+  AlignedRaster(const Grid& thumbnail, int64_t high_h, int64_t high_w, const Alignment& alignment);
 
   /// Thumbnail cell (y W0 + x) of the high-resolution token at row, column.
   int64_t cell(int64_t row, int64_t column) const {
@@ -41,6 +50,7 @@ class AlignedRaster {
  private:
   void mix_tiles(const Grid& thumbnail, int64_t high_h);
   void mix_rows(const Grid& thumbnail, int64_t high_h);
+  void write_out(int64_t high_h);
 
   int64_t high_w_, thumbnail_w_;
   std::vector<int64_t> rows_, columns_;  // rows_ already times W0

@@ -36,8 +36,8 @@ Json summaries_json(const std::vector<DistanceSummary>& axes) {
 
 }  // namespace
 
-ResizeMisalignment resize_misalignment(const Segment& anyres, ResizeRule rule) {
-  const AlignedRaster assigned(anyres.grid, anyres.high_h, anyres.high_w, rule);
+ResizeMisalignment resize_misalignment(const Segment& anyres, const Alignment& alignment) {
+  const AlignedRaster assigned(anyres.grid, anyres.high_h, anyres.high_w, alignment);
   const AlignedRaster nearest(anyres.grid, anyres.high_h, anyres.high_w, ResizeRule::kNearest);
   ResizeMisalignment result;
   for (int64_t row = 0; row < anyres.high_h; ++row) {

@@ -21,7 +21,7 @@ struct ResizeMisalignment {
   int64_t not_overlapping = 0;
 };
 
-ResizeMisalignment resize_misalignment(const Segment& anyres, ResizeRule rule);
+ResizeMisalignment resize_misalignment(const Segment& anyres, const Alignment& alignment);
 /// Summed over all anyres blocks; none for a scheme whose high-resolution tokens inherit nothing.
 std::optional<ResizeMisalignment> resize_misalignment(const Scheme& scheme, const Layout& layout);
 

@@ -9,7 +9,8 @@ std::vector<std::string> PositionDesign::row_names() const {
 double PositionDesign::place_text(int64_t tokens, double base, const CoordinateRows& rows) const {
   for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) {
     const bool zero = axis > 0 && text_spatial_zero();
-    for (int64_t i = 0; i < tokens; ++i) rows[axis][i] = zero ? 0.0 : base + static_cast<double>(i);
+    double* const row = rows[axis];
+    for (int64_t i = 0; i < tokens; ++i) row[i] = zero ? 0.0 : base + static_cast<double>(i);
   }
   return base + static_cast<double>(tokens);
 }

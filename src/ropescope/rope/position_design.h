@@ -94,7 +94,7 @@ class PositionDesign {
 
   /// How high-resolution tokens find the thumbnail token whose coordinates they inherit (ID-Align); none
   /// where they do not inherit.
-  virtual std::optional<ResizeRule> alignment() const { return std::nullopt; }
+  virtual std::optional<Alignment> alignment() const { return std::nullopt; }
   bool aligned() const { return alignment().has_value(); }
 
   /// Slopes of a linear distance bias, one a head (ALiBi); empty without.
@@ -140,7 +140,7 @@ class DesignModifier : public PositionDesign {
     return inner_->attention_rule(keys, heads);
   }
   bool anchored() const override { return inner_->anchored(); }
-  std::optional<ResizeRule> alignment() const override { return inner_->alignment(); }
+  std::optional<Alignment> alignment() const override { return inner_->alignment(); }
   std::vector<double> bias_slopes(int64_t heads) const override { return inner_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const override { return inner_->bias_heads(); }
 

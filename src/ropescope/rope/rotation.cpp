@@ -96,6 +96,10 @@ class ChannelTurns {
       offset_.push_back(rows == 1 || still ? 0 : follows[i] * stride);
       turn_.push_back(still ? 0.0 : f[i % channels_]);
     }
+    if (!frequencies.weights.defined()) return;
+    // One row stands for equal ones.
+    const at::Tensor sums = frequencies.weights.sum(2).contiguous();
+    for (size_t i = 0; i < turn_.size(); ++i) turn_[i] *= sums.const_data_ptr<double>()[i];
   }
 
   void write(const double* of_token, int64_t head, double* angles) const {

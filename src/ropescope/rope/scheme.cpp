@@ -8,6 +8,7 @@
 #include <ATen/ops/empty.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/rope/frequencies_by_row.h"
 #include "ropescope/rope/scheme_parser.h"
 
 namespace ropescope {
@@ -211,11 +212,24 @@ Frequencies Scheme::frequencies(const RopeConfig& config, int64_t head_dim, int6
                                 int64_t max_position_embeddings, double sequence_length) const {
   RopeConfig scaled = config;
   if (base_scale_ != 1 || log_freq_scale_ != 1) scaled.theta = rope_theta(config.theta);
-  Frequencies result = make_frequencies(scaled, head_dim, max_position_embeddings, sequence_length);
+  const std::vector<std::string> rows = row_names();
+  const bool by_row = differs_by_row(scaled);
+  Frequencies result = make_frequencies(by_row ? config_of_row(scaled, rows.front()) : scaled, head_dim,
+                                        max_position_embeddings, sequence_length);
   const int64_t channels = result.inv_freq.size(0), total = allocation_->per_head ? kv_heads : channels;
   Sections sections = sections_;
   if (const auto own = design_->default_sections(total); !sections && !own.empty()) sections = own;
   allocate_channels(*allocation_, {sections, axes(), channels, kv_heads, text_, &parameters_}, result);
+  if (by_row && result.weights.defined()) {
+    throw UsageError(
+        "scheme {}: rope scaling \"per-axis\": expected channels that follow one row each, found weights over "
+        "several",
+        text_);
+  }
+  if (by_row) {
+    result = frequencies_by_row(scaled, rows, result.axis, text_, head_dim, max_position_embeddings,
+                                sequence_length);
+  }
   // A table without any rotation must not scale either.
   if (allocation_->name == "none") result.attention_scale = 1.0;
   return result;
@@ -229,6 +243,11 @@ std::optional<int64_t> Scheme::sectioned_heads() const {
 std::optional<int64_t> Scheme::sectioned_channels() const {
   if (allocation_->per_head || !sections_) return std::nullopt;
   return sum_of(*sections_);
+}
+
+std::vector<std::string> Scheme::files() const {
+  if (!parameters_.has("weights")) return {};
+  return {parameters_.text("weights", "")};
 }
 
 at::Tensor allowed_pairs(const Scheme& scheme, const Positions& positions) {

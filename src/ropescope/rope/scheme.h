@@ -72,7 +72,7 @@ class Scheme {
   bool depends_on_layer() const { return design_->at_layer(0, 1) != nullptr; }
   bool anchored() const { return design_->anchored(); }
   bool aligned() const { return design_->aligned(); }
-  std::optional<ResizeRule> alignment() const { return design_->alignment(); }
+  std::optional<Alignment> alignment() const { return design_->alignment(); }
   /// Whether attention does more than rotate (DIPE, CCA, PyPE, ALiBi).
   bool changes_attention() const { return anchored() || design_->ruled(); }
   /// Whether attention_rule gives one.
@@ -90,6 +90,8 @@ class Scheme {
   /// The sum of channel sections that the text names; none where it names none.
   std::optional<int64_t> sectioned_channels() const;
   const FrequencyAllocation& allocation() const { return *allocation_; }
+  /// Files that the text names (`weights` of mixed).
+  std::vector<std::string> files() const;
 
  private:
   std::string text_;

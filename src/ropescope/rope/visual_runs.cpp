@@ -94,8 +94,8 @@ bool touches_cell(const Segment& block, int64_t row, int64_t column, int64_t cel
          touches(column, block.high_w, cell % block.grid.w, block.grid.w);
 }
 
-std::vector<int64_t> own_cells(const Segment& block, ResizeRule rule) {
-  const AlignedRaster assigned(block.grid, block.high_h, block.high_w, rule);
+std::vector<int64_t> own_cells(const Segment& block, const Alignment& alignment) {
+  const AlignedRaster assigned(block.grid, block.high_h, block.high_w, alignment);
   const AlignedRaster nearest(block.grid, block.high_h, block.high_w, ResizeRule::kNearest);
   std::vector<int64_t> cells;
   cells.reserve(static_cast<size_t>(block.high_h * block.high_w));

@@ -38,7 +38,7 @@ const VisualRun& run_of(const std::vector<VisualRun>& runs, int64_t token);
 /// For every high-resolution token of an anyres block, row by row, the thumbnail cell y W0 + x that it
 /// belongs to: the one that `rule` assigns where it touches the token's part of the picture, else the nearest
 /// one. Thumbnail and high-resolution grid cover the same picture.
-std::vector<int64_t> own_cells(const Segment& block, ResizeRule rule = ResizeRule::kNearest);
+std::vector<int64_t> own_cells(const Segment& block, const Alignment& alignment = ResizeRule::kNearest);
 
 /// Whether the high-resolution token at row, column and a thumbnail cell share some of the picture.
 bool touches_cell(const Segment& block, int64_t row, int64_t column, int64_t cell);

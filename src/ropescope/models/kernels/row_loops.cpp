@@ -1,9 +1,9 @@
 #include "ropescope/models/kernels/row_loops.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
+#include "ropescope/core/vector_exp.h"
 #include "ropescope/core/vector_units.h"
 
 namespace ropescope::kernels {
@@ -12,26 +12,6 @@ namespace {
 
 // Float sums run over this many numbers at most, then go on in double: longer ones lose digits.
 constexpr int64_t kFloatSum = 512;
-
-// exp to 1e-7 (relative), from 2^n and a polynomial on [-ln 2 / 2, ln 2 / 2]; flushed to about 1e-38 below
-// -87, held at 1e38 above 88. NaN stays NaN. Source: Cephes, expf.
-ROPESCOPE_INLINE float exp_of(float x) {
-  constexpr float kLowest = -87.0f, kHighest = 88.0f, kPerTurn = 1.44269504f;
-  constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: rounds to the nearest integer
-  x = x < kLowest ? kLowest : x;
-  x = x > kHighest ? kHighest : x;
-  const float n = (x * kPerTurn + kRound) - kRound;
-  const float r = (x - n * kLn2High) - n * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
 
 ROPESCOPE_INLINE float largest(const float* x, int64_t count) {
   constexpr int64_t kLanes = 32;
@@ -92,16 +72,18 @@ ROPESCOPE_VECTOR_UNITS void rms_norm_rows_backward(const float* dy, const float*
 }
 
 ROPESCOPE_VECTOR_UNITS void swiglu(const float* gate, const float* up, float* __restrict out, int64_t count) {
+  const float highest = highest_exponent();
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) out[i] = gate[i] / (1.0f + exp_of(-gate[i])) * up[i];
+  for (int64_t i = 0; i < count; ++i) out[i] = gate[i] / (1.0f + exp_of(-gate[i], highest)) * up[i];
 }
 
 // (No restrict: gradients may go where the values are.)
 ROPESCOPE_VECTOR_UNITS void swiglu_backward(const float* dout, const float* gate, const float* up,
                                             float* dgate, float* dup, int64_t count) {
+  const float highest = highest_exponent();
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float g = gate[i], outer = dout[i], open = 1.0f / (1.0f + exp_of(-g));
+    const float g = gate[i], outer = dout[i], open = 1.0f / (1.0f + exp_of(-g, highest));
     const float slope = outer * up[i] * open * (1.0f + g * (1.0f - open));
     dup[i] = outer * g * open;
     dgate[i] = slope;
@@ -109,14 +91,14 @@ ROPESCOPE_VECTOR_UNITS void swiglu_backward(const float* dout, const float* gate
 }
 
 ROPESCOPE_VECTOR_UNITS double softmax_slope(float* logits, int64_t count, int64_t target, float factor) {
-  const float top = largest(logits, count), wanted = logits[target];
+  const float top = largest(logits, count), wanted = logits[target], highest = highest_exponent();
   double sum = 0;
   for (int64_t begin = 0; begin < count; begin += kFloatSum) {
     const int64_t end = std::min(count, begin + kFloatSum);
     float part = 0;
 #pragma omp simd reduction(+ : part)
     for (int64_t i = begin; i < end; ++i) {
-      logits[i] = exp_of(logits[i] - top);
+      logits[i] = exp_of(logits[i] - top, highest);
       part += logits[i];
     }
     sum += part;

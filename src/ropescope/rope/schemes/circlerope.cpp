@@ -2,6 +2,7 @@
 // (1,1,1), so that all of a picture's tokens are about equally far from every text token.
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <numbers>
 
 #include "ropescope/core/errors.h"
@@ -16,6 +17,45 @@ namespace {
 
 struct Point {
   double x = 0, y = 0;
+};
+
+// The bent frames of the last few grids, before a base is added: a sequence shows many pictures of one size, and the
+// trigonometry of a frame takes longer than all the rest.
+class FrameMemory {
+ public:
+  FrameMemory() = default;
+  FrameMemory(const FrameMemory&) : FrameMemory() {}
+  FrameMemory& operator=(const FrameMemory&) = delete;
+
+  /// Writes the frame to rows: a kept one, or what `make` writes there.
+  template <typename Make>
+  void recall(const Grid& grid, const CoordinateRows& rows, const Make& make) {
+    const auto tokens = static_cast<size_t>(grid.h * grid.w);
+    const std::lock_guard lock(mutex_);
+    for (const Frame& frame : kept_) {
+      if (frame.t != grid.t || frame.h != grid.h || frame.w != grid.w || frame.step != grid.step) continue;
+      for (size_t axis = 0; axis < 3; ++axis) {
+        std::copy_n(frame.ids.data() + axis * tokens, tokens, rows[axis]);
+      }
+      return;
+    }
+    make();
+    if (tokens > kMostTokens) return;
+    if (kept_.size() == kMostFrames) kept_.erase(kept_.begin());
+    Frame frame{grid.t, grid.h, grid.w, grid.step, std::vector<double>(3 * tokens)};
+    for (size_t axis = 0; axis < 3; ++axis) std::copy_n(rows[axis], tokens, frame.ids.data() + axis * tokens);
+    kept_.push_back(std::move(frame));
+  }
+
+ private:
+  static constexpr size_t kMostFrames = 4, kMostTokens = 1 << 14;
+  struct Frame {
+    int64_t t, h, w;
+    double step;
+    std::vector<double> ids;
+  };
+  std::mutex mutex_;
+  std::vector<Frame> kept_;
 };
 
 class CircleDesign : public SpatialDesign {
@@ -54,8 +94,10 @@ class CircleDesign : public SpatialDesign {
           grid.t);
     }
     const int64_t frame = grid.h * grid.w;
-    place_frame(grid, rows);
-    if (to_positive_) move_to_positive(frame, rows);
+    frames_.recall(grid, rows, [&] {
+      place_frame(grid, rows);
+      if (to_positive_) move_to_positive(frame, rows);
+    });
     for (int64_t tau = grid.t - 1; tau >= 0; --tau) {
       const double shift = base + stride(grid) * static_cast<double>(tau);
       for (size_t axis = 0; axis < 3; ++axis) {
@@ -133,6 +175,7 @@ class CircleDesign : public SpatialDesign {
 
   double alpha_, radius_ = -1, dff_rate_ = 0, positive_offset_ = 0;
   bool radius_is_factor_ = false, to_origin_, circle_, to_positive_ = false;
+  mutable FrameMemory frames_;
 };
 
 // Alternating geometry: some layers have the circle's ids, the others those of plain M-RoPE. Generated tokens go on from

@@ -17,28 +17,28 @@ enum class NewlineRule { kInherit, kCounted, kShared, kInPlace };
 
 class IdAlignDesign : public DesignModifier {
  public:
-  IdAlignDesign(std::shared_ptr<const PositionDesign> inner, ResizeRule resize, NewlineRule newline)
-      : DesignModifier(std::move(inner)), resize_(resize), newline_(newline) {}
+  IdAlignDesign(std::shared_ptr<const PositionDesign> inner, const Alignment& alignment, NewlineRule newline)
+      : DesignModifier(std::move(inner)), alignment_(alignment), newline_(newline) {}
 
-  std::optional<ResizeRule> alignment() const override { return resize_; }
+  std::optional<Alignment> alignment() const override { return alignment_; }
 
   double place_anyres(const Segment& block, double base, const CoordinateRows& rows) const override {
     if (block.single_tile) return DesignModifier::place_anyres(block, base, rows);
     const bool in_place = newline_ == NewlineRule::kInPlace;
     double next = in_place ? inner_->place_anyres(block, base, rows) : inner_->place(block.grid, base, rows);
-    const AlignedRaster raster(block.grid, block.high_h, block.high_w, resize_);
+    const AlignedRaster raster(block.grid, block.high_h, block.high_w, alignment_);
     const int64_t thumbnail = block.grid.tokens();
-    int64_t token = thumbnail;
-    for (int64_t row = 0; row < block.high_h; ++row) {
-      for (int64_t column = 0; column < block.high_w; ++column)
-        inherit(rows, token++, raster.cell(row, column));
-      if (!block.newline) continue;
-      if (newline_ == NewlineRule::kInherit) {
-        inherit(rows, token++, raster.last_cell_of_row(row));
-      } else {
-        if (!in_place) place_text(1, next, rows.advanced(token));
+    if (block.newline && newline_ == NewlineRule::kCounted) next = count_newlines(block, next, rows);
+    if (block.newline && newline_ == NewlineRule::kShared) share_newline(block, next, rows);
+    for (size_t axis = 0; axis < rows.size(); ++axis) {
+      double* const ids = rows[axis];
+      int64_t token = thumbnail;
+      for (int64_t row = 0; row < block.high_h; ++row) {
+        for (int64_t column = 0; column < block.high_w; ++column)
+          ids[token++] = ids[raster.cell(row, column)];
+        if (!block.newline) continue;
+        if (newline_ == NewlineRule::kInherit) ids[token] = ids[raster.last_cell_of_row(row)];
         ++token;
-        if (newline_ == NewlineRule::kCounted) next += 1;
       }
     }
     const bool shared = newline_ == NewlineRule::kShared && block.newline && block.high_h > 0;
@@ -51,7 +51,7 @@ class IdAlignDesign : public DesignModifier {
     const double next = newline_ == NewlineRule::kInPlace ? inner_->place_pieces(block, base, rows, bases)
                                                           : number(block, base, rows, bases);
     const BlockTokens tokens(block);
-    const AlignedRaster raster(block.grid, block.high_h, block.high_w, resize_);
+    const AlignedRaster raster(block.grid, block.high_h, block.high_w, alignment_);
     int64_t token = 0;
     for (const Piece& piece : block.pieces) {
       if (piece.role == Piece::Role::kTile) {
@@ -69,12 +69,29 @@ class IdAlignDesign : public DesignModifier {
  protected:
   std::shared_ptr<const PositionDesign> with_inner(
       std::shared_ptr<const PositionDesign> inner) const override {
-    return std::make_shared<IdAlignDesign>(std::move(inner), resize_, newline_);
+    return std::make_shared<IdAlignDesign>(std::move(inner), alignment_, newline_);
   }
 
  private:
-  void inherit(const CoordinateRows& rows, int64_t token, int64_t from) const {
-    for (size_t axis = 0; axis < static_cast<size_t>(axes()); ++axis) rows[axis][token] = rows[axis][from];
+  static void inherit(const CoordinateRows& rows, int64_t token, int64_t from) {
+    for (size_t axis = 0; axis < rows.size(); ++axis) rows[axis][token] = rows[axis][from];
+  }
+
+  static int64_t newline_of(const Segment& block, int64_t row) {
+    return block.grid.tokens() + row * (block.high_w + 1) + block.high_w;
+  }
+
+  double count_newlines(const Segment& block, double next, const CoordinateRows& rows) const {
+    for (int64_t row = 0; row < block.high_h; ++row) {
+      next = place_text(1, next, rows.advanced(newline_of(block, row)));
+    }
+    return next;
+  }
+
+  void share_newline(const Segment& block, double next, const CoordinateRows& rows) const {
+    for (int64_t row = 0; row < block.high_h; ++row) {
+      place_text(1, next, rows.advanced(newline_of(block, row)));
+    }
   }
 
   // Thumbnail, text and, where they count, separators, one after the other; tiles take no ids.
@@ -120,7 +137,7 @@ class IdAlignDesign : public DesignModifier {
     }
   }
 
-  ResizeRule resize_;
+  Alignment alignment_;
   NewlineRule newline_;
 };
 
@@ -134,7 +151,7 @@ NewlineRule newline_rule(const std::string& name) {
 
 std::shared_ptr<const PositionDesign> make_id_align_design(const Parameters& parameters,
                                                            std::shared_ptr<const PositionDesign> inner,
-                                                           ResizeRule resize) {
+                                                           const Alignment& alignment) {
   if (inner->aligned()) {
     throw UsageError(
         "scheme {}: the high-resolution tokens have the ids of their thumbnail already; name one of id-align and "
@@ -142,7 +159,7 @@ std::shared_ptr<const PositionDesign> make_id_align_design(const Parameters& par
         parameters.scheme());
   }
   const std::string newline = parameters.choice("newline", {"inherit", "counted", "in_place", "shared"});
-  return std::make_shared<IdAlignDesign>(std::move(inner), resize, newline_rule(newline));
+  return std::make_shared<IdAlignDesign>(std::move(inner), alignment, newline_rule(newline));
 }
 
 extern const SchemeDefinition kIdAlign = {
@@ -155,12 +172,18 @@ extern const SchemeDefinition kIdAlign = {
      {"newline", "inherit",
       "ids of newline tokens and of separators between tiles: inherit (of the token before or behind them), "
       "counted (one each), in_place (all but high-resolution tokens stay where the base has them), shared (one "
-      "a picture, newlines only)"}},
+      "a picture, newlines only)"},
+     {"wrong", "none",
+      "cells that are wrong on purpose: shift-n (columns), mirror, quarter-turn, shuffle-rows, shuffle, random-n "
+      "(percent of the tokens)"},
+     {"wrong_seed", "0", "seed of the shuffles and of random-n"}},
     nullptr,
     [](const Parameters& parameters,
        std::shared_ptr<const PositionDesign> inner) -> std::shared_ptr<const PositionDesign> {
       const ResizeRule resize = parse_resize_rule(parameters.choice("resize", resize_rule_names()));
-      return make_id_align_design(parameters, std::move(inner), resize);
+      const WrongCells wrong = parse_wrong_cells(
+          parameters.text("wrong", "none"), static_cast<uint64_t>(parameters.integer("wrong_seed", 0, 0)));
+      return make_id_align_design(parameters, std::move(inner), {resize, wrong});
     },
     "vanilla",
     {}};

@@ -12,6 +12,6 @@ namespace ropescope {
 /// `newline` (inherit) is read from the parameters. Throws UsageError if `inner` inherits ids already.
 std::shared_ptr<const PositionDesign> make_id_align_design(const Parameters& parameters,
                                                            std::shared_ptr<const PositionDesign> inner,
-                                                           ResizeRule resize);
+                                                           const Alignment& alignment);
 
 }  // namespace ropescope

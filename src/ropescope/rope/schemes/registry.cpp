@@ -24,15 +24,17 @@ extern const SchemeDefinition kXdRope;
 extern const SchemeDefinition kVrope;
 extern const SchemeDefinition kRopeDhr;
 extern const SchemeDefinition kPpe;
+extern const SchemeDefinition kSpiral;
+extern const SchemeDefinition kMixed;
 extern const SchemeDefinition kC2rope;
 extern const SchemeDefinition kPanorope;
 
 const std::vector<SchemeDefinition>& scheme_definitions() {
   static const std::vector<SchemeDefinition> all = {
-      kVanilla,   kIdAlign, kV2pe,       kMrope,  kMropeInterleave, kMhrope,
-      kVideorope, kHope,    kCirclerope, kIlrope, kOmnirope,        kMmrope,
-      kGrape,     kDipe,    kCca,        kPype,   kAlibi,           kXdRope,
-      kVrope,     kRopeDhr, kPpe,        kC2rope, kPanorope,
+      kVanilla, kIdAlign,    kV2pe,   kMrope,    kMropeInterleave, kMhrope,  kVideorope,
+      kHope,    kCirclerope, kIlrope, kOmnirope, kMmrope,          kGrape,   kDipe,
+      kCca,     kPype,       kAlibi,  kXdRope,   kVrope,           kRopeDhr, kPpe,
+      kSpiral,  kMixed,      kC2rope, kPanorope,
   };
   return all;
 }

@@ -5,7 +5,8 @@ namespace ropescope {
 
 double VanillaDesign::place(const Grid& grid, double base, const CoordinateRows& rows) const {
   const int64_t tokens = grid.tokens();
-  for (int64_t i = 0; i < tokens; ++i) rows[0][i] = base + static_cast<double>(i);
+  double* const ids = rows[0];
+  for (int64_t i = 0; i < tokens; ++i) ids[i] = base + static_cast<double>(i);
   return base + static_cast<double>(tokens);
 }
 

@@ -1,0 +1,157 @@
+#include "comparisons.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ropescope/analysis/paired_tests.h"
+#include "ropescope/core/errors.h"
+#include "ropescope/io/figure.h"
+
+namespace ropescope::miniature {
+
+namespace {
+
+const std::string kAligned = "id-align";
+
+/// The scheme without ID-Align; empty for one that has none of it.
+std::string without_alignment(const std::string& scheme) {
+  if (scheme.rfind(kAligned, 0) != 0) return "";
+  const size_t plus = scheme.find('+');
+  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
+}
+
+bool is_like(const Row& a, const Row& b) {
+  return a.theta == b.theta && a.correspondence == b.correspondence && a.steps == b.steps;
+}
+
+std::vector<double> values_of(const Row& with, const Row& without, size_t measure) {
+  std::vector<double> values;
+  for (const Run& run : with.runs) {
+    for (const Run& other : without.runs) {
+      if (other.seed == run.seed) values.push_back(run.curves[measure].back() - other.curves[measure].back());
+    }
+  }
+  return values;
+}
+
+double p_of(const std::vector<double>& values, const Row& row) {
+  if (static_cast<int64_t>(values.size()) > kMostSignFlips) {
+    throw InputError("results of {}: expected at most {} seeds to compare, found {}", row.scheme,
+                     kMostSignFlips, values.size());
+  }
+  return sign_flip_p(values);
+}
+
+std::string name_of(const Row& row) {
+  return row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
+}
+
+std::string text_of(const Difference& difference) {
+  const MeanInterval& interval = difference.interval;
+  std::string text = fmt::format("{:+.2f}", interval.mean);
+  if (std::isfinite(interval.ci95_low)) {
+    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
+  }
+  return text + (difference.resolved() ? " *" : "");
+}
+
+/// Seeds with which a difference of one sign in all of them would be resolved among so many comparisons.
+int64_t seeds_needed(size_t comparisons) {
+  int64_t seeds = 1;
+  while (smallest_sign_flip_p(seeds) * static_cast<double>(comparisons) >= kResolvedBelow) ++seeds;
+  return seeds;
+}
+
+}  // namespace
+
+std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline) {
+  std::vector<Comparison> comparisons;
+  const auto add = [&](size_t with, const auto& is_other) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (i == with || !is_like(rows[with], rows[i]) || !is_other(rows[i])) continue;
+      Comparison comparison = {with, i, {}};
+      for (size_t m = 0; m < kMeasures; ++m) {
+        Difference difference;
+        difference.values = values_of(rows[with], rows[i], m);
+        difference.interval = mean_interval(difference.values);
+        difference.p = p_of(difference.values, rows[with]);
+        comparison.differences.push_back(std::move(difference));
+      }
+      if (!comparison.differences[0].values.empty()) comparisons.push_back(std::move(comparison));
+    }
+  };
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string base = without_alignment(rows[i].scheme);
+    if (!rows[i].map.empty()) {
+      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == rows[i].scheme; });
+    } else if (!base.empty()) {
+      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == base; });
+    } else if (!baseline.empty() && rows[i].scheme != baseline) {
+      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == baseline; });
+    }
+  }
+  for (size_t m = 0; m < kMeasures; ++m) {
+    std::vector<double> p;
+    for (const Comparison& comparison : comparisons) p.push_back(comparison.differences[m].p);
+    const std::vector<double> adjusted = holm_adjusted(p);
+    for (size_t c = 0; c < comparisons.size(); ++c) comparisons[c].differences[m].adjusted = adjusted[c];
+  }
+  return comparisons;
+}
+
+std::string comparison_table(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
+  if (comparisons.empty()) return "";
+  std::string text =
+      "| difference, seed by seed | θ | targets | correspondence, seen grids | unseen | answers, seen grids | unseen "
+      "| seeds |\n|---|---|---|---|---|---|---|---|\n";
+  std::vector<std::string> open;
+  size_t fewest = static_cast<size_t>(kMostSignFlips);
+  for (const Comparison& comparison : comparisons) {
+    const Row &with = rows[comparison.with], &without = rows[comparison.without];
+    const std::string name = fmt::format("{} − {}", name_of(with), name_of(without));
+    text += fmt::format("| {} | {} | {} ", name, number_label(with.theta),
+                        with.correspondence > 0 ? "answers and cells" : "answers");
+    for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
+    const size_t seeds = comparison.differences[0].values.size();
+    text += fmt::format("| {} |\n", seeds);
+    const auto resolved = std::count_if(comparison.differences.begin(), comparison.differences.end(),
+                                        [](const Difference& difference) { return difference.resolved(); });
+    if (resolved == static_cast<int64_t>(kMeasures)) continue;
+    fewest = std::min(fewest, seeds);
+    open.push_back(fmt::format("{} at θ {} ({} of {})", name, number_label(with.theta),
+                               static_cast<int64_t>(kMeasures) - resolved, kMeasures));
+  }
+  text += fmt::format(
+      "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for the {} comparisons of "
+      "a measure. ",
+      kResolvedBelow, comparisons.size());
+  if (open.empty()) return text + "All are.\n";
+  text += fmt::format("Not resolved: {}.", fmt::join(open, "; "));
+  const int64_t needed = seeds_needed(comparisons.size());
+  if (static_cast<int64_t>(fewest) < needed) {
+    text += fmt::format(" Seeds in common: {}; it takes {} before anything could be.", fewest, needed);
+  }
+  return text + "\n";
+}
+
+std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
+  std::string text =
+      "scheme,map,other_scheme,other_map,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved\n";
+  for (const Comparison& comparison : comparisons) {
+    const Row &with = rows[comparison.with], &without = rows[comparison.without];
+    for (size_t m = 0; m < kMeasures; ++m) {
+      const Difference& difference = comparison.differences[m];
+      text += fmt::format(
+          "\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n", with.scheme,
+          with.map, without.scheme, without.map, with.theta, with.correspondence, kMeasureNames[m],
+          difference.values.size(), difference.interval.mean, difference.interval.ci95_low,
+          difference.interval.ci95_high, difference.p, difference.adjusted, difference.resolved() ? 1 : 0);
+    }
+  }
+  return text;
+}
+
+}  // namespace ropescope::miniature

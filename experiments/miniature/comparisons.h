@@ -1,0 +1,40 @@
+// Which differences between the rows of a table are resolved: seed by seed, exact tests, corrected for their number.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ropescope/analysis/statistics.h"
+
+#include "table.h"
+
+namespace ropescope::miniature {
+
+/// What is called resolved: below this after Holm's correction over the comparisons of one measure.
+inline constexpr double kResolvedBelow = 0.05;
+
+/// One row minus another, of one measure, over the seeds that both have.
+struct Difference {
+  std::vector<double> values;  ///< a seed each
+  MeanInterval interval;       ///< Student t
+  double p = 1;                ///< exact sign flips
+  double adjusted = 1;         ///< Holm, over all comparisons of this measure
+  bool resolved() const { return adjusted < kResolvedBelow; }
+};
+
+struct Comparison {
+  size_t with = 0, without = 0;         ///< rows
+  std::vector<Difference> differences;  ///< [kMeasures]
+};
+
+/// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not
+/// empty, each other row that has neither against the row of that scheme. Rows differ in nothing else. Those without a common seed
+/// are left out.
+std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline = "");
+
+/// Means, intervals, "*" where resolved; under it which are not, and how many seeds could resolve them.
+std::string comparison_table(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons);
+/// One line for each comparison and measure.
+std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons);
+
+}  // namespace ropescope::miniature

@@ -1,0 +1,47 @@
+#include "step.h"
+
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/weights/safetensors_writer.h"
+
+namespace ropescope::miniature {
+
+namespace fs = std::filesystem;
+
+void bind_seed(app::Flags& flags, uint64_t& seed) {
+  flags.add("seed", seed, "of pictures, weights and order");
+}
+
+void bind_from(app::Flags& flags, std::string& from) {
+  flags.add("from", from, "the folder that prepare filled").required();
+}
+
+void bind_theta(app::Flags& flags, double& theta, const std::string& help) {
+  flags.add("theta", theta, help).shown_default("1e4");
+}
+
+void write_whole(const fs::path& file, const std::string& text) {
+  std::error_code code;
+  if (file.has_parent_path()) fs::create_directories(file.parent_path(), code);
+  const fs::path unfinished = file.string() + ".unfinished";
+  write_text_durably(unfinished, text);
+  fs::rename(unfinished, file, code);
+  if (code) throw EnvironmentError("{}: cannot be written ({})", file.string(), code.message());
+}
+
+Json read_if_there(const fs::path& file) {
+  std::error_code code;
+  return fs::exists(file, code) ? read_json_file(file) : Json::object();
+}
+
+fs::path start_folder(const fs::path& from, double theta) { return from / fmt::format("start-{:g}", theta); }
+
+World world_of(const Json& prepared, const fs::path& from) {
+  return world_from(prepared.is_object() ? prepared.value("settings", Json::object()) : Json::object(),
+                    (from / "prepared.json").string());
+}
+
+}  // namespace ropescope::miniature

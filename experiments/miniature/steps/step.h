@@ -1,0 +1,52 @@
+// The steps of experiments/miniature/run.sh, each a command of ropescope-miniature, and what they share.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ropescope/core/json.h"
+
+#include "apps/flags.h"
+#include "miniature/world.h"
+
+namespace ropescope::miniature {
+
+struct Step {
+  std::string name, summary;
+  /// Binds the step's flags; what it returns runs the step with what they were filled with.
+  std::function<std::function<int()>(app::Flags&)> bind;
+};
+
+template <typename Fields>
+Step make_step(std::string name, std::string summary, int (*run)(const Fields&)) {
+  return {std::move(name), std::move(summary), [run](app::Flags& flags) {
+            auto fields = std::make_shared<Fields>();
+            fields->bind(flags);
+            return [fields, run] { return run(*fields); };
+          }};
+}
+
+Step prepare_step();
+Step draw_step();
+Step text_step();
+Step train_step();
+Step table_step();
+
+void bind_seed(app::Flags& flags, uint64_t& seed);
+void bind_from(app::Flags& flags, std::string& from);
+void bind_theta(app::Flags& flags, double& theta, const std::string& help);
+
+/// Written beside its place and renamed, so that a run that was cut off left nothing. Throws EnvironmentError.
+void write_whole(const std::filesystem::path& file, const std::string& text);
+/// {} where there is no such file.
+Json read_if_there(const std::filesystem::path& file);
+/// Where `text` puts the decoder of one theta.
+std::filesystem::path start_folder(const std::filesystem::path& from, double theta);
+/// What prepare wrote down.
+World world_of(const Json& prepared, const std::filesystem::path& from);
+
+}  // namespace ropescope::miniature

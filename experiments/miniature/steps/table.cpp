@@ -1,0 +1,75 @@
+// ropescope-miniature table: what the runs say together.
+#include "miniature/table.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "ropescope/core/errors.h"
+#include "ropescope/core/json.h"
+
+#include "miniature/comparisons.h"
+#include "step.h"
+
+namespace ropescope::miniature {
+
+namespace {
+
+namespace fs = std::filesystem;
+using app::Flags;
+
+struct TableFlags {
+  std::string results, output;
+  std::string baseline;
+  double theta = 1e4;
+
+  void bind(Flags& flags) {
+    flags.add("results", results, "folder of train's .json").required();
+    flags.add("output", output, "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png").required();
+    flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
+    bind_theta(flags, theta, "of the curves");
+  }
+};
+
+int table(const TableFlags& flags) {
+  const fs::path results = flags.results;
+  const std::string& prefix = flags.output;
+  std::vector<fs::path> files;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(results, code)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  if (files.empty()) throw InputError("{}: expected results of runs, found none", results.string());
+  std::sort(files.begin(), files.end());
+  std::vector<Run> runs;
+  Provenance provenance;
+  provenance.command = "ropescope-miniature table";
+  for (const fs::path& file : files) {
+    runs.push_back(parse_run(read_json_file(file), file.string()));
+    provenance.add_input(file);
+  }
+  const std::vector<Row> rows =
+      make_rows(runs, {"vanilla", "id-align", "id-align:newline=in_place", "id-align:resize=bilinear",
+                       "v2pe:delta=0.5", "id-align+v2pe:delta=0.5", "mrope", "id-align+mrope",
+                       "mrope-interleave", "id-align+mrope-interleave", "dipe"});
+  const std::vector<Comparison> comparisons = compare_rows(rows, flags.baseline);
+  const std::string pairs = comparison_table(rows, comparisons);
+  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
+  write_whole(prefix + ".md", markdown);
+  write_whole(prefix + ".csv", csv_table(rows));
+  write_whole(prefix + "-runs.csv", runs_csv(rows));
+  write_whole(prefix + "-differences.csv", comparison_csv(rows, comparisons));
+  write_rows(prefix + ".h5", rows, provenance);
+  draw_rows(prefix + ".png", rows, flags.theta);
+  std::cout << markdown;
+  return 0;
+}
+
+}  // namespace
+
+Step table_step() { return make_step("table", "what the runs say together", table); }
+
+}  // namespace ropescope::miniature

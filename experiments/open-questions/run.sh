@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Questions that ID-Align's authors leave open, asked of the miniature (docs/open-questions.md): a table, its figure and every
+# point of every run. From a fresh machine: installs and builds what is missing. Stopped and run again, it goes on.
+#
+#   experiments/open-questions/run.sh dose|theta|combinations|frequency [--seeds list] [--jobs N] [--output DIR] [--plan]
+#
+# dose          id-align with cells that are wrong on purpose: shifted, mirrored, turned, exchanged, a share of the tokens wrong
+# theta         vanilla and id-align under bases from 1e2 to 1e8, in half decades
+# combinations  id-align with each other encoding, beside that encoding alone
+# frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
+# --seeds       "0 1 2 3 4 5 6 7" unless given; --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
+set -euo pipefail
+question=${1:-} root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+[ $# -eq 0 ] || shift
+seeds='0 1 2 3 4 5 6 7' jobs=2 output='' plan='' maps='' thetas='' baseline=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --seeds) seeds=${2//,/ } && shift 2 ;;
+    --jobs) jobs=$2 && shift 2 ;;
+    --output) output=$2 && shift 2 ;;
+    --plan) plan=yes && shift ;;
+    *) echo "open-questions: unknown flag $1; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  esac
+done
+case $question in
+  dose)
+    schemes='vanilla;id-align;id-align:resize=bilinear'
+    maps='shift-1;shift-2;mirror;quarter-turn;shuffle-rows;shuffle;random-5;random-10;random-25;random-50'
+    ;;
+  theta)
+    schemes='vanilla;id-align'
+    thetas='1e2 3.2e2 1e3 3.2e3 3.2e4 1e5 3.2e5 1e6 3.2e6 1e7 3.2e7 1e8'
+    ;;
+  combinations)
+    for other in v2pe:delta=0.5 mrope mrope-interleave mhrope:sections=1/1/1 circlerope:move_to_origin=true,radius=10,alpha=0.5 vrope; do
+      schemes="${schemes:+$schemes;}$other;id-align+$other"
+    done
+    schemes="vanilla;id-align;rope-dhr;$schemes;dipe;dipe+id-align"
+    ;;
+  frequency)
+    schemes='vanilla;id-align'
+    # 16 channels: 4 of t, 6 of rows, 6 of columns, first in chunks (t has the fast ones), then rows and columns first.
+    for other in mrope:sections=4/6/6 mrope/ernie:sections=4/6/6 mrope/interleaved:sections=4/6/6 mrope/ernie:sections=12/2/2 mrope:sections=0/8/8; do
+      schemes="$schemes;$other;id-align+$other"
+    done
+    ;;
+  *) echo "open-questions: expected dose, theta, combinations or frequency, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+esac
+output=${output:-$root/results/open-questions/$question}
+if [ -n "$plan" ]; then
+  count() { tr ';' '\n' <<<"$1" | sed '/^$/d' | wc -l; }
+  each=$(($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas")))
+  runs=$((each * $(wc -w <<<"$seeds")))
+  echo "$question: $each runs a seed, $runs in all, 7 to 16 s of one core each: $((runs * 7 / 60 / jobs)) to $((runs * 16 / 60 / jobs)) minutes with $jobs at once"
+  echo "before that, once for all questions, pictures, eyes and text lessons of each seed: about a minute of one core; 8 s more a theta"
+  exit 0
+fi
+exec "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --maps "$maps" --answers-only '' \
+  --prepared "$root/results/open-questions/seeds" --output "$output"

@@ -1,0 +1,132 @@
+// Differences between rows: pairs, intervals, exact tests and their correction; the files of curves.
+#include "miniature/comparisons.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope::miniature {
+namespace {
+
+Json point(int64_t step, int64_t answers) {
+  const Json scores = {{"correspondence", {{"right", 50}, {"asked", 100}}},
+                       {"answers", {{"right", answers}, {"asked", 100}}}};
+  return {{"step", step}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}};
+}
+
+Json run_of(const std::string& scheme, int64_t seed, const std::vector<int64_t>& answers) {
+  Json curve = Json::array();
+  for (size_t i = 0; i < answers.size(); ++i)
+    curve.push_back(point(25 * static_cast<int64_t>(i), answers[i]));
+  return {{"format", "ropescope-miniature"},
+          {"theta", 1e4},
+          {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}, {"steps", 100}}},
+          {"curve", curve}};
+}
+
+std::vector<Row> rows_of(const std::vector<Json>& runs) {
+  std::vector<miniature::Run> parsed;
+  for (const Json& run : runs) parsed.push_back(parse_run(run, "a run"));
+  return make_rows(parsed, {"vanilla", "id-align"});
+}
+
+TEST(Comparisons, PairSeedsOfASchemeWithAndWithoutIdAlign) {
+  std::vector<Json> runs;
+  // Seeds differ by 40 points, pairs by 9 to 11.
+  for (const auto& [seed, base] : {std::pair{0, 20}, {1, 40}, {2, 60}}) {
+    runs.push_back(run_of("vanilla", seed, {30, base}));
+    runs.push_back(run_of("id-align", seed, {30, base + 9 + seed}));
+    runs.push_back(run_of("id-align+mrope", seed, {30, 50}));
+  }
+  runs.push_back(run_of("id-align", 3, {30, 99}));  // no such seed without
+  const std::vector<Row> rows = rows_of(runs);
+  const std::vector<Comparison> comparisons = compare_rows(rows);
+  ASSERT_EQ(comparisons.size(), 1U);
+  EXPECT_DOUBLE_EQ(comparisons[0].differences[2].p, 0.25);  // two of eight choices of signs
+  const std::string table = comparison_table(rows, comparisons);
+  // 0.10, standard deviation 0.01: 4.302653 * 0.01 / sqrt(3) = 0.0248
+  EXPECT_NE(
+      table.find("| id-align − vanilla | 10⁴ | answers and cells | +0.00 [+0.00, +0.00] | +0.00 [+0.00, "
+                 "+0.00] | +0.10 [+0.08, +0.12] | +0.10 [+0.08, +0.12] | 3 |"),
+      std::string::npos)
+      << table;
+  EXPECT_EQ(table.find("mrope"), std::string::npos) << table;
+  EXPECT_NE(
+      table.find(
+          "Not resolved: id-align − vanilla at θ 10⁴ (4 of 4). Seeds in common: 3; it takes 6 before anything could be."),
+      std::string::npos)
+      << table;
+}
+
+TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
+  std::vector<Json> runs;
+  for (int64_t seed = 0; seed < 8; ++seed) {
+    runs.push_back(run_of("vanilla", seed, {30 + seed}));
+    runs.push_back(run_of("id-align", seed, {60 + seed}));  // always higher
+    // Higher in seven of eight: 0.5 in the eighth choice's neighbourhood, but not after the correction.
+    runs.push_back(run_of("v2pe:delta=0.5", seed, {30 + seed + (seed == 0 ? -1 : 1)}));
+    runs.push_back(run_of("id-align+v2pe:delta=0.5", seed, {60 + seed}));
+  }
+  Json wrong = run_of("id-align", 0, {70});
+  wrong["settings"]["map"] = "shift-1";
+  runs.push_back(wrong);
+  const std::vector<Row> rows = rows_of(runs);
+  const std::vector<Comparison> comparisons = compare_rows(rows, "vanilla");
+  ASSERT_EQ(comparisons.size(), 4U);
+  for (const Comparison& comparison : comparisons) {
+    const Row& with = rows[comparison.with];
+    const Difference& difference = comparison.differences[2];
+    if (!with.map.empty()) {
+      EXPECT_EQ(rows[comparison.without].scheme, "id-align");
+      EXPECT_EQ(difference.p, 1.0);  // one seed
+      EXPECT_TRUE(std::isnan(difference.interval.ci95_low));
+    } else if (with.scheme == "v2pe:delta=0.5") {
+      EXPECT_DOUBLE_EQ(difference.p, 2.0 * 9 / 256);  // at most one of the other sign
+      EXPECT_DOUBLE_EQ(difference.adjusted, 2 * 2.0 * 9 / 256);
+      EXPECT_FALSE(difference.resolved());
+    } else {
+      EXPECT_DOUBLE_EQ(difference.p, 2.0 / 256);
+      EXPECT_DOUBLE_EQ(difference.adjusted, with.scheme == "id-align" ? 4 * 2.0 / 256 : 4 * 2.0 / 256);
+      EXPECT_TRUE(difference.resolved());
+    }
+  }
+  const std::string csv = comparison_csv(rows, comparisons);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
+  EXPECT_NE(
+      csv.find(
+          "\"id-align\",\"shift-1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0"),
+      std::string::npos)
+      << csv;
+}
+
+TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
+  Json longer = run_of("id-align", 0, {30, 90});
+  longer["settings"]["steps"] = 1000;
+  const std::vector<Row> rows =
+      rows_of({run_of("vanilla", 0, {30, 40}), run_of("id-align", 0, {30, 80}), longer});
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(compare_rows(rows).size(), 1U);
+}
+
+TEST(Table, WritesEveryPointOfEveryRun) {
+  const std::vector<Row> rows = rows_of({run_of("vanilla", 4, {30, 41})});
+  const std::string csv = runs_csv(rows);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 4);
+  EXPECT_NE(
+      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000\n"),
+      std::string::npos)
+      << csv;
+}
+
+TEST(Table, RefusesRunsOverPicturesOfDifferentKinds) {
+  Json harder = run_of("id-align", 0, {10});
+  harder["world"] = {{"side", 8}};
+  EXPECT_THROW(rows_of({run_of("vanilla", 0, {10}), harder}), InputError);
+  harder["world"] = {{"side", 5}};
+  EXPECT_THROW(parse_run(harder, "x.json"), InputError);
+}
+
+}  // namespace
+}  // namespace ropescope::miniature
