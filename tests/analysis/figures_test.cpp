@@ -177,7 +177,7 @@ TEST(Figures, MistakesAreExplained) {
   EXPECT_EQ(message("", "f.jpeg").front(), '2');
   EXPECT_EQ(message("profile", "f.png").front(), '3');  // 6 values for 5 distances
   ResultWriter four(folder.path("four.h5"), {}, false);
-  four.write("/positions/coordinates", at::randn({4, 2}));
+  four.write("/positions/coordinates", at::randn({4, 3}));  // of three tokens
   four.write("/positions/segments", std::vector<std::string>{"text:2"});
   four.commit();
   EXPECT_THROW(plot_result(folder.path("four.h5"), "", folder.path("f.png"), false), InputError);

@@ -187,8 +187,8 @@ std::string left_out_layers(const ModelFacts& model) {
       others.push_back(static_cast<int64_t>(l));
   }
   if (others.empty()) return "";
-  return fmt::format("layers {} are not in the samples: their heads are not of {} channels",
-                     ranges_text(others), model.head_dim);
+  return fmt::format("layers {} are not in the samples, whose heads have another number of channels",
+                     ranges_text(others));
 }
 
 }  // namespace ropescope
