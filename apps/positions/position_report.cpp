@@ -190,7 +190,10 @@ PositionRun measure_positions(const PositionRequest& request, const Scheme& sche
     }
   }
   if (request.misalignment) {
-    run.misalignment = {resize_misalignment(scheme, layout), anyres_distances(scheme, layout, run.positions)};
+    run.misalignment = {resize_misalignment(scheme, layout)};
+  }
+  if (request.criteria || request.misalignment) {
+    run.distances = anyres_distances(scheme, layout, run.positions);
   }
   return run;
 }
@@ -218,8 +221,8 @@ Json run_json(const PositionRun& run, const PositionRequest& request) {
   }
   if (run.misalignment) {
     object["misalignment"] = to_json(run.misalignment->resize, *run.layout);
-    object["distances"] = to_json(run.misalignment->distances);
   }
+  if (run.criteria || run.misalignment) object["distances"] = to_json(run.distances);
   return object;
 }
 

@@ -23,8 +23,8 @@ struct PositionRun {
   std::optional<DriftPrediction> drift;  ///< with the criteria, of the first picture's thumbnail or only grid
   struct Misalignment {
     std::optional<ResizeMisalignment> resize;
-    AnyresDistances distances;
   };
+  AnyresDistances distances;  ///< with the criteria or the misalignment
   std::optional<Misalignment> misalignment;
 };
 

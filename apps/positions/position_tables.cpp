@@ -66,23 +66,49 @@ std::string distances_text(const std::vector<DistanceSummary>& axes) {
   return text;
 }
 
+/// Thumbnail to high-res, high-res to text, thumbnail to text.
+std::vector<std::string> distance_cells(const PositionRun& run) {
+  const AnyresDistances& distances = run.distances;
+  return {distances_text(distances.thumbnail_high), distances_text(distances.high_text),
+          distances_text(distances.thumbnail_text)};
+}
+
+/// Whether a run has distances that the misalignment's table does not show already.
+bool shows_distances(const std::vector<PositionRun>& runs) {
+  return std::any_of(runs.begin(), runs.end(), [](const PositionRun& run) {
+    return !run.misalignment && !run.distances.thumbnail_high.empty() &&
+           run.distances.thumbnail_high.front().count > 0;
+  });
+}
+
 }  // namespace
 
 std::string id_text(double id) { return fmt::format("{:.7g}", id); }
 
 TextTable criteria_table(const std::vector<PositionRun>& runs) {
   const bool with_layout = several_layouts(runs);
-  TextTable table = named_table(with_layout, {"coherent", "full frequency", "text prior",
-                                              "ids a visual token", "paper's prose", "why not"});
+  const bool with_distances = shows_distances(runs);
+  std::vector<std::string> columns = {"coherent", "full frequency", "text prior", "ids a visual token",
+                                      "PTD"};
+  if (with_distances) {
+    columns.insert(columns.end(), {"thumbnail to high-res", "high-res to text", "thumbnail to text"});
+  }
+  columns.insert(columns.end(), {"paper's prose", "why not"});
+  TextTable table = named_table(with_layout, columns);
   for (const PositionRun& run : runs) {
     const Criteria& criteria = *run.criteria;
     std::vector<std::string> row = names_of(run, with_layout);
     for (const std::string& cell :
          {verdict(criteria.coherent()), verdict(criteria.full_frequency(), criteria.axes > 1),
           verdict(criteria.text_prior()), fmt::format("{:.4g}", criteria.growth_per_visual_token),
-          published_text(*run.scheme), reasons(criteria)}) {
+          criteria.ptd.all ? fmt::format("{:.4g}", *criteria.ptd.all) : std::string("-")}) {
       row.push_back(cell);
     }
+    for (std::string& cell : with_distances ? distance_cells(run) : std::vector<std::string>()) {
+      row.push_back(std::move(cell));
+    }
+    row.push_back(published_text(*run.scheme));
+    row.push_back(reasons(criteria));
     table.add(std::move(row));
   }
   return table;
@@ -126,10 +152,7 @@ TextTable misalignment_table(const std::vector<PositionRun>& runs) {
                               "not_overlapping_the_assigned_cell"}) {
       row.push_back(resize[field].is_null() ? "-" : resize[field].dump());
     }
-    const AnyresDistances& distances = run.misalignment->distances;
-    for (const auto* axes : {&distances.thumbnail_high, &distances.high_text, &distances.thumbnail_text}) {
-      row.push_back(distances_text(*axes));
-    }
+    for (std::string& cell : distance_cells(run)) row.push_back(std::move(cell));
     table.add(std::move(row));
   }
   return table;
