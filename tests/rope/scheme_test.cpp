@@ -249,6 +249,9 @@ TEST(SchemeText, WhatCannotBeReadIsNamed) {
   expect_refused("v2pe:delta=1,visual_stride=4", "found both");
   expect_refused("pype", "interval");
   expect_refused("pype:interval=0", "at least 1");
+  expect_refused("id-align+rope-dhr", "name one of");
+  expect_refused("panorope+id-align", "id-align+panorope, in this order");
+  expect_refused("id-align:wrong=left", "shift-n");
   expect_refused("id-align:resize=cubic", "nearest, nearest-exact, bilinear");
   expect_refused("vanilla/interleaved", "needs three coordinates");
   expect_refused("mrope/zigzag", "unknown frequency allocation");

@@ -97,6 +97,9 @@ class PositionDesign {
   virtual std::optional<Alignment> alignment() const { return std::nullopt; }
   bool aligned() const { return alignment().has_value(); }
 
+  /// Whether tiles are moved by which view of a panorama they are (PanoRoPE), which inheriting ids would undo.
+  virtual bool moves_views() const { return false; }
+
   /// Slopes of a linear distance bias, one a head (ALiBi); empty without.
   virtual std::vector<double> bias_slopes(int64_t /*heads*/) const { return {}; }
   /// Number of heads that the scheme's text names for those slopes.
@@ -141,6 +144,7 @@ class DesignModifier : public PositionDesign {
   }
   bool anchored() const override { return inner_->anchored(); }
   std::optional<Alignment> alignment() const override { return inner_->alignment(); }
+  bool moves_views() const override { return inner_->moves_views(); }
   std::vector<double> bias_slopes(int64_t heads) const override { return inner_->bias_slopes(heads); }
   std::optional<int64_t> bias_heads() const override { return inner_->bias_heads(); }
 

@@ -158,6 +158,11 @@ std::shared_ptr<const PositionDesign> make_id_align_design(const Parameters& par
         "rope-dhr",
         parameters.scheme());
   }
+  if (inner->moves_views()) {
+    throw UsageError(
+        "scheme {0}: inherited ids would undo panorope's moves; expected {0}+panorope, in this order",
+        parameters.scheme());
+  }
   const std::string newline = parameters.choice("newline", {"inherit", "counted", "in_place", "shared"});
   return std::make_shared<IdAlignDesign>(std::move(inner), alignment, newline_rule(newline));
 }

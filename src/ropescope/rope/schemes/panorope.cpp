@@ -16,6 +16,8 @@ class PanoramaDesign : public DesignModifier {
   PanoramaDesign(std::shared_ptr<const PositionDesign> inner, double overlap, bool global, size_t row)
       : DesignModifier(std::move(inner)), overlap_(overlap), global_(global), row_(row) {}
 
+  bool moves_views() const override { return true; }
+
   /// A picture of its own: the first of the sequence is the whole panorama where there is one.
   double place(const Grid& grid, double base, const CoordinateRows& rows) const override {
     if (grid.t > 1) {
