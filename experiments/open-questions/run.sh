@@ -10,6 +10,8 @@
 # frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
 # --seeds       "0 1 2 3 4 5 6 7" unless given; --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+case ${1:-} in --help | -h) usage && exit 0 ;; esac
 question=${1:-} root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 [ $# -eq 0 ] || shift
 seeds='0 1 2 3 4 5 6 7' jobs=2 output='' plan='' maps='' thetas='' baseline=''
@@ -19,6 +21,7 @@ while [ $# -gt 0 ]; do
     --jobs) jobs=$2 && shift 2 ;;
     --output) output=$2 && shift 2 ;;
     --plan) plan=yes && shift ;;
+    --help) usage && exit 0 ;;
     *) echo "open-questions: unknown flag $1; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
 done

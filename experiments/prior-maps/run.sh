@@ -26,6 +26,9 @@ all+=';circlerope:radius=10,alpha=0.5,move_to_origin=true;grape;dipe;dipe+id-ali
 all+=';rope-dhr;xd-rope;vrope;c2rope;spiral:directions=8;mixed:seed=0'
 all+=';circlerope:radius=10,alpha=0.5,move_to_origin=true,age=alternate;mrope/ernie;mrope/pangu'
 few='vanilla;id-align;mrope;dipe'
+# Whole heads for t, h and w need three key/value heads; Gemma 3 270M has one.
+kv_heads=$("$ropescope" inspect --model "$model" --json | grep -o '"num_key_value_heads":[0-9]*' | head -1 | cut -d: -f2)
+[ "${kv_heads:-3}" -ge 3 ] || all=${all/;mhrope;/;}
 
 do_once "$output/samples.h5" "$ropescope" sample --model "$model" --texts "$texts" --max-texts 100 \
   --pairs-per-layer 1 --moments --seed "$seed" --device "$device" --force --output "$output/samples.h5"
