@@ -2,30 +2,32 @@
 # Questions that ID-Align's authors leave open, asked of the miniature (docs/open-questions.md): a table, its figure and every
 # point of every run. From a fresh machine: installs and builds what is missing. Stopped and run again, it goes on.
 #
-#   experiments/open-questions/run.sh dose|theta|combinations|frequency [--seeds list] [--jobs N] [--output DIR] [--plan]
+#   experiments/open-questions/run.sh dose|theta|combinations|frequency|rival [--seeds list] [--jobs N] [--output DIR] [--plan]
 #
 # dose          id-align with cells that are wrong on purpose: shifted, mirrored, turned, exchanged, a share of the tokens wrong
 # theta         vanilla and id-align under bases from 1e2 to 1e8, in half decades
 # combinations  id-align with each other encoding, beside that encoding alone
 # frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
+# rival         id-align beside rope-dhr (CoMemo), which rounds cells otherwise, and its released code's order of tiles
 # --seeds       "0 1 2 3 4 5 6 7" unless given; --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
-usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
-case ${1:-} in --help | -h) usage && exit 0 ;; esac
-question=${1:-} root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+script=${BASH_SOURCE[0]}
+. "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
+question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='0 1 2 3 4 5 6 7' jobs=2 output='' plan='' maps='' thetas='' baseline=''
+seeds='0 1 2 3 4 5 6 7' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next
 while [ $# -gt 0 ]; do
   case $1 in
     --seeds) seeds=${2//,/ } && shift 2 ;;
     --jobs) jobs=$2 && shift 2 ;;
-    --output) output=$2 && shift 2 ;;
+    --output) output=$(from_caller "$2") && shift 2 ;;
     --plan) plan=yes && shift ;;
     --help) usage && exit 0 ;;
     *) echo "open-questions: unknown flag $1; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
 done
 case $question in
+  --help) usage && exit 0 ;;
   dose)
     schemes='vanilla;id-align;id-align:resize=bilinear'
     maps='shift-1;shift-2;mirror;quarter-turn;shuffle-rows;shuffle;random-5;random-10;random-25;random-50'
@@ -38,7 +40,7 @@ case $question in
     for other in v2pe:delta=0.5 mrope mrope-interleave mhrope:sections=1/1/1 circlerope:move_to_origin=true,radius=10,alpha=0.5 vrope; do
       schemes="${schemes:+$schemes;}$other;id-align+$other"
     done
-    schemes="vanilla;id-align;rope-dhr;$schemes;dipe;dipe+id-align"
+    schemes="vanilla;id-align;$schemes;dipe;dipe+id-align"
     ;;
   frequency)
     schemes='vanilla;id-align'
@@ -47,7 +49,11 @@ case $question in
       schemes="$schemes;$other;id-align+$other"
     done
     ;;
-  *) echo "open-questions: expected dose, theta, combinations or frequency, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  rival)
+    # Whole tiles, as rope-dhr needs them, in InternVL's order: tiles first.
+    schemes='vanilla;id-align;rope-dhr;rope-dhr:tile_order=column' order=internvl baseline=id-align
+    ;;
+  *) echo "open-questions: expected dose, theta, combinations, frequency or rival, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 output=${output:-$root/results/open-questions/$question}
 if [ -n "$plan" ]; then
@@ -59,4 +65,4 @@ if [ -n "$plan" ]; then
   exit 0
 fi
 exec "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --maps "$maps" --answers-only '' \
-  --prepared "$root/results/open-questions/seeds" --output "$output"
+  --order "$order" --baseline "$baseline" --prepared "$root/results/open-questions/seeds-$order" --output "$output"
