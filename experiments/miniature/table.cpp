@@ -265,11 +265,11 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
 }
 
 void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta) {
+  // An encoding with and without ID-Align has one colour; a wrong map is a curve of its own.
+  const auto hue = [](const Row& row) { return row.map.empty() ? family(row.scheme) : row.scheme + row.map; };
   std::vector<std::string> families;
   for (const Row& row : rows) {
-    if (std::find(families.begin(), families.end(), family(row.scheme)) == families.end()) {
-      families.push_back(family(row.scheme));
-    }
+    if (std::find(families.begin(), families.end(), hue(row)) == families.end()) families.push_back(hue(row));
   }
   Figure figure;
   figure.columns = 2;
@@ -287,8 +287,8 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
     panel.y.high = 1.0;
     for (const Row& row : rows) {
       if (row.theta != theta || row.correspondence != rows.front().correspondence) continue;
-      const auto place = static_cast<size_t>(std::find(families.begin(), families.end(), family(row.scheme)) -
-                                             families.begin());
+      const auto place =
+          static_cast<size_t>(std::find(families.begin(), families.end(), hue(row)) - families.begin());
       Curve curve = mean_curve(row, m);
       Series series;
       series.label = row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";

@@ -9,13 +9,13 @@
 # combinations  id-align with each other encoding, beside that encoding alone
 # frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
 # rival         id-align beside rope-dhr (CoMemo), which rounds cells otherwise, and its released code's order of tiles
-# --seeds       "0 1 2 3 4 5 6 7" unless given; --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
+# --seeds       "0 1 2 3 4 5 6 7 8" unless given (nine seeds resolve up to 12 comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
 question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='0 1 2 3 4 5 6 7' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next
+seeds='0 1 2 3 4 5 6 7 8' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next
 while [ $# -gt 0 ]; do
   case $1 in
     --seeds) seeds=${2//,/ } && shift 2 ;;
