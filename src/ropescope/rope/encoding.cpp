@@ -103,13 +103,14 @@ PassEncoding encoding_of_ids(const Scheme& scheme, const EncodedModel& model, co
   return result;
 }
 
-Positions SequenceEncoding::seen_of(const Positions& positions, int64_t tokens) const {
+Positions SequenceEncoding::seen_of(const Positions& positions, const at::Tensor& coordinates) {
+  const int64_t tokens = coordinates.size(1);
   const int64_t given = std::min(tokens, positions.tokens()), generated = tokens - given;
   const auto with_text = [&](const at::Tensor& values, double of_text) {
     return at::cat({values.narrow(0, 0, given), at::full({generated}, of_text, values.options())});
   };
   Positions seen;
-  seen.coordinates = coordinates_of(positions, tokens);
+  seen.coordinates = coordinates;
   seen.modality = with_text(positions.modality, 0);
   seen.raster = with_text(positions.raster, -1);
   return seen;
@@ -156,8 +157,8 @@ PassEncoding SequenceEncoding::pass(int64_t past, int64_t tokens) const {
       continue;
     }
     const at::Tensor all = coordinates_of(positions, seen);
-    if (auto rule = scheme_.attention_rule(seen_of(positions, seen), model_.heads)) {
-      result.rules.push_back(std::move(rule));
+    if (scheme_.has_rule()) {
+      result.rules.push_back(scheme_.attention_rule(seen_of(positions, all), model_.heads));
     }
     if (!turned.rotates) {
       result.rotary.push_back({});

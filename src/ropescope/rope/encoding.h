@@ -91,8 +91,8 @@ class SequenceEncoding {
 
  private:
   Frequencies frequencies_of(const EncodedLayer& layer, double length) const;
-  /// Where the first `tokens` tokens sit, generated ones included; without anchors.
-  Positions seen_of(const Positions& positions, int64_t tokens) const;
+  /// Tokens that sit at `coordinates`, those of `positions` and generated ones behind them; without anchors.
+  static Positions seen_of(const Positions& positions, const at::Tensor& coordinates);
   at::Tensor coordinates_of(const Positions& positions, int64_t tokens) const;
   at::Tensor anchors_of(const Positions& positions, int64_t tokens) const;
 
