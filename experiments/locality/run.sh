@@ -12,17 +12,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-beside=''
-own_flag() {
-  taken=0
-  if [ "$1" = --beside ]; then beside=$(from_caller "${2:?--beside needs a value}") taken=2; fi
-}
-read_flags "$@"
-gemma=$model
-model=''
-prepare
-[ -n "$beside" ] || beside=$model
-[ -n "$gemma" ] || gemma=$(gemma_of_pypi)
+read_two_models "$@"
 
 # Where near_preferred passes 1/2 for the first time: the seven eighths of the octaves that it does so in.
 eighths() { for octave in "$@"; do for i in 9 10 11 12 13 14 15; do printf '%s,' $((octave / 8 * i)); done; done | sed 's/,$//'; }

@@ -2,6 +2,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/analysis/decay.h"
+#include "ropescope/analysis/kind_facts.h"
 
 namespace ropescope {
 
@@ -10,31 +11,10 @@ namespace {
 void write_kinds(ResultWriter& writer, const DecayResult& result) {
   if (result.kinds.empty()) return;
   const std::string group = "/decay/kinds/";
-  std::vector<std::string> names, layers;
-  std::vector<int64_t> window, chunk, rotates, count, clusters;
-  for (const DecayKind& kind : result.kinds) {
-    names.push_back(kind.name);
-    layers.push_back(kind.layers);
-    window.push_back(kind.window);
-    chunk.push_back(kind.chunk);
-    rotates.push_back(kind.rotates ? 1 : 0);
-    count.push_back(kind.count);
-    clusters.push_back(kind.clusters);
-  }
-  const auto whole = [&](const char* name, const std::vector<int64_t>& values) {
-    writer.write(group + name, at::tensor(values, at::kLong));
-  };
-  writer.write(group + "name", names);
-  writer.write(group + "layers", layers);
-  writer.write(group + "theta", result.kind_theta);
+  write_kind_facts(writer, group, result.kinds, result.kind_theta);
   writer.write(group + "mean", result.kind_mean);
   writer.write(group + "ci95_low", result.kind_ci95_low);
   writer.write(group + "ci95_high", result.kind_ci95_high);
-  whole("window", window);
-  whole("chunk", chunk);
-  writer.write(group + "rotates", at::tensor(rotates, at::kLong).to(at::kBool));
-  whole("count", count);
-  whole("clusters", clusters);
 }
 
 void write_tokens(ResultWriter& writer, const DecayResult& result) {

@@ -1,5 +1,4 @@
-#include <ATen/ops/tensor.h>
-
+#include "ropescope/analysis/kind_facts.h"
 #include "ropescope/analysis/locality.h"
 
 namespace ropescope {
@@ -16,31 +15,13 @@ void write_share(ResultWriter& writer, const std::string& group, const char* nam
 void write_locality_kinds(ResultWriter& writer, const LocalityResult& result) {
   if (result.kinds.empty()) return;
   const std::string group = "/locality/kinds/";
-  std::vector<std::string> names, layers;
-  std::vector<int64_t> window, chunk, rotates, count, clusters;
-  for (const DecayKind& kind : result.kinds) {
-    names.push_back(kind.name);
-    layers.push_back(kind.layers);
-    window.push_back(kind.window);
-    chunk.push_back(kind.chunk);
-    rotates.push_back(kind.rotates ? 1 : 0);
-    count.push_back(kind.count);
-    clusters.push_back(kind.clusters);
-  }
+  write_kind_facts(writer, group, result.kinds, result.kind_theta);
   const LocalityShare& near = result.near;
   const LocalityShare& order = result.order;
-  writer.write(group + "name", names);
-  writer.write(group + "layers", layers);
-  writer.write(group + "theta", result.kind_theta);
   write_share(writer, group, "near_preferred", "near", near.kind_mean, near.kind_low, near.kind_high);
   write_share(writer, group, "order_flips", "order", order.kind_mean, order.kind_low, order.kind_high);
   writer.write(group + "near_half_length", near.kind_half_length);
   writer.write(group + "order_half_length", order.kind_half_length);
-  writer.write(group + "window", at::tensor(window, at::kLong));
-  writer.write(group + "chunk", at::tensor(chunk, at::kLong));
-  writer.write(group + "rotates", at::tensor(rotates, at::kLong).to(at::kBool));
-  writer.write(group + "count", at::tensor(count, at::kLong));
-  writer.write(group + "clusters", at::tensor(clusters, at::kLong));
 }
 
 }  // namespace

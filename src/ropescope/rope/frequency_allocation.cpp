@@ -84,8 +84,15 @@ void pangu(const Division&, const Counts& n, RowOfChannel& axis) {
   }
 }
 
+void check_turns(const Division& division, const Counts& n) {
+  if (n[1] == n[2]) return;
+  throw UsageError("scheme {}: sections: expected as many channels of h as of w, which take turns, found {}",
+                   division.what, fmt::join(n, "/"));
+}
+
 // The fastest n_h + n_w channels h and w in turn, the slowest n_t ones t.
-void ernie(const Division&, const Counts& n, RowOfChannel& axis) {
+void ernie(const Division& division, const Counts& n, RowOfChannel& axis) {
+  check_turns(division, n);
   const int64_t spatial = n[1] + n[2];
   for (int64_t i = 0; i < static_cast<int64_t>(axis[0].size()); ++i) {
     axis[0][static_cast<size_t>(i)] = i >= spatial ? 0 : (i % 2 == 0 ? 1 : 2);
@@ -93,7 +100,8 @@ void ernie(const Division&, const Counts& n, RowOfChannel& axis) {
 }
 
 // The fastest n_t channels the first row, the slowest n_h + n_w the other two in turn.
-void tail(const Division&, const Counts& n, RowOfChannel& axis) {
+void tail(const Division& division, const Counts& n, RowOfChannel& axis) {
+  check_turns(division, n);
   for (int64_t i = 0; i < static_cast<int64_t>(axis[0].size()); ++i) {
     axis[0][static_cast<size_t>(i)] = i < n[0] ? 0 : ((i - n[0]) % 2 == 0 ? 1 : 2);
   }
@@ -136,12 +144,7 @@ void check_sections(const FrequencyAllocation& allocation, const Counts& section
   const int64_t sum = std::accumulate(sections.begin(), sections.end(), int64_t{0});
   if (!allocation.per_head) {
     const bool counts = std::all_of(sections.begin(), sections.end(), [](int64_t n) { return n >= 0; });
-    if (counts && sum == division.channels) {
-      const bool in_turn = allocation.divide == ernie || allocation.divide == tail;
-      if (!in_turn || sections[1] == sections[2]) return;
-      throw UsageError("scheme {}: sections: expected as many channels of h as of w under {}, found {}",
-                       division.what, allocation.name, fmt::join(sections, "/"));
-    }
+    if (counts && sum == division.channels) return;
     throw UsageError(
         "scheme {}: sections: expected {} channels in all (half the rotary dimension), found {} = {}",
         division.what, division.channels, fmt::join(sections, "/"), sum);
