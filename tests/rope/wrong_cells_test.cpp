@@ -72,6 +72,9 @@ TEST(WrongCells, WhatCannotBeReadIsNamed) {
   for (const std::string text : {"shift", "shift-x", "random-101", "turn", ""}) {
     EXPECT_THROW(parse_wrong_cells(text, 0), UsageError) << text;
   }
+  EXPECT_THROW(cells_of("shift-4", 4, 4), UsageError);  // nothing would be wrong
+  EXPECT_THROW(cells_of("shift-0", 2, 3), UsageError);
+  EXPECT_THROW(Scheme("id-align:wrong_seed=3"), UsageError);
 }
 
 }  // namespace

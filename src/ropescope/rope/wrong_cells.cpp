@@ -104,6 +104,11 @@ WrongCells parse_wrong_cells(const std::string& text, uint64_t seed) {
 
 void misplace(const WrongCells& wrong, int64_t rows, int64_t columns, std::vector<int64_t>& cells) {
   if (wrong.kind == Kind::kNone) return;
+  if (wrong.kind == Kind::kShift && wrong.amount % columns == 0) {
+    throw UsageError(
+        "scheme id-align: wrong=shift-{}: expected a shift that moves the cells of a thumbnail of {} columns",
+        wrong.amount, columns);
+  }
   if (wrong.kind == Kind::kRandom) return scatter(wrong, rows * columns, cells);
   const std::vector<int64_t> to = destinations(wrong, rows, columns);
   for (int64_t& cell : cells) cell = to[static_cast<size_t>(cell)];

@@ -31,7 +31,8 @@ std::vector<std::string> wrong_cells_forms();
 /// "none", "shift-2", "mirror", "quarter-turn", "shuffle-rows", "shuffle", "random-25". Throws UsageError.
 WrongCells parse_wrong_cells(const std::string& text, uint64_t seed);
 
-/// cells: of every high-resolution token the cell y W0 + x of an H0 x W0 raster; replaced by the wrong ones.
+/// cells: of every high-resolution token the cell y W0 + x of an H0 x W0 raster; replaced by the wrong ones. Throws
+/// UsageError for a shift that comes round to where it began.
 void misplace(const WrongCells& wrong, int64_t rows, int64_t columns, std::vector<int64_t>& cells);
 
 }  // namespace ropescope

@@ -186,6 +186,9 @@ extern const SchemeDefinition kIdAlign = {
     [](const Parameters& parameters,
        std::shared_ptr<const PositionDesign> inner) -> std::shared_ptr<const PositionDesign> {
       const ResizeRule resize = parse_resize_rule(parameters.choice("resize", resize_rule_names()));
+      if (parameters.has("wrong_seed") && !parameters.has("wrong")) {
+        parameters.refuse("wrong_seed", "wrong=shuffle, shuffle-rows or random-n beside it");
+      }
       const WrongCells wrong = parse_wrong_cells(
           parameters.text("wrong", "none"), static_cast<uint64_t>(parameters.integer("wrong_seed", 0, 0)));
       return make_id_align_design(parameters, std::move(inner), {resize, wrong});
