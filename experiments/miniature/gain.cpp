@@ -187,6 +187,7 @@ std::string gain_table(const std::vector<GainCurve>& curves) {
       "| a decade of θ more | bend |\n|---|---|---|---|---|---|---|---|---|\n",
       curves.front().longest);
   for (const GainCurve& curve : curves) {
+    if (curve.points.size() == 1) continue;  // it stands among the differences
     for (size_t m = 0; m < kMeasures; ++m) {
       const GainEnds ends = gain_ends(curve, m);
       const GainTrend trend = gain_trend(curve, m);

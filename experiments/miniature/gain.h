@@ -50,7 +50,7 @@ struct GainTrend {
 /// Over the seeds that all points have; NaN for fewer than two thetas.
 GainTrend gain_trend(const GainCurve& curve, size_t measure);
 
-/// Where each gain ends, where it is greatest, and how it goes with theta.
+/// Where each gain ends, where it is greatest, and how it goes with theta, of curves of several thetas.
 std::string gain_table(const std::vector<GainCurve>& curves);
 /// One line for each curve, theta and measure.
 std::string gain_csv(const std::vector<GainCurve>& curves);
