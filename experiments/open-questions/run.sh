@@ -57,12 +57,12 @@ case $question in
     kinds=('relation:--task relation') steps=1200 fast=40 slow=50
     ;;
   native)
-    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' order=native fast=10 slow=60
+    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' order=native fast=12 slow=70
     kinds=(':' 'thumbnail-patch-4:--thumbnail-patch 4' 'thumbnail-patch-16:--thumbnail-patch 16' 'finer-2:--finer 2'
       'thumbnail-patch-4-finer-2:--thumbnail-patch 4 --finer 2')
     ;;
   ladder)
-    schemes='vanilla;id-align' fast=15 slow=100
+    schemes='vanilla;id-align' fast=18 slow=75
     kinds=('side-8:--side 8' 'glyphs-12:--glyphs 12' 'finer-2:--finer 2')
     ;;
   longer)
@@ -94,7 +94,7 @@ if [ -n "$plan" ]; then
   each=$((${#kinds[@]} * ($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas") + 2 * $(count "$scalings"))))
   runs=$((each * $(wc -w <<<"$seeds")))
   echo "$question: $each runs a seed, $runs in all, $fast to $slow s of one core each: $((runs * fast / 60 / jobs)) to $((runs * slow / 60 / jobs)) minutes with $jobs at once"
-  echo "before that, once for all questions about pictures of a kind, pictures, eyes and text lessons of each seed: about a minute of one core (with --side 8 four); 8 s more a theta or scaling"
+  echo "before that, once for all questions about pictures of a kind, pictures, eyes and text lessons of each seed: about a minute of one core (with --side 8 three); 8 s more a theta or scaling"
   exit 0
 fi
 for kind in "${kinds[@]}"; do
