@@ -16,15 +16,19 @@ namespace {
 
 const std::string kAligned = "id-align";
 
-/// The scheme without ID-Align; empty for one that has none of it.
-std::string without_alignment(const std::string& scheme) {
-  if (scheme.rfind(kAligned, 0) != 0) return "";
-  const size_t plus = scheme.find('+');
-  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
+bool is_like(const Row& a, const Row& b) {
+  return a.theta == b.theta && a.scaling == b.scaling && a.correspondence == b.correspondence &&
+         a.steps == b.steps;
 }
 
-bool is_like(const Row& a, const Row& b) {
-  return a.theta == b.theta && a.correspondence == b.correspondence && a.steps == b.steps;
+std::vector<int64_t> common_seeds(const Row& with, const Row& without) {
+  std::vector<int64_t> seeds;
+  for (const Run& run : with.runs) {
+    for (const Run& other : without.runs) {
+      if (other.seed == run.seed) seeds.push_back(run.seed);
+    }
+  }
+  return seeds;
 }
 
 std::vector<double> values_of(const Row& with, const Row& without, size_t measure) {
@@ -67,12 +71,18 @@ int64_t seeds_needed(size_t comparisons) {
 
 }  // namespace
 
+std::string without_alignment(const std::string& scheme) {
+  if (scheme.rfind(kAligned, 0) != 0) return "";
+  const size_t plus = scheme.find('+');
+  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
+}
+
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline) {
   std::vector<Comparison> comparisons;
   const auto add = [&](size_t with, const auto& is_other) {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (i == with || !is_like(rows[with], rows[i]) || !is_other(rows[i])) continue;
-      Comparison comparison = {with, i, {}};
+      Comparison comparison = {with, i, {}, common_seeds(rows[with], rows[i])};
       for (size_t m = 0; m < kMeasures; ++m) {
         Difference difference;
         difference.values = values_of(rows[with], rows[i], m);
@@ -112,7 +122,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     const std::string name = fmt::format("{} − {}", name_of(with), name_of(without));
-    text += fmt::format("| {} | {} | {} ", name, number_label(with.theta),
+    text += fmt::format("| {} | {} | {} ", name, theta_text(with),
                         with.correspondence > 0 ? "answers and cells" : "answers");
     for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
     const size_t seeds = comparison.differences[0].values.size();
@@ -121,7 +131,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
                                         [](const Difference& difference) { return difference.resolved(); });
     if (resolved == static_cast<int64_t>(kMeasures)) continue;
     fewest = std::min(fewest, seeds);
-    open.push_back(fmt::format("{} at θ {} ({} of {})", name, number_label(with.theta),
+    open.push_back(fmt::format("{} at θ {} ({} of {})", name, theta_text(with),
                                static_cast<int64_t>(kMeasures) - resolved, kMeasures));
   }
   text += fmt::format(
@@ -139,16 +149,17 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
 
 std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
   std::string text =
-      "scheme,map,other_scheme,other_map,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved\n";
+      "scheme,map,other_scheme,other_map,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved,scaling\n";
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     for (size_t m = 0; m < kMeasures; ++m) {
       const Difference& difference = comparison.differences[m];
       text += fmt::format(
-          "\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n", with.scheme,
-          with.map, without.scheme, without.map, with.theta, with.correspondence, kMeasureNames[m],
-          difference.values.size(), difference.interval.mean, difference.interval.ci95_low,
-          difference.interval.ci95_high, difference.p, difference.adjusted, difference.resolved() ? 1 : 0);
+          "\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{},{}\n",
+          with.scheme, with.map, without.scheme, without.map, with.theta, with.correspondence,
+          kMeasureNames[m], difference.values.size(), difference.interval.mean, difference.interval.ci95_low,
+          difference.interval.ci95_high, difference.p, difference.adjusted, difference.resolved() ? 1 : 0,
+          with.scaling);
     }
   }
   return text;

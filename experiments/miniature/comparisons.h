@@ -25,7 +25,11 @@ struct Difference {
 struct Comparison {
   size_t with = 0, without = 0;         ///< rows
   std::vector<Difference> differences;  ///< [kMeasures]
+  std::vector<int64_t> seeds = {};      ///< of the values of each
 };
+
+/// The scheme that ID-Align was added to ("vanilla" for ID-Align alone); empty for one that has none of it.
+std::string without_alignment(const std::string& scheme);
 
 /// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not
 /// empty, each other row that has neither against the row of that scheme. Rows differ in nothing else. Those without a common seed

@@ -9,8 +9,11 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/io/figure.h"
+
+#include "scaling.h"
 
 namespace ropescope::miniature {
 
@@ -102,6 +105,10 @@ Run parse_run(const Json& json, const std::string& what) {
   run.correspondence = json_number(settings, "correspondence", what);
   run.seed = json_integer(settings, "seed", what);
   run.map = json_string_or(settings, "map", "", what);
+  const int64_t questions =
+      settings.contains("questions") ? json_integer(settings, "questions", what) : kQuestions;
+  run.longest = longest_sequence(run.world, questions);
+  run.scaling = scaling_text(parse_rope_scaling(json.value("scaling", Json()), RopeConfig{}, what));
   if (settings.contains("steps")) run.planned = json_integer(settings, "steps", what);
   run.stopped = json.contains("stopped") && json["stopped"].is_boolean() && json["stopped"].get<bool>();
   run.theta = json_number(json, "theta", what);
@@ -126,19 +133,20 @@ Run parse_run(const Json& json, const std::string& what) {
 }
 
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
-  std::map<std::tuple<double, size_t, std::string, std::string, double, int64_t>, Row> rows;
+  std::map<std::tuple<double, size_t, std::string, std::string, double, std::string, int64_t>, Row> rows;
   for (const Run& run : runs) {
     if (run.world != runs.front().world) {
       throw InputError("results of runs: expected pictures of one kind, found \"{}\" and \"{}\"",
                        world_text(runs.front().world), world_text(run.world));
     }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
-    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.theta, run.planned}];
+    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.theta, run.scaling, run.planned}];
     row.world = run.world;
     row.map = run.map;
     row.steps = run.planned;
     row.scheme = run.scheme;
     row.theta = run.theta;
+    row.scaling = run.scaling;
     row.correspondence = run.correspondence;
     row.runs.push_back(run);
   }
@@ -158,6 +166,10 @@ std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::
   return list;
 }
 
+std::string theta_text(const Row& row) {
+  return number_label(row.theta) + (row.scaling.empty() ? "" : " " + row.scaling);
+}
+
 std::string share_text(const MeanInterval& interval) {
   if (!std::isfinite(interval.ci95_low)) return fmt::format("{:.2f}", interval.mean);
   return fmt::format("{:.2f} [{:.2f}, {:.2f}]", interval.mean, within(interval.ci95_low),
@@ -171,7 +183,7 @@ std::string markdown_table(const std::vector<Row>& rows) {
       "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) {
     text += fmt::format("| {}{} | {} | {} ", row.scheme, row.map.empty() ? "" : " (" + row.map + ")",
-                        number_label(row.theta), row.correspondence > 0 ? "answers and cells" : "answers");
+                        theta_text(row), row.correspondence > 0 ? "answers and cells" : "answers");
     for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
   }
@@ -181,14 +193,14 @@ std::string markdown_table(const std::vector<Row>& rows) {
 std::string csv_table(const std::vector<Row>& rows) {
   std::string text = "scheme,theta,correspondence_weight,seeds";
   for (const char* name : kMeasureNames) text += fmt::format(",{0},{0}_low,{0}_high", name);
-  text += ",solved_runs,steps_to_90\n";
+  text += ",solved_runs,steps_to_90,scaling\n";
   for (const Row& row : rows) {
     text += fmt::format("\"{}\",{:g},{:g},{}", row.scheme, row.theta, row.correspondence, row.runs.size());
     for (const MeanInterval& interval : row.measures) {
       text += fmt::format(",{:.5f},{:.5f},{:.5f}", interval.mean, interval.ci95_low, interval.ci95_high);
     }
     const double steps = row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean;
-    text += fmt::format(",{},{:.1f}\n", row.steps_to_solved.size(), steps);
+    text += fmt::format(",{},{:.1f},{}\n", row.steps_to_solved.size(), steps, row.scaling);
   }
   return text;
 }
@@ -196,17 +208,17 @@ std::string csv_table(const std::vector<Row>& rows) {
 std::string runs_csv(const std::vector<Row>& rows) {
   std::string text =
       "order,task,side,glyphs,finer,scheme,map,theta,correspondence_weight,seed,planned_steps,step,measure,right,asked,"
-      "share\n";
+      "share,scaling\n";
   for (const Row& row : rows) {
     const World& world = row.world;
     for (const Run& run : row.runs) {
       for (size_t i = 0; i < run.steps.size(); ++i) {
         for (size_t m = 0; m < kMeasures; ++m) {
-          text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",{:g},{:g},{},{},{},{},{},{},{:.6f}\n",
+          text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",{:g},{:g},{},{},{},{},{},{},{:.6f},{}\n",
                               order_name(world.order), task_name(world.task), world.side, world.glyphs,
                               world.finer, row.scheme, row.map, row.theta, row.correspondence, run.seed,
                               run.planned, run.steps[i], kMeasureNames[m], run.counts[m][i][0],
-                              run.counts[m][i][1], run.curves[m][i]);
+                              run.counts[m][i][1], run.curves[m][i], row.scaling);
         }
       }
     }
@@ -214,16 +226,17 @@ std::string runs_csv(const std::vector<Row>& rows) {
   return text;
 }
 
-void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
-                const Provenance& provenance) {
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
+                const std::function<void(ResultWriter&)>& more) {
   ResultWriter writer(file, provenance, /*force=*/true);
-  std::vector<std::string> schemes, maps;
+  std::vector<std::string> schemes, maps, scalings;
   std::vector<double> thetas, weights, steps;
   std::vector<int64_t> seeds, solved;
   for (const Row& row : rows) {
     schemes.push_back(row.scheme);
     maps.push_back(row.map);
     thetas.push_back(row.theta);
+    scalings.push_back(row.scaling);
     weights.push_back(row.correspondence);
     seeds.push_back(static_cast<int64_t>(row.runs.size()));
     solved.push_back(static_cast<int64_t>(row.steps_to_solved.size()));
@@ -232,6 +245,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
   writer.write("/miniature/scheme", schemes);
   writer.write("/miniature/map", maps);
   writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
+  writer.write("/miniature/scaling", scalings);
   writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
   writer.write("/miniature/seeds", at::tensor(seeds, at::kLong));
   writer.write("/miniature/solved_runs", at::tensor(solved, at::kLong));
@@ -260,7 +274,9 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     writer.attribute(group, "scheme", rows[r].scheme);
     writer.attribute(group, "map", rows[r].map);
     writer.attribute(group, "theta", rows[r].theta);
+    writer.attribute(group, "scaling", rows[r].scaling);
   }
+  if (more) more(writer);
   writer.commit();
 }
 
@@ -286,7 +302,8 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
     panel.y.low = 0.0;
     panel.y.high = 1.0;
     for (const Row& row : rows) {
-      if (row.theta != theta || row.correspondence != rows.front().correspondence) continue;
+      if (row.theta != theta || !row.scaling.empty() || row.correspondence != rows.front().correspondence)
+        continue;
       const auto place =
           static_cast<size_t>(std::find(families.begin(), families.end(), hue(row)) - families.begin());
       Curve curve = mean_curve(row, m);

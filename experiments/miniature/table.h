@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,9 @@ inline constexpr double kSolved = 0.9;
 struct Run {
   World world;
   std::string scheme, map;  ///< map: of inherited ids (id-align's wrong=), "" the right one
+  std::string scaling;      ///< of the rotation, "yarn:4"; "" none
   double theta = 0, correspondence = 0;
+  int64_t longest = 0;  ///< tokens of its longest sequence
   int64_t seed = 0;
   int64_t planned = 0;   ///< steps that it was to have
   bool stopped = false;  ///< before them, with everything right
@@ -42,7 +45,7 @@ Run parse_run(const Json& json, const std::string& what);
 /// Runs that differ in their seed only.
 struct Row {
   World world;
-  std::string scheme, map;
+  std::string scheme, map, scaling;
   double theta = 0, correspondence = 0;
   int64_t steps = 0;  ///< planned
   std::vector<Run> runs;
@@ -55,6 +58,8 @@ struct Row {
 /// different kinds: they were asked different things.
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
+/// "10⁴", or "10⁴ yarn:4".
+std::string theta_text(const Row& row);
 /// 95% interval of a share: over the seeds (Student t, kept within 0 and 1).
 std::string share_text(const MeanInterval& interval);
 
@@ -62,11 +67,11 @@ std::string markdown_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
 /// One line for each run, point of its curve and measure.
 std::string runs_csv(const std::vector<Row>& rows);
-/// /miniature/{scheme, map, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
-/// /curves/<row>/{step, <measure> [steps, 3]}.
-void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
-                const Provenance& provenance);
-/// Answers and correspondence over the steps, on seen and unseen grids, of rows with `theta`.
+/// /miniature/{scheme, map, theta, scaling, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// /curves/<row>/{step, <measure> [steps, 3]}; `more` adds to the file, where there is more.
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
+                const std::function<void(ResultWriter&)>& more = nullptr);
+/// Answers and correspondence over the steps, on seen and unseen grids, of rows with `theta` and no scaling.
 void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta);
 
 }  // namespace ropescope::miniature

@@ -2,20 +2,31 @@
 # Questions that ID-Align's authors leave open, asked of the miniature (docs/open-questions.md): a table, its figure and every
 # point of every run. From a fresh machine: installs and builds what is missing. Stopped and run again, it goes on.
 #
-#   experiments/open-questions/run.sh dose|theta|combinations|frequency|rival [--seeds list] [--jobs N] [--output DIR] [--plan]
+#   experiments/open-questions/run.sh QUESTION [--seeds list] [--jobs N] [--output DIR] [--plan]
 #
 # dose          id-align with cells that are wrong on purpose: shifted, mirrored, turned, exchanged, a share of the tokens wrong
-# theta         vanilla and id-align under bases from 1e2 to 1e8, in half decades
+# theta         vanilla and id-align under bases from 1e2 to 1e8, in half decades, and at 1e4 under NTK and YaRN scaling
+# theta-relation  the same with where a cell lies, seen from another, as the question; fewer bases, 1,200 steps
+# relation      that question under vanilla and id-align, plain and on interleaved M-RoPE
 # combinations  id-align with each other encoding, beside that encoding alone
 # frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
 # rival         id-align beside rope-dhr (CoMemo), which rounds cells otherwise, and its released code's order of tiles
-# --seeds       "0 1 2 3 4 5 6 7 8" unless given (nine seeds resolve up to 12 comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
+# native        thumbnail and picture as two pictures of one tower, at patch sizes of the thumbnail of 4, 8 and 16 pixels, and a picture of
+#               twice the patches a side
+# ladder        harder pictures: 64 cells and 8x8 thumbnails; 12 glyphs; twice the patches a side
+# longer        does it come without ID-Align? 4,000 steps
+# Of questions with several kinds of pictures each kind has a folder and a table of its own.
+# --seeds       "0 1 2 3 4 5 6 7 8" unless given, theta: ten, relation, theta-relation: eight, longer: seven (as many as can resolve
+#               the question's comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
 question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='0 1 2 3 4 5 6 7 8' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next
+seeds='' jobs=2 plan='' maps='' thetas='' scalings='' baseline='' order=llava-next steps=400
+most='0 1 2 3 4 5 6 7 8'  # seeds unless given
+kinds=(':')               # name:flags of each kind of pictures
+fast=7 slow=16            # seconds of one core a run
 while [ $# -gt 0 ]; do
   case $1 in
     --seeds) seeds=${2//,/ } && shift 2 ;;
@@ -35,6 +46,27 @@ case $question in
   theta)
     schemes='vanilla;id-align'
     thetas='1e2 3.2e2 1e3 3.2e3 3.2e4 1e5 3.2e5 1e6 3.2e6 1e7 3.2e7 1e8'
+    scalings='ntk:4;ntk:16;yarn:4;yarn:16' most='0 1 2 3 4 5 6 7 8 9'
+    ;;
+  theta-relation)
+    schemes='vanilla;id-align' kinds=('relation:--task relation') steps=1200 fast=40 slow=50
+    thetas='1e2 1e3 1e5 1e6 1e8' most='0 1 2 3 4 5 6 7'
+    ;;
+  relation)
+    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' most='0 1 2 3 4 5 6 7'
+    kinds=('relation:--task relation') steps=1200 fast=40 slow=50
+    ;;
+  native)
+    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' order=native fast=12 slow=70
+    kinds=(':' 'thumbnail-patch-4:--thumbnail-patch 4' 'thumbnail-patch-16:--thumbnail-patch 16' 'finer-2:--finer 2'
+      'thumbnail-patch-4-finer-2:--thumbnail-patch 4 --finer 2')
+    ;;
+  ladder)
+    schemes='vanilla;id-align' fast=18 slow=75
+    kinds=('side-8:--side 8' 'glyphs-12:--glyphs 12' 'finer-2:--finer 2')
+    ;;
+  longer)
+    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' steps=4000 most='0 1 2 3 4 5 6' fast=7 slow=160
     ;;
   combinations)
     for other in v2pe:delta=0.5 mrope mrope-interleave mhrope:sections=1/1/1 circlerope:move_to_origin=true,radius=10,alpha=0.5 vrope; do
@@ -53,16 +85,22 @@ case $question in
     # Whole tiles, as rope-dhr needs them, in InternVL's order: tiles first.
     schemes='vanilla;id-align;rope-dhr;rope-dhr:tile_order=column' order=internvl baseline=id-align
     ;;
-  *) echo "open-questions: expected dose, theta, combinations, frequency or rival, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency or rival, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 output=${output:-$root/results/open-questions/$question}
+seeds=${seeds:-$most}
 if [ -n "$plan" ]; then
   count() { tr ';' '\n' <<<"$1" | sed '/^$/d' | wc -l; }
-  each=$(($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas")))
+  each=$((${#kinds[@]} * ($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas") + 2 * $(count "$scalings"))))
   runs=$((each * $(wc -w <<<"$seeds")))
-  echo "$question: $each runs a seed, $runs in all, 7 to 16 s of one core each: $((runs * 7 / 60 / jobs)) to $((runs * 16 / 60 / jobs)) minutes with $jobs at once"
-  echo "before that, once for all questions, pictures, eyes and text lessons of each seed: about a minute of one core; 8 s more a theta"
+  echo "$question: $each runs a seed, $runs in all, $fast to $slow s of one core each: $((runs * fast / 60 / jobs)) to $((runs * slow / 60 / jobs)) minutes with $jobs at once"
+  echo "before that, once for all questions about pictures of a kind, pictures, eyes and text lessons of each seed: about a minute of one core (with --side 8 three); 8 s more a theta or scaling"
   exit 0
 fi
-exec "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --maps "$maps" --answers-only '' \
-  --order "$order" --baseline "$baseline" --prepared "$root/results/open-questions/seeds-$order" --output "$output"
+for kind in "${kinds[@]}"; do
+  name=${kind%%:*}
+  # shellcheck disable=SC2086  # flags of a kind
+  "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --scalings "$scalings" \
+    --maps "$maps" --answers-only '' --order "$order" ${kind#*:} --steps "$steps" --baseline "$baseline" \
+    --prepared "$root/results/open-questions/seeds-$order${name:+-$name}" --output "$output$([ ${#kinds[@]} = 1 ] || echo "/${name:-plain}")"
+done

@@ -96,7 +96,7 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
   EXPECT_NE(
       csv.find(
-          "\"id-align\",\"shift-1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0"),
+          "\"id-align\",\"shift-1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0,\n"),
       std::string::npos)
       << csv;
 }
@@ -115,7 +115,7 @@ TEST(Table, WritesEveryPointOfEveryRun) {
   const std::string csv = runs_csv(rows);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 4);
   EXPECT_NE(
-      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000\n"),
+      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000,\n"),
       std::string::npos)
       << csv;
 }

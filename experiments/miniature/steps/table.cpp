@@ -12,6 +12,7 @@
 #include "ropescope/core/json.h"
 
 #include "miniature/comparisons.h"
+#include "miniature/gain.h"
 #include "step.h"
 
 namespace ropescope::miniature {
@@ -28,7 +29,11 @@ struct TableFlags {
 
   void bind(Flags& flags) {
     flags.add("results", results, "folder of train's .json").required();
-    flags.add("output", output, "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png").required();
+    flags
+        .add(
+            "output", output,
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; under several thetas -gain.csv and -gain.png")
+        .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
   }
@@ -57,13 +62,19 @@ int table(const TableFlags& flags) {
                        "mrope-interleave", "id-align+mrope-interleave", "dipe"});
   const std::vector<Comparison> comparisons = compare_rows(rows, flags.baseline);
   const std::string pairs = comparison_table(rows, comparisons);
-  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
+  const std::vector<GainCurve> gains = gain_curves(rows, comparisons);
+  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
+                               (gains.empty() ? "" : "\n" + gain_table(gains));
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
   write_whole(prefix + "-differences.csv", comparison_csv(rows, comparisons));
-  write_rows(prefix + ".h5", rows, provenance);
+  write_rows(prefix + ".h5", rows, provenance, [&](ResultWriter& writer) { write_gain(writer, gains); });
   draw_rows(prefix + ".png", rows, flags.theta);
+  if (!gains.empty()) {
+    write_whole(prefix + "-gain.csv", gain_csv(gains));
+    draw_gain(prefix + "-gain.png", gains);
+  }
   std::cout << markdown;
   return 0;
 }

@@ -28,7 +28,7 @@ Json to_json(const Measures& measures) {
 
 struct TrainFlags {
   std::string from, output, save;
-  double theta = 1e4;
+  RopeFlags rotation;
   VisualSettings visual = {.scheme = "", .batch = 16};
 
   void bind(Flags& flags) {
@@ -38,7 +38,7 @@ struct TrainFlags {
     flags.add("scheme", visual.scheme, "position encoding, or several, separated by ';'")
         .required()
         .alias("schemes");
-    bind_theta(flags, theta, "base of the rotation");
+    rotation.bind(flags);
     flags.add(
         "map", visual.map,
         "id-align's wrong=: ids that high-resolution tokens inherit, made wrong: shift-CELLS, mirror, quarter-turn, "
@@ -74,7 +74,7 @@ std::string file_of(const std::string& output, const std::string& scheme) {
 struct Lessons {
   fs::path start;
   World world;
-  double theta = 0;
+  RopeConfig rope;
   Json report;  ///< of the start
   std::optional<Album> train, seen, unseen;
 
@@ -95,15 +95,17 @@ Json json_of_run(const Lessons& lessons, const VisualSettings& settings, const V
                      {"seen", to_json(point.seen)},
                      {"unseen", to_json(point.unseen)}});
   }
-  return {{"format", "ropescope-miniature"},
-          {"order", order_name(lessons.world.order)},
-          {"world", to_json(lessons.world)},
-          {"settings", to_json(settings)},
-          {"start", lessons.report},
-          {"theta", lessons.theta},
-          {"curve", curve},
-          {"stopped", result.stopped},
-          {"seconds", result.seconds}};
+  Json json = {{"format", "ropescope-miniature"},
+               {"order", order_name(lessons.world.order)},
+               {"world", to_json(lessons.world)},
+               {"settings", to_json(settings)},
+               {"start", lessons.report},
+               {"theta", lessons.rope.theta},
+               {"curve", curve},
+               {"stopped", result.stopped},
+               {"seconds", result.seconds}};
+  if (const Json scaling = scaling_json(lessons.rope); !scaling.is_null()) json["scaling"] = scaling;
+  return json;
 }
 
 void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons& lessons) {
@@ -121,10 +123,11 @@ void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons&
   write_whole(output, json_of_run(lessons, settings, result).dump(1) + "\n");
   const CurvePoint& last = result.curve.back();
   std::cout << fmt::format(
-      "{} theta {:g} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s{}\n",
-      settings.scheme, flags.theta, settings.seed, last.seen.correspondence.share(),
-      last.unseen.correspondence.share(), last.seen.answers.share(), last.unseen.answers.share(),
-      result.seconds, result.stopped ? fmt::format(", solved and ended at step {}", last.step) : "");
+      "{} theta {:g}{} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s{}\n",
+      settings.scheme, lessons.rope.theta, scaling_suffix(lessons.rope), settings.seed,
+      last.seen.correspondence.share(), last.unseen.correspondence.share(), last.seen.answers.share(),
+      last.unseen.answers.share(), result.seconds,
+      result.stopped ? fmt::format(", solved and ended at step {}", last.step) : "");
 }
 
 int train(const TrainFlags& flags) {
@@ -138,9 +141,9 @@ int train(const TrainFlags& flags) {
   }
   const fs::path from = flags.from;
   Lessons lessons;
-  lessons.start = start_folder(from, flags.theta);
   lessons.world = world_of(read_if_there(from / "prepared.json"), from);
-  lessons.theta = flags.theta;
+  lessons.rope = flags.rotation.rope(lessons.world);
+  lessons.start = start_folder(from, lessons.rope);
   lessons.report = read_if_there(lessons.start.string() + ".json");
   for (const std::string& scheme : schemes) {
     VisualSettings settings = flags.visual;
