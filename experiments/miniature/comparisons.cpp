@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <boost/algorithm/string/split.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -15,11 +16,6 @@ namespace ropescope::miniature {
 namespace {
 
 const std::string kAligned = "id-align";
-
-bool is_like(const Row& a, const Row& b) {
-  return a.theta == b.theta && a.scaling == b.scaling && a.correspondence == b.correspondence &&
-         a.steps == b.steps;
-}
 
 std::vector<int64_t> common_seeds(const Row& with, const Row& without) {
   std::vector<int64_t> seeds;
@@ -53,15 +49,6 @@ std::string name_of(const Row& row) {
   return row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
 }
 
-std::string text_of(const Difference& difference) {
-  const MeanInterval& interval = difference.interval;
-  std::string text = fmt::format("{:+.2f}", interval.mean);
-  if (std::isfinite(interval.ci95_low)) {
-    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
-  }
-  return text + (difference.resolved() ? " *" : "");
-}
-
 /// Seeds with which a difference of one sign in all of them would be resolved among so many comparisons.
 int64_t seeds_needed(size_t comparisons) {
   int64_t seeds = 1;
@@ -71,10 +58,28 @@ int64_t seeds_needed(size_t comparisons) {
 
 }  // namespace
 
+bool is_like(const Row& a, const Row& b) {
+  return a.theta == b.theta && a.scaling == b.scaling && a.correspondence == b.correspondence &&
+         a.steps == b.steps;
+}
+
+std::string difference_text(const Difference& difference) {
+  const MeanInterval& interval = difference.interval;
+  std::string text = fmt::format("{:+.2f}", interval.mean);
+  if (std::isfinite(interval.ci95_low)) {
+    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
+  }
+  return text + (difference.resolved() ? " *" : "");
+}
+
 std::string without_alignment(const std::string& scheme) {
-  if (scheme.rfind(kAligned, 0) != 0) return "";
-  const size_t plus = scheme.find('+');
-  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
+  std::vector<std::string> parts, others;
+  boost::split(parts, scheme, [](char c) { return c == '+'; });
+  for (const std::string& part : parts) {
+    if (part.substr(0, part.find(':')) != kAligned) others.push_back(part);
+  }
+  if (others.size() == parts.size()) return "";
+  return others.empty() ? "vanilla" : fmt::format("{}", fmt::join(others, "+"));
 }
 
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline) {
@@ -124,7 +129,8 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
     const std::string name = fmt::format("{} − {}", name_of(with), name_of(without));
     text += fmt::format("| {} | {} | {} ", name, theta_text(with),
                         with.correspondence > 0 ? "answers and cells" : "answers");
-    for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
+    for (const Difference& difference : comparison.differences)
+      text += "| " + difference_text(difference) + " ";
     const size_t seeds = comparison.differences[0].values.size();
     text += fmt::format("| {} |\n", seeds);
     const auto resolved = std::count_if(comparison.differences.begin(), comparison.differences.end(),

@@ -28,7 +28,13 @@ struct Comparison {
   std::vector<int64_t> seeds = {};      ///< of the values of each
 };
 
-/// The scheme that ID-Align was added to ("vanilla" for ID-Align alone); empty for one that has none of it.
+/// Whether two rows differ at most in their schemes and maps: in neither θ, targets nor steps.
+bool is_like(const Row& a, const Row& b);
+
+/// "+0.46 [+0.43, +0.49] *", the star where it is resolved.
+std::string difference_text(const Difference& difference);
+
+/// The scheme that ID-Align was added to ("vanilla" for ID-Align alone, "dipe" for "dipe+id-align"); empty for one that has none of it.
 std::string without_alignment(const std::string& scheme);
 
 /// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not

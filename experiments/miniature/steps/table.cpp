@@ -13,6 +13,7 @@
 
 #include "miniature/comparisons.h"
 #include "miniature/gain.h"
+#include "miniature/interactions.h"
 #include "step.h"
 
 namespace ropescope::miniature {
@@ -32,7 +33,7 @@ struct TableFlags {
     flags
         .add(
             "output", output,
-            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; under several thetas -gain.csv and -gain.png")
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png")
         .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
@@ -63,12 +64,17 @@ int table(const TableFlags& flags) {
   const std::vector<Comparison> comparisons = compare_rows(rows, flags.baseline);
   const std::string pairs = comparison_table(rows, comparisons);
   const std::vector<GainCurve> gains = gain_curves(rows, comparisons);
+  const std::vector<Interaction> together = interactions(rows, comparisons);
+  const std::string additive = interaction_table(rows, comparisons, together);
   const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
+                               (additive.empty() ? "" : "\n" + additive) +
                                (gains.empty() ? "" : "\n" + gain_table(gains));
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
   write_whole(prefix + "-differences.csv", comparison_csv(rows, comparisons));
+  if (!together.empty())
+    write_whole(prefix + "-interactions.csv", interaction_csv(rows, comparisons, together));
   write_rows(prefix + ".h5", rows, provenance, [&](ResultWriter& writer) { write_gain(writer, gains); });
   draw_rows(prefix + ".png", rows, flags.theta);
   if (!gains.empty()) {

@@ -1,4 +1,5 @@
 // ropescope-miniature train: one seed and theta, one scheme or several.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -63,11 +64,13 @@ struct TrainFlags {
   }
 };
 
-/// The file of one scheme of several.
+/// The file of one scheme of several. Sections are written 4/6/6: a name with a slash would be a folder.
 std::string file_of(const std::string& output, const std::string& scheme) {
   const std::string place = "{scheme}";
   const size_t at = output.find(place);
-  return at == std::string::npos ? output : output.substr(0, at) + scheme + output.substr(at + place.size());
+  std::string name = scheme;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return at == std::string::npos ? output : output.substr(0, at) + name + output.substr(at + place.size());
 }
 
 /// What all schemes of a seed share.
