@@ -2,20 +2,21 @@
 # Questions that ID-Align's authors leave open, asked of the miniature (docs/open-questions.md): a table, its figure and every
 # point of every run. From a fresh machine: installs and builds what is missing. Stopped and run again, it goes on.
 #
-#   experiments/open-questions/run.sh dose|theta|combinations|frequency|rival [--seeds list] [--jobs N] [--output DIR] [--plan]
+#   experiments/open-questions/run.sh dose|theta|combinations|frequency|rival|fading [--seeds list] [--jobs N] [--output DIR] [--plan]
 #
 # dose          id-align with cells that are wrong on purpose: shifted, mirrored, turned, exchanged, a share of the tokens wrong
 # theta         vanilla and id-align under bases from 1e2 to 1e8, in half decades
 # combinations  id-align with each other encoding, beside that encoding alone
 # frequency     M-RoPE's sections given to other channels: who has the fast ones, rows and columns, or time?
 # rival         id-align beside rope-dhr (CoMemo), which rounds cells otherwise, and its released code's order of tiles
+# fading        text of varied length between picture and question while training, up to 8K tokens of it in the end: M-RoPE, ID-Align and DIPE
 # --seeds       "0 1 2 3 4 5 6 7 8" unless given (nine seeds resolve up to 12 comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
 question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='0 1 2 3 4 5 6 7 8' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next
+seeds='0 1 2 3 4 5 6 7 8' jobs=2 plan='' maps='' thetas='' baseline='' order=llava-next further=()
 while [ $# -gt 0 ]; do
   case $1 in
     --seeds) seeds=${2//,/ } && shift 2 ;;
@@ -53,16 +54,34 @@ case $question in
     # Whole tiles, as rope-dhr needs them, in InternVL's order: tiles first.
     schemes='vanilla;id-align;rope-dhr;rope-dhr:tile_order=column' order=internvl baseline=id-align
     ;;
-  *) echo "open-questions: expected dose, theta, combinations, frequency or rival, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  fading)
+    # DIPE on each of four kinds of ids, beside these ids alone; the paper's own (chunked M-RoPE); and pictures as far from all text.
+    for ids in vanilla id-align mrope-interleave id-align+mrope-interleave; do
+      anchored=dipe+$ids
+      [ "$ids" != id-align ] || anchored=dipe+id-align+vanilla
+      schemes="${schemes:+$schemes;}$ids;$anchored"
+    done
+    schemes="$schemes;dipe;circlerope:move_to_origin=true,radius=10,alpha=0.5"
+    # Learned by chance of any of the former; asked behind all of the latter. No run ends early: looks on the way ask behind no text.
+    further=(--stop-when-solved 0 --train-flags '--distractor-lengths 0,8,32,128,512 --measure-lengths 0,64,256,512,1024,2048,4096,8192')
+    ;;
+  *) echo "open-questions: expected dose, theta, combinations, frequency, rival or fading, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 output=${output:-$root/results/open-questions/$question}
 if [ -n "$plan" ]; then
   count() { tr ';' '\n' <<<"$1" | sed '/^$/d' | wc -l; }
   each=$(($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas")))
   runs=$((each * $(wc -w <<<"$seeds")))
-  echo "$question: $each runs a seed, $runs in all, 7 to 16 s of one core each: $((runs * 7 / 60 / jobs)) to $((runs * 16 / 60 / jobs)) minutes with $jobs at once"
+  least=7 most=16
+  [ "$question" != fading ] || least=LEAST most=MOST
+  echo "$question: $each runs a seed, $runs in all, $least to $most s of one core each: $((runs * least / 60 / jobs)) to $((runs * most / 60 / jobs)) minutes with $jobs at once"
   echo "before that, once for all questions, pictures, eyes and text lessons of each seed: about a minute of one core; 8 s more a theta"
   exit 0
 fi
-exec "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --maps "$maps" --answers-only '' \
-  --order "$order" --baseline "$baseline" --prepared "$root/results/open-questions/seeds-$order" --output "$output"
+"$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --maps "$maps" --answers-only '' \
+  --order "$order" --baseline "$baseline" --prepared "$root/results/open-questions/seeds-$order" --output "$output" ${further[@]+"${further[@]}"}
+if [ "$question" = fading ]; then
+  "${ROPESCOPE_MINIATURE:-$root/build/ropescope-miniature}" fading --results "$output/runs" --output "$output/fading" --baseline id-align
+  printf '\nwritten:\n'
+  printf '  %s\n' "$output"/fading.{md,csv,h5,png} "$output"/fading-{runs,differences,crossings}.csv
+fi
