@@ -18,8 +18,6 @@ namespace ropescope::miniature {
 
 namespace {
 
-const std::string kAnchored = "dipe+";
-
 std::string header_of(const FadingTable& table, const std::string& title) {
   std::string text = "| " + title + " ", rule = "|---";
   for (const int64_t length : table.plan.lengths) {
@@ -65,19 +63,16 @@ std::string differences_of(const FadingTable& table, const std::vector<FadingCom
 }
 
 /// DIPE on ids and the ids alone have one colour.
-std::string ids_of(const std::string& scheme) {
-  return scheme.rfind(kAnchored, 0) == 0 ? scheme.substr(kAnchored.size()) : scheme;
-}
-
 Panel length_panel(const FadingTable& table, const DistanceAxis& axis, size_t measure) {
   std::vector<std::string> ids;
   for (const FadingRow& row : table.rows) {
-    if (std::find(ids.begin(), ids.end(), ids_of(row.scheme)) == ids.end()) ids.push_back(ids_of(row.scheme));
+    if (std::find(ids.begin(), ids.end(), ids_alone(row.scheme)) == ids.end())
+      ids.push_back(ids_alone(row.scheme));
   }
   Panel panel;
   panel.x = axis.axis;
   panel.y.low = 0.0;
-  panel.y.high = 1.0;
+  panel.y.high = 1.02;  // a line at 1 stays visible
   const auto inside = [](double share) { return std::clamp(share, 0.0, 1.0); };
   for (const FadingRow& row : table.rows) {
     Series series;
@@ -89,9 +84,9 @@ Panel length_panel(const FadingTable& table, const DistanceAxis& axis, size_t me
       series.low.push_back(known ? inside(interval.ci95_low) : interval.mean);
       series.high.push_back(known ? inside(interval.ci95_high) : interval.mean);
     }
-    const auto place = std::find(ids.begin(), ids.end(), ids_of(row.scheme)) - ids.begin();
+    const auto place = std::find(ids.begin(), ids.end(), ids_alone(row.scheme)) - ids.begin();
     series.colour = curve_colour(static_cast<size_t>(place), ids.size());
-    series.dashed = ids_of(row.scheme) != row.scheme || row.scheme == "dipe";
+    series.dashed = ids_alone(row.scheme) != row.scheme || row.scheme == "dipe";
     panel.series.push_back(std::move(series));
   }
   return panel;
@@ -113,6 +108,7 @@ std::string crossing_text(const CrossingSummary& summary) {
         fmt::format(" [{:.0f}, {:.0f}]", std::max(summary.length.ci95_low, 0.0), summary.length.ci95_high);
   }
   text += fmt::format(" ({} of {} seeds", with, summary.seeds);
+  if (summary.from_tie > 0) text += fmt::format(", {} of them equal before", summary.from_tie);
   if (other > 0) text += fmt::format("; {} the other way round", other);
   if (summary.several > 0) text += fmt::format("; {} more than once", summary.several);
   return text + ")";
@@ -147,7 +143,7 @@ std::string fading_markdown(const FadingTable& table, const std::vector<FadingCo
                         crossing_text(summarise(comparison.crossings[0])),
                         crossing_text(summarise(comparison.crossings[1])));
   }
-  return text + fmt::format("\nDifferences up to {} count as none there.\n", kTie);
+  return text + fmt::format("\nDifferences up to {} count as equal there.\n", kTie);
 }
 
 std::string fading_csv(const FadingTable& table) {
@@ -206,16 +202,17 @@ std::string fading_differences_csv(const FadingTable& table,
 
 std::string fading_crossings_csv(const FadingTable& table, const std::vector<FadingComparison>& comparisons) {
   std::string text =
-      "scheme,other_scheme,grids,seeds,behind_from_seeds,ahead_from_seeds,more_than_once,direction,length,low,high\n";
+      "scheme,other_scheme,grids,seeds,behind_from_seeds,ahead_from_seeds,more_than_once,equal_before,direction,length,low,high\n";
   for (const FadingComparison& comparison : comparisons) {
     for (size_t album = 0; album < kFadingAnswers; ++album) {
       const CrossingSummary summary = summarise(comparison.crossings[album]);
       const bool none = summary.falling + summary.rising == 0;
-      text += fmt::format("\"{}\",\"{}\",{},{},{},{},{},{},{:.2f},{:.2f},{:.2f}\n",
-                          table.rows[comparison.with].scheme, table.rows[comparison.without].scheme,
-                          album == 0 ? "seen" : "unseen", summary.seeds, summary.falling, summary.rising,
-                          summary.several, none ? "none" : (summary.falls ? "behind" : "ahead"),
-                          summary.length.mean, summary.length.ci95_low, summary.length.ci95_high);
+      text +=
+          fmt::format("\"{}\",\"{}\",{},{},{},{},{},{},{},{:.2f},{:.2f},{:.2f}\n",
+                      table.rows[comparison.with].scheme, table.rows[comparison.without].scheme,
+                      album == 0 ? "seen" : "unseen", summary.seeds, summary.falling, summary.rising,
+                      summary.several, summary.from_tie, none ? "none" : (summary.falls ? "behind" : "ahead"),
+                      summary.length.mean, summary.length.ci95_low, summary.length.ci95_high);
     }
   }
   return text;

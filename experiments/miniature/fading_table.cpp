@@ -156,8 +156,15 @@ FadingTable make_fading_table(const std::vector<FadingRun>& runs, const std::vec
   return table;
 }
 
+std::string ids_alone(const std::string& scheme) {
+  const std::string anchored = "dipe+", plain = "+vanilla";
+  if (scheme.rfind(anchored, 0) != 0) return scheme;
+  const std::string ids = scheme.substr(anchored.size());
+  const size_t end = ids.size() - std::min(ids.size(), plain.size());
+  return end > 0 && ids.compare(end, plain.size(), plain) == 0 ? ids.substr(0, end) : ids;
+}
+
 std::vector<FadingComparison> compare_fading(const FadingTable& table, const std::string& baseline) {
-  const std::string anchored = "dipe+";
   std::vector<FadingComparison> comparisons;
   const auto add = [&](size_t with, const std::string& without) {
     for (size_t i = 0; i < table.rows.size(); ++i) {
@@ -169,8 +176,8 @@ std::vector<FadingComparison> compare_fading(const FadingTable& table, const std
   for (size_t i = 0; i < table.rows.size(); ++i) {
     const std::string& scheme = table.rows[i].scheme;
     add(i, baseline);
-    if (scheme.rfind(anchored, 0) == 0 && scheme.substr(anchored.size()) != baseline)
-      add(i, scheme.substr(anchored.size()));
+    const std::string ids = ids_alone(scheme);
+    if (ids != scheme && ids != baseline) add(i, ids);
   }
   for (size_t m = 0; m < kFadingMeasures; ++m) {
     for (size_t i = 0; i < table.plan.lengths.size(); ++i) {

@@ -23,8 +23,8 @@ namespace ropescope::miniature {
 inline constexpr const char* kFadingNames[] = {"answers_seen", "answers_unseen", "visual_share_seen",
                                                "visual_share_unseen"};
 inline constexpr size_t kFadingMeasures = 4, kFadingAnswers = 2;
-/// Answers that differ by so little count as equal where a crossing is looked for: some 5 of 256.
-inline constexpr double kTie = 0.02;
+/// Answers that differ by so little count as equal where a crossing is looked for: some 13 of 256.
+inline constexpr double kTie = 0.05;
 
 /// The conditions that all runs of a table share.
 struct FadingPlan {
@@ -71,6 +71,9 @@ struct FadingComparison {
       differences;  ///< [kFadingMeasures][lengths]; Holm over the comparisons of one measure and length
   std::vector<std::vector<std::optional<Crossing>>> crossings;  ///< [kFadingAnswers][seeds]
 };
+/// What DIPE's queries are anchored on: "dipe+id-align+vanilla" gives "id-align". A scheme without "dipe+" is itself.
+std::string ids_alone(const std::string& scheme);
+
 /// Every other row against that of `baseline` (where there is one), and each "dipe+X" against X.
 std::vector<FadingComparison> compare_fading(const FadingTable& table, const std::string& baseline);
 

@@ -73,7 +73,7 @@ if [ -n "$plan" ]; then
   each=$(($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas")))
   runs=$((each * $(wc -w <<<"$seeds")))
   least=7 most=16
-  [ "$question" != fading ] || least=LEAST most=MOST
+  [ "$question" != fading ] || least=85 most=125
   echo "$question: $each runs a seed, $runs in all, $least to $most s of one core each: $((runs * least / 60 / jobs)) to $((runs * most / 60 / jobs)) minutes with $jobs at once"
   echo "before that, once for all questions, pictures, eyes and text lessons of each seed: about a minute of one core; 8 s more a theta"
   exit 0

@@ -24,6 +24,19 @@ TEST(Crossings, AreInterpolatedOnTheLogarithm) {
   EXPECT_FALSE(early->falls);
 }
 
+TEST(Crossings, AfterTiesTheyAreWhereTheLeadPassesTheTie) {
+  // From 0.01 at 64 to -0.09 at 256, through -0.05 in size: half of the way.
+  const auto apart = crossing_of(kLengths, {0.0, 0.01, -0.09, -0.5}, 0.05);
+  ASSERT_TRUE(apart);
+  EXPECT_NEAR(apart->length, std::sqrt(65.0 * 257.0) - 1, 1e-9);
+  EXPECT_TRUE(apart->falls);
+  EXPECT_TRUE(apart->from_tie);
+  const auto back = crossing_of(kLengths, {0.0, 0.2, 0.2, -0.2}, 0.05);
+  ASSERT_TRUE(back);
+  EXPECT_FALSE(back->falls);
+  EXPECT_EQ(back->changes, 2);
+}
+
 TEST(Crossings, TiesAreNoSignAndTheFirstOfSeveralCounts) {
   EXPECT_FALSE(crossing_of(kLengths, {0.5, 0.01, -0.02, 0.3}, 0.02));
   EXPECT_FALSE(crossing_of(kLengths, {0, 0, 0, 0}, 0));
@@ -52,12 +65,16 @@ TEST(Crossings, FindTheZeroOfAStraightLine) {
 }
 
 TEST(Crossings, SummaryHasTheCommonDirectionAndItsIntervalOnTheLogarithm) {
-  const CrossingSummary summary = summarise(
-      {Crossing{9, true, 1}, Crossing{99, true, 2}, Crossing{999, true, 1}, Crossing{50, false, 1}, {}});
+  const CrossingSummary summary = summarise({Crossing{9, true, 1},
+                                             Crossing{99, true, 2},
+                                             Crossing{999, true, 1, true},
+                                             Crossing{50, false, 1},
+                                             {}});
   EXPECT_EQ(summary.seeds, 5);
   EXPECT_EQ(summary.falling, 3);
   EXPECT_EQ(summary.rising, 1);
   EXPECT_EQ(summary.several, 1);
+  EXPECT_EQ(summary.from_tie, 1);
   EXPECT_TRUE(summary.falls);
   EXPECT_NEAR(summary.length.mean, 99, 1e-9);  // ln 10, ln 100, ln 1000
   // t(0.975, 2) = 4.302653, standard error ln 10 / sqrt(3)

@@ -99,7 +99,8 @@ TEST(Distractors, PutsQuestionsSoManyIdsLater) {
                                      {"dipe+vanilla", 1 + kImageTokens},
                                      {"dipe+id-align+vanilla", 1 + 16}}) {
     settings.scheme = scheme;
-    const Positions& positions = sequence_of(llava, settings, shape, {}, 3).positions();
+    const SequenceEncoding encoding = sequence_of(llava, settings, shape, {}, 3);
+    const Positions& positions = encoding.positions();
     ASSERT_EQ(positions.coordinates.size(1), 1 + kImageTokens + 3 + 4) << scheme;
     for (int64_t i = 0; i < 7; ++i) {  // three words, colour, glyph, colour, glyph
       EXPECT_EQ(positions.coordinates[0][1 + kImageTokens + i].item<double>(), static_cast<double>(next + i))

@@ -65,7 +65,17 @@ TEST(FadingTable, MeansDifferencesAndCrossings) {
   EXPECT_EQ(crossing.rising, 3);
   EXPECT_NEAR(crossing.length.mean, 65 * std::pow(257.0 / 65, 0.6) - 1, 1e-9);
   EXPECT_EQ(crossing_text(crossing), "ahead from 147 [147, 147] (3 of 3 seeds)");
-  EXPECT_EQ(crossing_text(summarise(comparisons[2].crossings[1])), "none (0 of 3 seeds)");
+  // Equal up to 64 (0.01), then ahead by 0.08, 0.09, 0.10: the lead passes 0.05 at 4/7, 4/8, 4/9 of the way.
+  const CrossingSummary apart = summarise(comparisons[2].crossings[1]);
+  EXPECT_EQ(apart.from_tie, 3);
+  EXPECT_NEAR(apart.length.mean, 65 * std::pow(257.0 / 65, (4.0 / 7 + 4.0 / 8 + 4.0 / 9) / 3) - 1, 1e-9);
+  EXPECT_NE(crossing_text(apart).find("(3 of 3 seeds, 3 of them equal before)"), std::string::npos);
+  CrossingSummary none;
+  none.seeds = 3;
+  EXPECT_EQ(crossing_text(none), "none (0 of 3 seeds)");
+  EXPECT_EQ(ids_alone("dipe+id-align+vanilla"), "id-align");
+  EXPECT_EQ(ids_alone("dipe+vanilla"), "vanilla");
+  EXPECT_EQ(ids_alone("dipe"), "dipe");
   const std::string markdown = fading_markdown(table, comparisons);
   EXPECT_NE(markdown.find("| dipe+vanilla − vanilla | +0.00 [+0.00, +0.00] | -0.01 "), std::string::npos)
       << markdown;
