@@ -15,6 +15,7 @@
 #               twice the patches a side
 # ladder        harder pictures: 64 cells and 8x8 thumbnails; 12 glyphs; twice the patches a side
 # longer        does it come without ID-Align? 4,000 steps
+# fading        text of varied length between picture and question while training, up to 8K tokens of it in the end: M-RoPE, ID-Align and DIPE
 # Of questions with several kinds of pictures each kind has a folder and a table of its own.
 # --seeds       "0 1 2 3 4 5 6 7 8" unless given, theta: ten, relation, theta-relation: eight, longer: seven (as many as can resolve
 #               the question's comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
@@ -23,7 +24,7 @@ script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
 question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='' jobs=2 plan='' maps='' thetas='' scalings='' baseline='' order=llava-next steps=400
+seeds='' jobs=2 plan='' maps='' thetas='' scalings='' baseline='' order=llava-next steps=400 further=()
 most='0 1 2 3 4 5 6 7 8'  # seeds unless given
 kinds=(':')               # name:flags of each kind of pictures
 fast=7 slow=16            # seconds of one core a run
@@ -85,7 +86,18 @@ case $question in
     # Whole tiles, as rope-dhr needs them, in InternVL's order: tiles first.
     schemes='vanilla;id-align;rope-dhr;rope-dhr:tile_order=column' order=internvl baseline=id-align
     ;;
-  *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency or rival, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  fading)
+    # DIPE on each of four kinds of ids, beside these ids alone; the paper's own (chunked M-RoPE); and pictures as far from all text.
+    for ids in vanilla id-align mrope-interleave id-align+mrope-interleave; do
+      anchored=dipe+$ids
+      [ "$ids" != id-align ] || anchored=dipe+id-align+vanilla
+      schemes="${schemes:+$schemes;}$ids;$anchored"
+    done
+    schemes="$schemes;dipe;circlerope:move_to_origin=true,radius=10,alpha=0.5"
+    # Learned by chance of any of the former; asked behind all of the latter. No run ends early: looks on the way ask behind no text.
+    further=(--stop-when-solved 0 --train-flags '--distractor-lengths 0,8,32,128,512 --measure-lengths 0,64,256,512,1024,2048,4096,8192') fast=85 slow=125
+    ;;
+  *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency, rival or fading, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 output=${output:-$root/results/open-questions/$question}
 seeds=${seeds:-$most}
@@ -102,5 +114,10 @@ for kind in "${kinds[@]}"; do
   # shellcheck disable=SC2086  # flags of a kind
   "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --scalings "$scalings" \
     --maps "$maps" --answers-only '' --order "$order" ${kind#*:} --steps "$steps" --baseline "$baseline" \
-    --prepared "$root/results/open-questions/seeds-$order${name:+-$name}" --output "$output$([ ${#kinds[@]} = 1 ] || echo "/${name:-plain}")"
+    ${further[@]+"${further[@]}"} --prepared "$root/results/open-questions/seeds-$order${name:+-$name}" --output "$output$([ ${#kinds[@]} = 1 ] || echo "/${name:-plain}")"
 done
+if [ "$question" = fading ]; then
+  "${ROPESCOPE_MINIATURE:-$root/build/ropescope-miniature}" fading --results "$output/runs" --output "$output/fading" --baseline id-align
+  printf '\nwritten:\n'
+  printf '  %s\n' "$output"/fading.{md,csv,h5,png} "$output"/fading-{runs,differences,crossings}.csv
+fi

@@ -36,6 +36,7 @@ Step draw_step();
 Step text_step();
 Step train_step();
 Step table_step();
+Step fading_step();
 
 void bind_seed(app::Flags& flags, uint64_t& seed);
 void bind_from(app::Flags& flags, std::string& from);

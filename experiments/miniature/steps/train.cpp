@@ -22,9 +22,22 @@ namespace {
 namespace fs = std::filesystem;
 using app::Flags;
 
+constexpr int64_t kLongestText = 65536;
+
 Json to_json(const Score& score) { return {{"right", score.right}, {"asked", score.asked}}; }
 Json to_json(const Measures& measures) {
   return {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
+}
+
+Json to_json(const std::vector<FadingPoint>& points) {
+  Json list = Json::array();
+  for (const FadingPoint& point : points) {
+    list.push_back({{"length", point.length},
+                    {"answers", to_json(point.answers)},
+                    {"visual_share", point.visual_share},
+                    {"pictures", point.pictures}});
+  }
+  return list;
 }
 
 struct TrainFlags {
@@ -58,6 +71,20 @@ struct TrainFlags {
     flags
         .add("stop-when-solved", visual.stop_when_solved,
              "end after so many looks in a row at which 99 % of everything was right; 0: never")
+        .at_least(0);
+    flags
+        .add(
+            "distractor-lengths", visual.distractor_lengths,
+            "tokens of made-up text between picture and questions, one of these lengths for each step by chance")
+        .between(0, kLongestText);
+    flags
+        .add("measure-lengths", visual.measure_lengths,
+             "of such text, behind which is asked in the end, for example 0,64,256,1024,2048,4096,8192")
+        .between(0, kLongestText);
+    flags
+        .add(
+            "length-pictures", visual.length_pictures,
+            "asked about behind each length, of seen and of unseen grids, a question each of --questions; 0: all")
         .at_least(0);
     flags.add("library", visual.library, "the library's passes, also where the quick ones would do");
     bind_seed(flags, visual.seed);
@@ -108,6 +135,9 @@ Json json_of_run(const Lessons& lessons, const VisualSettings& settings, const V
                {"stopped", result.stopped},
                {"seconds", result.seconds}};
   if (const Json scaling = scaling_json(lessons.rope); !scaling.is_null()) json["scaling"] = scaling;
+  if (!result.fading_seen.empty()) {
+    json["fading"] = {{"seen", to_json(result.fading_seen)}, {"unseen", to_json(result.fading_unseen)}};
+  }
   return json;
 }
 
@@ -141,6 +171,11 @@ int train(const TrainFlags& flags) {
   }
   if (schemes.size() > 1 && !flags.save.empty()) {
     throw UsageError("--save: expected one scheme, found {}", schemes.size());
+  }
+  if (flags.visual.stop_when_solved > 0 && !flags.visual.distractor_lengths.empty()) {
+    throw UsageError(
+        "--stop-when-solved: expected 0 with --distractor-lengths, as looks on the way ask behind no text, found {}",
+        flags.visual.stop_when_solved);
   }
   const fs::path from = flags.from;
   Lessons lessons;
