@@ -135,7 +135,7 @@ def main():
     compared = right = differences = 0
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "items.jsonl"
-        names += [*reference_scoring.BOXES, "mmniah"]
+        names += [*reference_scoring.BOXES, "mmniah", "mvbench", "videomme", "mlvu", "lvbench", "charades_sta"]
         for benchmark in names:
             rng = random.Random(f"{benchmark} {arguments.seed}")
             items = []

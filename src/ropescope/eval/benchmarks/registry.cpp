@@ -25,13 +25,19 @@ Benchmark mmmu_mc();
 Benchmark refcoco_rec();
 Benchmark refcoco_plus_rec();
 Benchmark refcocog_rec();
+Benchmark mvbench();
+Benchmark videomme();
+Benchmark mlvu();
+Benchmark lvbench();
+Benchmark charades_sta();
 Benchmark mmniah();
 
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> all = {
-      mmbench(), mmstar(),      realworldqa(), seedbench_2_plus(), pope(),         mme(),
-      ai2d(),    vqav2(),       docvqa(),      scienceqa_img(),    chartqa(),      textvqa(),
-      mmmu_mc(), refcoco_rec(), mmniah(),      refcoco_plus_rec(), refcocog_rec(),
+      mmbench(),  mmstar(),      realworldqa(), seedbench_2_plus(), pope(),         mme(),
+      ai2d(),     vqav2(),       docvqa(),      scienceqa_img(),    chartqa(),      textvqa(),
+      mmmu_mc(),  refcoco_rec(), mmniah(),      refcoco_plus_rec(), refcocog_rec(), mvbench(),
+      videomme(), mlvu(),        lvbench(),     charades_sta(),
   };
   return all;
 }
