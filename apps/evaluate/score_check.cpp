@@ -66,7 +66,9 @@ int check_records(const std::string& path, const eval::Benchmark& benchmark, con
                   bool json) {
   const auto records = eval::open_records(path, benchmark.name);
   eval::Rules asked = rules;
-  asked.subtitles = false;  // (they are of the clips, which are not opened here)
+  // Subtitles are of the clips, and pixels of a model's pictures: neither is there.
+  asked.subtitles = false;
+  asked.boxes = eval::BoxScale::kAuto;
   std::vector<eval::RejectedRecord> rejected = records->rejected();
   std::vector<Json> items;
   std::set<std::string> decoded;
