@@ -10,6 +10,7 @@ Equal pictures become one file, named by its SHA-256. Rows are read in pieces: m
 --expand COLUMN   one line for each entry of a list column (RefCOCO: the expressions of a box)
 --image-size      adds `image_size` [width, height], which RefCOCO's boxes in pixels need
 --columns A,B     only these columns
+--add NAME=TEXT   one more column, the same text in every line (MVBench: task=action_sequence; RefCOCO: split=testA); may be given again
 """
 import argparse
 import base64
@@ -91,6 +92,7 @@ def main():
     parser.add_argument("--expand")
     parser.add_argument("--image-size", action="store_true")
     parser.add_argument("--columns")
+    parser.add_argument("--add", action="append", default=[], metavar="NAME=TEXT")
     arguments = parser.parse_args()
     try:
         import pyarrow.parquet
@@ -99,13 +101,17 @@ def main():
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     converter = Converter(arguments.output, arguments.image_size)
     columns = arguments.columns.split(",") if arguments.columns else None
+    for more in arguments.add:
+        if "=" not in more:
+            sys.exit(f"parquet_to_jsonl.py: --add: expected NAME=TEXT, found {more}")
+    added = dict(more.split("=", 1) for more in arguments.add)
     partial = arguments.output.with_name(arguments.output.name + ".tmp")
     count = 0
     with open(partial, "w", encoding="utf-8") as out:
         for path in arguments.files:
             for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=64, columns=columns):
                 for row in batch.to_pylist():
-                    record = converter.record(row)
+                    record = converter.record(row) | added
                     entries = record.get(arguments.expand) if arguments.expand else None
                     for entry in entries if isinstance(entries, list) else [None]:
                         line = {**record, arguments.expand: entry} if isinstance(entries, list) else record

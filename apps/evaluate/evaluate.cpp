@@ -12,6 +12,7 @@
 #include "ropescope/io/result_file.h"
 #include "ropescope/rope/scheme.h"
 
+#include "evaluate/evaluate_media.h"
 #include "evaluate/evaluate_report.h"
 #include "evaluate/evaluation_flags.h"
 #include "inputs/chat_input.h"
@@ -36,6 +37,7 @@ struct EvaluateFlags {
   LongContextFlags long_context;
   int64_t limit = 0, batch_tokens = 2048;
   std::optional<int64_t> max_new_tokens;
+  std::optional<double> fps;
   std::string output;
   bool resume = false, list = false;
 
@@ -48,7 +50,12 @@ struct EvaluateFlags {
         .add("data", data,
              "the benchmark's file: .tsv (VLMEvalKit's form) or .jsonl with picture files beside it")
         .required();
-    flags.add("no-images", no_images, "ask without the pictures: what the text alone gives away");
+    flags.add("no-images", no_images, "ask without the pictures and clips: what the text alone gives away");
+    flags
+        .add(
+            "fps", fps,
+            "of clips: frames a second to take, in place of the family's rule; of folders of frames: those they have")
+        .between(1e-3, 1e4);
     chat.bind(flags);
     scoring.bind(flags);
     positions.bind(flags).alias("schemes");
@@ -86,6 +93,9 @@ Json run_settings(const EvaluateFlags& flags, const EvaluateRun& run, const std:
           {"template", chat},
           {"system", or_null(flags.chat.system)},
           {"images", !flags.no_images},
+          {"fps", or_null(flags.fps)},
+          {"boxes", run.benchmark.has_boxes ? Json(eval::box_scale_name(run.rules.boxes)) : Json(nullptr)},
+          {"subtitles", run.rules.subtitles ? Json(true) : Json(nullptr)},
           {"limit", flags.limit},
           {"max_new_tokens", max_new_tokens}};
 }
@@ -112,7 +122,8 @@ eval::PlanOptions plan_options(const EvaluateFlags& flags, const EvaluateRun& jo
 }
 
 /// Says what is left out and what is asked without its picture. Throws where nothing can be asked.
-void check_plan(const EvaluateRun& job, const std::string& model, const std::string& data, bool sees) {
+void check_plan(const EvaluateRun& job, const std::string& model, const std::string& data, bool sees,
+                bool takes_clips) {
   const eval::Plan& plan = job.plan;
   const auto rejected = rejected_records(job);
   const std::vector<std::string> reasons = eval::rejection_reasons(rejected);
@@ -126,9 +137,21 @@ void check_plan(const EvaluateRun& job, const std::string& model, const std::str
     throw UsageError("--model: {} with pictures, and {} has no vision tower; --no-images asks without them",
                      counted(plan.with_pictures, "question"), model);
   }
-  const bool pictures = std::count(job.benchmark.columns.begin(), job.benchmark.columns.end(), "image") > 0;
-  if (pictures && job.pictures && sees && plan.with_pictures < plan.questions) {
+  if (plan.with_clips > 0 && !takes_clips) {
+    throw UsageError(
+        "--model: {} with clips, and {} takes none (the Qwen-VL and GLM-4V families do); --no-images asks without them",
+        counted(plan.with_clips, "question"), model);
+  }
+  const auto has_column = [&](const char* name) {
+    return std::count(job.benchmark.columns.begin(), job.benchmark.columns.end(), name) > 0;
+  };
+  if (!job.pictures || !sees) return;
+  if (has_column("image") && plan.with_pictures < plan.questions) {
     log_warning("{}: {} of {} without a picture", data, plan.questions - plan.with_pictures,
+                counted(plan.questions, "question"));
+  }
+  if (job.benchmark.about_clips && plan.with_clips < plan.questions) {
+    log_warning("{}: {} of {} without a clip", data, plan.questions - plan.with_clips,
                 counted(plan.questions, "question"));
   }
 }
@@ -171,7 +194,6 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   EvaluateRun job{launch, flags.output, benchmark, flags.scoring.rules(),
                   eval::open_records(flags.data, benchmark.name)};
   job.pictures = !flags.no_images;
-  const int64_t new_tokens = flags.max_new_tokens.value_or(benchmark.max_new_tokens);
   const std::optional<LongContext> context = flags.long_context.read(flags.positions.scheme);
 
   const ModelKind kind = model_kind(model);
@@ -181,7 +203,6 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   const auto tokenizer = load_tokenizer(model);
   eval::AnswererOptions options;
   options.chat = flags.chat.chosen(model, kind, config, *tokenizer);
-  options.max_new_tokens = new_tokens;
   if (flags.chat.system) options.system = *flags.chat.system;
   choose_ways(flags.positions.scheme, context, *tokenizer, job);
   eval::PlanOptions planning = plan_options(flags, job);
@@ -191,6 +212,11 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
     options.reader = std::make_shared<const PictureReader>(model);
     options.image_token_id = vlm->tokens.image;
   }
+  choose_boxes(vlm, job);
+  complete_records(options.reader, flags.fps, job);
+  options.read_clip = clip_reader(options.reader, flags.fps);
+  const int64_t new_tokens = flags.max_new_tokens.value_or(longest_answer(job));
+  options.max_new_tokens = new_tokens;
   Json run_json = run_settings(flags, job, options.chat.name(), new_tokens);
   if (context) add_settings(*context, run_json);
   folder.check(run_json);
@@ -199,7 +225,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
     return static_cast<int64_t>(eval::question_ids(*tokenizer, options, prompt, {}).size());
   };
   job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
-  check_plan(job, model, flags.data, vlm.has_value());
+  check_plan(job, model, flags.data, vlm.has_value(), options.reader && options.reader->takes_video());
 
   LoadedModel loaded(model, config, vlm, load_options_of_process(settings, launch));
   Provenance provenance = invocation.provenance();

@@ -67,8 +67,17 @@ void add_fading(const std::vector<eval::FadingCurve>& curves,
   summary["fading"] = eval::fading_json(curves);
 }
 
+/// Nothing that failed hides: how many were asked, and of them failed or were answered in no form that can be read, and how many
+/// records made no question.
+void add_counts(Json& summary) {
+  summary["counts"] = {{"asked", summary.at("items")},
+                       {"failed", summary.at("failed")},
+                       {"rejected", summary.at("rejected").size()},
+                       {"unread", summary.at("no_answer")}};
+}
+
 void write_attributes(ResultWriter& writer, const Json& summary) {
-  for (const char* key : {"benchmark", "profile", "policy", "model", "scheme"}) {
+  for (const char* key : {"benchmark", "profile", "policy", "model", "scheme", "boxes"}) {
     if (summary[key].is_string()) writer.attribute("/evaluation", key, summary[key].get<std::string>());
   }
 }
@@ -195,6 +204,7 @@ void report_run(const EvaluateRun& run, const std::optional<LongContext>& contex
     write_scores(writer, summary, scores);
     first = std::move(scores.first);
   }
+  add_counts(summary);
   writer.commit();
   write_text_file(run.folder / "summary.json", summary.dump(2) + "\n");
   print_summary(run.benchmark, summary, curves, first, run.folder, settings);

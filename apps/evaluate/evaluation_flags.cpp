@@ -9,13 +9,19 @@ void ScoringFlags::bind(Flags& flags) {
   flags.add("benchmark", benchmark, names).required();
   flags
       .add("profile", profile,
-           "scoring code: paper (lmms-eval of May 2025, as ID-Align used it) or current (0.7.2)")
+           "scoring code: paper (lmms-eval of May 2025, as ID-Align used it) or current (0.7.3)")
       .one_of({"paper", "current"});
   flags
       .add("policy", policy,
            "mmbench answers without a recognised letter: exact (wrong) or static (one more rule)")
       .one_of({"exact", "static"});
   flags.add("ocr", ocr, "textvqa: give the data's OCR tokens in the prompt");
+  flags
+      .add(
+          "boxes", boxes,
+          "refcoco_rec, refcoco+_rec, refcocog_rec: numbers of boxes: unit (0 to 1), pixels (of the picture as the model saw it), thousand (0 to 1000), better (lmms-eval 0.7.3: whichever fits the truth), auto (as the model's family writes them)")
+      .one_of({"auto", "unit", "pixels", "thousand", "better"});
+  flags.add("subtitles", subtitles, "videomme: give the clip's subtitles in the prompt");
 }
 
 eval::Rules ScoringFlags::rules() const {
@@ -23,6 +29,9 @@ eval::Rules ScoringFlags::rules() const {
   result.profile = eval::parse_profile(profile);
   result.policy = eval::parse_policy(policy);
   result.ocr_tokens = ocr;
+  result.boxes = eval::parse_box_scale(boxes);
+  result.subtitles = subtitles;
+  eval::check_rules(eval::find_benchmark(benchmark), result);
   return result;
 }
 

@@ -9,12 +9,13 @@
 
 namespace ropescope::app {
 
-/// --benchmark (required), --profile, --policy, --ocr.
+/// --benchmark (required), --profile, --policy, --ocr, --boxes, --subtitles.
 struct ScoringFlags {
-  std::string benchmark, profile = "paper", policy = "exact";
-  bool ocr = false;
+  std::string benchmark, profile = "paper", policy = "exact", boxes = "auto";
+  bool ocr = false, subtitles = false;
 
   void bind(Flags& flags);
+  /// Throws UsageError where the benchmark has no such rules.
   eval::Rules rules() const;
 };
 

@@ -230,6 +230,9 @@ class SetMaps {
   }
 
   std::vector<at::Tensor> pictures_of(int64_t record) const {
+    if (!records_->clips(places_.at(record)).empty()) {
+      throw UsageError("--maps: record {} is about a clip; maps are drawn of pictures only", record);
+    }
     std::vector<at::Tensor> pictures;
     for (const std::string& key : records_->pictures(places_.at(record))) {
       pictures.push_back(eval::page_pixels(records_->picture(key), "picture " + key));

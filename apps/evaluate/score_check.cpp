@@ -65,13 +65,17 @@ int check_mmbench(const std::string& path, bool json) {
 int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules,
                   bool json) {
   const auto records = eval::open_records(path, benchmark.name);
+  eval::Rules asked = rules;
+  // Subtitles are of the clips, and pixels of a model's pictures: neither is there.
+  asked.subtitles = false;
+  asked.boxes = eval::BoxScale::kAuto;
   std::vector<eval::RejectedRecord> rejected = records->rejected();
   std::vector<Json> items;
   std::set<std::string> decoded;
   for (int64_t i = 0; i < records->size(); ++i) {
     try {
       const eval::Question question =
-          eval::checked_question(*records, benchmark, rules, i, /*pictures=*/true);
+          eval::checked_question(*records, benchmark, asked, i, /*pictures=*/true);
       for (const std::string& key : question.pictures) {
         if (decoded.count(key) > 0) continue;
         const std::string bytes = records->picture(key);

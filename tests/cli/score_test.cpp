@@ -131,8 +131,9 @@ std::vector<Json> scored_or_refused(const std::string& benchmark, const std::str
                                     const std::set<int>& codes) {
   const TemporaryFolder folder;
   std::ofstream(folder.path("items.jsonl")) << lines;
-  const CommandResult result =
-      run_ropescope("score --json --benchmark " + benchmark + " --items " + folder.path("items.jsonl"));
+  const std::string profile = profile_name(find_benchmark(benchmark).profiles.front());
+  const CommandResult result = run_ropescope("score --json --benchmark " + benchmark + " --profile " +
+                                             profile + " --items " + folder.path("items.jsonl"));
   EXPECT_TRUE(codes.count(result.exit_code)) << benchmark << " " << result.exit_code << result.err;
   return json_lines(result.out);
 }
@@ -202,6 +203,12 @@ TEST(ScoreCommandLine, MistypedNames) {
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_NE(result.err.find("did you mean mmbench"), std::string::npos) << result.err;
   EXPECT_EQ(run_ropescope("score --benchmark pope --profile old --items x").exit_code, 2);
+  const CommandResult without = run_ropescope("score --benchmark lvbench --items x");
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_NE(without.err.find("paper has no lvbench; expected current"), std::string::npos) << without.err;
+  EXPECT_EQ(run_ropescope("score --benchmark pope --boxes unit --items x").exit_code, 2);
+  EXPECT_EQ(run_ropescope("score --benchmark pope --subtitles --items x").exit_code, 2);
+  EXPECT_EQ(run_ropescope("score --benchmark refcoco_rec --boxes better --items x").exit_code, 2);
   EXPECT_EQ(run_ropescope("score --benchmark pope --items /nonexistent").exit_code, 3);
 }
 

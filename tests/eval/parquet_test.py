@@ -22,12 +22,13 @@ with tempfile.TemporaryDirectory() as name:
     pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
     output = folder / "out" / "val.jsonl"
     subprocess.run(
-        [sys.executable, root / "data/parquet_to_jsonl.py", "--expand", "answer", "--image-size", "--output", output, folder / "a.parquet"],
+        [sys.executable, root / "data/parquet_to_jsonl.py", "--expand", "answer", "--image-size", "--add", "split=testA", "--output", output, folder / "a.parquet"],
         check=True,
     )
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line["answer"] for line in lines] == ["left dog", "dog", "cat", "café"], lines
     assert [line["image_size"] for line in lines] == [[37, 53], [37, 53], [48, 33], [37, 53]], lines
+    assert all(line["split"] == "testA" for line in lines), lines
     assert lines[2]["score"] is None and lines[0]["bbox"] == [1.0, 2.0, 3.0, 4.0]
     assert lines[0]["image"] == lines[3]["image"] != lines[2]["image"]
     assert (output.parent / lines[0]["image"]).read_bytes() == png

@@ -23,6 +23,11 @@ SPACES = [" ", " ", " ", "\n", "\t", "  ", "\u00a0", "\u2003", "\x1c", "\x85", "
 MARKS = list("()[]{}.,:;!?'\"*`-_=+/\\<>@#$%&~^|") + ["...", "''", "、", "。", "…", "“"]
 UNICODE = ["É", "ß", "İ", "ıI", "Σ", "ΑΣ", "ΑΣΑ", "Σ.", "ǅ", "ǆ", "ﬀ", "ŉ", "ΐ", "K", "e\u0301", "漢字", "कि", "😀", "Ⅷ", "ⓑ", "A\u0301", "Ａ"]
 BOXES = ["[0.1, 0.2, 0.5, 0.6]", "[ 0,0 ,1,1]", "[0.2,0.2,\n0.6,0.7 ]", "[1, -1, 0.5, .5]", "[[0, 0, 1, 1]]", "[0.30,0.1,0.9,٠.5]"]
+BOXES += ['{"bbox_2d": [100, 200, 500, 600]}', "```json\n[{\"bbox_2d\": [12, 20, 50, 64], \"label\": \"x\"}]\n```", "(100,200),(500,600)", "[0, 0, 1200, 40]"]
+BOXES += ["[100 200 500 600]", "[640, 20, 700, 30]", "[20, 480, 30, 490]", "(10, 20)", "[[10, 20, 30, 4", "[-1, 2, 30, 40]", "(1 2) ( 3,4 )"]
+SAID = ["The best answer is", "The answer", "The best option isThe correct option is", "Best answer:Best option:", ")", "(", "D)", "x)y"]
+TIMES = ["3.5", "8", "12.", "0:03", "00:00:08", "1:02:03", "1:234", "3s", "8.2s", "-", " - ", "–", " to ", "starts", "ends", "happens in", "start time"]
+TIMES += ["seconds", "! ", "?\n", "\nend", "A specific example is : 20.8 - 30.0 seconds", "1..2 - 3", "4 - 9", "4.0-9.0", "from 1 to 5 s", "end 7", "start 2\nend 6"]
 LISTS = ["[1, 2]", "```json\n[2, 3, 0]\n```", '{"a": [1], "b": [2, 3]}', "[1.0, 2]", "[true, 2]", "[1, 2", "{}", '{"a": 1}', "[]", '["1", 2]']
 KINDS = [LETTERS, PHRASES, WORDS, NUMBERS, MARKS, UNICODE]
 CATEGORIES = ["perception", "coarse", "Été"]
@@ -92,9 +97,20 @@ def doc_for(benchmark, rng, number):
     if benchmark == "mmmu_mc":
         doc = {"id": f"validation_Art_{number}", "question": question, "question_type": "multiple-choice"}
         return doc | {"options": repr(options), "answer": chr(65 + letter)}, options + LETTERS
-    if benchmark == "refcoco_rec":
+    if benchmark == "mvbench":
+        answer = options[letter]
+        return {"video": "a", "question": question, "candidates": options, "answer": answer, "task": rng.choice(CATEGORIES)}, options + LETTERS
+    if benchmark in ("videomme", "mlvu", "lvbench"):
+        doc = {"question": f"{question}\n(A) a\n(B) b\n(C) c\n(D) d", "answer": rng.choice("ABCD"), "video": rng.choice("xyz")}
+        return doc | ({"task_type": rng.choice(["count", "ego", "order"])} if benchmark == "mlvu" else {"options": options}), LETTERS + SAID
+    if benchmark == "charades_sta":
+        times = sorted(rng.choice([0, 1.5, 4, 4.0, 9, 20]) for _ in range(2))
+        return {"video": rng.choice("xyz"), "caption": question, "timestamp": times}, TIMES * 3
+    if benchmark in reference_scoring.BOXES:
         (left, right), (top, bottom) = (sorted(round(rng.random(), 2) for _ in range(2)) for _ in range(2))
-        return {"question_id": number, "answer": question, "bbox": [left, top, right, bottom]}, BOXES
+        scale = {"box_scale": rng.choice(["unit", "pixels", "thousand"]), "input_size": [640, 480]}
+        doc = {"question_id": number, "answer": question, "bbox": [left, top, right, bottom]}
+        return doc | (scale if benchmark == "refcocog_rec" else {}), BOXES
     task = rng.choice(["choice", "text", "counting"])
     answer = {"choice": rng.randrange(4), "text": rng.choice([short(rng), NUMBERS[:9]]), "counting": [1, 2, 3]}[task]
     return {"task": task, "answer": answer}, LISTS + LETTERS + NUMBERS + ([answer] if isinstance(answer, str) else [])
@@ -119,7 +135,8 @@ def main():
     compared = right = differences = 0
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "items.jsonl"
-        for benchmark in names + ["refcoco_rec", "mmniah"]:
+        names += [*reference_scoring.BOXES, "mmniah", "mvbench", "videomme", "mlvu", "lvbench", "charades_sta"]
+        for benchmark in names:
             rng = random.Random(f"{benchmark} {arguments.seed}")
             items = []
             for number in range(arguments.items + arguments.items % 2):
@@ -129,6 +146,8 @@ def main():
                 items.append({"doc": doc, "output": output_for(rng, [str(text) for text in texts])})
             path.write_text("".join(json.dumps(item) + "\n" for item in items))
             for profile, policy in (("paper", "exact"), ("current", "static")):
+                if benchmark == "lvbench" and profile == "paper":
+                    continue
                 command = [arguments.ropescope, "score", "--benchmark", benchmark, "--items", path, "--json"]
                 command += ["--profile", profile, "--policy", policy]
                 run = subprocess.run(command, capture_output=True, text=True)

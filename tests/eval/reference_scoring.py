@@ -26,6 +26,9 @@ PHRASES = [
 ] + ["i choose", "i select", "i pick", "my answer is", "my choice is", "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは"]
 
 
+BOXES = ("refcoco_rec", "refcoco+_rec", "refcocog_rec")
+
+
 def absent(value):
     return value is None or value != value or value in ("", "nan")
 
@@ -203,6 +206,104 @@ def iou(a, b):
     return inside / union if union > 0 else 0.0
 
 
+def marked_box(output):
+    """The first box of an answer in pixels or thousandths: one pair of square brackets, or two of round ones."""
+    number, blank = r"(-?\d+(?:\.\d+)?)", r"\s*,?\s*"
+    square = r"\[\s*" + blank.join([number] * 4) + r"\s*\]"
+    point = r"\(\s*" + blank.join([number] * 2) + r"\s*\)"
+    found = re.search(f"{square}|{point}{blank}{point}", output)
+    return [float(part) for part in found.groups() if part is not None] if found else None
+
+
+def refcoco(doc, output, boxes):
+    """(IoU, box as shares of the picture)"""
+    gold = doc["bbox"]
+    if "image_size" in doc:
+        (x, y, w, h), (width, height) = gold, doc["image_size"]
+        gold = [x / width, y / height, (x + w) / width, (y + h) / height]
+    if boxes == "unit":
+        return iou(box_of(output), gold), box_of(output)
+    width, height = doc["input_size"] if boxes == "pixels" else (1000, 1000)
+    box = marked_box(output)
+    if box:
+        shares = [value / side for value, side in zip(box, (width, height) * 2)]
+        beyond = max(shares[:2]) >= 1 or max(shares[2:]) >= 2 if boxes == "pixels" else max(box) > 1000
+        box = None if max(box) <= 1 or min(box) < 0 or beyond else shares
+    return iou(box or [0.0] * 4, gold), box or [0.0] * 4
+
+
+def mvbench_text(output):
+    dotted = re.fullmatch(r"([a-e])\.\s*(.+)", output.strip(), re.IGNORECASE)
+    if dotted:
+        return dotted.group(1).upper()
+    text = vqa_punctuation(one_line(output), r"\d,\d")
+    for mark in "'\")(":
+        text = text.strip(mark)
+    text = text.strip().lower()
+    letter = re.search(r"\b[a-e]\b", text)
+    return letter.group().upper() if letter else text
+
+
+def first_capital(output):
+    starts = ["The best answer is", "The correct answer is", "The answer is", "The answer"]
+    for start in starts + ["The best option isThe correct option is", "Best answer:Best option:"]:
+        output = output.strip().replace(start, "") if start == starts[0] else output.replace(start, "")
+    return next((c for c in output if c in "ABCD"), None)
+
+
+def before_bracket(output):
+    return re.match(r"[^)]*?([^)]?)\)", output, re.DOTALL).group(1) if ")" in output else output
+
+
+CLOCK = r"\b\d{1,2}:\d{2}(?::\d{2})?"
+
+
+def seconds(clock):
+    parts = [int(part) for part in clock.split(":")]
+    return float(sum(part * 60**power for power, part in enumerate(reversed(parts))))
+
+
+def span(output, profile):
+    """Start and end in seconds, or None."""
+    text = output.lower().replace("a specific example is : 20.8 - 30.0 seconds", "").replace("to", "-")
+    sentences = re.split("[!?\n]", text)
+    telling = [one for one in sentences if re.search("start|end|happen", one)]
+    found = None
+    if profile == "paper":
+        found = re.search(r"(\d+\.*\d*)\s*-\s*(\d+\.*\d*)", text)
+        if found:
+            try:
+                return sorted(map(float, found.groups()))
+            except ValueError:
+                return None
+    else:
+        telling = telling or sentences
+        between = r"\s*[-–]\s*"
+        for one in telling:
+            found = found or re.search(f"({CLOCK}){between}({CLOCK})\\b", one)
+        if found:
+            return sorted(map(seconds, found.groups()))
+        for one in telling:
+            found = found or re.search(rf"(\d+(?:\.\d+)?){between}(\d+(?:\.\d+)?)", one)
+        if found:
+            return sorted(map(float, found.groups()))
+        clocks = [clock for one in telling for clock in re.findall(CLOCK + r"\b", one)]
+        if len(clocks) > 1:
+            return sorted(map(seconds, clocks[:2]))
+    numbers = [re.search(r"\b\d+(?:\.\d+)?\b", one) for one in telling]
+    numbers = [float(number.group()) for number in numbers if number]
+    if len(numbers) > 1:
+        return sorted(numbers[:2])
+    for one in telling if profile == "current" else []:
+        found = found or re.search(r"(\d+(?:\.\d+)?)\s*s?\s*[-–]\s*(\d+(?:\.\d+)?)", one)
+    return sorted(map(float, found.groups())) if found else None
+
+
+def overlap(a, b):
+    whole = max(a[1], b[1]) - min(a[0], b[0])
+    return max(min(a[1], b[1]) - max(a[0], b[0]), 0) / whole if whole > 0 else 0.0
+
+
 def mmniah(doc, output):
     answer = doc["answer"]
     task = doc.get("task") or ("choice" if isinstance(answer, int) else "counting" if isinstance(answer, list) else "text")
@@ -274,12 +375,20 @@ def score(benchmark, doc, output, profile="paper", policy="exact"):
     if benchmark == "mmmu_mc":
         letter = mmmu_letter(ast.literal_eval(doc["options"]), text)
         return float(letter == doc["answer"]), letter
-    if benchmark == "refcoco_rec":
-        gold = doc["bbox"]
-        if "image_size" in doc:
-            (x, y, w, h), (width, height) = gold, doc["image_size"]
-            gold = [x / width, y / height, (x + w) / width, (y + h) / height]
-        return iou(box_of(output), gold), box_of(output)
+    if benchmark in BOXES:
+        return refcoco(doc, output, doc.get("box_scale", "unit"))
+    if benchmark == "mvbench":
+        if not text:
+            return 0.0, None
+        return float(mvbench_text(text) == mvbench_text(chr(65 + doc["candidates"].index(doc["answer"])))), mvbench_text(text)
+    if benchmark in ("videomme", "mlvu", "lvbench"):
+        letter = extract_choice(text, "ABCD")
+        if profile == "paper":
+            letter = first_capital(text) if benchmark == "videomme" else before_bracket(text)
+        return float(letter == doc["answer"]), letter
+    if benchmark == "charades_sta":
+        said = span(text, profile)
+        return overlap(said, doc["timestamp"]) if said else 0.0, said
     return mmniah(doc, output), ...
 
 
@@ -307,14 +416,20 @@ def headline(benchmark, scored):
         pictures = grouped(scored, lambda doc: (doc["category"], doc["question_id"]))
         points = [({"category": c}, 100 * mean(v) + 100 * (mean(v) == 1)) for (c, _), v in pictures.items()]
         return sum(map(mean, grouped(points, lambda doc: doc["category"]).values())) / 28
-    if benchmark == "refcoco_rec":
+    if benchmark in BOXES:
         return 100 * mean(value >= 0.5 for _, value in scored)
+    if benchmark in ("mvbench", "mlvu"):
+        return 100 * mean(map(mean, grouped(scored, lambda doc: doc.get("task", doc.get("task_type"))).values()))
+    if benchmark == "charades_sta":
+        last = {(doc["video"], doc["caption"], str(doc["timestamp"])): value for doc, value in scored}
+        return 100 * mean(last.values())
     return 100 * mean(value for _, value in scored)
 
 
 def figure(benchmark, aggregates):
     names = {"mmbench": "overall", "mmstar": "average", "seedbench_2_plus": "seedbench_2_plus_all", "docvqa": "anls", "chartqa": "relaxed_overall"}
-    names |= {"mmmu_mc": "overall", "refcoco_rec": "ACC@0.5", "mmniah": "mean"}
+    names |= {"mmmu_mc": "overall", "mmniah": "mean", **{name: "ACC@0.5" for name in BOXES}, "mvbench": "average", "charades_sta": "mIOU"}
+    names |= {"videomme": "videomme_perception_score", "mlvu": "mlvu_perception_score", "lvbench": "lvbench_score"}
     if benchmark == "pope":
         return 100 * aggregates["all"]["accuracy"]
     return aggregates["total_percent"] if benchmark == "mme" else 100 * aggregates[names.get(benchmark, "exact_match")]

@@ -28,6 +28,21 @@ TEST(PaperTables, AreTheGoldenOnes) {
   EXPECT_EQ(ours.at("derived_counts"), golden.at("derived_counts"));
 }
 
+TEST(PaperTables, MeansNameTheBenchmarksThatAreHere) {
+  const Json paper = our_tables();
+  for (const Json& mean : paper.at("means")) {
+    for (const Json& name : mean.at("here")) EXPECT_NO_THROW(find_benchmark(name)) << name;
+  }
+  size_t named = 0;
+  for (const ReportRow& row : make_report({}, paper, {"002:2", "002:4"}, 0).rows) {
+    EXPECT_FALSE(row.measured);
+    const bool grounding = row.method == "Grounding" || row.column == "Grounding";
+    EXPECT_EQ(row.why.find("refcocog_rec") != std::string::npos, grounding) << row.column << " " << row.why;
+    named += grounding ? 1 : 0;
+  }
+  EXPECT_EQ(named, 6u + 7u);
+}
+
 TEST(Intervals, KnownValues) {
   // Newcombe 1998, table I: 81 of 263 and 0 of 20.
   EXPECT_NEAR(wilson_interval(81, 263).low, 0.2553, 5e-5);

@@ -17,17 +17,22 @@
 
 namespace ropescope::eval {
 
-std::string with_image_marks(std::string text, size_t pictures) {
-  if (pictures == 0 || text.find(kImageText) != std::string::npos) return text;
+std::string with_image_marks(std::string text, size_t pictures, size_t clips) {
+  const bool named = text.find(kImageText) != std::string::npos || text.find(kVideoText) != std::string::npos;
+  if (pictures + clips == 0 || named) return text;
   std::string marks;
-  for (size_t i = 0; i < pictures; ++i) marks += (i == 0 ? "" : " ") + std::string(kImageText);
+  for (size_t i = 0; i < pictures + clips; ++i) {
+    marks += (i == 0 ? "" : " ") + std::string(i < pictures ? kImageText : kVideoText);
+  }
   return marks + "\n" + text;
 }
 
 std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
                                   const std::string& question, const std::vector<MediaPlan>& plans) {
   if (plans.empty()) return options.chat.ask(tokenizer, question, options.system).ids;
-  const std::string text = with_image_marks(question, plans.size());
+  const auto clips = static_cast<size_t>(std::count_if(
+      plans.begin(), plans.end(), [](const MediaPlan& plan) { return plan.kind == MediaKind::kVideo; }));
+  const std::string text = with_image_marks(question, plans.size() - clips, clips);
   return options.reader->ask(options.chat, tokenizer, text, options.system, options.image_token_id, plans)
       .ids;
 }
@@ -55,8 +60,7 @@ std::vector<Answer> Answerer::answer(const std::vector<Question>& questions, con
 std::vector<Answer> Answerer::answer_together(const std::vector<Question>& questions, const Manner& manner,
                                               const BytesOf& bytes_of) {
   const at::NoGradGuard no_grad;
-  const std::vector<std::string>& pictures = questions.front().pictures;
-  look_at(pictures, bytes_of);
+  look_at(questions.front(), bytes_of);
   std::vector<std::vector<int64_t>> prompts;
   for (const Question& question : questions) {
     prompts.push_back(encode(question, manner.distractor));
@@ -68,14 +72,17 @@ std::vector<Answer> Answerer::answer_together(const std::vector<Question>& quest
           decoder_.config.vocab_size);
     }
   }
-  if (pictures.empty() && manner.distractor.empty()) return answer_text(prompts, manner);
+  if (images_.empty() && manner.distractor.empty()) return answer_text(prompts, manner);
   return answer_alike(prompts, manner);
 }
 
-void Answerer::look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of) {
-  if (vlm_ == nullptr && !pictures.empty()) throw InputError("the model has no vision tower");
-  if (pictures == picture_keys_) return;
+void Answerer::look_at(const Question& question, const BytesOf& bytes_of) {
+  const std::vector<std::string>& pictures = question.pictures;
+  const bool sees = !pictures.empty() || !question.clips.empty();
+  if (vlm_ == nullptr && sees) throw InputError("the model has no vision tower");
+  if (pictures == picture_keys_ && question.clips == clips_) return;
   picture_keys_.clear();
+  clips_.clear();
   images_.clear();
   plans_.clear();
   seen_.reset();
@@ -87,9 +94,13 @@ void Answerer::look_at(const std::vector<std::string>& pictures, const BytesOf& 
     const std::string bytes = bytes_of(key);
     rgb.push_back(decode_image(std::as_bytes(std::span(bytes)), "picture " + key, decode).rgb_HW3);
   }
-  if (!rgb.empty()) images_ = options_.reader->images(rgb);
+  std::vector<MediaItem> items;
+  if (!rgb.empty()) items = options_.reader->images(rgb);
+  for (const ClipPart& clip : question.clips) items.push_back(options_.read_clip(clip));
+  images_ = std::move(items);  // (all of them or none: whoever fails leaves nothing half seen)
   for (const MediaItem& image : images_) plans_.push_back(image.plan);
   picture_keys_ = pictures;
+  clips_ = question.clips;
 }
 
 std::vector<Answer> Answerer::generated(const GenerateInput& input, size_t rows) const {

@@ -26,6 +26,8 @@ struct AnswererOptions {
   int64_t max_new_tokens = 16;
   std::shared_ptr<const PictureReader> reader = nullptr;  ///< of a model with eyes
   std::optional<int64_t> image_token_id;                  ///< where its vocabulary has one for a picture
+  /// A clip's frames as its tower takes them; absent where nothing is asked about clips.
+  std::function<MediaItem(const ClipPart& clip)> read_clip = nullptr;
 };
 
 /// One way to ask.
@@ -36,11 +38,11 @@ struct Manner {
 };
 
 /// The text as the harness gives it to LLaVA: where it names no image, one `<image>` for each picture, joined
-/// by blanks, and a newline stand in front.
-std::string with_image_marks(std::string text, size_t pictures);
+/// by blanks, and a newline stand in front. `<video>` for each clip likewise, behind the pictures.
+std::string with_image_marks(std::string text, size_t pictures, size_t clips = 0);
 
 /// A question as a model gets it: image marks, conversation template up to where the answer begins, token
-/// ids, ready for place_media. `plans`: of its pictures, or none where only its text counts.
+/// ids, ready for place_media. `plans`: of its pictures and then its clips, or none where only its text counts.
 std::vector<int64_t> question_ids(const Tokenizer& tokenizer, const AnswererOptions& options,
                                   const std::string& text, const std::vector<MediaPlan>& plans);
 
@@ -49,7 +51,7 @@ class Answerer {
   /// `vlm` is null for a model without eyes. The objects must outlive this one.
   Answerer(const Decoder& decoder, const Vlm* vlm, const Tokenizer& tokenizer, AnswererOptions options);
 
-  /// One answer a question, in their order; all without pictures or all on the same ones. `bytes_of` gives a
+  /// One answer a question, in their order; all without pictures and clips or all on the same ones. `bytes_of` gives a
   /// picture file. Where something goes wrong with the whole batch each question is asked alone, so that an
   /// error costs its own item only.
   std::vector<Answer> answer(const std::vector<Question>& questions, const Manner& manner,
@@ -84,14 +86,15 @@ class Answerer {
                                   const Manner& manner);
   Prompt expanded(const std::vector<int64_t>& ids) const;
   MediaEmbeddings embeddings(const Prompt& prompt, int64_t tokens);
-  void look_at(const std::vector<std::string>& pictures, const BytesOf& bytes_of);
+  void look_at(const Question& question, const BytesOf& bytes_of);
   std::vector<Answer> generated(const GenerateInput& input, size_t rows) const;
 
   const Decoder& decoder_;
   const Vlm* vlm_;
   const Tokenizer& tokenizer_;
   AnswererOptions options_;
-  std::vector<std::string> picture_keys_;  // what images_ shows
+  std::vector<std::string> picture_keys_;  // what images_ shows: these pictures,
+  std::vector<ClipPart> clips_;            // and behind them these clips
   std::vector<MediaItem> images_;
   std::vector<MediaPlan> plans_;   // of images_
   std::optional<SeenMedia> seen_;  // of images_, once they were asked for

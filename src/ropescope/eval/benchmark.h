@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ropescope/core/json.h"
+#include "ropescope/eval/box_scale.h"
 
 namespace ropescope::eval {
 
@@ -23,7 +24,9 @@ enum class Policy { kExact, kStatic };
 struct Rules {
   Profile profile = Profile::kPaper;
   Policy policy = Policy::kExact;
-  bool ocr_tokens = false;  ///< TextVQA: give the data's OCR tokens in the prompt
+  bool ocr_tokens = false;           ///< TextVQA: give the data's OCR tokens in the prompt
+  BoxScale boxes = BoxScale::kAuto;  ///< referring expressions: in which numbers answers are read
+  bool subtitles = false;            ///< Video-MME: give the clip's subtitles in the prompt
 };
 
 /// "paper" or "current"; "exact" or "static". Throw UsageError.
@@ -78,6 +81,8 @@ struct UnitRule {
   double (*weight)(const std::string& stratum, size_t strata) = nullptr;
   /// The part of the benchmark that a table prints on its own and a counting item belongs to; absent: none.
   std::string (*part)(const Json& doc) = nullptr;
+  /// A unit counts as often as it has items: a stratum's mean is that of the items, `value` their mean in a unit.
+  bool weigh_items = false;
 };
 
 struct Benchmark {
@@ -107,6 +112,13 @@ struct Benchmark {
   bool has_policy = false;  ///< Rules::policy makes a difference
   /// Answers that are there already are scored whatever options the doc has, as the harness does; only asking needs them.
   bool scores_any_options = false;
+  bool has_boxes = false;      ///< Rules::boxes makes a difference
+  bool has_subtitles = false;  ///< Rules::subtitles makes a difference
+  bool about_clips = false;    ///< its questions are about clips: one without is asked, with a warning
+  /// Tokens, where they depend on the rules; absent: max_new_tokens.
+  int64_t (*longest_answer)(const Rules& rules) = nullptr;
+  /// Those that have rules for it.
+  std::vector<Profile> profiles = {Profile::kPaper, Profile::kCurrent};
 };
 
 /// `record` in the benchmark's own columns. Throws InputError.
@@ -116,6 +128,9 @@ Json own_columns(const Benchmark& benchmark, Json record);
 void check_doc(const Benchmark& benchmark, const Json& doc);
 /// Throws InputError where the question cannot be answered as it would be asked: its options are missing.
 void check_question(const Benchmark& benchmark, const Json& doc);
+
+/// Throws UsageError where the benchmark has no rules under the profile, or not with these boxes.
+void check_rules(const Benchmark& benchmark, const Rules& rules);
 
 const std::vector<Benchmark>& benchmarks();
 /// Throws UsageError with the nearest name.

@@ -4,10 +4,7 @@
 
 namespace ropescope::eval {
 
-namespace {
-
-/// -?\d+(\.\d+)?
-std::optional<double> read_number(TextView text, size_t& at) {
+std::optional<double> read_decimal(TextView text, size_t& at) {
   const size_t begin = at;
   const auto digits = [&] {
     const size_t first = at;
@@ -23,13 +20,15 @@ std::optional<double> read_number(TextView text, size_t& at) {
   return parse_float(text.substr(begin, at - begin));
 }
 
+namespace {
+
 std::optional<Box> read_box_at(TextView text, size_t at) {
   Box box{};
   for (size_t i = 0; i < 4; ++i) {
     if (at >= text.size() || text[at] != (i == 0 ? U'[' : U',')) return std::nullopt;
     ++at;
     while (at < text.size() && is_space(text[at])) ++at;
-    const auto number = read_number(text, at);
+    const auto number = read_decimal(text, at);
     if (!number) return std::nullopt;
     box[i] = *number;
   }

@@ -11,6 +11,9 @@ namespace ropescope::eval {
 /// Left, top, right, bottom, as shares of the picture's width and height.
 using Box = std::array<double, 4>;
 
+/// A number without exponent and plus sign, -?\d+(\.\d+)?, at `at`, which moves behind it; else none.
+std::optional<double> read_decimal(TextView text, size_t& at);
+
 /// The first "[n, n, n, n]" of an answer; none if there is none. Blanks are allowed after "[" and commas and
 /// before "]", not before commas; no exponents, no plus signs.
 std::optional<Box> read_box(TextView output);

@@ -14,7 +14,10 @@ Question question_of(Records& records, const Benchmark& benchmark, const Rules& 
   const Json prompt = benchmark.prompt(doc, rules);
   if (!prompt.is_string()) throw InputError("doc: the column \"question\" is missing");
   Question question{item, prompt.get<std::string>(), {}, 0};
-  if (pictures) question.pictures = records.pictures(item);
+  if (pictures) {
+    question.pictures = records.pictures(item);
+    question.clips = records.clips(item);
+  }
   return question;
 }
 
@@ -59,21 +62,25 @@ Plan plan_questions(Records& records, const Benchmark& benchmark, const Rules& r
   for (int64_t item = 0; item < count; ++item) {
     try {
       const Question question = checked_question(records, benchmark, rules, item, options.pictures);
-      if (options.pictures_first && question.prompt.find(kImageText) != std::string::npos) {
+      const bool names_media = question.prompt.find(kImageText) != std::string::npos ||
+                               question.prompt.find(kVideoText) != std::string::npos;
+      if (options.pictures_first && names_media) {
         throw InputError("the question names its pictures itself: no text can stand between them and it");
       }
       const int64_t length = options.count_tokens(question.prompt);
       ++plan.questions;
-      if (question.pictures.empty()) {
+      if (question.pictures.empty() && question.clips.empty()) {
         text.emplace_back(length, item);
         continue;
       }
       std::string key;
       for (const std::string& picture : question.pictures) key += picture + '\n';
+      for (const ClipPart& clip : question.clips) key += clip.key() + '\n';
       const auto [found, fresh] = group_of_pictures.emplace(key, by_picture.size());
       if (fresh) by_picture.emplace_back();
       by_picture[found->second].emplace_back(length, item);
-      ++plan.with_pictures;
+      plan.with_pictures += question.pictures.empty() ? 0 : 1;
+      plan.with_clips += question.clips.empty() ? 0 : 1;
     } catch (const InputError& error) {
       plan.rejected.push_back({records.number(item), error.what()});
     }

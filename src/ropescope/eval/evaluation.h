@@ -19,6 +19,7 @@ struct Question {
   std::string prompt;
   std::vector<std::string> pictures;  ///< keys
   int64_t tokens = 0;                 ///< of the text
+  std::vector<ClipPart> clips = {};
 };
 
 /// How the last token of a prompt attends.
@@ -35,19 +36,19 @@ struct Answer {
   std::optional<VisualAttention> attention = {};
 };
 
-/// Questions that are asked together: all without pictures, or all on the same ones.
+/// Questions that are asked together: all without pictures and clips, or all on the same ones.
 using Batch = std::vector<int64_t>;
 
 struct Plan {
   std::vector<Batch> batches;            ///< items
   std::vector<RejectedRecord> rejected;  ///< records that make no question
-  int64_t questions = 0, with_pictures = 0;
+  int64_t questions = 0, with_pictures = 0, with_clips = 0;
 };
 
 struct PlanOptions {
   int64_t limit = 0;            ///< the first records only; 0: all
   int64_t batch_tokens = 2048;  ///< text tokens of a batch, padding included; a longer question is alone
-  bool pictures = true;         ///< false: pictures are left out
+  bool pictures = true;         ///< false: pictures and clips are left out
   bool pictures_first = false;  ///< refuse questions that name their pictures themselves
   std::function<int64_t(const std::string& prompt)> count_tokens;
 };

@@ -26,12 +26,28 @@ double mcnemar_exact(int64_t only_a, int64_t only_b) {
   return std::min(1.0, 2 * boost::math::cdf(fair, static_cast<double>(std::min(only_a, only_b))));
 }
 
+namespace {
+
+/// The stratum's weight x the mean of as many values as it has, at the places that `pick` gives.
+template <typename Pick>
+double mean_of_picked(const Stratum& stratum, const Pick& pick) {
+  double sum = 0, weights = 0;
+  for (size_t i = 0; i < stratum.values.size(); ++i) {
+    const size_t place = pick(i);
+    const double weight = stratum.weights.empty() ? 1 : stratum.weights[place];
+    sum += weight * stratum.values[place];
+    weights += weight;
+  }
+  return stratum.weight * sum / weights;
+}
+
+}  // namespace
+
 double stratified_mean(const std::vector<Stratum>& strata) {
   double total = 0;
   for (const Stratum& stratum : strata) {
-    double sum = 0;
-    for (const double value : stratum.values) sum += value;
-    if (!stratum.values.empty()) total += stratum.weight * sum / static_cast<double>(stratum.values.size());
+    if (stratum.values.empty()) continue;
+    total += mean_of_picked(stratum, [](size_t i) { return i; });
   }
   return total;
 }
@@ -47,9 +63,7 @@ Interval bootstrap_interval(const std::vector<Stratum>& strata, uint64_t seed, i
     for (const Stratum& stratum : strata) {
       if (stratum.values.empty()) continue;
       boost::random::uniform_int_distribution<size_t> pick(0, stratum.values.size() - 1);
-      double sum = 0;
-      for (size_t i = 0; i < stratum.values.size(); ++i) sum += stratum.values[pick(rng)];
-      total += stratum.weight * sum / static_cast<double>(stratum.values.size());
+      total += mean_of_picked(stratum, [&](size_t) { return pick(rng); });
     }
     figures.push_back(total);
   }

@@ -25,6 +25,7 @@ double mcnemar_exact(int64_t only_a, int64_t only_b);
 struct Stratum {
   double weight = 1;
   std::vector<double> values;
+  std::vector<double> weights = {};  ///< of the values in the stratum's mean; empty: they weigh alike
 };
 double stratified_mean(const std::vector<Stratum>& strata);
 

@@ -47,7 +47,7 @@ void use_known_names(std::vector<std::string>& header, const Benchmark& benchmar
 class TsvRecords : public Records {
  public:
   TsvRecords(const fs::path& path, const Benchmark& benchmark)
-      : Records(benchmark), name_(path.string()), folder_(path.parent_path()), reader_(path) {
+      : Records(benchmark, path), name_(path.string()), reader_(path) {
     std::set<int64_t> refused;
     if (benchmark.name == "mmbench") {
       MmbenchCheck check = check_mmbench_file(path);
@@ -177,7 +177,6 @@ class TsvRecords : public Records {
   }
 
   std::string name_;
-  fs::path folder_;
   TsvReader reader_;
   std::vector<std::string> header_;
   std::vector<uint64_t> offsets_;
@@ -188,7 +187,7 @@ class TsvRecords : public Records {
 class JsonlRecords : public Records {
  public:
   JsonlRecords(const fs::path& path, const Benchmark& benchmark)
-      : Records(benchmark), name_(path.string()), folder_(path.parent_path()) {
+      : Records(benchmark, path), name_(path.string()) {
     stream_.open(path, std::ios::binary);
     if (!stream_) throw InputError("{}: cannot be read", name_);
     int64_t number = 0;
@@ -244,7 +243,6 @@ class JsonlRecords : public Records {
 
  private:
   std::string name_;
-  fs::path folder_;
   std::ifstream stream_;
   std::vector<uint64_t> offsets_;
   std::vector<int64_t> numbers_;
@@ -273,18 +271,23 @@ std::string without_non_finite(const std::string& json) {
 
 }  // namespace
 
+std::array<int64_t, 2> Records::picture_size(const std::string& key) {
+  const auto known = size_of_picture_.find(key);
+  if (known != size_of_picture_.end()) return known->second;
+  const std::string bytes = picture(key);
+  const at::Tensor rgb = decode_image(std::as_bytes(std::span(bytes)), "picture " + key).rgb_HW3;
+  const std::array<int64_t, 2> size = {rgb.size(1), rgb.size(0)};
+  size_of_picture_.emplace(key, size);
+  return size;
+}
+
 Json Records::doc(int64_t i) {
   Json doc = own_columns(benchmark_, record(i));
-  if (benchmark_.lacks_image_size == nullptr || !benchmark_.lacks_image_size(doc)) return doc;
-  const std::vector<std::string> keys = pictures(i);
-  if (keys.empty()) return doc;
-  const auto [size, fresh] = size_of_picture_.try_emplace(keys.front());
-  if (fresh) {
-    const std::string bytes = picture(keys.front());
-    const at::Tensor rgb = decode_image(std::as_bytes(std::span(bytes)), "picture " + keys.front()).rgb_HW3;
-    size->second = {rgb.size(1), rgb.size(0)};
+  if (benchmark_.lacks_image_size != nullptr && benchmark_.lacks_image_size(doc)) {
+    const std::vector<std::string> keys = pictures(i);
+    if (!keys.empty()) doc["image_size"] = picture_size(keys.front());
   }
-  if (!size->second.is_null()) doc["image_size"] = size->second;
+  if (complete_) complete_(i, doc);
   return doc;
 }
 

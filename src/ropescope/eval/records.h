@@ -4,10 +4,13 @@
 //   .jsonl  one object a line with the data's columns; pictures are files, named relative to the file's
 //   folder
 //           in `image`, `images`, `images_list`, `image_1` ... `image_7` (and MM-NIAH's choices_image_path)
+// Clips are files (or folders of frames) in both: clips.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -15,13 +18,15 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/eval/benchmark.h"
+#include "ropescope/eval/clips.h"
 #include "ropescope/eval/mmbench_file.h"
 
 namespace ropescope::eval {
 
 class Records {
  public:
-  explicit Records(const Benchmark& benchmark) : benchmark_(benchmark) {}
+  Records(const Benchmark& benchmark, const std::filesystem::path& file)
+      : benchmark_(benchmark), folder_(file.parent_path()) {}
   virtual ~Records() = default;
 
   /// Records that can be read; those that cannot are in rejected().
@@ -31,8 +36,17 @@ class Records {
   /// The record in the benchmark's own columns, without the content of pictures. Where its box is in pixels and
   /// nothing says of how many, `image_size` [width, height] is that of the record's picture. Throws InputError.
   Json doc(int64_t i);
+  /// What each doc gets in addition, from who knows more than the file says (the model's processor, the clips). Throws
+  /// InputError for a record that cannot be used.
+  void complete_with(std::function<void(int64_t i, Json& doc)> complete) { complete_ = std::move(complete); }
   /// Keys of the record's pictures, in their order; equal keys are equal pictures.
   virtual std::vector<std::string> pictures(int64_t i) = 0;
+  /// Width and height of a picture in pixels. Throws as picture() and decode_image() do.
+  std::array<int64_t, 2> picture_size(const std::string& key);
+  /// The record's clips, in their order. Throws InputError.
+  std::vector<ClipPart> clips(int64_t i) { return clips_of(record(i), folder_); }
+  /// Of the data file, which clips are named relative to.
+  const std::filesystem::path& folder() const { return folder_; }
   /// The bytes of a picture file. Throws InputError if it is missing or broken.
   virtual std::string picture(const std::string& key) = 0;
 
@@ -43,10 +57,12 @@ class Records {
   virtual Json record(int64_t i) = 0;
 
   const Benchmark& benchmark_;
+  std::filesystem::path folder_;
   std::vector<RejectedRecord> rejected_;
 
  private:
-  std::unordered_map<std::string, Json> size_of_picture_;
+  std::function<void(int64_t i, Json& doc)> complete_;
+  std::unordered_map<std::string, std::array<int64_t, 2>> size_of_picture_;
 };
 
 /// One line of a .jsonl file. Broken UTF-8 is replaced, and what Python writes for a missing number (NaN,

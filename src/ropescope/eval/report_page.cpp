@@ -131,6 +131,7 @@ class PictureReader {
       }
       item.pictures.push_back(known->second);
     }
+    if (!records.clips(place).empty()) item.note = "about a clip, which this page does not show";
     if (keys.size() > kMostPictures) {
       item.note = fmt::format("the first {} of {} pictures", kMostPictures, keys.size());
     }

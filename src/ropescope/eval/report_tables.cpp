@@ -192,6 +192,21 @@ std::string joined(const std::string& a, const std::string& b) {
   return a.empty() ? b : b.empty() ? a : a + "; " + b;
 }
 
+/// Of a mean over benchmarks, which of its kind are here and why it is not measured; empty for other figures.
+std::string mean_note(const Json& paper, const Json& table, const Json& row, const std::string& column) {
+  for (const Json& mean : paper.value("means", Json::array())) {
+    const bool named = mean.at("name") == row.value("category", Json()) || mean.at("name") == column;
+    if (mean.at("paper") != table.at("paper") || !named) continue;
+    std::string note = fmt::format(
+        "not measured: a mean over benchmarks that the table does not name; here are {}, by --benchmark; the paper's model and "
+        "training data are not published",
+        fmt::join(mean.at("here").get<std::vector<std::string>>(), ", "));
+    if (mean.contains("missing")) note += "; " + mean["missing"].get<std::string>();
+    return note;
+  }
+  return "";
+}
+
 void measure(ReportRow& line, const Json& table, const ColumnMetric& metric,
              const std::vector<ResultRun>& runs, const std::optional<std::string>& never, uint64_t seed) {
   std::string others;
@@ -316,7 +331,8 @@ std::vector<ReportRow> table_rows(const Json& paper, const Json& table, const st
         measure(line, table, *metric, runs, unmeasurable(paper, line, *metric), seed);
         if (line.why.empty()) line.why = "not measured: no such run of " + metric->benchmark;
       } else {
-        line.why = "no single benchmark run gives this figure";
+        line.why = mean_note(paper, table, row, column);
+        if (line.why.empty()) line.why = "no single benchmark run gives this figure";
       }
       line.why = joined(line.why, oddity(paper, table, row, line));
       rows.push_back(std::move(line));

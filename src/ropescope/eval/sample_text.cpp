@@ -50,7 +50,7 @@ std::string option_text(const Json& doc, const std::string& answer) {
 }  // namespace
 
 std::string gold_text(const Json& doc) {
-  for (const char* column : {"answer", "answers", "bbox"}) {
+  for (const char* column : {"answer", "answers", "bbox", "timestamp"}) {
     if (!doc.contains(column)) continue;
     const Json& value = doc[column];
     if (value.is_array() && !value.empty() && !value.front().is_number()) return answers_text(value);

@@ -20,7 +20,8 @@ UnitScores UnitCollector::scores() const {
   for (const auto& [key, unit] : units_) {
     if (!unit.counts) continue;
     auto* const value = benchmark_.units.value;
-    scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front(), unit.part};
+    scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front(), unit.part,
+                   benchmark_.units.weigh_items ? static_cast<double>(unit.scores.size()) : 1.0};
   }
   return scores;
 }
@@ -30,7 +31,10 @@ namespace {
 template <typename WeightOf>  // (name, number of strata) -> weight
 std::vector<Stratum> weighted_strata(const UnitScores& units, WeightOf&& weight_of) {
   std::map<std::string, Stratum> by_name;
-  for (const auto& [key, unit] : units) by_name[unit.stratum].values.push_back(unit.value);
+  for (const auto& [key, unit] : units) {
+    by_name[unit.stratum].values.push_back(unit.value);
+    by_name[unit.stratum].weights.push_back(unit.weight);
+  }
   std::vector<Stratum> strata;
   for (auto& [name, stratum] : by_name) {
     stratum.weight = weight_of(name, by_name.size());
@@ -48,9 +52,11 @@ std::vector<Stratum> strata_of(const Benchmark& benchmark, const UnitScores& uni
   });
 }
 
+/// Whether units are right or wrong, and weigh alike.
 bool is_binary(const UnitScores& units) {
-  return std::all_of(units.begin(), units.end(),
-                     [](const auto& unit) { return unit.second.value == 0 || unit.second.value == 1; });
+  return std::all_of(units.begin(), units.end(), [](const auto& unit) {
+    return (unit.second.value == 0 || unit.second.value == 1) && unit.second.weight == 1;
+  });
 }
 
 Interval scaled(Interval interval, double scale) { return {interval.low * scale, interval.high * scale}; }
@@ -89,7 +95,7 @@ PairedDifference paired_difference(const Benchmark& benchmark, const UnitScores&
   for (const auto& [key, unit] : a) {
     const auto other = b.find(key);
     if (other == b.end()) continue;
-    differences[key] = {unit.stratum, other->second.value - unit.value};
+    differences[key] = {unit.stratum, other->second.value - unit.value, "", unit.weight};
     only_a += unit.value > other->second.value ? 1 : 0;
     only_b += unit.value < other->second.value ? 1 : 0;
   }

@@ -18,6 +18,7 @@ struct UnitScore {
   std::string stratum;
   double value = 0;
   std::string part{};  ///< UnitRule::part of the counting item
+  double weight = 1;   ///< UnitRule::weigh_items: how many items it has
 };
 using UnitScores = std::map<std::string, UnitScore>;  ///< by the unit's key
 

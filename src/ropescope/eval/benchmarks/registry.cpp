@@ -1,5 +1,7 @@
 #include "ropescope/eval/benchmarks/registry.h"
 
+#include <algorithm>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/eval/option_columns.h"
@@ -21,13 +23,21 @@ Benchmark chartqa();
 Benchmark textvqa();
 Benchmark mmmu_mc();
 Benchmark refcoco_rec();
+Benchmark refcoco_plus_rec();
+Benchmark refcocog_rec();
+Benchmark mvbench();
+Benchmark videomme();
+Benchmark mlvu();
+Benchmark lvbench();
+Benchmark charades_sta();
 Benchmark mmniah();
 
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> all = {
-      mmbench(), mmstar(),  realworldqa(), seedbench_2_plus(), pope(),
-      mme(),     ai2d(),    vqav2(),       docvqa(),           scienceqa_img(),
-      chartqa(), textvqa(), mmmu_mc(),     refcoco_rec(),      mmniah(),
+      mmbench(),  mmstar(),      realworldqa(), seedbench_2_plus(), pope(),         mme(),
+      ai2d(),     vqav2(),       docvqa(),      scienceqa_img(),    chartqa(),      textvqa(),
+      mmmu_mc(),  refcoco_rec(), mmniah(),      refcoco_plus_rec(), refcocog_rec(), mvbench(),
+      videomme(), mlvu(),        lvbench(),     charades_sta(),
   };
   return all;
 }
@@ -57,6 +67,27 @@ void check_doc(const Benchmark& benchmark, const Json& doc) {
 
 void check_question(const Benchmark& benchmark, const Json& doc) {
   if (benchmark.options == Options::kInQuestion) check_options_in_question(doc);
+}
+
+void check_rules(const Benchmark& benchmark, const Rules& rules) {
+  const auto& known = benchmark.profiles;
+  if (std::find(known.begin(), known.end(), rules.profile) == known.end()) {
+    std::string names;
+    for (const Profile profile : known) names += (names.empty() ? "" : " or ") + profile_name(profile);
+    throw UsageError("--profile: {} has no {}; expected {}", profile_name(rules.profile), benchmark.name,
+                     names);
+  }
+  if (rules.boxes != BoxScale::kAuto && !benchmark.has_boxes) {
+    throw UsageError("--boxes: {} asks for no boxes", benchmark.name);
+  }
+  if (rules.subtitles && !benchmark.has_subtitles) {
+    throw UsageError("--subtitles: {} has none", benchmark.name);
+  }
+  if (rules.boxes == BoxScale::kBetter && rules.profile != Profile::kCurrent) {
+    throw UsageError(
+        "--boxes: better is a rule of lmms-eval 0.7.3; expected --profile current with it, found {}",
+        profile_name(rules.profile));
+  }
 }
 
 Profile parse_profile(const std::string& text) {
