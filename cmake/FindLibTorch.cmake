@@ -5,6 +5,7 @@
 #   -DLIBTORCH_ROOT=... or CMAKE_PREFIX_PATH   a LibTorch zip, or a torch package folder
 #   an active Python environment ($VIRTUAL_ENV, $CONDA_PREFIX) or python3 with torch
 #   .venv/ in the source tree (made by cmake/bootstrap.sh)
+# pip, which builds for the Python that it installs into, takes that Python's torch before all but the first.
 # Result variables: LibTorch_FOUND, LibTorch_VERSION, LibTorch_CUDA (TRUE when linked against torch_cuda),
 # LibTorch_LIBRARY_DIRS (the run path of what is installed).
 
@@ -12,6 +13,11 @@ set(_libtorch_hints ${LIBTORCH_ROOT})
 foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
   list(APPEND _libtorch_hints "${_prefix}" "${_prefix}/torch" "${_prefix}/libtorch" "${_prefix}/../..")
 endforeach()
+if(SKBUILD AND Python_EXECUTABLE)
+  execute_process(COMMAND "${Python_EXECUTABLE}" -c "import sysconfig; print(sysconfig.get_path('platlib'))"
+                  OUTPUT_VARIABLE _platlib OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  list(APPEND _libtorch_hints "${_platlib}/torch")
+endif()
 foreach(_env VIRTUAL_ENV CONDA_PREFIX)
   if(DEFINED ENV{${_env}})
     file(GLOB _found LIST_DIRECTORIES TRUE "$ENV{${_env}}/lib/python3*/site-packages/torch")
@@ -43,8 +49,9 @@ if(LibTorch_ROOT_DIR)
     set(_version_header "${_inc}/torch/csrc/api/include/torch/version.h")
   endif()
   if(EXISTS "${_version_header}")
-    file(STRINGS "${_version_header}" _line REGEX "define TORCH_VERSION ")
-    string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" LibTorch_VERSION "${_line}")
+    file(STRINGS "${_version_header}" _lines REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+    string(REGEX MATCHALL "[0-9]+" LibTorch_VERSION "${_lines}")
+    list(JOIN LibTorch_VERSION "." LibTorch_VERSION)
   endif()
   find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH)
   find_library(LibTorch_C10_LIBRARY c10 HINTS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH)
@@ -69,7 +76,7 @@ find_package_handle_standard_args(
   REQUIRED_VARS LibTorch_ROOT_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY
   VERSION_VAR LibTorch_VERSION
   REASON_FAILURE_MESSAGE
-    "Run cmake/bootstrap.sh, or point CMAKE_PREFIX_PATH at a LibTorch zip or a Python environment's torch folder.")
+    "Run cmake/bootstrap.sh, or point CMAKE_PREFIX_PATH at a LibTorch zip or a Python environment's torch folder. For pip install: pip install torch==2.15.0 first.")
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   add_library(LibTorch::LibTorch INTERFACE IMPORTED)
@@ -89,8 +96,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   set_property(TARGET LibTorch::LibTorch PROPERTY INTERFACE_LINK_LIBRARIES "${_libs}")
   set(LibTorch_LIBRARY_DIRS ${_rpath})
   # libcudart and libcupti are needed by libtorch_cpu itself and lie outside torch/lib.
+  # What is moved into a Python environment (property ROPESCOPE_MOVES) has run paths that CMake rewrites when it installs.
   foreach(_dir IN LISTS _rpath)
-    set_property(TARGET LibTorch::LibTorch APPEND PROPERTY INTERFACE_LINK_OPTIONS "-Wl,-rpath,${_dir}"
-                 "-Wl,-rpath-link,${_dir}")
+    set_property(TARGET LibTorch::LibTorch APPEND
+                 PROPERTY INTERFACE_LINK_OPTIONS "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:ROPESCOPE_MOVES>>>:-Wl,-rpath,${_dir}>"
+                          "-Wl,-rpath-link,${_dir}")
   endforeach()
 endif()

@@ -1,7 +1,14 @@
 # cmake --install build --prefix P: the executable, the data that it reads (../share/ropescope from where it lies, so that
 # P may be moved), documents, licence, and completion for three shells. LibTorch is not copied: the executable finds it
 # where it was when it was built.
-set_target_properties(ropescope PROPERTIES INSTALL_RPATH "${LibTorch_LIBRARY_DIRS}" INSTALL_RPATH_USE_LINK_PATH TRUE)
+# In a Python environment (python/CMakeLists.txt) it lies beside that one's torch, and takes its libraries from there.
+foreach(_dir IN LISTS LibTorch_LIBRARY_DIRS)
+  file(RELATIVE_PATH _beside "${LibTorch_ROOT_DIR}/.." "${_dir}")
+  list(APPEND ROPESCOPE_BESIDE_TORCH "${_beside}")
+endforeach()
+list(TRANSFORM ROPESCOPE_BESIDE_TORCH PREPEND "$ORIGIN/../../" OUTPUT_VARIABLE _moved)
+set_target_properties(ropescope PROPERTIES ROPESCOPE_MOVES ON BUILD_RPATH "${LibTorch_LIBRARY_DIRS}"
+                                           INSTALL_RPATH "${_moved};${LibTorch_LIBRARY_DIRS}" INSTALL_RPATH_USE_LINK_PATH TRUE)
 install(TARGETS ropescope RUNTIME DESTINATION bin)
 install(FILES data/paper_tables.json data/parquet_to_jsonl.py DESTINATION share/ropescope)
 install(FILES README.md CHANGELOG.md CITATION.cff LICENSE DESTINATION share/doc/ropescope)

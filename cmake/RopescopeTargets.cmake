@@ -5,6 +5,9 @@ add_library(ropescope_flags INTERFACE)
 target_compile_options(ropescope_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
                                                  $<$<BOOL:${ROPESCOPE_WERROR}>:-Werror>)
 target_include_directories(ropescope_flags INTERFACE "${PROJECT_SOURCE_DIR}/src")
+# The Python module is a shared library of the same objects, so all of them may lie anywhere in memory. Nothing of ours is
+# meant to be replaced by a symbol of another library, and so functions are inlined as they are in an executable.
+target_compile_options(ropescope_flags INTERFACE -fPIC -fno-semantic-interposition)
 # The frames of shared LibTorch headers are hidden, ours keep full debug lines only where a debugger is meant to be used.
 target_compile_options(ropescope_flags INTERFACE $<$<CONFIG:RelWithDebInfo>:-g1>)
 # at::parallel_for is serial in code that is compiled without OpenMP. -fopenmp rather than FindOpenMP's library path: the

@@ -4,7 +4,8 @@
 #   cmake/bootstrap.sh [--cuda] [--notebooks] [--photos] [--tests] [--miniature] [--no-build]
 #
 #   --cuda       install the full torch wheel with its CUDA libraries (about 3 GB) instead of the CPU-only three wheels
-#   --notebooks  install what the notebooks need (h5py, matplotlib, nbclient) into .venv
+#   --notebooks  install what the notebooks need (h5py, matplotlib, nbclient, anywidget) and what builds the Python module
+#                that they use into .venv
 #   --photos     install the photographs that experiments look at (scikit-image's, 12 MB)
 #   --tests      also build the test suite (tests/run.sh does)
 #   --miniature  also build ropescope-miniature (experiments/miniature/run.sh does)
@@ -171,6 +172,17 @@ install_notebooks() {
   cp notebooks/requirements.txt "$stamp"
 }
 
+# The Python module is built where its Python is 3.11 or later and has headers; CMake looks (python/CMakeLists.txt).
+install_module_tools() {
+  step="what builds the Python module"
+  "$venv/bin/python" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' || return 0
+  local stamp=$venv/ropescope-module.txt
+  [ -f "$stamp" ] && cmp -s "$stamp" cmake/requirements-module.txt && return 0
+  say "Installing what builds the Python module"
+  pip_install -r cmake/requirements-module.txt
+  cp cmake/requirements-module.txt "$stamp"
+}
+
 build_all() {
   step="configuring"
   # CMake keeps paths in its cache; a folder that was moved or whose LibTorch is gone is configured anew.
@@ -192,6 +204,7 @@ build_all() {
   cores=$(nproc)
   memory=$(awk '/MemAvailable/ {print int($2 / 1500000)}' /proc/meminfo)
   jobs=$((memory < 1 ? 1 : memory < cores ? memory : cores))
+  if [ "$notebooks" = 1 ] && grep -q '^build ropescope_python: phony' build/build.ninja; then targets+=(ropescope_python); fi
   [ "$tests" = 0 ] || targets=(all)
   # Ninja says how many steps there are and how many are done; most take 10 to 30 s of one core.
   say "Building ${targets[*]} with $jobs job(s): a few minutes on two cores, nothing when it is up to date"
@@ -209,5 +222,6 @@ fi
 install_model
 [ "$photos" = 0 ] || install_photos
 [ "$notebooks" = 0 ] || install_notebooks
+[ "$notebooks" = 0 ] || install_module_tools
 [ "$build" = 0 ] || build_all
 if [ "$build" = 1 ]; then say "Ready: $root/build/ropescope"; else say "Ready"; fi

@@ -11,6 +11,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/numbers.h"
+#include "ropescope/inputs/processor_plans.h"
 #include "ropescope/models/vlm.h"
 #include "ropescope/vision/media_processor.h"
 
@@ -174,12 +175,12 @@ std::vector<MediaPlan> read_plans(const AuditFlags& flags, const RecordFiles& fi
         "--second-per-grid: not given, and no second_per_grid_ts in the files: one second is taken from each group of frames to the next");
   }
   std::vector<MediaPlan> plans;
-  for (const GridThw& grid : grids.images) plans.push_back(processor.plan_grid(MediaKind::kImage, grid));
+  for (const GridThw& grid : grids.images) {
+    plans.push_back(plan_of_grid(processor, MediaKind::kImage, grid, 0.0));
+  }
   for (size_t i = 0; i < grids.videos.size(); ++i) {
     plans.push_back(
-        processor.plan_grid(MediaKind::kVideo, grids.videos[i], seconds.empty() ? 1.0 : seconds[i]));
-    // Something stands between the groups of frames, whatever it is.
-    for (size_t r = 1; r < plans.back().runs.size(); ++r) plans.back().runs[r].before = " ";
+        plan_of_grid(processor, MediaKind::kVideo, grids.videos[i], seconds.empty() ? 1.0 : seconds[i]));
   }
   return plans;
 }

@@ -6,24 +6,13 @@
 #include <optional>
 #include <vector>
 
+#include "ropescope/inputs/model_config.h"
 #include "ropescope/io/result_file.h"
 #include "ropescope/models/vlm.h"
 
 #include "command.h"
 
 namespace ropescope::app {
-
-enum class ModelKind { kDecoder, kVlm, kVisionTower };
-
-/// By config.json of a folder (or of the folder of a weight file); anything else is taken for a decoder,
-/// whose reader says what is wrong.
-ModelKind model_kind(const std::filesystem::path& model);
-
-/// Whether a folder holds LLaVA-NeXT in either of its forms.
-bool is_llava_next(const std::filesystem::path& model);
-
-/// Of a folder of kind kVlm. Throws InputError, UnsupportedModel.
-VlmConfig read_vlm_config(const std::filesystem::path& folder);
 
 /// The files beside the weights that decide what a model answers, as far as they are there: configuration, tokenizer,
 /// conversation template, preprocessing. None for a single file, which has all of that in itself or beside it.

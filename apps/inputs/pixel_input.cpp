@@ -1,15 +1,16 @@
 // --pixels: the tensors that a processor hands to a model, under its names.
 #include <algorithm>
 #include <initializer_list>
+#include <tuple>
 
 #include <fmt/ranges.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/inputs/processor_plans.h"
 
 #include "inputs/image_input.h"
-#include "inputs/tiled_pictures.h"
 
 namespace ropescope::app {
 
@@ -72,10 +73,8 @@ void add_grids(const PixelFile& file, const PictureReader& reader, const VlmConf
     const double second = seconds.defined() ? static_cast<double>(seconds.const_data_ptr<float>()[i]) : 1.0;
     NamedMedia one;
     const auto* grid = thw.const_data_ptr<int64_t>() + 3 * i;
-    one.item.plan = reader.processor()->plan_grid(video ? MediaKind::kVideo : MediaKind::kImage,
-                                                  {grid[0], grid[1], grid[2]}, second);
-    // Something stands between the frame groups, whatever it is.
-    for (size_t r = 1; r < one.item.plan.runs.size(); ++r) one.item.plan.runs[r].before = " ";
+    one.item.plan = plan_of_grid(*reader.processor(), video ? MediaKind::kVideo : MediaKind::kImage,
+                                 {grid[0], grid[1], grid[2]}, second);
     const auto [t, h, w] = one.item.plan.grid_thw;
     const int64_t patches = t * h * w;
     if (patches > pixels.size(0) - first) {
@@ -99,15 +98,9 @@ void add_sized(const PixelFile& file, const PictureReader& reader, std::vector<N
       file.has("image_sizes_hw") || !file.has("image_sizes") ? "image_sizes_hw" : "image_sizes";
   const at::Tensor sizes = file.take(name, at::kLong, {pixels.size(0), 2});
   const auto* hw = sizes.const_data_ptr<int64_t>();
-  std::vector<bool> several(static_cast<size_t>(pixels.size(0)), false);
-  if (file.has("batch_num_images")) {
-    const at::Tensor counts = file.take("batch_num_images", at::kLong, {-1});
-    size_t image = 0;
-    for (int64_t i = 0; i < counts.size(0); ++i) {
-      const auto count = counts.const_data_ptr<int64_t>()[i];
-      for (int64_t k = 0; k < count && image < several.size(); ++k) several[image++] = count > 1;
-    }
-  }
+  const std::vector<bool> several = given_beside_others(
+      pixels.size(0),
+      file.has("batch_num_images") ? file.take("batch_num_images", at::kLong, {-1}) : at::Tensor());
   for (int64_t i = 0; i < pixels.size(0); ++i) {
     NamedMedia one;
     one.item.plan = reader.plan_image(hw[2 * i + 1], hw[2 * i], several[static_cast<size_t>(i)] ? 2 : 1);
@@ -139,11 +132,7 @@ void add_tiles(const PixelFile& file, const PictureReader& reader, const MediaMa
     }
     NamedMedia one;
     one.item.pixel_values = pixels.narrow(0, first, found.tiles);
-    const auto grid = placed_tiles(found, one.item.pixel_values);
-    one.unplaced = !grid;
-    const bool tiled = grid && (*grid)[0] > 0;
-    one.item.plan = tiled ? reader.processor()->plan_tiles((*grid)[0], (*grid)[1])
-                          : side_by_side(found.tiles, reader.processor()->settings());
+    std::tie(one.item.plan, one.unplaced) = plan_of_tiles(found, one.item.pixel_values, *reader.processor());
     first += found.tiles;
     media.push_back(std::move(one));
   }

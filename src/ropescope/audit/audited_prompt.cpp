@@ -168,7 +168,8 @@ AuditedPrompt audited_prompt(const DecoderConfig& config, const VlmConfig* vlm, 
   if (config.rope_axes) prompt.frame_step = config.rope_axes->frame_step;
   at::Tensor mask = inputs.attention_mask;
   if (mask.defined()) check_mask(mask);
-  const bool placed = inputs.input_ids.defined() && vlm != nullptr && config.rope_axes;
+  const bool placed =
+      inputs.input_ids.defined() && vlm != nullptr && (config.rope_axes || !inputs.plans.empty());
   if (placed) {
     const MediaMarks marks = media_marks(*vlm);
     prompt.ids_per_second = marks.ids_per_second;

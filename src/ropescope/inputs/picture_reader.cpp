@@ -11,7 +11,7 @@ namespace ropescope {
 
 namespace {
 
-bool is_llava_next(const std::filesystem::path& folder) {
+bool has_no_media_processor(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
   std::error_code ignored;
   return !std::filesystem::is_regular_file(path, ignored) || !has_media_processor(read_json_file(path));
@@ -40,7 +40,7 @@ std::string with_media_in_front(std::string text, size_t images, size_t videos) 
 
 PictureReader::PictureReader(const std::filesystem::path& folder, std::optional<PinpointRule> pinpoints)
     : PictureReader([&]() -> PictureReader {
-        if (is_llava_next(folder)) return PictureReader(read_preprocess_settings(folder, pinpoints));
+        if (has_no_media_processor(folder)) return PictureReader(read_preprocess_settings(folder, pinpoints));
         if (pinpoints) {
           throw UsageError("--pinpoints: {} is no LLaVA-NeXT model, whose grids could be read in two ways",
                            folder.string());

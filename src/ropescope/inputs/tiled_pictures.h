@@ -13,7 +13,7 @@
 #include "ropescope/text/tokenizer.h"
 #include "ropescope/vision/media_processor.h"
 
-namespace ropescope::app {
+namespace ropescope {
 
 /// A picture as its tokens show it.
 struct TokenPicture {
@@ -37,4 +37,4 @@ std::optional<std::array<int64_t, 2>> placed_tiles(const TokenPicture& picture, 
 /// Tiles of which nothing says where they lie: one grid after the other.
 MediaPlan side_by_side(int64_t tiles, const MediaSettings& settings);
 
-}  // namespace ropescope::app
+}  // namespace ropescope

@@ -1,4 +1,4 @@
-#include "inputs/tiled_pictures.h"
+#include "ropescope/inputs/tiled_pictures.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -10,7 +10,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 
-namespace ropescope::app {
+namespace ropescope {
 
 namespace {
 
@@ -185,4 +185,4 @@ MediaPlan side_by_side(int64_t tiles, const MediaSettings& settings) {
   return plan;
 }
 
-}  // namespace ropescope::app
+}  // namespace ropescope
