@@ -7,6 +7,7 @@
 #   --scheme S         only this one of the recipe's schemes; may be given again
 #   --stage S          pretrain, finetune or all                  [all]
 #   --processes N      processes on this machine, one a GPU       [8]
+#   --launcher CMD     starts the processes in place of torchrun, for example "srun" inside a Slurm job
 #   --device D         cuda or cpu                                [cuda]
 #   --tflops T         what a GPU sustains, for the time of the plan: about half its bfloat16 peak  [150: an A100]
 #   --dry-run          check every input, print what is missing, the plan, steps, tokens, memory and time
@@ -27,7 +28,9 @@ need() {
 }
 
 launch() {
-  if [ "$processes" = 1 ]; then
+  if [ -n "$launcher" ]; then
+    $launcher "$@"
+  elif [ "$processes" = 1 ]; then
     "$@"
   else
     torchrun --nproc-per-node "$processes" --no-python "$@"
@@ -51,7 +54,7 @@ stage() {
 
 recipe() {
   models=$root/models data=$root/data/llava output=$root/results/$experiment/$name only=() which=all processes=8
-  device=cuda tflops=150 dry='' more=() missing=0
+  device=cuda tflops=150 dry='' more=() missing=0 launcher=''
   while [ $# -gt 0 ]; do
     case $1 in
       --models) models=${2:?--models needs a value} && shift 2 ;;
@@ -60,6 +63,7 @@ recipe() {
       --scheme) only+=("${2:?--scheme needs a value}") && shift 2 ;;
       --stage) which=${2:?--stage needs a value} && shift 2 ;;
       --processes) processes=${2:?--processes needs a value} && shift 2 ;;
+      --launcher) launcher=${2:?--launcher needs a value} && shift 2 ;;
       --device) device=${2:?--device needs a value} && shift 2 ;;
       --tflops) tflops=${2:?--tflops needs a value} && shift 2 ;;
       --dry-run) dry=1 && shift ;;

@@ -21,7 +21,10 @@
 
 #include "attention/attention_input.h"
 #include "attention/attention_report.h"
+#include "attention/shared_attention.h"
 #include "inputs/model_folder.h"
+#include "inputs/processes.h"
+#include "inputs/work_parts.h"
 
 namespace ropescope::app {
 
@@ -46,6 +49,8 @@ struct AttentionFlags {
   std::string average = "all";
   bool markdown = false;
   std::string output;
+  bool resume = false;
+  WorkFlags processes;
 
   void bind(Flags& flags) {
     input.bind(flags);
@@ -96,6 +101,10 @@ struct AttentionFlags {
         .one_of({"all", "heads", "layers", "none"});
     flags.add("markdown", markdown, "the table as Markdown");
     flags.add("output", output, "result file, for example attention.h5").required();
+    flags.add(
+        "resume", resume,
+        "keep each input under each scheme as it is measured, and go on with an interrupted run of the same command: in any number of processes, parts lie beside the output until it is complete");
+    processes.bind(flags);
   }
 };
 
@@ -178,16 +187,16 @@ void draw(const AttentionFlags& flags, const std::filesystem::path& folder, cons
   }
 }
 
-int run(const AttentionFlags& given, const Invocation& invocation) {
-  const CommonSettings& settings = invocation.settings;
-  AttentionFlags flags = given;
+int take_part(AttentionFlags flags, const Invocation& invocation, DealtWork& work, const Launch& launch) {
+  CommonSettings settings = invocation.settings;
+  settings.device = own_device(launch, settings.device);
   if (flags.schemes.empty()) flags.schemes = compared_schemes(flags.input);
   AttentionStudyOptions study = study_options(flags, settings.seed);
   if (flags.plot && study.kept == KeptRows::kNone) {
     throw UsageError("--plot: maps are drawn from what is kept; expected --keep rows or means");
   }
   std::optional<OutputFolder> pictures;
-  if (flags.plot) pictures.emplace(*flags.plot);
+  if (flags.plot && work.leads()) pictures.emplace(*flags.plot);
   const at::NoGradGuard no_grad;
   const AttentionSource source =
       read_attention_source(flags.input, settings, /*generates=*/flags.max_new_tokens > 0);
@@ -206,22 +215,31 @@ int run(const AttentionFlags& given, const Invocation& invocation) {
   Provenance provenance = invocation.provenance();
   source.add_files(provenance);
   flags.input.add_inputs(provenance);
-  ResultWriter writer(flags.output, provenance, settings.force);
+  std::optional<ResultWriter> writer;
+  if (work.leads()) writer.emplace(flags.output, provenance, settings.force);
   const int64_t layers = study.layers.empty()
                              ? static_cast<int64_t>(layers_with_qk(source.decoder->config).size())
                              : static_cast<int64_t>(study.layers.size());
   // A pass for each length of text but 0, which is the first pass's.
   const auto lengths =
       std::count_if(study.text_lengths.begin(), study.text_lengths.end(), [](int64_t n) { return n > 0; });
-  Progress progress(
-      "attention", "layers",
-      layers * source.inputs.count * static_cast<int64_t>(study.schemes.size()) * (1 + lengths));
+  Progress progress("attention", "layers",
+                    layers * source.inputs.count * static_cast<int64_t>(study.schemes.size()) *
+                        (1 + lengths) / work.world());
   study.layer_done = [&] { progress.advance(); };
-  const AttentionResult result = study_attention(*source.decoder, source.inputs, study, writer);
+  const WorkParts parts(flags.output, ".h5");
+  const bool in_parts = flags.resume || !work.alone();
+  const AttentionResult result = in_parts
+                                     ? study_in_parts(*source.decoder, source.inputs, study, work, parts,
+                                                      study_subject(invocation, provenance), flags.resume,
+                                                      provenance, writer ? &*writer : nullptr)
+                                     : study_attention(*source.decoder, source.inputs, study, *writer);
   progress.finish();
-  write_attention_table(writer, result, study);
-  writer.attribute("/attention", "sources", name_of(source.model));
-  writer.commit();
+  if (!work.leads()) return 0;
+  write_attention_table(*writer, result, study);
+  writer->attribute("/attention", "sources", name_of(source.model));
+  writer->commit();
+  parts.remove();
   if (settings.json) {
     print_attention_json(result, study, flags.output);
   } else if (settings.csv) {
@@ -234,6 +252,12 @@ int run(const AttentionFlags& given, const Invocation& invocation) {
     pictures->keep();
   }
   return 0;
+}
+
+int run(const AttentionFlags& flags, const Invocation& invocation) {
+  const Launch launch = start_process(invocation.common);
+  return share_work(launch, flags.processes, "; what was measured is kept, --resume goes on with it",
+                    [&](DealtWork& work) { return take_part(flags, invocation, work, launch); });
 }
 
 }  // namespace

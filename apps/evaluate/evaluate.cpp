@@ -5,6 +5,7 @@
 
 #include <fmt/ranges.h>
 
+#include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
@@ -18,6 +19,7 @@
 #include "inputs/chat_input.h"
 #include "inputs/loaded_model.h"
 #include "inputs/model_folder.h"
+#include "inputs/processes.h"
 #include "text_table.h"
 
 namespace ropescope::app {
@@ -40,6 +42,7 @@ struct EvaluateFlags {
   std::optional<double> fps;
   std::string output;
   bool resume = false, list = false;
+  WorkFlags processes;
 
   void bind(Flags& flags) {
     flags.group("Input");
@@ -69,6 +72,7 @@ struct EvaluateFlags {
     flags.add("resume", resume,
               "go on where a run in --output stopped: nothing is asked twice, except what failed");
     flags.add("list", list, "list the benchmarks, and stop").suffices();
+    processes.bind(flags);
   }
 };
 
@@ -174,24 +178,14 @@ int list_benchmarks(bool json) {
   return 0;
 }
 
-LoadOptions load_options_of_process(const CommonSettings& settings, const Launch& launch) {
-  LoadOptions load = load_options(settings);
-  if (launch.world > 1 && load.device.is_cuda() && !load.device.has_index()) {
-    load.device.set_index(static_cast<at::DeviceIndex>(launch.local_rank));
-  }
-  return load;
-}
-
-int run(const EvaluateFlags& given, const Invocation& invocation) {
-  if (given.list) return list_benchmarks(invocation.settings.json);
-  EvaluateFlags flags = given;
+int take_part(EvaluateFlags flags, const Invocation& invocation, DealtWork& work, const Launch& launch) {
   const std::string& model = flags.model;
-  const CommonSettings settings = settings_for_answers(invocation, model);
+  CommonSettings settings = settings_for_answers(invocation, model);
+  settings.device = own_device(launch, settings.device);
   default_to_own_scheme(flags.positions.scheme, model);
   const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
-  const Launch launch = read_launch(process_environment());
-  RunFolder folder(flags.output, flags.resume, settings.force, launch);
-  EvaluateRun job{launch, flags.output, benchmark, flags.scoring.rules(),
+  RunFolder folder(flags.output, flags.resume, settings.force, work.leads());
+  EvaluateRun job{work, flags.output, benchmark, flags.scoring.rules(),
                   eval::open_records(flags.data, benchmark.name)};
   job.pictures = !flags.no_images;
   const std::optional<LongContext> context = flags.long_context.read(flags.positions.scheme);
@@ -227,7 +221,7 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   job.plan = eval::plan_questions(*job.records, benchmark, job.rules, planning);
   check_plan(job, model, flags.data, vlm.has_value(), options.reader && options.reader->takes_video());
 
-  LoadedModel loaded(model, config, vlm, load_options_of_process(settings, launch));
+  LoadedModel loaded(model, config, vlm, load_options(settings));
   Provenance provenance = invocation.provenance();
   provenance.dtype = dtype_name(settings.dtype);
   loaded.add_inputs(provenance);
@@ -239,15 +233,18 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   folder.begin(run_json);
   const auto start = std::chrono::steady_clock::now();
   Asked asked;
-  asked.questions = ask(job, answerer);
-  if (launch.rank > 0) return 0;
-  if (launch.world > 1) {
-    wait_for_others(job);
-    eval::merge_samples(job.folder);
-  }
+  asked.questions = ask(job, answerer, run_json);
+  if (!work.leads()) return 0;
   asked.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_run(job, context, run_json, asked, provenance, settings);
   return 0;
+}
+
+int run(const EvaluateFlags& flags, const Invocation& invocation) {
+  if (flags.list) return list_benchmarks(invocation.settings.json);
+  const Launch launch = start_process(invocation.common);
+  return share_work(launch, flags.processes, "; the answers so far are kept, --resume asks the others",
+                    [&](DealtWork& work) { return take_part(flags, invocation, work, launch); });
 }
 
 }  // namespace

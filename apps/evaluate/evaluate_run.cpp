@@ -1,10 +1,9 @@
 #include "evaluate/evaluate_run.h"
 
-#include <chrono>
+#include <algorithm>
 #include <fstream>
 #include <set>
 #include <system_error>
-#include <thread>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
@@ -13,13 +12,7 @@
 
 namespace ropescope::app::evaluate {
 
-namespace {
-
 namespace fs = std::filesystem;
-
-constexpr auto kPollInterval = std::chrono::milliseconds(200);
-
-}  // namespace
 
 void write_text_file(const fs::path& path, const std::string& text) {
   AtomicFile file(path, /*force=*/true);
@@ -66,15 +59,11 @@ void compare(const Json& was, const Json& is, const std::string& key, const fs::
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path folder, bool resume, bool force, const Launch& launch)
-    : folder_(std::move(folder)), resume_(resume), force_(force), launch_(launch) {
-  if (launch.world > 1 && force && !resume) {
-    throw UsageError("--force: not in several processes; remove {} first", folder_.string());
-  }
-  if (launch.rank > 0) return;
+RunFolder::RunFolder(fs::path folder, bool resume, bool force, bool leads)
+    : folder_(std::move(folder)), resume_(resume), leads_(leads) {
+  if (!leads) return;
   made_.emplace(folder_);
-  const bool run = fs::exists(folder_ / "run.json") && (launch.world > 1 || has_answers(folder_));
-  if (run && !resume && !force) {
+  if (fs::exists(folder_ / "run.json") && has_answers(folder_) && !resume && !force) {
     throw UsageError("{}: there is a run already; --resume continues it, --force begins anew",
                      folder_.string());
   }
@@ -82,7 +71,7 @@ RunFolder::RunFolder(fs::path folder, bool resume, bool force, const Launch& lau
 
 bool RunFolder::goes_on() const {
   // Without an answer there is nothing to go on with: what was asked for now counts.
-  return resume_ && fs::exists(folder_ / "run.json") && (launch_.world > 1 || has_answers(folder_));
+  return leads_ && resume_ && fs::exists(folder_ / "run.json") && has_answers(folder_);
 }
 
 void RunFolder::check(const Json& settings) const {
@@ -93,14 +82,10 @@ void RunFolder::check(const Json& settings) const {
 }
 
 void RunFolder::begin(const Json& settings) {
-  const fs::path file = folder_ / "run.json";
-  if (made_) made_->keep();
-  if (launch_.rank > 0) {
-    while (!fs::exists(file)) std::this_thread::sleep_for(kPollInterval);
-    return;
-  }
+  if (!leads_) return;
+  made_->keep();
   if (goes_on()) {
-    if (launch_.world == 1) eval::merge_samples(folder_);
+    eval::merge_samples(folder_);
     return;
   }
   std::vector<fs::path> stale;  // (of an unfinished run in several processes too)
@@ -110,7 +95,7 @@ void RunFolder::begin(const Json& settings) {
       stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);
-  write_text_file(file, settings.dump(2) + "\n");
+  write_text_file(folder_ / "run.json", settings.dump(2) + "\n");
 }
 
 namespace {
@@ -130,25 +115,43 @@ void ask_batch(EvaluateRun& run, eval::Answerer& answerer, const Questions& ques
   }
 }
 
-}  // namespace
+/// The questions of a batch that are not answered yet in this way.
+Questions open_questions(const EvaluateRun& run, const eval::Batch& batch, const Way& way,
+                         const std::set<eval::SampleKey>& answered) {
+  Questions questions;
+  for (const int64_t item : batch) {
+    if (answered.count({run.records->number(item), way.condition}) > 0) continue;
+    questions.push_back(eval::question_of(*run.records, run.benchmark, run.rules, item, run.pictures));
+  }
+  return questions;
+}
 
-int64_t ask(EvaluateRun& run, eval::Answerer& answerer) {
-  eval::Samples samples(eval::samples_file(run.folder, run.launch.rank, run.launch.world), /*resume=*/true);
-  const std::set<eval::SampleKey> answered = eval::answered(run.folder);
-  if (!answered.empty())
-    log_info("answered already: {}", counted(static_cast<int64_t>(answered.size()), "question"));
+/// Batches that hold a question which is not answered yet in some way.
+std::vector<int64_t> open_batches(const EvaluateRun& run, const std::set<eval::SampleKey>& answered) {
+  std::vector<int64_t> open;
+  for (size_t b = 0; b < run.plan.batches.size(); ++b) {
+    const eval::Batch& batch = run.plan.batches[b];
+    const auto unanswered = [&](int64_t item) {
+      return std::any_of(run.ways.begin(), run.ways.end(), [&](const Way& way) {
+        return answered.count({run.records->number(item), way.condition}) == 0;
+      });
+    };
+    if (std::any_of(batch.begin(), batch.end(), unanswered)) open.push_back(static_cast<int64_t>(b));
+  }
+  return open;
+}
+
+/// This process's share; its file is closed when it returns.
+int64_t ask_share(EvaluateRun& run, eval::Answerer& answerer, const std::set<eval::SampleKey>& answered) {
+  eval::Samples samples(eval::samples_file(run.folder, run.work.rank(), run.work.world()), /*resume=*/true);
   const int64_t open = run.samples() - static_cast<int64_t>(answered.size());
-  Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.launch.world, 1));
-  int64_t asked = 0, number = 0;
-  for (const eval::Batch& batch : run.plan.batches) {
-    // (batches are the same in any number of processes, and so are the answers)
-    if (number++ % run.launch.world != run.launch.rank) continue;
+  Progress progress(run.benchmark.name, "questions", std::max<int64_t>(open / run.work.world(), 1));
+  int64_t asked = 0;
+  // (batches are the same in any number of processes, and so are the answers)
+  while (const auto number = run.work.next()) {
+    const eval::Batch& batch = run.plan.batches.at(static_cast<size_t>(*number));
     for (const Way& way : run.ways) {
-      Questions questions;
-      for (const int64_t item : batch) {
-        if (answered.count({run.records->number(item), way.condition}) > 0) continue;
-        questions.push_back(eval::question_of(*run.records, run.benchmark, run.rules, item, run.pictures));
-      }
+      const Questions questions = open_questions(run, batch, way, answered);
       if (questions.empty()) continue;
       ask_batch(run, answerer, questions, way, samples);
       asked += static_cast<int64_t>(questions.size());
@@ -158,25 +161,29 @@ int64_t ask(EvaluateRun& run, eval::Answerer& answerer) {
   return asked;
 }
 
-void wait_for_others(const EvaluateRun& run) {
-  const auto bytes = [&] {
-    uintmax_t sum = 0;
-    for (int64_t rank = 0; rank < run.launch.world; ++rank) {
-      std::error_code none;
-      const uintmax_t size = fs::file_size(eval::samples_file(run.folder, rank, run.launch.world), none);
-      sum += none ? 0 : size;
-    }
-    return sum;
-  };
-  std::optional<uintmax_t> read;  // (files may be large: they are read again only where they grew)
-  while (true) {
-    const uintmax_t now = bytes();
-    if (read != now &&
-        static_cast<int64_t>(eval::answered_or_failed(run.folder, run.launch.world).size()) >= run.samples())
-      return;
-    read = now;
-    std::this_thread::sleep_for(kPollInterval);
+}  // namespace
+
+int64_t ask(EvaluateRun& run, eval::Answerer& answerer, const Json& settings) {
+  std::set<eval::SampleKey> answered;
+  std::vector<int64_t> open;
+  if (run.work.leads()) {
+    answered = eval::answered(run.folder);
+    open = open_batches(run, answered);
+    if (!answered.empty())
+      log_info("answered already: {}", counted(static_cast<int64_t>(answered.size()), "question"));
   }
+  run.work.deal(open, settings);
+  // (whoever answers meanwhile has another batch)
+  if (!run.work.leads()) answered = eval::answered(run.folder);
+  const int64_t asked = ask_share(run, answerer, answered);
+  run.work.finish();
+  if (!run.work.leads()) return asked;
+  const int64_t there = eval::merge_samples(run.folder);
+  if (there < run.samples()) {
+    throw EnvironmentError("{}: expected {}, found {}. Try: an --output that all machines see",
+                           (run.folder / "samples.jsonl").string(), counted(run.samples(), "answer"), there);
+  }
+  return asked;
 }
 
 std::vector<eval::RejectedRecord> rejected_records(const EvaluateRun& run) {

@@ -10,7 +10,7 @@
 #include "ropescope/core/unfinished.h"
 #include "ropescope/eval/answerer.h"
 #include "ropescope/eval/samples.h"
-#include "ropescope/train/launch.h"
+#include "ropescope/train/work_deal.h"
 
 namespace ropescope::app::evaluate {
 
@@ -21,7 +21,7 @@ struct Way {
 };
 
 struct EvaluateRun {
-  Launch launch;
+  DealtWork& work;
   std::filesystem::path folder;
   const eval::Benchmark& benchmark;
   eval::Rules rules;
@@ -39,31 +39,27 @@ struct EvaluateRun {
 class RunFolder {
  public:
   /// Makes the folder. Throws EnvironmentError if it cannot be written, UsageError if there are answers of a run
-  /// in it and neither `resume` nor `force` is given.
-  RunFolder(std::filesystem::path folder, bool resume, bool force, const Launch& launch);
+  /// in it and neither `resume` nor `force` is given. Of several processes only the one that leads touches the folder.
+  RunFolder(std::filesystem::path folder, bool resume, bool force, bool leads);
 
   /// Throws UsageError, with both values, where a run that is resumed was made with other settings. `settings`
   /// may still be without its "model_files".
   void check(const Json& settings) const;
-  /// Writes run.json, or finds the run to go on with (after check()). Of several processes the first begins it
-  /// and the others wait for that.
+  /// Writes run.json, or finds the run to go on with (after check()), whatever number of processes made it.
   void begin(const Json& settings);
 
  private:
   bool goes_on() const;
 
   std::filesystem::path folder_;
-  bool resume_, force_;
+  bool resume_, leads_;
   std::optional<OutputFolder> made_;
-  Launch launch_;
 };
 
-/// Asks this process's share of what is not answered yet; returns how many samples were made.
-int64_t ask(EvaluateRun& run, eval::Answerer& answerer);
-
-/// Waits until all processes have answered their share. (One that ends early takes the others with it: that
-/// is the launcher's part.)
-void wait_for_others(const EvaluateRun& run);
+/// Asks what is not answered yet, batch by batch as they are dealt to this process; returns how many samples it made. The
+/// process that leads returns when all are answered, and its samples.jsonl has all answers by record. `settings`: those of
+/// run.json.
+int64_t ask(EvaluateRun& run, eval::Answerer& answerer, const Json& settings);
 
 /// Records that made no question.
 std::vector<eval::RejectedRecord> rejected_records(const EvaluateRun& run);

@@ -1,6 +1,7 @@
 // ropescope sample: real query and key vectors, their moments and distance profiles.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
@@ -8,6 +9,8 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
 
+#include "inputs/processes.h"
+#include "inputs/work_parts.h"
 #include "measure/sampling.h"
 
 namespace ropescope::app {
@@ -21,6 +24,7 @@ struct SampleFlags {
   std::string output;
   bool resume = false;
   double save_every = 20;
+  WorkFlags processes;
 
   void bind(Flags& flags) {
     sampling.bind(flags);
@@ -38,6 +42,7 @@ struct SampleFlags {
         .add("save-every", save_every,
              "seconds between two writings of that state, which follow waves of texts")
         .at_least(0);
+    processes.bind(flags);
   }
 };
 
@@ -132,26 +137,12 @@ std::vector<std::pair<std::string, Json>> report(const Samples& samples, const S
   return lines;
 }
 
-int run(const SampleFlags& flags, const Invocation& invocation) {
-  const CommonSettings& settings = invocation.settings;
-  flags.sampling.refuse_unused(invocation);
-  SamplingJob job(flags.sampling, settings);
-  Provenance provenance = invocation.provenance();
-  job.add_inputs(provenance);
-  ResultWriter writer(flags.output, provenance, settings.force);
-  SamplingState state(flags.output, provenance, job.inputs(), flags.save_every);
-  const Samples samples = job.run(&state, flags.resume);
-  write_samples(writer, samples);
-  write_clips(writer, job.texts());
-  const uint64_t bytes = writer.commit();
-  state.remove();
-
-  const auto lines = report(samples, job, flags.sampling, flags.output, bytes);
+void print(const std::vector<std::pair<std::string, Json>>& lines, const CommonSettings& settings) {
   if (settings.json) {
     Json object = Json::object();
     for (const auto& [name, value] : lines) object[name] = value;
     fmt::print("{}\n", object.dump());
-    return 0;
+    return;
   }
   if (settings.csv) fmt::print("name,value\n");
   for (const auto& [name, value] : lines) {
@@ -164,7 +155,36 @@ int run(const SampleFlags& flags, const Invocation& invocation) {
       fmt::print("{:<20}{}\n", name, text);
     }
   }
+}
+
+int take_part(const SampleFlags& flags, const Invocation& invocation, DealtWork& work, const Launch& launch) {
+  CommonSettings settings = invocation.settings;
+  settings.device = own_device(launch, settings.device);
+  SamplingJob job(flags.sampling, settings);
+  Provenance provenance = invocation.provenance();
+  job.add_inputs(provenance);
+  std::optional<ResultWriter> writer;
+  if (work.leads()) writer.emplace(flags.output, provenance, settings.force);
+  SamplingState state(flags.output, provenance, job.inputs(), flags.save_every);
+  const WorkParts parts(flags.output, ".safetensors");
+  const SharedSampling shared{work, state, parts, flags.resume};
+  const Samples samples = job.run(&shared);
+  if (!work.leads()) return 0;
+  write_samples(*writer, samples);
+  write_clips(*writer, job.texts());
+  const uint64_t bytes = writer->commit();
+  state.remove();
+  parts.remove();
+  print(report(samples, job, flags.sampling, flags.output, bytes), settings);
   return 0;
+}
+
+int run(const SampleFlags& flags, const Invocation& invocation) {
+  flags.sampling.refuse_unused(invocation);
+  const Launch launch = start_process(invocation.common);
+  return share_work(launch, flags.processes,
+                    "; what it and the others took is kept, --resume goes on with it",
+                    [&](DealtWork& work) { return take_part(flags, invocation, work, launch); });
 }
 
 }  // namespace

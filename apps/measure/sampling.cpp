@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -262,22 +263,40 @@ void SamplingJob::load() {
   load_seconds_ += seconds_from(start);
 }
 
-Samples SamplingJob::run(SamplingState* state, bool resume) {
+Samples SamplingJob::run(const SharedSampling* shared) {
   load();
-  return std::move(run_all({{}}, state, resume).front());
+  return std::move(run_all({{}}, shared).front());
 }
 
 std::vector<Samples> SamplingJob::run(const std::vector<BaseChange>& changes) {
   load();
-  if (decoder().access != nullptr) return run_all(changes, nullptr, false);  // one reading for all of them
+  if (decoder().access != nullptr) return run_all(changes, nullptr);  // one reading for all of them
   std::vector<Samples> samples;
-  for (const BaseChange& change : changes)
-    samples.push_back(std::move(run_all({change}, nullptr, false).front()));
+  for (const BaseChange& change : changes) samples.push_back(std::move(run_all({change}, nullptr).front()));
   return samples;
 }
 
-std::vector<Samples> SamplingJob::run_all(const std::vector<BaseChange>& changes, SamplingState* state,
-                                          bool resume) {
+void SamplingJob::run_waves(SampleRun& run, const std::string& label, const SharedSampling* shared) {
+  SamplingState* const state = shared == nullptr ? nullptr : &shared->state;
+  if (state != nullptr && !shared->resume) state->mention();
+  size_t done = state != nullptr && shared->resume ? state->restore(run) : 0;
+  if (done > 0) {
+    std::vector<size_t> left(run.passes() - done);
+    std::iota(left.begin(), left.end(), done);
+    run.choose(left);
+  }
+  int64_t steps = 0;
+  for (size_t wave = 0; wave < run.waves(); ++wave) steps += run.steps(wave);
+  Progress progress(label.empty() ? "sampling" : "sampling, " + label, "layers", steps);
+  for (size_t wave = 0; wave < run.waves(); ++wave) {
+    run.run_wave(wave, [&] { progress.advance(); });
+    done += run.passes_of(wave).size();
+    if (state != nullptr) state->save(run, done);
+  }
+}
+
+std::vector<Samples> SamplingJob::run_all(const std::vector<BaseChange>& changes,
+                                          const SharedSampling* shared) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<DecoderConfig> configs;
   for (const BaseChange& change : changes) {
@@ -287,17 +306,14 @@ std::vector<Samples> SamplingJob::run_all(const std::vector<BaseChange>& changes
   EmbedTextMedia embed;
   if (vlm_) embed = [&](const TextMedia& media) { return pictures_->embed(*vlm_, media); };
   SampleRun run(decoder(), texts_, options_, configs, embed);
-  if (state != nullptr && !resume) state->mention();
-  const size_t done = state != nullptr && resume ? state->restore(run) : 0;
-  int64_t steps = 0;
-  for (size_t wave = done; wave < run.waves(); ++wave) steps += run.steps(wave);
-  const std::string label = changes.size() == 1 ? changes.front().label() : "";
-  Progress progress(label.empty() ? "sampling" : "sampling, " + label, "layers", steps);
-  for (size_t wave = done; wave < run.waves(); ++wave) {
-    run.run_wave(wave, [&] { progress.advance(); });
-    if (state != nullptr) state->save(run, wave + 1);
+  if (shared != nullptr && shared->in_parts()) {
+    // With weights in memory a pass at a time; streamed ones are read once for a whole share.
+    const int64_t share = run.tokens_of_all() / shared->work.world() + 1;
+    const bool streamed = decoder().access != nullptr;
+    sample_in_parts(run, *shared, streamed ? std::min(options_.tokens_per_wave, share) : 1);
+  } else {
+    run_waves(run, changes.size() == 1 ? changes.front().label() : "", shared);
   }
-  progress.finish();
   std::vector<Samples> all = run.result();
   for (Samples& samples : all) {
     // The checkpoint's own bases, whatever the run's were: who changes them again starts from these.

@@ -13,7 +13,7 @@
 
 #include "command.h"
 #include "inputs/image_input.h"
-#include "measure/sampling_state.h"
+#include "measure/shared_sampling.h"
 #include "measure/text_pictures.h"
 
 namespace ropescope::app {
@@ -48,8 +48,9 @@ class SamplingJob {
   void add_inputs(Provenance& provenance);
   /// Everything that the numbers depend on and that no file says, for a state.
   Json inputs() const;
-  /// Loads the weights on the first call, and runs the model. `state`: saved to after waves; with `resume` also begun from.
-  Samples run(SamplingState* state = nullptr, bool resume = false);
+  /// Loads the weights on the first call, and runs the model. `shared`: where it goes on from, saved after waves, and which
+  /// processes take part; only the one that leads gets samples of all texts.
+  Samples run(const SharedSampling* shared = nullptr);
   /// The same with its bases changed, one set of samples a change; streamed weights are read once for all of them. The
   /// samples' facts are the checkpoint's own.
   std::vector<Samples> run(const std::vector<BaseChange>& changes);
@@ -62,7 +63,9 @@ class SamplingJob {
   void plan_waves(const std::optional<int64_t>& limit_mib);
   void load();
   const Decoder& decoder() const { return vlm_ ? vlm_->decoder : *decoder_; }
-  std::vector<Samples> run_all(const std::vector<BaseChange>& changes, SamplingState* state, bool resume);
+  std::vector<Samples> run_all(const std::vector<BaseChange>& changes, const SharedSampling* shared);
+  /// Of one process.
+  void run_waves(SampleRun& run, const std::string& label, const SharedSampling* shared);
 
   CommonSettings settings_;
   std::filesystem::path model_, corpus_;

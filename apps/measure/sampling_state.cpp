@@ -7,6 +7,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/json_difference.h"
 #include "ropescope/core/log.h"
 
 namespace ropescope::app {
@@ -17,16 +18,6 @@ namespace {
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// The first key whose value is another, with both.
-std::string first_difference(const Json& was, const Json& is) {
-  for (const auto& [key, value] : is.items()) {
-    const Json* old = json_find(was, key.c_str());
-    if (old == nullptr || *old != value)
-      return fmt::format("{}: {} then, {} now", key, old == nullptr ? "nothing" : old->dump(), value.dump());
-  }
-  return "more inputs then";
 }
 
 }  // namespace
@@ -58,23 +49,26 @@ size_t SamplingState::restore(const SampleRun& run) const {
   const auto broken = [&](const std::string& what) {
     return InputError("{}: {}. Try: the same command without --resume", path_.string(), what);
   };
-  if (!reader.has_attribute("/", "sampling_inputs") || !reader.has_attribute("/", "waves")) {
+  if (!reader.has_attribute("/", "sampling_inputs") || !reader.has_attribute("/", "passes")) {
     throw broken("this is no state of a sampling");
   }
-  const Attribute said = reader.attribute("/", "sampling_inputs"), waves = reader.attribute("/", "waves");
+  const Attribute said = reader.attribute("/", "sampling_inputs"), passes = reader.attribute("/", "passes");
   const auto* text = std::get_if<std::string>(&said);
-  const auto* count = std::get_if<int64_t>(&waves);
+  const auto* count = std::get_if<int64_t>(&passes);
   const Json was = text == nullptr ? Json() : Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!was.is_object() || count == nullptr || *count < 0 || static_cast<size_t>(*count) > run.waves()) {
+  if (!was.is_object() || count == nullptr || *count < 0 || static_cast<size_t>(*count) > run.passes()) {
     throw broken("this is no state of a sampling");
   }
-  if (was != inputs_) throw broken("it belongs to another run (" + first_difference(was, inputs_) + ")");
+  if (const auto other = first_difference(was, inputs_)) {
+    throw broken(
+        fmt::format("it belongs to another run ({}: {} then, {} now)", other->key, other->was, other->is));
+  }
   for (const auto& [name, tensor] : run.state()) {
     const at::Tensor stored = reader.read(name);
     if (stored.sizes() != tensor.sizes()) throw broken("\"" + name + "\" has another shape");
     tensor.copy_(stored);
   }
-  log_info("{}: {} of {} waves are done", path_.string(), *count, run.waves());
+  log_info("{}: {} of {} passes are done", path_.string(), *count, run.passes());
   return static_cast<size_t>(*count);
 }
 
@@ -85,19 +79,22 @@ void SamplingState::mention() const {
   }
 }
 
-void SamplingState::save(const SampleRun& run, size_t waves) {
-  if (waves == run.waves() || now() - last_save_ < seconds_) return;
+bool SamplingState::save(const SampleRun& run, size_t passes) {
+  if (passes == run.passes() || now() - last_save_ < seconds_) return false;
+  bool written = false;
   try {
     ResultWriter writer(path_, provenance_, /*force=*/true);
     for (const auto& [name, tensor] : run.state()) writer.write(name, tensor);
     writer.attribute("/", "sampling_inputs", inputs_.dump());
-    writer.attribute("/", "waves", static_cast<int64_t>(waves));
+    writer.attribute("/", "passes", static_cast<int64_t>(passes));
     writer.commit();
+    written = true;
   } catch (const Error& error) {
     if (!warned_) log_warning("an interrupted run could not be resumed: {}", error.what());
     warned_ = true;
   }
   last_save_ = now();
+  return written;
 }
 
 void SamplingState::remove() const {

@@ -17,13 +17,16 @@ class SamplingState {
   /// `seconds`: at least so much time lies between two writings.
   SamplingState(const std::filesystem::path& output, Provenance provenance, Json inputs, double seconds);
 
-  /// Gives `run` back what the file has and returns the waves that are done; 0 where there is no file. Throws InputError
+  /// All that the numbers depend on.
+  const Json& inputs() const { return inputs_; }
+  /// Gives `run` back what the file has and returns the passes that are done, from the first on; 0 where there is no file. Throws InputError
   /// naming the first input that is another now, and for a damaged file.
   size_t restore(const SampleRun& run) const;
   /// Says where there is a state that is not asked for.
   void mention() const;
-  /// After a wave. A file that cannot be written is warned of once.
-  void save(const SampleRun& run, size_t waves);
+  /// With the first `passes` done. Returns whether it was written: not where the last writing is recent or all is done. A
+  /// file that cannot be written is warned of once.
+  bool save(const SampleRun& run, size_t passes);
   void remove() const;
 
  private:

@@ -1,12 +1,6 @@
 #include "train/train_processes.h"
 
-#include <algorithm>
-#include <cmath>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -19,37 +13,11 @@
 
 namespace ropescope::app::train {
 
-Launch start_process(const CommonFlags& common) {
-  const Launch launch = read_launch(process_environment());
-  if (launch.world == 1) return launch;
-  if (launch.rank != 0) set_quiet(true);
-  if (common.threads == 0) {
-    const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
-    set_threads(static_cast<int>(std::max<int64_t>(1, cores / launch.local_world)));
-  }
-  return launch;
-}
-
-at::Device own_device(const Launch& launch, at::Device device) {
-  if (!device.is_cuda() || launch.world == 1) return device;
-  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(launch.local_rank));
-}
-
 std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessFlags& flags,
                                              at::Device device) {
   if (launch.world == 1) return nullptr;
-  ProcessGroup::Settings settings;
-  settings.timeout = std::chrono::milliseconds(std::llround(flags.timeout * 1000.0));
-  settings.device = device;
-  settings.on_lost = [](const std::string& message) {
-    // The main thread may never come back from an exchange with a rank that is gone.
-    fmt::print(stderr, "ropescope: {}\n", message);
-    std::fflush(nullptr);
-    std::_Exit(4);
-  };
-  // Writing to a rank that is gone is an error to be explained (on_lost), not the end of this process by a signal.
-  std::signal(SIGPIPE, SIG_IGN);
-  auto group = std::make_unique<ProcessGroup>(launch, settings);
+  auto group =
+      std::make_unique<ProcessGroup>(launch, ProcessGroup::Settings{meeting_settings(flags.timeout), device});
   log_info("{} ranks, started by {}", launch.world, launch.launcher);
   return group;
 }

@@ -9,16 +9,10 @@
 #include "ropescope/train/trainer.h"
 
 #include "command.h"
+#include "inputs/processes.h"
 #include "train/train_subject.h"
 
 namespace ropescope::app::train {
-
-/// Which process this is. Only rank 0 logs from then on, and without --threads the processes of a machine
-/// share its cores.
-Launch start_process(const CommonFlags& common);
-
-/// cuda becomes the device of this process; other devices stay as they are.
-at::Device own_device(const Launch& launch, at::Device device);
 
 /// Meets the other processes; null if this one is alone.
 std::unique_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessFlags& flags,

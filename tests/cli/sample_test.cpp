@@ -147,7 +147,7 @@ TEST_F(SampleCommand, GoesOnAfterItWasKilled) {
   EXPECT_THAT(run.err, HasSubstr("it belongs to another run (seed: 0 then, 9 now)"));
   run = run_ropescope(flags + output + " --resume");
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_THAT(run.err, HasSubstr("of 150 waves are done"));
+  EXPECT_THAT(run.err, HasSubstr("of 150 passes are done"));
   EXPECT_FALSE(std::filesystem::exists(state));
   const CommandResult same = run_ropescope("compare --rtol 0 --atol 0 " + whole + " " + output);
   EXPECT_EQ(same.exit_code, 0) << same.out;

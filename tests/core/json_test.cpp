@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/json_difference.h"
 
 #include "tests/support/refusal.h"
 
@@ -51,6 +52,21 @@ TEST(Json, TypedAccessNamesKeyExpectedAndFound) {
 TEST(Json, IntegersBeyond64BitsAreRefused) {
   const Json object = parse_json(R"({"n":18446744073709551615})", "f");
   EXPECT_THROW(json_integer(object, "n", "f"), InputError);
+}
+
+TEST(Json, TheFirstDifferenceIsNamedWithBothValues) {
+  const Json run = {{"seed", 1}, {"data", "a"}, {"list", {1, 2}}};
+  EXPECT_FALSE(first_difference(run, run));
+  Json other = run;
+  other["seed"] = 2;
+  other["list"] = {1, 3};
+  const auto found = first_difference(run, other);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->key + " " + found->was + " " + found->is, "list [1,2] [1,3]");
+  other = run;
+  other.erase("data");
+  EXPECT_EQ(first_difference(run, other)->is, "nothing");
+  EXPECT_EQ(first_difference(other, run)->was, "nothing");
 }
 
 }  // namespace

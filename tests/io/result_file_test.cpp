@@ -23,6 +23,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/io/hdf5_support.h"
+#include "ropescope/io/result_copy.h"
 
 #include "tests/support/golden.h"
 
@@ -373,6 +374,29 @@ TEST(ResultFile, DamageIsNoticed) {
     }
   }
   EXPECT_GT(refused, 10);
+}
+
+TEST(ResultFile, AGroupIsCopiedWithItsAttributes) {
+  const TemporaryFolder folder;
+  const at::Tensor numbers = at::arange(6, at::kDouble).view({2, 3});
+  ResultWriter part(folder.path("part.h5"), {}, false);
+  part.write("/g/inner/numbers", numbers);
+  part.write("/g/words", std::vector<std::string>{"a", "b"});
+  part.write("/other", numbers);
+  part.write("/gap/numbers", numbers);
+  part.attribute("/g", "count", int64_t{3});
+  part.attribute("/g/inner/numbers", "unit", std::string("m"));
+  part.commit();
+  ResultWriter whole(folder.path("whole.h5"), {}, false);
+  copy_group(ResultReader(folder.path("part.h5")), "/g", whole);
+  whole.commit();
+  const ResultReader read(folder.path("whole.h5"));
+  EXPECT_TRUE(at::equal(read.read("/g/inner/numbers"), numbers));
+  EXPECT_EQ(read.read_strings("/g/words"), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(std::get<int64_t>(read.attribute("/g", "count")), 3);
+  EXPECT_EQ(std::get<std::string>(read.attribute("/g/inner/numbers", "unit")), "m");
+  EXPECT_FALSE(read.has("/other"));
+  EXPECT_FALSE(read.has("/gap"));
 }
 
 }  // namespace

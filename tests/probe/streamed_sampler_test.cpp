@@ -1,5 +1,6 @@
 // Sampling with streamed weights: the same bits as with weights in memory, however texts are put into waves, and after an
 // interruption.
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/errors.h"
 #include "ropescope/probe/sampler.h"
 
 #include "tests/support/golden.h"
@@ -120,6 +122,32 @@ TEST_F(StreamedSampling, GoesOnFromItsState) {
   }
   for (size_t wave = 1; wave < second.waves(); ++wave) second.run_wave(wave);
   expect_same(whole, second.result().front());
+}
+
+// Two processes take passes as they come; a third adds them up in the order of the passes.
+TEST_F(StreamedSampling, PassesTakenApartAddUpToTheSameBits) {
+  const Samples whole = sample_texts(resident_, texts_, options_);
+  SampleRun one(streamed_, texts_, options_), other(resident_, texts_, options_),
+      sums(resident_, texts_, options_);
+  ASSERT_EQ(sums.passes(), 5u);
+  std::map<size_t, TakenTensors> taken;
+  const KeepTaken keep = [&](size_t pass, const std::string& name, const at::Tensor& tensor) {
+    EXPECT_TRUE(taken[pass].emplace(name, tensor).second) << name;
+  };
+  one.choose({4, 1});
+  for (size_t wave = 0; wave < one.waves(); ++wave) one.run_wave(wave, {}, keep);
+  other.choose({0, 3, 2});
+  for (size_t wave = 0; wave < other.waves(); ++wave) {
+    EXPECT_EQ(other.passes_of(wave).size(), 1u);
+    other.run_wave(wave, {}, keep);
+  }
+  for (size_t pass = 0; pass < sums.passes(); ++pass) {
+    EXPECT_LE(static_cast<int64_t>(taken.at(pass).size()), sums.most_tensors(pass));
+    sums.add(pass, taken.at(pass));
+  }
+  expect_same(whole, sums.result().front());
+  taken.at(2).erase(taken.at(2).begin());
+  EXPECT_THROW(sums.add(2, taken.at(2)), InputError);
 }
 
 }  // namespace

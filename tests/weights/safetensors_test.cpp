@@ -5,10 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
+#include "ropescope/core/file.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 #include "tests/support/golden.h"
 #include "tests/weights/refusal.h"
@@ -223,6 +226,22 @@ TEST(Safetensors, AcceptsMetadataPaddingAndEmptyTensorsBetweenOthers) {
   EXPECT_EQ(take(file, "e", at::kHalf).sizes(), at::IntArrayRef({3, 0}));
   EXPECT_EQ(take(file, "b", at::kHalf).item<float>(), 2);
   EXPECT_EQ(parse_safetensors(file_of(file_with("{}", ""))).size(), 0U);
+}
+
+// Names and shapes that are known only in the end.
+TEST(Safetensors, AppendedTensorsAreReadBack) {
+  const testing::TemporaryFolder folder;
+  const at::Tensor numbers = at::arange(6, at::kDouble).div(7).view({2, 3});
+  const at::Tensor counts = at::arange(3, at::kLong);
+  SafetensorsAppender file(folder.path("a.safetensors"), 2);
+  file.add("z", numbers);
+  testing::expect_refused(read_file(folder.path("a.safetensors")), "", parse_safetensors);
+  file.add("a", counts);
+  file.finish();
+  const auto read = open_checkpoint(folder.path("a.safetensors"));
+  ASSERT_EQ(read->tensors().size(), 2u);
+  EXPECT_TRUE(at::equal(read->take("z", at::kDouble), numbers));
+  EXPECT_TRUE(at::equal(read->take("a", at::kLong), counts));
 }
 
 }  // namespace

@@ -131,28 +131,22 @@ void for_each_sample(const fs::path& file, F&& f) {
 
 }  // namespace
 
-std::set<SampleKey> answered(const fs::path& folder) { return answered_or_failed(folder, /*world=*/0); }
-
-std::set<SampleKey> answered_or_failed(const fs::path& folder, int64_t world) {
-  std::set<fs::path> at_work;
-  for (int64_t rank = 0; rank < world; ++rank) at_work.insert(samples_file(folder, rank, world));
+std::set<SampleKey> answered(const fs::path& folder) {
   std::set<SampleKey> keys;
   std::vector<fs::path> files = rank_files(folder);
   files.push_back(folder / "samples.jsonl");
   for (const fs::path& file : files) {
-    const bool failed_too = at_work.count(file) > 0;
     for_each_sample(file, [&](const SampleKey& key, bool failed, std::streamoff, size_t) {
-      if (!failed || failed_too) keys.insert(key);
+      if (!failed) keys.insert(key);
     });
   }
   return keys;
 }
 
-void merge_samples(const fs::path& folder) {
+int64_t merge_samples(const fs::path& folder) {
   const std::vector<fs::path> ranks = rank_files(folder);
-  if (ranks.empty()) return;
-  std::vector<fs::path> files = ranks;
-  files.push_back(folder / "samples.jsonl");
+  std::vector<fs::path> files = {folder / "samples.jsonl"};
+  files.insert(files.end(), ranks.begin(), ranks.end());
   struct Place {
     size_t file = 0, length = 0;
     std::streamoff offset = 0;
@@ -181,6 +175,7 @@ void merge_samples(const fs::path& folder) {
   if (!out) throw EnvironmentError("{}: writing failed", target.target_path().string());
   target.commit();
   for (const fs::path& file : ranks) fs::remove(file);
+  return static_cast<int64_t>(places.size());
 }
 
 Json make_sample(const Benchmark& benchmark, const Rules& rules, int64_t record, const Json& doc,

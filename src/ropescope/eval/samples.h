@@ -61,12 +61,10 @@ std::filesystem::path samples_file(const std::filesystem::path& folder, int64_t 
 /// What any process of the run has answered so far; lines that are being written and failed questions do not
 /// count.
 std::set<SampleKey> answered(const std::filesystem::path& folder);
-/// The same with the questions that failed in one of the `world` processes at work.
-std::set<SampleKey> answered_or_failed(const std::filesystem::path& folder, int64_t world);
 
 /// Puts the files of all processes into samples.jsonl, by record; of two lines for the same question an answer
-/// wins over a failure. Nothing to do without such files.
-void merge_samples(const std::filesystem::path& folder);
+/// wins over a failure, else the later one. So the file is the same after any number of processes. Returns its lines.
+int64_t merge_samples(const std::filesystem::path& folder);
 
 /// The line of an answer. `condition`: null where the run has only one.
 Json make_sample(const Benchmark& benchmark, const Rules& rules, int64_t record, const Json& doc,

@@ -46,14 +46,19 @@ MomentAccumulator::MomentAccumulator(int64_t layers, int64_t heads, int64_t head
       scatter_(at::zeros({layers, heads, head_dim, head_dim}, at::kDouble)),
       text_mean_(at::zeros({texts, layers, heads, head_dim}, at::kFloat)) {}
 
-void MomentAccumulator::add(int64_t layer, const std::vector<int64_t>& heads, int64_t text,
-                            const at::Tensor& x_HTD) {
-  const double n = static_cast<double>(x_HTD.size(1));
+TextMoments moments_of_text(const at::Tensor& x_HTD) {
   const at::Tensor x = x_HTD.to(at::kFloat);
   const at::Tensor mean = x.mean(1, /*keepdim=*/true, at::kDouble);  // [h, 1, D]
   const at::Tensor centred = x - mean.to(at::kFloat);
-  const at::Tensor scatter = at::bmm(centred.transpose(1, 2), centred).to(at::kCPU, at::kDouble);
-  const at::Tensor text_mean = mean.squeeze(1).to(at::kCPU);
+  return {x_HTD.size(1), mean.squeeze(1).to(at::kCPU),
+          at::bmm(centred.transpose(1, 2), centred).to(at::kCPU)};
+}
+
+void MomentAccumulator::add(int64_t layer, const std::vector<int64_t>& heads, int64_t text,
+                            const TextMoments& moments) {
+  const double n = static_cast<double>(moments.count);
+  const at::Tensor scatter = moments.scatter.to(at::kDouble);
+  const at::Tensor& text_mean = moments.mean;
   const Rows counts(count_, layer, heads), total_mean(mean_, layer, heads),
       total_scatter(scatter_, layer, heads), of_text(text_mean_.select(0, text), layer, heads);
   const at::Tensor count = counts.values().unsqueeze(-1).clone(), after = count.add(n);

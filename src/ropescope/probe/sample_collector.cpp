@@ -5,12 +5,10 @@
 #include <set>
 
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/index.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/numbers.h"
@@ -55,29 +53,11 @@ void check_layers_of_picks(const PickList& list, const std::vector<LayerFacts>& 
   }
 }
 
-/// x_HTD as the layer rotates it; a latent's first channels pass.
-at::Tensor rotate_as_layer(const LayerFacts& layer, const at::Tensor& x_HTD, const RotaryTable& table) {
-  if (!table.turns()) return x_HTD;
-  const int64_t first = layer.first_rotary;
-  const at::Tensor turned =
-      apply_rotary(x_HTD.narrow(2, first, x_HTD.size(2) - first).unsqueeze(0), table).squeeze(0);
-  return first == 0 ? turned : at::cat({x_HTD.narrow(2, 0, first), turned}, 2);
-}
+}  // namespace
 
-at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU) {
+at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
 }
-
-/// Key/value heads that `heads` read, each once, in order.
-std::vector<int64_t> key_heads_of(const std::vector<int64_t>& heads, int64_t group) {
-  std::vector<int64_t> keys;
-  for (const int64_t head : heads) {
-    if (keys.empty() || keys.back() != head / group) keys.push_back(head / group);
-  }
-  return keys;
-}
-
-}  // namespace
 
 RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count) {
   if (!table.turns()) return table;
@@ -178,88 +158,6 @@ void SampleCollector::collect_picks() {
   }
 }
 
-void SampleCollector::take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD,
-                                 const at::Tensor& k_KTD) {
-  const auto of_layer = picks_of_layer_.find(layer);
-  if (of_layer == picks_of_layer_.end()) return;
-  const auto rows = of_layer->second.find(text);
-  if (rows == of_layer->second.end()) return;
-  std::vector<int64_t> head, key_head, query, key;
-  for (const int64_t row : rows->second) {
-    const Pick& pick = picks_[static_cast<size_t>(row)];
-    head.push_back(pick.head);
-    key_head.push_back(pick.head / group(layer));
-    query.push_back(pick.query);
-    key.push_back(pick.key);
-  }
-  const auto gather = [&](const at::Tensor& x, const std::vector<int64_t>& heads,
-                          const std::vector<int64_t>& tokens) {
-    return at::index(x, {index_tensor(heads, x.device()), index_tensor(tokens, x.device())})
-        .to(at::kCPU, at::kFloat);
-  };
-  const at::Tensor target = index_tensor(rows->second);
-  pair_q_.index_copy_(0, target, gather(q_HTD, head, query));
-  pair_k_.index_copy_(0, target, gather(k_KTD, key_head, key));
-}
-
-void SampleCollector::measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-                              const RotaryTable& rotary) {
-  const int64_t skip = options_.draw.skip_first;
-  const int64_t tokens = q_HTD.size(1) - skip;
-  const std::vector<int64_t> of_layer = heads_of(layer);
-  const std::vector<int64_t> key_heads = key_heads_of(of_layer, group(layer));
-  if (of_layer.empty()) return;
-  const auto chosen = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
-    const at::Tensor kept = x.narrow(1, skip, tokens);
-    const bool all = static_cast<int64_t>(heads.size()) == x.size(0);
-    return all ? kept : kept.index_select(0, index_tensor(heads, x.device()));
-  };
-  if (moments_q_) {
-    moments_q_->add(layer, of_layer, text, chosen(q_HTD, of_layer));
-    moments_k_->add(layer, key_heads, text, chosen(k_KTD, key_heads));
-    for (size_t kind = 0; kinds_ && kind < kinds_->moments_q.size(); ++kind) {
-      const at::Tensor& tokens_of_kind = kinds_->tokens[static_cast<size_t>(text)][kind];
-      if (tokens_of_kind.size(0) == 0) continue;
-      const at::Tensor index = tokens_of_kind.to(q_HTD.device());
-      kinds_->moments_q[kind].add(layer, of_layer, text, chosen(q_HTD, of_layer).index_select(1, index));
-      kinds_->moments_k[kind].add(layer, key_heads, text, chosen(k_KTD, key_heads).index_select(1, index));
-    }
-  }
-  if (!profile_) return;
-  // Every query head of a chosen group is transformed; those that were not asked for are dropped.
-  std::vector<int64_t> group_heads, rows;
-  for (const int64_t key_head : key_heads) {
-    for (int64_t head = key_head * group(layer); head < (key_head + 1) * group(layer); ++head) {
-      if (std::binary_search(of_layer.begin(), of_layer.end(), head)) {
-        rows.push_back(static_cast<int64_t>(group_heads.size()));
-      }
-      group_heads.push_back(head);
-    }
-  }
-  const RotaryTable table = tokens_of(rotary, skip, tokens);
-  const auto rotated = [&](const at::Tensor& x, const std::vector<int64_t>& heads) {
-    return rotate_as_layer(facts(layer), chosen(x, heads).to(at::kDouble), table);
-  };
-  const at::Tensor q = rotated(q_HTD, group_heads), k = rotated(k_KTD, key_heads), asked = index_tensor(rows);
-  profile_->add_sums(layer, of_layer, lagged_inner_products(q, k).index_select(0, asked),
-                     pairs_at_distances(tokens));
-  if (!kinds_) return;
-  const std::vector<at::Tensor>& tokens_of_kind = kinds_->tokens[static_cast<size_t>(text)];
-  // Tokens of the other kinds add nothing as zeros.
-  const auto only = [&](const at::Tensor& x, int64_t kind) {
-    const at::Tensor index = tokens_of_kind[static_cast<size_t>(kind)].to(x.device());
-    return at::zeros_like(x).index_copy(1, index, x.index_select(1, index));
-  };
-  for (int64_t pair = 0; pair < kPairKinds; ++pair) {
-    const at::Tensor& pairs = kinds_->pairs[static_cast<size_t>(text)][static_cast<size_t>(pair)];
-    if (!(pairs > 0).any().item<bool>()) continue;
-    const at::Tensor sums = lagged_inner_products(only(q, query_kind(pair)), only(k, key_kind(pair)));
-    // Distances without a pair hold rounding of transforms, no sums.
-    kinds_->profiles[static_cast<size_t>(pair)].add_sums(
-        layer, of_layer, sums.index_select(0, asked).masked_fill(pairs == 0, 0.0), pairs);
-  }
-}
-
 std::vector<std::vector<int64_t>> SampleCollector::packs() const {
   std::set<int64_t> needed;
   for (const Pick& pick : picks_) needed.insert(pick.text);
@@ -271,12 +169,6 @@ std::vector<std::vector<int64_t>> SampleCollector::packs() const {
   // Dynamic NTK takes its base from the longest position of a pass, so texts must not share one.
   const bool alone = depends_on_length(config_);
   return pack_texts(texts_, texts, alone ? 1 : options_.tokens_per_pass);
-}
-
-void SampleCollector::take(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-                           const RotaryTable& table) {
-  take_pairs(layer, text, q_HTD, k_KTD);
-  if (measures_layer(layer)) measure(layer, text, q_HTD, k_KTD, table);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> SampleCollector::state() const {

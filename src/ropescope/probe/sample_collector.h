@@ -32,6 +32,8 @@ int64_t most_of_layers(const DecoderConfig& config, const Of& of) {
 /// The part of a table for some of its tokens.
 RotaryTable tokens_of(const RotaryTable& table, int64_t first, int64_t count);
 
+at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device = at::kCPU);
+
 /// One sampling: what is wanted of which layer, and what has been taken so far.
 class SampleCollector {
  public:
@@ -48,9 +50,13 @@ class SampleCollector {
     if (!picks_of_layer_.empty()) last = std::max(last, picks_of_layer_.rbegin()->first);
     return last;
   }
-  /// q and k of a text in a layer, before rotation, and the layer's table for its tokens.
-  void take(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-            const RotaryTable& table);
+  /// What is wanted of q and k of a text in a layer, before rotation; with the layer's table for its tokens.
+  TakenTensors look(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+                    const RotaryTable& table) const;
+  /// Adds it up: for each layer the texts must come in the same order for the same bits, wherever they were looked at.
+  void add(int64_t layer, int64_t text, const TakenTensors& taken);
+  /// Tensors of a text in a layer at the most.
+  static constexpr int64_t kMostTensors = 3 + 2 * 3 * (1 + kTokenKinds) + kPairKinds;
   /// Throws NumericsError for q or k that are not finite.
   Samples result() const;
   /// All that has been collected, by name: to be written, and filled again in a later run.
@@ -71,9 +77,14 @@ class SampleCollector {
     return (options_.moments || options_.profile) &&
            std::binary_search(layers_.begin(), layers_.end(), layer);
   }
-  void take_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD);
+  /// Rows of the pairs that are wanted of a text in a layer.
+  std::vector<int64_t> rows_of(int64_t layer, int64_t text) const;
+  void look_at_pairs(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
+                     TakenTensors& taken) const;
   void measure(int64_t layer, int64_t text, const at::Tensor& q_HTD, const at::Tensor& k_KTD,
-               const RotaryTable& rotary);
+               const RotaryTable& rotary, TakenTensors& taken) const;
+  void add_pairs(int64_t layer, int64_t text, const TakenTensors& taken);
+  void add_measures(int64_t layer, int64_t text, const TakenTensors& taken);
   void prepare_kinds();
   MomentSet moment_set(const MomentAccumulator& of_q, const MomentAccumulator& of_k,
                        const at::Tensor& text_count) const;

@@ -1,6 +1,8 @@
 #include "ropescope/probe/sampler.h"
 
+#include <exception>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include <ATen/ops/arange.h>
@@ -22,6 +24,9 @@ int64_t tokens_in(const std::vector<int64_t>& pack, const TextSet& texts) {
     tokens += static_cast<int64_t>(texts.texts[static_cast<size_t>(text)].ids.size());
   return tokens;
 }
+
+/// In front of the names of what a text gives in a layer.
+std::string prefix_of(int64_t text, int64_t layer) { return fmt::format("{}/{}/", text, layer); }
 
 }  // namespace
 
@@ -56,22 +61,33 @@ SampleRun::SampleRun(const Decoder& decoder, const TextSet& texts, const SampleO
     collectors_.push_back(std::make_unique<SampleCollector>(std::move(config), texts_, options_));
   }
   packs_ = collectors_.front()->packs();
-  plan_waves();
+  std::vector<size_t> all(packs_.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  choose(all);
 }
 
 SampleRun::~SampleRun() = default;
 
-void SampleRun::plan_waves() {
+int64_t SampleRun::tokens_of_pass(size_t pass) const { return tokens_in(packs_.at(pass), texts_); }
+
+int64_t SampleRun::tokens_of_all() const {
+  int64_t tokens = 0;
+  for (size_t pass = 0; pass < packs_.size(); ++pass) tokens += tokens_of_pass(pass);
+  return tokens;
+}
+
+void SampleRun::choose(const std::vector<size_t>& passes) {
+  waves_.clear();
   const auto count = static_cast<int64_t>(collectors_.size());
   if (decoder_.access == nullptr) {  // nothing is gained by keeping more than one pass
     for (size_t c = 0; c < collectors_.size(); ++c) {
-      for (size_t p = 0; p < packs_.size(); ++p) waves_.push_back({{p, c}});
+      for (const size_t p : passes) waves_.push_back({{p, c}});
     }
     return;
   }
   int64_t tokens = 0;
-  for (size_t p = 0; p < packs_.size(); ++p) {
-    const int64_t more = tokens_in(packs_[p], texts_) * count;
+  for (const size_t p : passes) {
+    const int64_t more = tokens_of_pass(p) * count;
     if (waves_.empty() || tokens + more > options_.tokens_per_wave) {
       waves_.emplace_back();
       tokens = 0;
@@ -85,7 +101,15 @@ int64_t SampleRun::steps(size_t wave) const {
   return static_cast<int64_t>(waves_.at(wave).size()) * (collectors_.front()->last_layer() + 1);
 }
 
-std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
+std::vector<size_t> SampleRun::passes_of(size_t wave) const {
+  std::vector<size_t> passes;
+  for (const Pass& pass : waves_.at(wave)) {
+    if (passes.empty() || passes.back() != pass.pack) passes.push_back(pass.pack);
+  }
+  return passes;
+}
+
+std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass, const KeepTaken& keep) {
   const std::vector<int64_t>& pack = packs_[pass.pack];
   SampleCollector& collector = *collectors_[pass.collector];
   const TextMedia* media =
@@ -118,24 +142,55 @@ std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass) {
   options.stop_after_qk_of_layer = collector.last_layer();
   Taps taps;
   taps.wants_layer = [&collector](int64_t layer) { return collector.wants_layer(layer); };
-  taps.qk = [&collector, &pack, encoding, lengths](int64_t layer, const at::Tensor& q_BHTD,
-                                                   const at::Tensor& k_BKTD) {
+  const size_t number = pass.pack;
+  taps.qk = [&collector, &pack, encoding, lengths, keep, number](int64_t layer, const at::Tensor& q_BHTD,
+                                                                 const at::Tensor& k_BKTD) {
     int64_t begin = 0;
     for (size_t i = 0; i < pack.size(); ++i) {
-      collector.take(layer, pack[i], q_BHTD.select(0, 0).narrow(1, begin, lengths[i]),
-                     k_BKTD.select(0, 0).narrow(1, begin, lengths[i]),
-                     tokens_of(encoding->table(layer), begin, lengths[i]));
+      const TakenTensors taken =
+          collector.look(layer, pack[i], q_BHTD.select(0, 0).narrow(1, begin, lengths[i]),
+                         k_BKTD.select(0, 0).narrow(1, begin, lengths[i]),
+                         tokens_of(encoding->table(layer), begin, lengths[i]));
       begin += lengths[i];
+      if (!keep) collector.add(layer, pack[i], taken);
+      for (const auto& [name, tensor] : taken) {
+        if (keep) keep(number, prefix_of(pack[i], layer) + name, tensor);
+      }
     }
   };
   return std::make_unique<ForwardRun>(decoder_, input, options, std::move(taps));
 }
 
-void SampleRun::run_wave(size_t wave, const std::function<void()>& on_step) {
+void SampleRun::run_wave(size_t wave, const std::function<void()>& on_step, const KeepTaken& keep) {
   const c10::InferenceMode no_gradients;
+  if (keep && collectors_.size() > 1) throw InternalError("SampleRun: what several bases give is not kept");
   std::vector<std::unique_ptr<ForwardRun>> runs;
-  for (const Pass& pass : waves_.at(wave)) runs.push_back(begin(pass));
+  for (const Pass& pass : waves_.at(wave)) runs.push_back(begin(pass, keep));
   run_together(decoder_, runs, on_step);
+}
+
+void SampleRun::add(size_t pass, const TakenTensors& taken) {
+  const c10::InferenceMode no_gradients;
+  SampleCollector& collector = *collectors_.front();
+  try {
+    for (const int64_t text : packs_.at(pass)) {
+      for (int64_t layer = 0; layer <= collector.last_layer(); ++layer) {
+        const std::string prefix = prefix_of(text, layer);
+        TakenTensors of_layer;
+        for (auto one = taken.lower_bound(prefix); one != taken.end() && one->first.starts_with(prefix);
+             ++one)
+          of_layer.emplace(one->first.substr(prefix.size()), one->second);
+        if (collector.wants_layer(layer)) collector.add(layer, text, of_layer);
+      }
+    }
+  } catch (const std::exception&) {  // (a name that is missing, a shape that does not fit)
+    throw InputError("what pass {} gave does not belong to this run", pass);
+  }
+}
+
+int64_t SampleRun::most_tensors(size_t pass) const {
+  return static_cast<int64_t>(packs_.at(pass).size()) * (collectors_.front()->last_layer() + 1) *
+         SampleCollector::kMostTensors;
 }
 
 std::vector<Samples> SampleRun::result() const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,11 @@ struct SampleOptions {
 /// Embeddings of a text with pictures, whose pixels are read for that.
 using EmbedTextMedia = std::function<MediaEmbeddings(const TextMedia& media)>;
 
+/// What texts give in layers, by name; on the CPU.
+using TakenTensors = std::map<std::string, at::Tensor>;
+/// Gets a tensor that the texts of a pass gave. Names begin with text and layer.
+using KeepTaken = std::function<void(size_t pass, const std::string& name, const at::Tensor& tensor)>;
+
 class ForwardRun;
 class SampleCollector;
 
@@ -54,10 +60,28 @@ class SampleRun {
   SampleRun(const SampleRun&) = delete;
   SampleRun& operator=(const SampleRun&) = delete;
 
+  /// Passes of texts, each made once for every one of `configs`.
+  size_t passes() const { return packs_.size(); }
+  /// Texts that share a pass.
+  const std::vector<int64_t>& texts_of(size_t pass) const { return packs_.at(pass); }
+  int64_t tokens_of_pass(size_t pass) const;
+  int64_t tokens_of_all() const;
+  /// Cuts waves anew, out of these passes alone; at first they hold all.
+  void choose(const std::vector<size_t>& passes);
+
   size_t waves() const { return waves_.size(); }
+  /// Of passes(), in their order.
+  std::vector<size_t> passes_of(size_t wave) const;
   /// Layers that the passes of a wave go through; run_wave calls `on_step` after each.
   int64_t steps(size_t wave) const;
-  void run_wave(size_t wave, const std::function<void()>& on_step = {});
+  void run_wave(size_t wave, const std::function<void()>& on_step = {}) { run_wave(wave, on_step, {}); }
+  /// The same without adding up: `keep` gets what add() is given later, here or in another process. For one of `configs`.
+  void run_wave(size_t wave, const std::function<void()>& on_step, const KeepTaken& keep);
+  /// What a pass gave. All passes one after the other give the bits of run_wave. Throws InputError for tensors that are not
+  /// of this pass.
+  void add(size_t pass, const TakenTensors& taken);
+  /// Tensors of a pass at the most.
+  int64_t most_tensors(size_t pass) const;
   /// After all waves, one for each of `configs`. Throws NumericsError (non-finite q or k).
   std::vector<Samples> result() const;
   /// What the waves so far have given, by dataset name. The tensors are the run's own: a later run with the same inputs
@@ -68,8 +92,7 @@ class SampleRun {
   struct Pass {
     size_t pack, collector;
   };
-  void plan_waves();
-  std::unique_ptr<ForwardRun> begin(const Pass& pass);
+  std::unique_ptr<ForwardRun> begin(const Pass& pass, const KeepTaken& keep);
 
   const Decoder& decoder_;
   const TextSet& texts_;

@@ -1,13 +1,9 @@
 #include "ropescope/train/process_group.h"
 
-#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <utility>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
@@ -15,6 +11,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/train/collectives.h"
+#include "ropescope/train/meeting.h"
 #include "ropescope/train/peer_watch.h"
 #include "ropescope/train/process_backends.h"
 
@@ -22,77 +19,25 @@ namespace ropescope {
 
 namespace {
 
-using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-using StorePointer = c10::intrusive_ptr<c10d::Store>;
-
-constexpr milliseconds kLook{20};
-
-std::string own_name() {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  return fmt::format("process {} on {}", getpid(), host);
-}
-
-std::string place(const Launch& launch) { return fmt::format("{}:{}", launch.address, launch.port); }
-
-StorePointer open_store(const Launch& launch, bool serves, milliseconds timeout) {
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(launch.port);
-  options.isServer = serves;
-  options.waitWorkers = false;
-  options.timeout = timeout;
-  try {
-    return c10::make_intrusive<c10d::TCPStore>(launch.address, options);
-  } catch (const std::exception& error) {
-    if (serves) {
-      throw EnvironmentError("rank 0: cannot listen at {} ({}). Try: another MASTER_PORT", place(launch),
-                             error.what());
-    }
-    throw EnvironmentError("rank {}: {} did not answer at {} within {:.0f} s ({})", launch.rank,
-                           launch.launcher_listens ? "the launcher" : "rank 0", place(launch),
-                           static_cast<double>(timeout.count()) / 1000.0, error.what());
-  }
-}
-
-StorePointer of_attempt(const Launch& launch, const StorePointer& store, const std::string& part) {
-  return c10::make_intrusive<c10d::PrefixStore>(fmt::format("ropescope/{}/{}", launch.attempt, part), store);
-}
-
-void meet(const Launch& launch, const StorePointer& store, milliseconds timeout) {
-  const Clock::time_point end = Clock::now() + timeout;
-  store->set(peer_key(launch.rank), std::vector<uint8_t>{'{', '}'});
-  while (true) {
-    std::vector<int64_t> missing;
-    for (int64_t rank = 0; rank < launch.world; ++rank) {
-      if (!store->check({peer_key(rank)})) missing.push_back(rank);
-    }
-    if (missing.empty()) return;
-    if (Clock::now() > end) {
-      throw EnvironmentError("rank {} of {} did not come to {} within {:.0f} s", fmt::join(missing, ", "),
-                             launch.world, place(launch), static_cast<double>(timeout.count()) / 1000.0);
-    }
-    std::this_thread::sleep_for(kLook);
-  }
+std::string first_line(const std::exception& error) {
+  const std::string reason = error.what();
+  return reason.substr(0, reason.find('\n'));
 }
 
 }  // namespace
 
 struct ProcessGroup::Impl {
-  Launch launch;
-  Settings settings;
-  StorePointer store;
   // One for what is trained, one for numbers on the CPU; the same one where that serves both.
   BackendPointer data, control;
-  std::unique_ptr<PeerWatch> watch;
+  std::unique_ptr<Meeting> meeting;  // (left first)
+  PeerWatch* watch = nullptr;        // the meeting's
 
   void wait(const c10::intrusive_ptr<c10d::Work>& work, const char* what) const {
     watch->begin_wait(what);
     try {
       work->wait();
     } catch (const std::exception& error) {
-      const std::string reason = error.what();
-      throw EnvironmentError("{}", watch->explain(reason.substr(0, reason.find('\n'))));
+      throw EnvironmentError("{}", watch->explain(first_line(error)));
     }
     watch->end_wait();
   }
@@ -104,8 +49,7 @@ struct ProcessGroup::Impl {
     try {
       work = start();
     } catch (const std::exception& error) {
-      const std::string reason = error.what();
-      throw EnvironmentError("{}", watch->explain(reason.substr(0, reason.find('\n'))));
+      throw EnvironmentError("{}", watch->explain(first_line(error)));
     }
     return [this, what, work, kept = std::move(kept)] { wait(work, what); };
   }
@@ -117,47 +61,28 @@ struct ProcessGroup::Impl {
 };
 
 ProcessGroup::ProcessGroup(const Launch& launch, Settings settings) : impl_(std::make_unique<Impl>()) {
-  if (!settings.on_lost) throw InternalError("ProcessGroup: expected what to do when a rank is lost");
   if (!gloo_is_built_in()) make_gloo_backend({}, 0, 1, settings.timeout);  // says what is missing
-  impl_->launch = launch;
-  impl_->settings = settings;
-  const bool serves = launch.rank == 0 && !launch.launcher_listens;
-  const StorePointer first = open_store(launch, serves, settings.timeout);
-  impl_->store = of_attempt(launch, first, "main");
-  const StorePointer signs = of_attempt(launch, first, "signs");
-  meet(launch, signs, settings.timeout);
-  const milliseconds limit = PeerWatch::silence_limit(settings.timeout);
-  PeerWatch::Settings watched;
-  watched.rank = launch.rank;
-  watched.world = launch.world;
-  watched.keeps_store = serves;
-  watched.store_place = launch.launcher_listens ? "" : place(launch);
-  watched.own_name = own_name();
-  watched.timeout = settings.timeout;
-  watched.on_lost = settings.on_lost;
-  impl_->watch = std::make_unique<PeerWatch>(of_attempt(launch, open_store(launch, false, limit), "signs"),
-                                             std::move(watched));
+  impl_->meeting = std::make_unique<Meeting>(launch, settings);
+  impl_->watch = &impl_->meeting->watch();
   // The watch ends the run at the timeout and names who is missing; c10d's own limit only comes after it.
-  const milliseconds backstop = 2 * settings.timeout;
+  const std::chrono::milliseconds backstop = 2 * settings.timeout;
+  const auto store = [&](const char* part) { return impl_->meeting->store(part); };
   try {
-    impl_->control =
-        make_gloo_backend(of_attempt(launch, impl_->store, "gloo"), launch.rank, launch.world, backstop);
-    impl_->data = settings.device.is_cuda() ? make_nccl_backend(of_attempt(launch, impl_->store, "nccl"),
-                                                                launch.rank, launch.world, backstop)
-                                            : impl_->control;
+    impl_->control = make_gloo_backend(store("gloo"), launch.rank, launch.world, backstop);
+    impl_->data = settings.device.is_cuda()
+                      ? make_nccl_backend(store("nccl"), launch.rank, launch.world, backstop)
+                      : impl_->control;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    const std::string reason = error.what();
-    throw EnvironmentError("rank {}: {}", launch.rank,
-                           impl_->watch->explain(reason.substr(0, reason.find('\n'))));
+    throw EnvironmentError("rank {}: {}", launch.rank, impl_->watch->explain(first_line(error)));
   }
 }
 
 ProcessGroup::~ProcessGroup() = default;
 
-int64_t ProcessGroup::rank() const { return impl_->launch.rank; }
-int64_t ProcessGroup::world() const { return impl_->launch.world; }
+int64_t ProcessGroup::rank() const { return impl_->meeting->launch().rank; }
+int64_t ProcessGroup::world() const { return impl_->meeting->launch().world; }
 
 ProcessGroup::Pending ProcessGroup::all_reduce(at::Tensor values) const {
   return impl_->pending("an all-reduce", {values}, [&] {

@@ -2,7 +2,6 @@
 // CUDA devices.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/train/launch.h"
+#include "ropescope/train/meeting.h"
 
 namespace ropescope {
 
@@ -19,13 +19,8 @@ namespace ropescope {
 /// EnvironmentError naming the rank that was lost if one dies or hangs. One thread at a time.
 class ProcessGroup {
  public:
-  struct Settings {
-    /// Who does not come along for this long is lost; who is silent for half of it (at most 30 s), too.
-    std::chrono::milliseconds timeout{600000};
+  struct Settings : Meeting::Settings {
     at::Device device = at::Device(at::kCPU);  ///< of the tensors that are exchanged
-    /// Called by another thread when a rank is lost and this one may be stuck waiting for it: ends the
-    /// process.
-    std::function<void(const std::string& message)> on_lost;
   };
 
   /// Meets the others. Throws EnvironmentError naming the ranks that did not come within the timeout.

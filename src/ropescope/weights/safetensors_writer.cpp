@@ -12,8 +12,6 @@
 
 namespace ropescope {
 
-namespace {
-
 // A file whose every failure is an error (a stream would buffer what the disk has no room for).
 class DurableFile {
  public:
@@ -38,6 +36,12 @@ class DurableFile {
     }
   }
 
+  /// Over what is there already.
+  void write_at(const void* data, size_t bytes, uint64_t offset) {
+    if (lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) fail();
+    write(data, bytes);
+  }
+
   void finish() {
     if (fsync(descriptor_) != 0) fail();
     const int descriptor = descriptor_;
@@ -57,7 +61,51 @@ class DurableFile {
   int descriptor_;
 };
 
+namespace {
+
+/// The entry of a tensor whose bytes begin at `offset`, which moves behind them.
+Json header_entry(const std::string& name, const at::Tensor& tensor, uint64_t& offset) {
+  const StoredType* type = find_stored_type(tensor.scalar_type());
+  if (type == nullptr) throw InternalError("a safetensors file: {} has a type without a name", name);
+  const uint64_t begin = offset;
+  offset += tensor.nbytes();
+  return {{"dtype", type->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, offset}}};
+}
+
+Json empty_header() { return {{"__metadata__", {{"format", "pt"}}}}; }
+
 }  // namespace
+
+struct SafetensorsAppender::Impl {
+  DurableFile file;
+  uint64_t room;  ///< bytes of the header
+  Json header = empty_header();
+  uint64_t offset = 0;
+};
+
+SafetensorsAppender::SafetensorsAppender(const std::filesystem::path& path, int64_t most)
+    : impl_(new Impl{DurableFile(path), static_cast<uint64_t>((most + 1) * kHeaderBytes)}) {
+  impl_->file.write(&impl_->room, sizeof impl_->room);
+  const std::string blank(impl_->room, ' ');
+  impl_->file.write(blank.data(), blank.size());
+}
+
+SafetensorsAppender::~SafetensorsAppender() = default;
+
+void SafetensorsAppender::add(const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor dense = tensor.detach().cpu().contiguous();
+  impl_->header[name] = header_entry(name, dense, impl_->offset);
+  impl_->file.write(dense.const_data_ptr(), dense.nbytes());
+}
+
+void SafetensorsAppender::finish() {
+  const std::string text = impl_->header.dump();
+  if (text.size() > impl_->room) {
+    throw InternalError("SafetensorsAppender: {} bytes of names, room for {}", text.size(), impl_->room);
+  }
+  impl_->file.write_at(text.data(), text.size(), sizeof impl_->room);
+  impl_->file.finish();
+}
 
 void write_safetensors_file(const std::filesystem::path& path,
                             const std::map<std::string, at::Tensor>& tensors) {
@@ -66,17 +114,9 @@ void write_safetensors_file(const std::filesystem::path& path,
 
 void write_safetensors_file(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& plan,
                             const std::function<at::Tensor(const std::string& name)>& take) {
-  Json header = Json::object();
-  header["__metadata__"] = {{"format", "pt"}};
+  Json header = empty_header();
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : plan) {
-    const StoredType* type = find_stored_type(tensor.scalar_type());
-    if (type == nullptr) throw InternalError("write_safetensors_file: {} has a type without a name", name);
-    const uint64_t bytes = tensor.nbytes();
-    header[name] = {
-        {"dtype", type->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-  }
+  for (const auto& [name, tensor] : plan) header[name] = header_entry(name, tensor, offset);
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // the tensors then start at a multiple of 8
   const uint64_t length = text.size();
