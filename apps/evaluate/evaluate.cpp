@@ -133,6 +133,13 @@ void check_plan(const EvaluateRun& job, const std::string& model, const std::str
   }
 }
 
+std::vector<std::string> profile_names(const eval::Benchmark& benchmark) {
+  std::vector<std::string> names;
+  for (const eval::Profile profile : eval::profiles_of(benchmark))
+    names.push_back(eval::profile_name(profile));
+  return names;
+}
+
 int list_benchmarks(bool json) {
   if (json) {
     for (const eval::Benchmark& known : eval::benchmarks()) {
@@ -140,6 +147,7 @@ int list_benchmarks(bool json) {
                               {"summary", known.summary},
                               {"data", known.data},
                               {"columns", known.columns},
+                              {"profiles", profile_names(known)},
                               {"max_new_tokens", known.max_new_tokens}}
                              .dump(-1, ' ', true));
     }
@@ -165,11 +173,11 @@ int run(const EvaluateFlags& given, const Invocation& invocation) {
   const std::string& model = flags.model;
   const CommonSettings settings = settings_for_answers(invocation, model);
   default_to_own_scheme(flags.positions.scheme, model);
-  const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
+  const eval::Benchmark& benchmark = flags.scoring.chosen();
   const Launch launch = read_launch(process_environment());
   RunFolder folder(flags.output, flags.resume, settings.force, launch);
   EvaluateRun job{launch, flags.output, benchmark, flags.scoring.rules(),
-                  eval::open_records(flags.data, benchmark.name)};
+                  eval::open_records(flags.data, benchmark)};
   job.pictures = !flags.no_images;
   const int64_t new_tokens = flags.max_new_tokens.value_or(benchmark.max_new_tokens);
   const std::optional<LongContext> context = flags.long_context.read(flags.positions.scheme);

@@ -64,7 +64,7 @@ int check_mmbench(const std::string& path, bool json) {
 
 int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules,
                   bool json) {
-  const auto records = eval::open_records(path, benchmark.name);
+  const auto records = eval::open_records(path, benchmark);
   std::vector<eval::RejectedRecord> rejected = records->rejected();
   std::vector<Json> items;
   std::set<std::string> decoded;

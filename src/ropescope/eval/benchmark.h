@@ -2,10 +2,11 @@
 // of a table. One file of benchmarks/ each, one line of benchmarks/registry.cpp.
 //
 // A `doc` is a record of the benchmark's data with the data's own column names (docs/evaluation.md lists
-// them). Sources: lmms-eval of May 2025 (0.3.0; profile `paper`) and 0.7.2 (profile `current`), MM-NIAH's
-// scripts.
+// them). Sources: lmms-eval of May 2025 (0.3.0; profile `paper`) and 0.7.3 (profile `current`), VLMEvalKit of
+// August 2026 (e8e78f05; profile `vlmevalkit`), MM-NIAH's and DIPE's scripts.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,8 +16,9 @@
 
 namespace ropescope::eval {
 
-/// Scoring code changed after ID-Align appeared: `paper` is the state that it was scored with.
-enum class Profile { kPaper, kCurrent };
+/// Scoring code changed after ID-Align appeared: `paper` is the state that it was scored with. DIPE was scored with
+/// another harness, VLMEvalKit, which asks in other words and reads by other rules.
+enum class Profile { kPaper, kCurrent, kVlmEvalKit };
 /// MMBench answers in which no rule finds a letter: wrong, or read by one more rule.
 enum class Policy { kExact, kStatic };
 
@@ -26,7 +28,7 @@ struct Rules {
   bool ocr_tokens = false;  ///< TextVQA: give the data's OCR tokens in the prompt
 };
 
-/// "paper" or "current"; "exact" or "static". Throw UsageError.
+/// "paper", "current" or "vlmevalkit"; "exact" or "static". Throw UsageError.
 Profile parse_profile(const std::string& text);
 Policy parse_policy(const std::string& text);
 std::string profile_name(Profile profile);
@@ -50,6 +52,17 @@ struct Reading {
   /// The output is none of the forms that the benchmark reads (no letter, neither yes nor no, no box, or
   /// nothing at all): wrong, but not for the answer that it gives.
   bool unreadable = false;
+  /// The harness would ask a judge model what the answer says: until a judge has spoken it is wrong.
+  bool undecided = false;
+};
+
+/// Where a harness asks a judge model what an answer says. The score of its prefetch alone is lower, or equal.
+struct Judge {
+  /// The text for the judge, in words of ours.
+  std::string (*question)(const Json& doc, const std::string& output, const Rules& rules) = nullptr;
+  /// Reads an undecided output by the judge's reply.
+  Reading (*read)(const Json& doc, const std::string& output, const std::string& reply,
+                  const Rules& rules) = nullptr;
 };
 
 /// Collects readings in any order; memory grows with the number of groups, not of items, wherever the metric
@@ -78,6 +91,12 @@ struct UnitRule {
   double (*weight)(const std::string& stratum, size_t strata) = nullptr;
   /// The part of the benchmark that a table prints on its own and a counting item belongs to; absent: none.
   std::string (*part)(const Json& doc) = nullptr;
+  /// How often the figure counts an item. The figure is then the sum of the counted scores over the counts, and a
+  /// unit's value is its share of that times the number of units. Absent: `value` and the strata alone.
+  double (*times)(const Json& doc) = nullptr;
+  /// Keys are indices, and two that follow one another (0 and 1 or, where there is no 0, 1 and 2) are one unit,
+  /// right if both are. One without its neighbour does not count.
+  bool pairs = false;
 };
 
 struct Benchmark {
@@ -107,6 +126,13 @@ struct Benchmark {
   bool has_policy = false;  ///< Rules::policy makes a difference
   /// Answers that are there already are scored whatever options the doc has, as the harness does; only asking needs them.
   bool scores_any_options = false;
+  Judge judge = {};
+  /// Under which of lmms-eval's states there are rules.
+  std::vector<Profile> profiles = {Profile::kPaper, Profile::kCurrent};
+  /// Names that harnesses give it, which --benchmark takes too.
+  std::vector<std::string> other_names = {};
+  /// What it is under a profile that asks, reads or counts in another way than the fields above say.
+  std::map<Profile, std::shared_ptr<const Benchmark>> variants = {};
 };
 
 /// `record` in the benchmark's own columns. Throws InputError.
@@ -117,8 +143,15 @@ void check_doc(const Benchmark& benchmark, const Json& doc);
 /// Throws InputError where the question cannot be answered as it would be asked: its options are missing.
 void check_question(const Benchmark& benchmark, const Json& doc);
 
+/// Whether its files are MMBench's, of any edition.
+bool is_mmbench(const Benchmark& benchmark);
+
 const std::vector<Benchmark>& benchmarks();
 /// Throws UsageError with the nearest name.
 const Benchmark& find_benchmark(const std::string& name);
+/// The benchmark as the profile has it. Throws UsageError, naming the profiles that do, where it has no rules for it.
+const Benchmark& benchmark_under(const Benchmark& benchmark, Profile profile);
+/// The profiles that have rules for it, in the order of the enumeration; the first one is the default.
+std::vector<Profile> profiles_of(const Benchmark& benchmark);
 
 }  // namespace ropescope::eval

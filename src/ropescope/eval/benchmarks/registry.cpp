@@ -1,5 +1,7 @@
 #include "ropescope/eval/benchmarks/registry.h"
 
+#include <algorithm>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/eval/option_columns.h"
@@ -22,12 +24,50 @@ Benchmark textvqa();
 Benchmark mmmu_mc();
 Benchmark refcoco_rec();
 Benchmark mmniah();
+Benchmark hrbench_4k();
+Benchmark hrbench_8k();
+Benchmark vstar();
+Benchmark mmvp();
+Benchmark blink();
+Benchmark countbenchqa();
+Benchmark ocrbench();
+Benchmark infovqa();
+Benchmark mmbench_en_v11();
+Benchmark mmbench_cn_v11();
+Benchmark mathvista_mini();
+Benchmark mathvision_mini();
+Benchmark order();
 
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> all = {
-      mmbench(), mmstar(),  realworldqa(), seedbench_2_plus(), pope(),
-      mme(),     ai2d(),    vqav2(),       docvqa(),           scienceqa_img(),
-      chartqa(), textvqa(), mmmu_mc(),     refcoco_rec(),      mmniah(),
+      mmbench(),
+      mmstar(),
+      realworldqa(),
+      seedbench_2_plus(),
+      pope(),
+      mme(),
+      ai2d(),
+      vqav2(),
+      docvqa(),
+      scienceqa_img(),
+      chartqa(),
+      textvqa(),
+      mmmu_mc(),
+      refcoco_rec(),
+      mmniah(),
+      hrbench_4k(),
+      hrbench_8k(),
+      vstar(),
+      mmvp(),
+      blink(),
+      countbenchqa(),
+      ocrbench(),
+      infovqa(),
+      mmbench_en_v11(),
+      mmbench_cn_v11(),
+      mathvista_mini(),
+      mathvision_mini(),
+      order(),
   };
   return all;
 }
@@ -35,7 +75,9 @@ const std::vector<Benchmark>& benchmarks() {
 const Benchmark& find_benchmark(const std::string& name) {
   std::vector<std::string> names;
   for (const Benchmark& benchmark : benchmarks()) {
-    if (benchmark.name == name) return benchmark;
+    const auto& others = benchmark.other_names;
+    if (benchmark.name == name || std::find(others.begin(), others.end(), name) != others.end())
+      return benchmark;
     names.push_back(benchmark.name);
   }
   std::string list;
@@ -43,6 +85,28 @@ const Benchmark& find_benchmark(const std::string& name) {
   const std::string nearest = nearest_name(name, names);
   throw UsageError("--benchmark: \"{}\" is not known{}; there are {}", name,
                    nearest.empty() ? "" : " (did you mean " + nearest + "?)", list);
+}
+
+bool is_mmbench(const Benchmark& benchmark) { return benchmark.name.rfind("mmbench", 0) == 0; }
+
+std::vector<Profile> profiles_of(const Benchmark& benchmark) {
+  std::vector<Profile> profiles = benchmark.profiles;
+  for (const auto& [profile, variant] : benchmark.variants) {
+    if (std::find(profiles.begin(), profiles.end(), profile) == profiles.end()) profiles.push_back(profile);
+  }
+  std::sort(profiles.begin(), profiles.end());
+  return profiles;
+}
+
+const Benchmark& benchmark_under(const Benchmark& benchmark, Profile profile) {
+  if (const auto found = benchmark.variants.find(profile); found != benchmark.variants.end())
+    return *found->second;
+  const std::vector<Profile> known = profiles_of(benchmark);
+  if (std::find(known.begin(), known.end(), profile) != known.end()) return benchmark;
+  std::string names;
+  for (const Profile one : known) names += (names.empty() ? "" : ", ") + profile_name(one);
+  throw UsageError("--profile {}: that harness has no rules for {}; there are {}", profile_name(profile),
+                   benchmark.name, names);
 }
 
 Json own_columns(const Benchmark& benchmark, Json record) {
@@ -62,7 +126,8 @@ void check_question(const Benchmark& benchmark, const Json& doc) {
 Profile parse_profile(const std::string& text) {
   if (text == "paper") return Profile::kPaper;
   if (text == "current") return Profile::kCurrent;
-  throw UsageError("--profile: expected paper or current, found \"{}\"", text);
+  if (text == "vlmevalkit") return Profile::kVlmEvalKit;
+  throw UsageError("--profile: expected paper, current or vlmevalkit, found \"{}\"", text);
 }
 
 Policy parse_policy(const std::string& text) {
@@ -71,7 +136,17 @@ Policy parse_policy(const std::string& text) {
   throw UsageError("--policy: expected exact or static, found \"{}\"", text);
 }
 
-std::string profile_name(Profile profile) { return profile == Profile::kPaper ? "paper" : "current"; }
+std::string profile_name(Profile profile) {
+  switch (profile) {
+    case Profile::kPaper:
+      return "paper";
+    case Profile::kCurrent:
+      return "current";
+    case Profile::kVlmEvalKit:
+      return "vlmevalkit";
+  }
+  return "";
+}
 std::string policy_name(Policy policy) { return policy == Policy::kExact ? "exact" : "static"; }
 
 }  // namespace ropescope::eval
