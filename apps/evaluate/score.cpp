@@ -54,7 +54,7 @@ struct Scoring {
   eval::Rules rules;
   eval::JudgeReplies replies;
   std::unique_ptr<eval::Tally> tally;
-  std::vector<Json> for_judge;
+  std::vector<Json> for_judge = {};
   int64_t scored = 0, rejected = 0, unreadable = 0, undecided = 0, judged = 0;
 };
 

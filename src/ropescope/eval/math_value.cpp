@@ -189,10 +189,25 @@ class Arithmetic {
       plain += '.';
     }
     if (!digit) return std::nullopt;
+    if (!latex() && take_exponent(plain)) fraction = true;
     // (Python takes no zeros in front of a whole number)
     if (!latex() && !fraction && plain.size() > 1 && plain[0] == '0') return std::nullopt;
     const double value = std::strtod(plain.c_str(), nullptr);
     return MathValue{value, latex() ? value == std::floor(value) : !fraction};
+  }
+
+  /// e, perhaps a sign, digits: such a number is no whole one in Python.
+  bool take_exponent(std::string& plain) {
+    size_t end = at_;
+    if (end == text_.size() || (text_[end] != U'e' && text_[end] != U'E')) return false;
+    ++end;
+    if (end < text_.size() && (text_[end] == U'+' || text_[end] == U'-')) ++end;
+    const size_t digits = end;
+    while (end < text_.size() && text_[end] >= U'0' && text_[end] <= U'9') ++end;
+    if (end == digits) return false;
+    plain += to_utf8(text_.substr(at_, end - at_));
+    at_ = end;
+    return true;
   }
 
   /// Three digits and then no other stand behind a comma.

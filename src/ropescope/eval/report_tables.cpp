@@ -151,8 +151,10 @@ std::string reasons(const ResultRun& run, const Json& table, const ReportRow& ro
     parts.push_back(fmt::format("{}: {} answers that the harness gives to a judge count as wrong",
                                 kPrefetchOnly, run.summary["judge"].value("undecided", int64_t{0})));
   }
-  if (row.profile != own_profile)
-    parts.push_back("scored by other code than the paper's (--profile " + std::string(own_profile) + ")");
+  if (row.profile != own_profile) {
+    parts.push_back(fmt::format("scored by other code than the paper's ({}--profile {})",
+                                row.table == kDistances ? "VLMEvalKit: " : "", own_profile));
+  }
   if (row.policy == "static") parts.push_back("letters read by one more rule (--policy static)");
   if (!run.summary.value("images", true)) parts.push_back("asked without pictures");
   if (const auto failed = run.summary.value("failed", int64_t{0}); failed > 0) {
