@@ -20,7 +20,7 @@ inline std::vector<GoldenRun> golden_runs() {
   std::vector<GoldenRun> runs = {{"mmbench", "paper", "exact"}, {"mmbench", "current", "static"}};
   for (const char* name :
        {"mmstar", "realworldqa", "seedbench_2_plus", "pope", "mme", "ai2d", "vqav2", "scienceqa_img",
-        "docvqa", "chartqa", "textvqa", "mmmu_mc", "refcoco_rec", "mmniah"}) {
+        "docvqa", "chartqa", "textvqa", "mmmu_mc", "refcoco_rec", "mmniah", "order"}) {
     for (const char* profile : {"paper", "current"}) runs.push_back({name, profile, "exact"});
   }
   return runs;

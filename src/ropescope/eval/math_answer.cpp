@@ -135,7 +135,7 @@ Text with_member_values(const Text& text, MathNames names) {
       values.push_back(member);
       continue;
     }
-    const auto value = latex_value(member, names);
+    const auto value = latex_value(member, names, /*ends_early=*/true);
     if (!value) return text;
     values.push_back(from_utf8(value_text(*value)));
   }
@@ -152,7 +152,8 @@ bool math_equal(TextView a, TextView b, MathNames names) {
   if (strip(left) == strip(right)) return true;
   const Text left_values = with_member_values(left, names), right_values = with_member_values(right, names);
   if (left_values == right_values) return true;
-  const auto left_value = latex_value(left_values, names), right_value = latex_value(right_values, names);
+  const auto left_value = latex_value(left_values, names, true),
+             right_value = latex_value(right_values, names, true);
   return left_value && right_value && to_hundredths(left_value->value) == to_hundredths(right_value->value);
 }
 
@@ -164,7 +165,7 @@ bool vlmevalkit_math_equal(TextView a, TextView b) {
     return x && y && std::abs(x->value - y->value) < kTolerance;
   };
   return close(python_value(left), python_value(right)) ||
-         close(latex_value(left, MathNames::kNone), latex_value(right, MathNames::kNone));
+         close(latex_value(left, MathNames::kNone, false), latex_value(right, MathNames::kNone, false));
 }
 
 }  // namespace ropescope::eval

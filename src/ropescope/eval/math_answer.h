@@ -19,7 +19,8 @@ struct MathValue {
 
 /// Of arithmetic in LaTeX: numbers, + - * / : ^, \frac, \sqrt, \cdot, \times, \div, \pi, %, ! and brackets; factors may
 /// stand side by side. None for anything else (variables, intervals, units, equations): such answers are compared as texts.
-std::optional<MathValue> latex_value(TextView text, MathNames names);
+/// `ends_early`: a closing bracket that nothing opened ends the formula, whatever follows it ("2}x" is 2).
+std::optional<MathValue> latex_value(TextView text, MathNames names, bool ends_early);
 
 /// Of arithmetic in Python: numbers, + - * / ** and round brackets.
 std::optional<MathValue> python_value(TextView text);

@@ -15,10 +15,11 @@ class Arithmetic {
   enum class Kind { kLatex, kPython };
   Arithmetic(TextView text, Kind kind, MathNames names) : text_(text), kind_(kind), names_(names) {}
 
-  std::optional<MathValue> value() {
+  std::optional<MathValue> value(bool ends_early) {
     const auto result = sum();
     skip_blanks();
-    if (!result || at_ != text_.size() || !std::isfinite(result->value)) return std::nullopt;
+    const bool ended = at_ == text_.size() || (ends_early && contains(U"}])", text_.substr(at_, 1)));
+    if (!result || !ended || !std::isfinite(result->value)) return std::nullopt;
     return result;
   }
 
@@ -225,12 +226,12 @@ class Arithmetic {
 
 }  // namespace
 
-std::optional<MathValue> latex_value(TextView text, MathNames names) {
-  return Arithmetic(text, Arithmetic::Kind::kLatex, names).value();
+std::optional<MathValue> latex_value(TextView text, MathNames names, bool ends_early) {
+  return Arithmetic(text, Arithmetic::Kind::kLatex, names).value(ends_early);
 }
 
 std::optional<MathValue> python_value(TextView text) {
-  return Arithmetic(text, Arithmetic::Kind::kPython, MathNames::kNone).value();
+  return Arithmetic(text, Arithmetic::Kind::kPython, MathNames::kNone).value(/*ends_early=*/false);
 }
 
 }  // namespace ropescope::eval
