@@ -9,7 +9,9 @@
 #include "ropescope/core/file.h"
 #include "ropescope/eval/order_questions.h"
 
+#include "tests/cli/evaluate_runs.h"
 #include "tests/support/golden.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope {
 namespace {
@@ -92,6 +94,75 @@ TEST_F(JudgeCommand, RepliesToOtherAnswersAreRefused) {
                                   path("bare.jsonl"));
   EXPECT_EQ(none.exit_code, 2);
   EXPECT_THAT(none.err, HasSubstr("no judge reads ai2d under the profile paper"));
+}
+
+/// A run on a tiny model, whose answers say nothing.
+class TinyRuns : public ::testing::Test {
+ protected:
+  void SetUp() override { write_tiny_llava(folder_.path("")); }
+  CommandResult evaluate(const std::string& benchmark, const std::string& data,
+                         const std::string& more) const {
+    return run_ropescope("evaluate --quiet --model '" + folder_.path("") + "' --benchmark " + benchmark +
+                         " --data '" + folder_.path(data) + "' --max-new-tokens 4 --output '" +
+                         folder_.path("run") + "' " + more);
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(TinyRuns, ARunHandsOverWhatItsHarnessAsksAJudge) {
+  {
+    std::ofstream stream(folder_.path("items.jsonl"));
+    for (int i = 0; i < 4; ++i) {
+      stream << Json{{"question", "Is it " + std::to_string(i) + "?"},
+                     {"answer", "Yes"},
+                     {"category", "popular"}}
+                    .dump()
+             << "\n";
+    }
+  }
+  const auto result = evaluate("pope", "items.jsonl", "--profile vlmevalkit");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json summary = summary_in(folder_.path("run"));
+  ASSERT_EQ(summary.at("judge").at("figure"), "rule-based prefetch");
+  const auto undecided = summary.at("judge").at("undecided").get<size_t>();
+  ASSERT_GT(undecided, 0u);
+  EXPECT_THAT(result.out, HasSubstr("rule-based prefetch: " + std::to_string(undecided)));
+  const std::vector<Json> asked = json_lines(read_file(folder_.path("run/judge.jsonl")));
+  ASSERT_EQ(asked.size(), undecided);
+  std::ofstream replies(folder_.path("replies.jsonl"));
+  for (const Json& line : asked) {
+    replies << Json{{"record", line.at("record")}, {"output", line.at("output")}, {"answer", "Yes"}}.dump()
+            << "\n";
+  }
+  replies.close();
+  const auto judged =
+      run_ropescope("score --json --benchmark pope --profile vlmevalkit --items '" +
+                    folder_.path("run/samples.jsonl") + "' --judge '" + folder_.path("replies.jsonl") + "'");
+  ASSERT_EQ(judged.exit_code, 0) << judged.err;
+  const Json last = json_lines(judged.out).back();
+  EXPECT_EQ(last.at("judge").at("undecided"), 0);
+  EXPECT_EQ(last.at("judge").at("judged"), undecided);
+  EXPECT_NEAR(
+      last.at("aggregates").at("all").at("accuracy").get<double>(),
+      summary.at("aggregates").at("all").at("accuracy").get<double>() + static_cast<double>(undecided) / 4,
+      1e-12);
+  const auto report = run_ropescope("report --results '" + folder_.path("run") + "' --output '" +
+                                    folder_.path("report.md") + "'");
+  ASSERT_EQ(report.exit_code, 0) << report.err;
+  EXPECT_THAT(read_file(folder_.path("report.md")), HasSubstr("vlmevalkit, rule-based prefetch"));
+}
+
+TEST_F(TinyRuns, QuestionsOfOrderAreAskedWithTheirPicturesInPlace) {
+  ASSERT_EQ(
+      run_ropescope("order --quiet --count 3 --side 24 --output '" + folder_.path("order") + "'").exit_code,
+      0);
+  const auto result = evaluate("order", "order/questions.jsonl", "");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json summary = summary_in(folder_.path("run"));
+  EXPECT_EQ(summary.at("items"), 3);
+  EXPECT_EQ(summary.at("failed"), 0);
+  EXPECT_EQ(summary.at("rejected"), Json::array());
+  EXPECT_FALSE(summary.contains("judge"));
 }
 
 TEST(ProfileFlag, WhatAHarnessLacksIsRefused) {
