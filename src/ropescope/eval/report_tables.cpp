@@ -203,11 +203,10 @@ std::string oddity(const Json& paper, const Json& table, const Json& row, const 
 
 /// Why a figure is none of a single run.
 std::string why_no_run(const ReportRow& line) {
-  if (line.table == "002:2" || line.table == "002:4") {
-    return "no single benchmark run gives this figure: it is a mean over benchmarks that the paper gives no figures of";
-  }
-  return line.table == "002:text" ? "no single benchmark run gives this figure: a difference of two runs"
-                                  : "no single benchmark run gives this figure";
+  const std::string none = "no single benchmark run gives this figure";
+  if (line.table == "002:text") return none + ": a difference of two runs, or read off a text";
+  return line.table.rfind("002:", 0) == 0 ? none + ": a mean over benchmarks without figures of their own"
+                                          : none;
 }
 
 std::string joined(const std::string& a, const std::string& b) {
@@ -378,6 +377,16 @@ std::vector<std::string> table_notes(const Json& paper, const Json& table) {
     notes.push_back(fmt::format("{}{}, {}, {:.2f}: {}.", place, misfit.value("column", ""),
                                 misfit.value("row", ""), misfit.value("printed", 0.0),
                                 misfit.value("remark", "")));
+  }
+  if (name == kDistances) {
+    notes.push_back(fmt::format(
+        "{}--profile vlmevalkit asks and scores as the paper did, except for answers that its judge model read (MathVista, "
+        "letters that no rule finds): such figures are marked {} until ropescope score has a judge's replies.",
+        place, kPrefetchOnly));
+  }
+  if (name.rfind("002:", 0) == 0 && name != "002:text") {
+    notes.push_back(place +
+                    "cannot be measured: its means are over benchmarks that the paper gives no figures of.");
   }
   if (name == "002:2") {
     notes.push_back(
