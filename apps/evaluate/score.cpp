@@ -93,8 +93,8 @@ Json score_line(Scoring& scoring, const std::string& line, int64_t number, const
 Json summary_of(const Scoring& scoring) {
   Json summary = {{"aggregates", scoring.tally->aggregates()},
                   {"items", scoring.scored + scoring.rejected},
+                  {"rejected", scoring.rejected},
                   {"unreadable", scoring.unreadable}};
-  if (scoring.rejected > 0) summary["rejected"] = scoring.rejected;
   if (scoring.benchmark.judge.question == nullptr) return summary;
   summary["judge"] = {{"figure", scoring.judged > 0 ? "judged" : eval::kPrefetchOnly},
                       {"judged", scoring.judged},
