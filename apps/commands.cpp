@@ -14,6 +14,7 @@ extern const Command kGenerate;
 extern const Command kInspect;
 extern const Command kLocality;
 extern const Command kModix;
+extern const Command kOrder;
 extern const Command kPlot;
 extern const Command kPositions;
 extern const Command kPreprocess;
@@ -29,9 +30,9 @@ extern const Command kExport;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      kInspect,  kTokenize,  kTrace,    kAudit,    kSample,    kDecay,      kLocality,   kPrior,
-      kModix,    kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,      kExport,
-      kEvaluate, kScore,     kReport,   kCompare,  kDump,      kPlot,       kCompletion,
+      kInspect,  kTokenize,  kTrace,    kAudit,    kSample,    kDecay,      kLocality, kPrior,
+      kModix,    kAttention, kGenerate, kSimulate, kPositions, kPreprocess, kTrain,    kExport,
+      kEvaluate, kScore,     kOrder,    kReport,   kCompare,   kDump,       kPlot,     kCompletion,
   };
   return all;
 }

@@ -160,6 +160,13 @@ void check_plan(const EvaluateRun& job, const std::string& model, const std::str
   }
 }
 
+std::vector<std::string> profile_names(const eval::Benchmark& benchmark) {
+  std::vector<std::string> names;
+  for (const eval::Profile profile : eval::profiles_of(benchmark))
+    names.push_back(eval::profile_name(profile));
+  return names;
+}
+
 int list_benchmarks(bool json) {
   if (json) {
     for (const eval::Benchmark& known : eval::benchmarks()) {
@@ -167,6 +174,7 @@ int list_benchmarks(bool json) {
                               {"summary", known.summary},
                               {"data", known.data},
                               {"columns", known.columns},
+                              {"profiles", profile_names(known)},
                               {"max_new_tokens", known.max_new_tokens}}
                              .dump(-1, ' ', true));
     }
@@ -183,10 +191,10 @@ int take_part(EvaluateFlags flags, const Invocation& invocation, DealtWork& work
   CommonSettings settings = settings_for_answers(invocation, model);
   settings.device = own_device(launch, settings.device);
   default_to_own_scheme(flags.positions.scheme, model);
-  const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
+  const eval::Benchmark& benchmark = flags.scoring.chosen();
   RunFolder folder(flags.output, flags.resume, settings.force, work.leads());
   EvaluateRun job{work, flags.output, benchmark, flags.scoring.rules(),
-                  eval::open_records(flags.data, benchmark.name)};
+                  eval::open_records(flags.data, benchmark)};
   job.pictures = !flags.no_images;
   const std::optional<LongContext> context = flags.long_context.read(flags.positions.scheme);
 

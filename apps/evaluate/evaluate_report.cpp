@@ -2,12 +2,14 @@
 
 #include <cmath>
 #include <cstdio>
+#include <system_error>
 
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/strings.h"
+#include "ropescope/eval/judge.h"
 #include "ropescope/eval/python_text.h"
 #include "ropescope/eval/sample_text.h"
 
@@ -49,6 +51,24 @@ void add_scores(const eval::Benchmark& benchmark, const eval::Scores& scores, ui
   summary["aggregates"] = scores.aggregates;
   if (!scores.aggregates_error.empty()) summary["aggregates_error"] = scores.aggregates_error;
   summary["generated_tokens"] = scores.generated_tokens;
+}
+
+/// Marks a figure of a benchmark whose harness asks a judge, and writes what the judge would be asked.
+void hand_over(const eval::Benchmark& benchmark, const std::vector<Json>& for_judge, int64_t undecided,
+               const fs::path& folder, Json& summary) {
+  const fs::path file = folder / "judge.jsonl";
+  if (benchmark.judge.question == nullptr) return;
+  summary["judge"] = {{"figure", eval::kPrefetchOnly},
+                      {"undecided", undecided},
+                      {"file", for_judge.empty() ? Json(nullptr) : Json(file.filename().string())}};
+  if (for_judge.empty()) {
+    std::error_code none;
+    fs::remove(file, none);  // (of an earlier run)
+    return;
+  }
+  std::string lines;
+  for (const Json& line : for_judge) lines += line.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
+  write_text_file(file, lines);
 }
 
 void add_fading(const std::vector<eval::FadingCurve>& curves,
@@ -137,6 +157,11 @@ void print_figure(const eval::Benchmark& benchmark, const Json& summary) {
     fmt::print("no figure\n");
   }
   fmt::print("unreadable answers: {} of {}\n", no_answer, items);
+  if (!summary.contains("judge")) return;
+  const auto undecided = summary["judge"]["undecided"].get<int64_t>();
+  fmt::print("{}: {} for a judge to read, wrong until then{}\n", eval::kPrefetchOnly,
+             counted(undecided, "answer"),
+             undecided > 0 ? "; judge.jsonl has them, ropescope score --judge takes its replies" : "");
 }
 
 void print_answers(const std::vector<Json>& samples) {
@@ -195,12 +220,18 @@ void report_run(const EvaluateRun& run, const std::optional<LongContext>& contex
     auto scores = eval::score_conditions(samples, run.benchmark, run.rules);
     curves = eval::fading_curves(scores, run.benchmark, context->schemes, context->lengths, settings.seed);
     add_fading(curves, scores, summary);
+    if (run.benchmark.judge.question != nullptr) {
+      int64_t undecided = 0;
+      for (const auto& [condition, part] : scores) undecided += part.undecided;
+      hand_over(run.benchmark, {}, undecided, run.folder, summary);
+    }
     write_fading(writer, *context, curves, scores);
     write_attributes(writer, summary);
     if (!scores.empty()) first = std::move(scores.begin()->second.first);
   } else {
     eval::Scores scores = eval::score_samples(samples, run.benchmark, run.rules);
     add_scores(run.benchmark, scores, settings.seed, summary);
+    hand_over(run.benchmark, scores.for_judge, scores.undecided, run.folder, summary);
     write_scores(writer, summary, scores);
     first = std::move(scores.first);
   }

@@ -91,7 +91,8 @@ void RunFolder::begin(const Json& settings) {
   std::vector<fs::path> stale;  // (of an unfinished run in several processes too)
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
-    if (is_samples_file(entry.path()) || name == "summary.json" || name == "result.h5")
+    if (is_samples_file(entry.path()) || name == "summary.json" || name == "result.h5" ||
+        name == "judge.jsonl")
       stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);

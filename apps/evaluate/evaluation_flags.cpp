@@ -8,9 +8,12 @@ void ScoringFlags::bind(Flags& flags) {
   flags.group("Benchmark");
   flags.add("benchmark", benchmark, names).required();
   flags
-      .add("profile", profile,
-           "scoring code: paper (lmms-eval of May 2025, as ID-Align used it) or current (0.7.3)")
-      .one_of({"paper", "current"});
+      .add(
+          "profile", profile,
+          "scoring code: paper (lmms-eval of May 2025, as ID-Align used it), current (0.7.3) or vlmevalkit (DIPE's harness, "
+          "August 2026)")
+      .one_of({"paper", "current", "vlmevalkit"})
+      .shown_default("paper, or the first of these that has the benchmark");
   flags
       .add("policy", policy,
            "mmbench answers without a recognised letter: exact (wrong) or static (one more rule)")
@@ -24,9 +27,14 @@ void ScoringFlags::bind(Flags& flags) {
   flags.add("subtitles", subtitles, "videomme: give the clip's subtitles in the prompt");
 }
 
+const eval::Benchmark& ScoringFlags::chosen() const {
+  return eval::benchmark_under(eval::find_benchmark(benchmark), rules().profile);
+}
+
 eval::Rules ScoringFlags::rules() const {
   eval::Rules result;
-  result.profile = eval::parse_profile(profile);
+  result.profile =
+      profile ? eval::parse_profile(*profile) : eval::profiles_of(eval::find_benchmark(benchmark)).front();
   result.policy = eval::parse_policy(policy);
   result.ocr_tokens = ocr;
   result.boxes = eval::parse_box_scale(boxes);

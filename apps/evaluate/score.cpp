@@ -1,16 +1,20 @@
 // ropescope score: reads answers as a benchmark's harness does, and aggregates them.
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/strings.h"
 #include "ropescope/eval/benchmark.h"
+#include "ropescope/eval/judge.h"
 #include "ropescope/eval/reasoning.h"
 #include "ropescope/eval/records.h"
 
@@ -25,7 +29,7 @@ namespace score {
 namespace {
 
 struct ScoreFlags {
-  std::string items, data;  // empty: not given
+  std::string items, data, judge, to_judge;  // empty: not given
   bool check = false;
   ScoringFlags scoring;
 
@@ -34,13 +38,28 @@ struct ScoreFlags {
     flags.add("items", items,
               "one JSON object a line: {\"doc\": the record's columns, \"output\": the model's answer}");
     flags.add("data", data, "with --check: the benchmark's file, .tsv or .jsonl (mmbench: .tsv)");
+    flags.add("judge", judge,
+              "replies of a judge model to a file of --to-judge (or a run's judge.jsonl), for answers that "
+              "the rules leave undecided");
+    flags.add("to-judge", to_judge,
+              "file to write for a judge model: a question about each undecided answer");
     flags.add("check", check, "only read the file of --data: what is accepted, what is rejected and why");
     scoring.bind(flags);
   }
 };
 
-Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval::Tally& tally,
-                const std::string& line, const std::string& where) {
+/// What becomes of the items, beside their lines.
+struct Scoring {
+  const eval::Benchmark& benchmark;
+  eval::Rules rules;
+  eval::JudgeReplies replies;
+  std::unique_ptr<eval::Tally> tally;
+  std::vector<Json> for_judge = {};
+  int64_t scored = 0, rejected = 0, unreadable = 0, undecided = 0, judged = 0;
+};
+
+Json score_line(Scoring& scoring, const std::string& line, int64_t number, const std::string& where) {
+  const eval::Benchmark& benchmark = scoring.benchmark;
   const Json object = eval::parse_record(line, where);
   if (!object.is_object() || !object.contains("doc") || !object["doc"].is_object()) {
     throw InputError("expected an object with \"doc\" and \"output\"");
@@ -48,66 +67,120 @@ Json score_line(const eval::Benchmark& benchmark, const eval::Rules& rules, eval
   const Json doc = eval::own_columns(benchmark, object["doc"]);
   if (!benchmark.scores_any_options) eval::check_doc(benchmark, doc);
   const std::string output = json_string(object, "output", "item");
-  Json result = {{"prompt", benchmark.prompt(doc, rules)}};
-  const eval::Reading reading = eval::read_answer(benchmark, doc, output, rules);
+  // A run's samples know their record; other items are known by their line.
+  const bool named = object.contains("record") && object["record"].is_number_integer();
+  const int64_t record = named ? object["record"].get<int64_t>() : number;
+  const std::optional<std::string> reply = scoring.replies.find(record, output);
+  Json result = {{"prompt", benchmark.prompt(doc, scoring.rules)}};
+  const bool undecided = eval::read_answer(benchmark, doc, output, scoring.rules).undecided;
+  const eval::Reading reading = eval::read_answer(benchmark, doc, output, scoring.rules, reply);
   result["extracted"] = reading.extracted;
   if (reading.processed) result["processed"] = *reading.processed;
   result["score"] = reading.score;
-  tally.add(doc, reading);
+  scoring.tally->add(doc, reading);
+  scoring.unreadable += reading.unreadable ? 1 : 0;
+  scoring.judged += undecided && reply ? 1 : 0;
+  if (!reading.undecided) return result;
+  result["undecided"] = true;
+  ++scoring.undecided;
+  if (benchmark.judge.question != nullptr) {
+    scoring.for_judge.push_back(eval::judge_line(benchmark, record, doc, output, scoring.rules));
+  }
   return result;
 }
 
-int score_items(const eval::Benchmark& benchmark, const eval::Rules& rules, const std::string& path,
-                bool json) {
+/// Aggregates and counts.
+Json summary_of(const Scoring& scoring) {
+  Json summary = {{"aggregates", scoring.tally->aggregates()},
+                  {"items", scoring.scored + scoring.rejected},
+                  {"rejected", scoring.rejected},
+                  {"unreadable", scoring.unreadable}};
+  if (scoring.benchmark.judge.question == nullptr) return summary;
+  summary["judge"] = {{"figure", scoring.judged > 0 ? "judged" : eval::kPrefetchOnly},
+                      {"judged", scoring.judged},
+                      {"undecided", scoring.undecided}};
+  return summary;
+}
+
+void print_text(const Scoring& scoring, const Json& summary) {
+  fmt::print("{}, {} rejected, {} unreadable, profile {}{}\n", counted(scoring.scored, "item"),
+             scoring.rejected, scoring.unreadable, eval::profile_name(scoring.rules.profile),
+             scoring.benchmark.has_policy ? ", policy " + eval::policy_name(scoring.rules.policy) : "");
+  if (summary.contains("judge")) {
+    fmt::print("{}: {} judged, {} undecided, which count as wrong\n",
+               summary["judge"]["figure"].get<std::string>(), scoring.judged, scoring.undecided);
+  }
+  fmt::print("{}\n", summary["aggregates"].dump(2));
+}
+
+void write_for_judge(const std::string& path, const Scoring& scoring, bool force) {
+  AtomicFile file(path, force);
+  std::ofstream stream(file.temporary_path(), std::ios::binary);
+  for (const Json& line : scoring.for_judge) {
+    stream << line.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) << '\n';
+  }
+  stream.close();
+  if (!stream) throw EnvironmentError("--to-judge {}: writing failed", path);
+  file.commit();
+}
+
+int score_items(Scoring& scoring, const std::string& path, const std::string& to_judge,
+                const CommonSettings& settings) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("--items {}: cannot be read", path);
-  const auto tally = benchmark.tally(rules);
-  int64_t scored = 0, rejected = 0;
-  size_t number = 0;
+  int64_t number = 0;
   for (std::string line; std::getline(stream, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("{}:{}", path, number);
     Json result;
     try {
-      result = score_line(benchmark, rules, *tally, line, where);
-      ++scored;
+      result = score_line(scoring, line, number, where);
+      ++scoring.scored;
     } catch (const InputError& error) {
       // A broken record costs itself only; the others count without it.
       log_warning("{}: {}", where, error.what());
       result = {{"error", error.what()}};
-      ++rejected;
+      ++scoring.rejected;
     }
-    if (json) print_line(result);
+    if (settings.json) print_line(result);
   }
   if (stream.bad()) throw InputError("--items {}: reading failed after line {}", path, number);
-  Json summary = {{"aggregates", tally->aggregates()}};
-  if (rejected > 0) summary["rejected"] = rejected;
-  if (json) {
+  const Json summary = summary_of(scoring);
+  if (!to_judge.empty()) write_for_judge(to_judge, scoring, settings.force);
+  if (settings.json) {
     print_line(summary);
   } else {
-    fmt::print("{}, profile {}{}\n{}\n", counted(scored, "item"), eval::profile_name(rules.profile),
-               benchmark.has_policy ? ", policy " + eval::policy_name(rules.policy) : "",
-               summary["aggregates"].dump(2));
+    print_text(scoring, summary);
   }
   if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
-  if (rejected == 0) return 0;
-  throw InputError("--items {}: {} of {} records could not be scored", path, rejected, scored + rejected);
+  if (scoring.rejected == 0) return 0;
+  throw InputError("--items {}: {} of {} records could not be scored", path, scoring.rejected,
+                   scoring.scored + scoring.rejected);
 }
 
 int run(const ScoreFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
-  const eval::Benchmark& benchmark = eval::find_benchmark(flags.scoring.benchmark);
+  const eval::Benchmark& benchmark = flags.scoring.chosen();
   if (settings.csv) throw UsageError("--csv: score prints text or --json");
   if (flags.check) {
     const std::string& data = required_text(flags.data, "data");
     const bool table = std::filesystem::path(data).extension() != ".jsonl";
-    return benchmark.name == "mmbench" && table
+    return eval::is_mmbench(benchmark) && table
                ? check_mmbench(data, settings.json)
                : check_records(data, benchmark, flags.scoring.rules(), settings.json);
   }
   if (!flags.data.empty()) throw UsageError("--data: expected --check with it");
-  return score_items(benchmark, flags.scoring.rules(), required_text(flags.items, "items"), settings.json);
+  const eval::Rules rules = flags.scoring.rules();
+  if (benchmark.judge.question == nullptr && !(flags.judge.empty() && flags.to_judge.empty())) {
+    throw UsageError("--{}: no judge reads {} under the profile {}",
+                     flags.judge.empty() ? "to-judge" : "judge", benchmark.name,
+                     eval::profile_name(rules.profile));
+  }
+  Scoring scoring{benchmark, rules,
+                  flags.judge.empty() ? eval::JudgeReplies() : eval::JudgeReplies(flags.judge),
+                  benchmark.tally(rules)};
+  return score_items(scoring, required_text(flags.items, "items"), flags.to_judge, settings);
 }
 
 }  // namespace
@@ -117,6 +190,6 @@ int run(const ScoreFlags& flags, const Invocation& invocation) {
 extern const Command kScore;
 const Command kScore = make_command<score::ScoreFlags>(
     "score", "Reads a benchmark's answers as its harness does and scores them.",
-    "ropescope score --benchmark mmbench --items answers.jsonl --json", kJson, score::run);
+    "ropescope score --benchmark mmbench --items answers.jsonl --json", kJson | kWrites, score::run);
 
 }  // namespace ropescope::app

@@ -64,7 +64,7 @@ int check_mmbench(const std::string& path, bool json) {
 
 int check_records(const std::string& path, const eval::Benchmark& benchmark, const eval::Rules& rules,
                   bool json) {
-  const auto records = eval::open_records(path, benchmark.name);
+  const auto records = eval::open_records(path, benchmark);
   eval::Rules asked = rules;
   // Subtitles are of the clips, and pixels of a model's pictures: neither is there.
   asked.subtitles = false;

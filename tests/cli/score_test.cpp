@@ -203,9 +203,9 @@ TEST(ScoreCommandLine, MistypedNames) {
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_NE(result.err.find("did you mean mmbench"), std::string::npos) << result.err;
   EXPECT_EQ(run_ropescope("score --benchmark pope --profile old --items x").exit_code, 2);
-  const CommandResult without = run_ropescope("score --benchmark lvbench --items x");
+  const CommandResult without = run_ropescope("score --benchmark lvbench --profile paper --items x");
   EXPECT_EQ(without.exit_code, 2);
-  EXPECT_NE(without.err.find("paper has no lvbench; expected current"), std::string::npos) << without.err;
+  EXPECT_NE(without.err.find("that harness has no rules for lvbench; there are current"), std::string::npos) << without.err;
   EXPECT_EQ(run_ropescope("score --benchmark pope --boxes unit --items x").exit_code, 2);
   EXPECT_EQ(run_ropescope("score --benchmark pope --subtitles --items x").exit_code, 2);
   EXPECT_EQ(run_ropescope("score --benchmark refcoco_rec --boxes better --items x").exit_code, 2);

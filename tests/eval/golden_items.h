@@ -23,10 +23,11 @@ struct GoldenRun {
 
 inline std::vector<GoldenRun> golden_runs() {
   std::vector<GoldenRun> runs = {{"mmbench", "paper", "exact"}, {"mmbench", "current", "static"}};
-  for (const char* name :
-       {"mmstar",        "realworldqa",  "seedbench_2_plus", "pope",     "mme",     "ai2d",        "vqav2",
-        "scienceqa_img", "docvqa",       "chartqa",          "textvqa",  "mmmu_mc", "refcoco_rec", "mmniah",
-        "refcoco+_rec",  "refcocog_rec", "mvbench",          "videomme", "mlvu",    "charades_sta"}) {
+  for (const char* name : {"mmstar",       "realworldqa", "seedbench_2_plus", "pope",   "mme",
+                           "ai2d",         "vqav2",       "scienceqa_img",    "docvqa", "chartqa",
+                           "textvqa",      "mmmu_mc",     "refcoco_rec",      "mmniah", "refcoco+_rec",
+                           "refcocog_rec", "mvbench",     "videomme",         "mlvu",   "charades_sta",
+                           "order"}) {
     for (const char* profile : {"paper", "current"}) runs.push_back({name, profile, "exact"});
   }
   runs.push_back({"lvbench", "current", "exact"});

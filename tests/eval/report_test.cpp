@@ -278,6 +278,9 @@ TEST(Report, SaysWhatIsOddAboutThePrintedFigures) {
   EXPECT_THAT(text, HasSubstr("do not mix them"));
   EXPECT_THAT(text, HasSubstr("(perception + cognition)/28"));
   EXPECT_THAT(text, HasSubstr("marker centres of the published figure"));
+  EXPECT_THAT(text, HasSubstr("--profile vlmevalkit asks and scores as the paper did"));
+  EXPECT_THAT(why("HRBench-4K", "MRoPE", "0K"), HasSubstr("no such run of hrbench_4k"));
+  EXPECT_THAT(why("MathVista_MINI", "MRoPE", "0K"), HasSubstr("no such run of mathvista_mini"));
   // Columns as they are printed.
   std::vector<std::string> columns;
   for (const ReportRow& row : report.rows) {

@@ -50,8 +50,8 @@ RS_FUZZ_TARGET(records, bytes) {
     const auto found = doc.find("output");
     const std::string output = found != doc.end() && found->is_string() ? found->get<std::string>() : "A.";
     for (const eval::Benchmark& benchmark : eval::benchmarks()) {
-      for (const auto profile : {eval::Profile::kPaper, eval::Profile::kCurrent}) {
-        read = ask(benchmark, doc, output, profile) || read;
+      for (const auto profile : eval::profiles_of(benchmark)) {
+        read = ask(eval::benchmark_under(benchmark, profile), doc, output, profile) || read;
       }
     }
   }

@@ -2,10 +2,11 @@
 // of a table. One file of benchmarks/ each, one line of benchmarks/registry.cpp.
 //
 // A `doc` is a record of the benchmark's data with the data's own column names (docs/evaluation.md lists
-// them). Sources: lmms-eval of May 2025 (0.3.0; profile `paper`) and 0.7.2 (profile `current`), MM-NIAH's
-// scripts.
+// them). Sources: lmms-eval of May 2025 (0.3.0; profile `paper`) and 0.7.3 (profile `current`), VLMEvalKit of
+// August 2026 (e8e78f05; profile `vlmevalkit`), MM-NIAH's and DIPE's scripts.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,8 +17,9 @@
 
 namespace ropescope::eval {
 
-/// Scoring code changed after ID-Align appeared: `paper` is the state that it was scored with.
-enum class Profile { kPaper, kCurrent };
+/// Scoring code changed after ID-Align appeared: `paper` is the state that it was scored with. DIPE was scored with
+/// another harness, VLMEvalKit, which asks in other words and reads by other rules.
+enum class Profile { kPaper, kCurrent, kVlmEvalKit };
 /// MMBench answers in which no rule finds a letter: wrong, or read by one more rule.
 enum class Policy { kExact, kStatic };
 
@@ -29,7 +31,7 @@ struct Rules {
   bool subtitles = false;            ///< Video-MME: give the clip's subtitles in the prompt
 };
 
-/// "paper" or "current"; "exact" or "static". Throw UsageError.
+/// "paper", "current" or "vlmevalkit"; "exact" or "static". Throw UsageError.
 Profile parse_profile(const std::string& text);
 Policy parse_policy(const std::string& text);
 std::string profile_name(Profile profile);
@@ -53,6 +55,17 @@ struct Reading {
   /// The output is none of the forms that the benchmark reads (no letter, neither yes nor no, no box, or
   /// nothing at all): wrong, but not for the answer that it gives.
   bool unreadable = false;
+  /// The harness would ask a judge model what the answer says: until a judge has spoken it is wrong.
+  bool undecided = false;
+};
+
+/// Where a harness asks a judge model what an answer says. The score of its prefetch alone is lower, or equal.
+struct Judge {
+  /// The text for the judge, in words of ours.
+  std::string (*question)(const Json& doc, const std::string& output, const Rules& rules) = nullptr;
+  /// Reads an undecided output by the judge's reply.
+  Reading (*read)(const Json& doc, const std::string& output, const std::string& reply,
+                  const Rules& rules) = nullptr;
 };
 
 /// Collects readings in any order; memory grows with the number of groups, not of items, wherever the metric
@@ -83,6 +96,12 @@ struct UnitRule {
   std::string (*part)(const Json& doc) = nullptr;
   /// A unit counts as often as it has items: a stratum's mean is that of the items, `value` their mean in a unit.
   bool weigh_items = false;
+  /// How often the figure counts an item. The figure is then the sum of the counted scores over the counts, and a
+  /// unit's value is its share of that times the number of units. Absent: `value` and the strata alone.
+  double (*times)(const Json& doc) = nullptr;
+  /// Keys are indices, and two that follow one another (0 and 1 or, where there is no 0, 1 and 2) are one unit,
+  /// right if both are. One without its neighbour does not count.
+  bool pairs = false;
 };
 
 struct Benchmark {
@@ -117,8 +136,13 @@ struct Benchmark {
   bool about_clips = false;    ///< its questions are about clips: one without is asked, with a warning
   /// Tokens, where they depend on the rules; absent: max_new_tokens.
   int64_t (*longest_answer)(const Rules& rules) = nullptr;
-  /// Those that have rules for it.
+  Judge judge = {};
+  /// Under which of lmms-eval's states there are rules.
   std::vector<Profile> profiles = {Profile::kPaper, Profile::kCurrent};
+  /// Names that harnesses give it, which --benchmark takes too.
+  std::vector<std::string> other_names = {};
+  /// What it is under a profile that asks, reads or counts in another way than the fields above say.
+  std::map<Profile, std::shared_ptr<const Benchmark>> variants = {};
 };
 
 /// `record` in the benchmark's own columns. Throws InputError.
@@ -131,9 +155,15 @@ void check_question(const Benchmark& benchmark, const Json& doc);
 
 /// Throws UsageError where the benchmark has no rules under the profile, or not with these boxes.
 void check_rules(const Benchmark& benchmark, const Rules& rules);
+/// Whether its files are MMBench's, of any edition.
+bool is_mmbench(const Benchmark& benchmark);
 
 const std::vector<Benchmark>& benchmarks();
 /// Throws UsageError with the nearest name.
 const Benchmark& find_benchmark(const std::string& name);
+/// The benchmark as the profile has it. Throws UsageError, naming the profiles that do, where it has no rules for it.
+const Benchmark& benchmark_under(const Benchmark& benchmark, Profile profile);
+/// The profiles that have rules for it, in the order of the enumeration; the first one is the default.
+std::vector<Profile> profiles_of(const Benchmark& benchmark);
 
 }  // namespace ropescope::eval

@@ -15,7 +15,7 @@ struct Option {
   Text text;
 };
 
-/// mcq_extract of lmms-eval 0.7.2: candidates of eleven kinds, the kind of highest priority wins, then the
+/// mcq_extract of lmms-eval 0.7.3: candidates of eleven kinds, the kind of highest priority wins, then the
 /// last position. `letters` empty: A-H.
 std::optional<char32_t> extract_choice(TextView output, TextView letters);
 

@@ -24,10 +24,17 @@ std::string without_reasoning(const std::string& output) {
   return text.size() == output.size() ? text : to_utf8(strip(from_utf8(text)));
 }
 
+std::string scored_text(const std::string& output, const Rules& rules) {
+  return rules.profile == Profile::kCurrent ? without_reasoning(output) : output;
+}
+
 Reading read_answer(const Benchmark& benchmark, const Json& doc, const std::string& output,
-                    const Rules& rules) {
-  const std::string text = rules.profile == Profile::kCurrent ? without_reasoning(output) : output;
+                    const Rules& rules, const std::optional<std::string>& reply) {
+  const std::string text = scored_text(output, rules);
   Reading reading = benchmark.read(doc, text, rules);
+  if (reading.undecided && reply && benchmark.judge.read != nullptr) {
+    return benchmark.judge.read(doc, text, *reply, rules);
+  }
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) reading.unreadable = true;
   return reading;
 }

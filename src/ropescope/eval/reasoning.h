@@ -1,7 +1,8 @@
-// Blocks of reasoning in an answer, which the harness takes out before it scores (lmms-eval 0.7.2; not that
+// Blocks of reasoning in an answer, which the harness takes out before it scores (lmms-eval 0.7.3; not that
 // of May 2025).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "ropescope/eval/benchmark.h"
@@ -12,8 +13,11 @@ namespace ropescope::eval {
 /// such block. An opening mark without its end stays, and so does an end without its beginning.
 std::string without_reasoning(const std::string& output);
 
-/// What the benchmark reads from an output, without reasoning under the profile `current`.
+/// What of an output is scored: without reasoning under the profile `current`, else as it is.
+std::string scored_text(const std::string& output, const Rules& rules);
+
+/// What the benchmark reads from an output; `reply` is a judge's, for answers that its rules leave undecided.
 Reading read_answer(const Benchmark& benchmark, const Json& doc, const std::string& output,
-                    const Rules& rules);
+                    const Rules& rules, const std::optional<std::string>& reply = std::nullopt);
 
 }  // namespace ropescope::eval

@@ -49,7 +49,7 @@ class TsvRecords : public Records {
   TsvRecords(const fs::path& path, const Benchmark& benchmark)
       : Records(benchmark, path), name_(path.string()), reader_(path) {
     std::set<int64_t> refused;
-    if (benchmark.name == "mmbench") {
+    if (is_mmbench(benchmark)) {
       MmbenchCheck check = check_mmbench_file(path);
       if (!check.missing_column.empty()) {
         throw InputError("{}: the header has no column \"{}\"", name_, check.missing_column);
@@ -345,11 +345,14 @@ Json parse_record(const std::string& line, const std::string& what) {
 }
 
 std::unique_ptr<Records> open_records(const fs::path& path, const std::string& benchmark) {
+  return open_records(path, find_benchmark(benchmark));
+}
+
+std::unique_ptr<Records> open_records(const fs::path& path, const Benchmark& benchmark) {
   if (!fs::is_regular_file(path)) throw InputError("{}: no such file", path.string());
   const std::string extension = path.extension().string();
-  const Benchmark& known = find_benchmark(benchmark);
-  if (extension == ".tsv") return std::make_unique<TsvRecords>(path, known);
-  if (extension == ".jsonl") return std::make_unique<JsonlRecords>(path, known);
+  if (extension == ".tsv") return std::make_unique<TsvRecords>(path, benchmark);
+  if (extension == ".jsonl") return std::make_unique<JsonlRecords>(path, benchmark);
   throw InputError("{}: expected .tsv or .jsonl; data/parquet_to_jsonl.py converts .parquet", path.string());
 }
 

@@ -69,9 +69,11 @@ class Records {
 /// Infinity) is null. Throws InputError naming `what` for other text.
 Json parse_record(const std::string& line, const std::string& what);
 
-/// By the file's extension. For `benchmark` mmbench a .tsv is checked whole, pictures included. Throws
+/// By the file's extension. For MMBench a .tsv is checked whole, pictures included. Throws
 /// InputError for other files, an unclosed quote, or missing columns.
 std::unique_ptr<Records> open_records(const std::filesystem::path& path, const std::string& benchmark);
+/// For what a benchmark is under some profile; it must outlive the records.
+std::unique_ptr<Records> open_records(const std::filesystem::path& path, const Benchmark& benchmark);
 
 /// What is wrong with a rejected record, in words: RejectedRecord::error, or the sentence of its code.
 std::string rejection_text(const std::string& error);

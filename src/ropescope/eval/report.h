@@ -37,6 +37,8 @@ std::vector<ResultRun> read_runs(const std::vector<std::filesystem::path>& folde
 
 /// Whether a question was answered at all: a run that only failed has no figure.
 bool answered_any(const ResultRun& run);
+/// The profile, and whether its rules alone decided where the harness asks a judge.
+std::string profile_of(const ResultRun& run);
 /// The policy that decided, empty for a benchmark without one.
 std::string policy_of(const ResultRun& run);
 

@@ -37,7 +37,7 @@ Json run_json(const ResultRun& run) {
           {"benchmark", run.benchmark->name},
           {"model", run.summary.value("model", Json(""))},
           {"scheme", run.scheme},
-          {"profile", run.summary.value("profile", Json(""))},
+          {"profile", profile_of(run)},
           {"policy", policy_of(run)},
           {"items", run.summary.value("items", Json(0))},
           {"failed", run.summary.value("failed", Json(0))},
@@ -191,9 +191,9 @@ std::string plain_tables(const Report& report) {
     const auto figure = figure_of(run, 0);
     runs.push_back(
         {run.name, run.benchmark->name, json_text(run.summary.value("model", Json(""))), run.scheme,
-         json_text(run.summary.value("profile", Json(""))), policy_of(run),
-         json_text(run.summary.value("items", Json(0))), json_text(run.summary.value("failed", Json(0))),
-         figure ? number_text(figure->percent) : "", figure ? interval_text(figure->interval) : ""});
+         profile_of(run), policy_of(run), json_text(run.summary.value("items", Json(0))),
+         json_text(run.summary.value("failed", Json(0))), figure ? number_text(figure->percent) : "",
+         figure ? interval_text(figure->interval) : ""});
   }
   for (const Comparison& pair : report.comparisons) {
     pairs.push_back({pair.benchmark, pair.a, pair.b, fmt::format("{:+.2f}", pair.difference),

@@ -70,7 +70,7 @@ void find_data(std::vector<PageSet>& sets, const std::vector<ResultRun>& runs,
       expected += fmt::format("{}{} ({}…)", expected.empty() ? "" : ", ", data_name(run),
                               data_hash(run).substr(0, 12));
       if (data_hash(run) != hash) continue;
-      set.records = open_records(file, set.benchmark->name);
+      set.records = open_records(file, *set.benchmark);
       used = true;
     }
     if (!used) {

@@ -27,7 +27,9 @@ ResultRun read_summary(const fs::path& folder) {
     throw InputError("{}: expected summary.json, written by a finished ropescope evaluate", folder.string());
   }
   run.summary = read_json_file(folder / "summary.json");
-  run.benchmark = &find_benchmark(json_string(run.summary, "benchmark", run.name));
+  const Benchmark& known = find_benchmark(json_string(run.summary, "benchmark", run.name));
+  run.benchmark =
+      &benchmark_under(known, parse_profile(json_string_or(run.summary, "profile", "paper", run.name)));
   run.scheme = json_string_or(run.summary, "scheme", kOwnScheme, run.name);
   return run;
 }
@@ -102,6 +104,7 @@ std::vector<ResultRun> split_run(const fs::path& folder, const ResultRun& whole,
     run.summary["items"] = part.items;
     run.summary["failed"] = part.failed;
     run.summary["aggregates"] = std::move(part.aggregates);
+    if (run.summary.contains("judge")) run.summary["judge"]["undecided"] = part.undecided;
     answers.at(condition).into(run);
     runs.push_back(std::move(run));
   }

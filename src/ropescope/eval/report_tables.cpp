@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "ropescope/eval/evaluation.h"
+#include "ropescope/eval/judge.h"
 
 namespace ropescope::eval {
 
@@ -47,8 +48,9 @@ struct ColumnMetric {
 /// Accuracy at a distance ("4K") between picture and question.
 std::optional<ColumnMetric> distance_metric(const Json& row, const std::string& column) {
   static const std::map<std::string, std::string> names = {
-      {"POPE", "pope"},      {"ChartQA_TEST", "chartqa"},    {"DocVQA_VAL", "docvqa"},
-      {"AI2D_TEST", "ai2d"}, {"RealWorldQA", "realworldqa"}, {"MMStar", "mmstar"}};
+      {"HRBench-4K", "hrbench_4k"},   {"HRBench-8K", "hrbench_8k"}, {"POPE", "pope"},
+      {"ChartQA_TEST", "chartqa"},    {"DocVQA_VAL", "docvqa"},     {"AI2D_TEST", "ai2d"},
+      {"RealWorldQA", "realworldqa"}, {"MMStar", "mmstar"},         {"MathVista_MINI", "mathvista_mini"}};
   const auto found = names.find(row.value("benchmark", ""));
   if (found == names.end()) return std::nullopt;
   const Benchmark& benchmark = find_benchmark(found->second);
@@ -81,10 +83,13 @@ std::optional<ColumnMetric> metric_of(const Json& table, const Json& row, const 
 /// A figure of a run: percent, its interval and what it is a mean of.
 std::optional<Figure> measured_figure(const ResultRun& run, const ColumnMetric& metric, uint64_t seed) {
   const Json& aggregates = run.summary.at("aggregates");
-  if (!answered_any(run) || !aggregates.is_object() || !aggregates.contains(metric.place)) return {};
-  const Json& number = aggregates.at(metric.place);
+  // (under another profile the whole benchmark's figure may stand elsewhere)
+  const auto& place = metric.part.empty() ? run.benchmark->headline : metric.place;
+  if (!answered_any(run) || !aggregates.is_object() || !aggregates.contains(place)) return {};
+  const Json& number = aggregates.at(place);
   if (!number.is_number()) return {};
-  const double percent = number.get<double>() * metric.scale;
+  const double percent =
+      number.get<double>() * (metric.part.empty() ? run.benchmark->headline_scale : metric.scale);
   if (metric.part.empty()) {
     return Figure{percent, figure_interval(*run.benchmark, run.units, seed),
                   static_cast<int64_t>(run.units.size())};
@@ -137,11 +142,19 @@ std::string reasons(const ResultRun& run, const Json& table, const ReportRow& ro
     parts.push_back(limit > 0 ? fmt::format("the first {} records only", limit)
                               : std::string("not the whole published split"));
   }
+  const char* const own_profile = row.table == kDistances ? "vlmevalkit" : "paper";
   if (row.table == kDistances) {
-    parts.push_back("other text between picture and question; the paper scores with VLMEvalKit");
+    parts.push_back("other text between picture and question");
     if (run.benchmark->name == "pope") parts.push_back("accuracy here; the paper may plot F1");
   }
-  if (row.profile != "paper") parts.push_back("scored by other code than the paper's (--profile paper)");
+  if (run.summary.contains("judge")) {
+    parts.push_back(fmt::format("{}: {} answers that the harness gives to a judge count as wrong",
+                                kPrefetchOnly, run.summary["judge"].value("undecided", int64_t{0})));
+  }
+  if (row.profile != own_profile) {
+    parts.push_back(fmt::format("scored by other code than the paper's ({}--profile {})",
+                                row.table == kDistances ? "VLMEvalKit: " : "", own_profile));
+  }
   if (row.policy == "static") parts.push_back("letters read by one more rule (--policy static)");
   if (!run.summary.value("images", true)) parts.push_back("asked without pictures");
   if (const auto failed = run.summary.value("failed", int64_t{0}); failed > 0) {
@@ -186,6 +199,14 @@ std::string oddity(const Json& paper, const Json& table, const Json& row, const 
   }
   if (table.contains("read_off")) return "read off a picture: error up to 0.1";
   return row.value("approximate", false) ? "approximate in the paper's text" : "";
+}
+
+/// Why a figure is none of a single run.
+std::string why_no_run(const ReportRow& line) {
+  const std::string none = "no single benchmark run gives this figure";
+  if (line.table == "002:text") return none + ": a difference of two runs, or read off a text";
+  return line.table.rfind("002:", 0) == 0 ? none + ": a mean over benchmarks without figures of their own"
+                                          : none;
 }
 
 std::string joined(const std::string& a, const std::string& b) {
@@ -332,7 +353,7 @@ std::vector<ReportRow> table_rows(const Json& paper, const Json& table, const st
         if (line.why.empty()) line.why = "not measured: no such run of " + metric->benchmark;
       } else {
         line.why = mean_note(paper, table, row, column);
-        if (line.why.empty()) line.why = "no single benchmark run gives this figure";
+        if (line.why.empty()) line.why = why_no_run(line);
       }
       line.why = joined(line.why, oddity(paper, table, row, line));
       rows.push_back(std::move(line));
@@ -372,6 +393,16 @@ std::vector<std::string> table_notes(const Json& paper, const Json& table) {
     notes.push_back(fmt::format("{}{}, {}, {:.2f}: {}.", place, misfit.value("column", ""),
                                 misfit.value("row", ""), misfit.value("printed", 0.0),
                                 misfit.value("remark", "")));
+  }
+  if (name == kDistances) {
+    notes.push_back(fmt::format(
+        "{}--profile vlmevalkit asks and scores as the paper did, except for answers that its judge model read (MathVista, "
+        "letters that no rule finds): such figures are marked {} until ropescope score has a judge's replies.",
+        place, kPrefetchOnly));
+  }
+  if (name.rfind("002:", 0) == 0 && name != "002:text") {
+    notes.push_back(place +
+                    "cannot be measured: its means are over benchmarks that the paper gives no figures of.");
   }
   if (name == "002:2") {
     notes.push_back(

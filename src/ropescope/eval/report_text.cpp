@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "ropescope/eval/judge.h"
 #include "ropescope/eval/report.h"
 
 namespace ropescope::eval {
@@ -51,6 +52,11 @@ std::string setting(const ResultRun& run, const char* key) {
 
 }  // namespace
 
+std::string profile_of(const ResultRun& run) {
+  const std::string profile = json_string_or(run.summary, "profile", "paper", run.name);
+  return run.summary.contains("judge") ? profile + ", " + kPrefetchOnly : profile;
+}
+
 std::string policy_of(const ResultRun& run) {
   return run.benchmark->has_policy ? json_string_or(run.summary, "policy", "exact", run.name) : "";
 }
@@ -63,9 +69,9 @@ std::string report_markdown(const Report& report) {
   for (const ResultRun& run : report.runs) {
     const auto figure = figure_of(run, 0);
     out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", cell(run.name),
-                       run.benchmark->name, cell(setting(run, "model")), cell(run.scheme),
-                       setting(run, "profile"), or_dash(policy_of(run)), setting(run, "items"),
-                       setting(run, "failed"), figure ? number_text(figure->percent) : "–",
+                       run.benchmark->name, cell(setting(run, "model")), cell(run.scheme), profile_of(run),
+                       or_dash(policy_of(run)), setting(run, "items"), setting(run, "failed"),
+                       figure ? number_text(figure->percent) : "–",
                        figure ? interval_text(figure->interval) : "–");
   }
   if (!report.comparisons.empty()) {

@@ -10,6 +10,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/eval/judge.h"
 #include "ropescope/eval/reasoning.h"
 
 namespace ropescope::eval {
@@ -225,12 +226,19 @@ class ConditionScores {
 
   void add(int64_t record, const Json& sample) {
     const Json& doc = sample.at("doc");
-    const Reading reading = read_answer(benchmark_, doc, json_string(sample, "output", name_), rules_);
+    const std::string output = json_string(sample, "output", name_);
+    const Reading reading = read_answer(benchmark_, doc, output, rules_);
     tally_->add(doc, reading);
     units_.add(record, doc, reading.score);
     ++scores_.items;
     scores_.failed += is_failed(sample) ? 1 : 0;
     scores_.no_answer += reading.unreadable ? 1 : 0;
+    if (reading.undecided && !is_failed(sample)) {
+      ++scores_.undecided;
+      if (benchmark_.judge.question != nullptr) {
+        scores_.for_judge.push_back(judge_line(benchmark_, record, doc, output, rules_));
+      }
+    }
     if (scores_.first.size() < kFirstAnswers) scores_.first.push_back(sample);
     scores_.records.push_back(record);
     scores_.scores.push_back(reading.score);

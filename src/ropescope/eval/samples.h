@@ -75,8 +75,10 @@ struct Scores {
   Json aggregates, details;      ///< of the benchmark's tally
   std::string aggregates_error;  ///< why there are none
   int64_t items = 0, failed = 0, generated_tokens = 0;
-  int64_t no_answer = 0;    ///< Reading::unreadable
-  std::vector<Json> first;  ///< the lines of the kFirstAnswers lowest records
+  int64_t no_answer = 0;        ///< Reading::unreadable
+  int64_t undecided = 0;        ///< Reading::undecided, failed questions aside
+  std::vector<Json> for_judge;  ///< the lines of judge.jsonl for these
+  std::vector<Json> first;      ///< the lines of the kFirstAnswers lowest records
   std::vector<int64_t> records;
   std::vector<double> scores;
   std::vector<int64_t> tokens;

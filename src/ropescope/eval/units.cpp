@@ -12,16 +12,45 @@ void UnitCollector::add(int64_t record, const Json& doc, double score) {
   collected.stratum = unit.stratum;
   if (unit.counts && rule.part != nullptr) collected.part = rule.part(doc);
   collected.scores.push_back(score);
+  if (rule.times != nullptr) {
+    collected.sum += rule.times(doc) * score;
+    collected.times += rule.times(doc);
+  }
   collected.counts = collected.counts || unit.counts;
 }
 
 UnitScores UnitCollector::scores() const {
+  if (benchmark_.units.pairs) return pairs();
   UnitScores scores;
+  double times = 0, counting = 0;
   for (const auto& [key, unit] : units_) {
     if (!unit.counts) continue;
+    times += unit.times;
+    ++counting;
+  }
+  for (const auto& [key, unit] : units_) {
+    if (!unit.counts) continue;
+    if (benchmark_.units.times != nullptr) {
+      scores[key] = {unit.stratum, times > 0 ? unit.sum * counting / times : 0, unit.part};
+      continue;
+    }
     auto* const value = benchmark_.units.value;
     scores[key] = {unit.stratum, value != nullptr ? value(unit.scores) : unit.scores.front(), unit.part,
                    benchmark_.units.weigh_items ? static_cast<double>(unit.scores.size()) : 1.0};
+  }
+  return scores;
+}
+
+UnitScores UnitCollector::pairs() const {
+  std::map<int64_t, const Collected*> by_index;
+  for (const auto& [key, unit] : units_) by_index[std::stoll(key)] = &unit;
+  UnitScores scores;
+  const auto first = first_index_of_pairs(by_index);
+  for (const auto& [index, unit] : by_index) {
+    const auto next = by_index.find(index + 1);
+    if ((index - first) % 2 != 0 || next == by_index.end()) continue;
+    const double right = std::min(unit->scores.front(), next->second->scores.front());
+    scores[std::to_string(index)] = {unit->stratum, right, unit->part};
   }
   return scores;
 }

@@ -22,6 +22,12 @@ struct UnitScore {
 };
 using UnitScores = std::map<std::string, UnitScore>;  ///< by the unit's key
 
+/// Where pairs of neighbours begin: at 0 if there is an index 0, else at 1.
+template <typename ByIndex>
+int64_t first_index_of_pairs(const ByIndex& by_index) {
+  return by_index.empty() || by_index.begin()->first > 0 ? 1 : 0;
+}
+
 /// Collects samples, in any order, into units.
 class UnitCollector {
  public:
@@ -35,7 +41,9 @@ class UnitCollector {
     std::string stratum, part;
     std::vector<double> scores;
     bool counts = false;
+    double sum = 0, times = 0;  ///< UnitRule::times, and the scores counted so often
   };
+  UnitScores pairs() const;
   const Benchmark& benchmark_;
   std::map<std::string, Collected> units_;
 };

@@ -11,9 +11,12 @@
 
 namespace ropescope::eval {
 
-enum class VlmEvalKitDate { kMay2025, kMarch2026 };
+/// August 2026 is commit e8e78f05, the profile's; HR-Bench's own script in lmms-eval is a copy of May 2025.
+enum class VlmEvalKitDate { kMay2025, kMarch2026, kAugust2026 };
 
-/// A letter of the item, or 'Z' for a refusal; none where it is undecided.
+/// A letter of the item, or 'Z' for a refusal; none where it is undecided. August 2026: where no letter stands alone
+/// near the end, the one of A to D that follows the first "answer is" counts, whatever it belongs to ("the answer is a
+/// dog" says A).
 std::optional<char32_t> vlmevalkit_choice(TextView output, const std::vector<Option>& options,
                                           VlmEvalKitDate date);
 

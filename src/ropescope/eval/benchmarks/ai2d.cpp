@@ -1,4 +1,5 @@
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -30,6 +31,8 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
 /// VLMEvalKit's table: columns A, B, ... and the letter of the answer.
 void adopt(Json& record) { adopt_option_list(record, "options", /*index=*/true); }
 
+void adopt_table(Json& record) { options_into_columns(record, "options", /*index=*/true); }
+
 }  // namespace
 }  // namespace ai2d_rules
 
@@ -40,7 +43,7 @@ Benchmark ai2d() {
                                               {"question", "options", "answer", "image"}, prompt, read);
   benchmark.options = Options::kColumns;
   benchmark.adopt = adopt;
-  return benchmark;
+  return with_vlmevalkit(benchmark, vlmevalkit_choice_form(benchmark, adopt_table));
 }
 
 }  // namespace ropescope::eval

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -44,13 +46,18 @@ bool is_quoted_list(const std::string& text) {
   return (quote == '\'' || quote == '"') && text[text.size() - 2] == quote;
 }
 
-/// VLMEvalKit's table: the part as `split`, the answer as a list of one.
-void adopt(Json& record) {
+/// VLMEvalKit's table: the part as `split`.
+void adopt_part(Json& record) {
   adopt_column(record, "split", "type");
   if (const auto type = record.find("type"); type != record.end() && type->is_string()) {
     if (*type == "test_human") *type = kHuman;
     if (*type == "test_augmented") *type = kAugmented;
   }
+}
+
+/// The same, with the answer as a list of one.
+void adopt(Json& record) {
+  adopt_part(record);
   const auto answer = record.find("answer");
   if (answer == record.end()) return;
   const bool list = answer->is_array() || (answer->is_string() && is_quoted_list(answer->get<std::string>()));
@@ -60,6 +67,20 @@ void adopt(Json& record) {
     throw InputError("doc: \"answer\": expected one answer, found a list of {}", texts.size());
   }
   *answer = to_utf8(texts.front());
+}
+
+/// The best of the answers, where there are several.
+Reading vlmevalkit_read(const Json& doc, const std::string& output, const Rules&) {
+  const Text text = from_utf8(output);
+  const Json& answer = doc.contains("answer") ? doc["answer"] : Json();
+  const bool list =
+      answer.is_array() || (answer.is_string() && answer.get<std::string>().rfind('[', 0) == 0 &&
+                            parse_string_list(doc_text(doc, "answer")));
+  bool right = false;
+  for (const Text& one : list ? doc_list(doc, "answer") : std::vector<Text>{doc_text(doc, "answer")}) {
+    right = right || relaxed_match(strip(text), one);
+  }
+  return {nullptr, std::nullopt, right ? 1.0 : 0.0};
 }
 
 void check(const Json& doc) {
@@ -92,20 +113,26 @@ std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<ChartqaTall
 
 Benchmark chartqa() {
   using namespace chartqa_rules;
-  return {"chartqa",
-          "Charts; numbers may be off by 5 %.",
-          "ChartQA, test split: 2500 questions",
-          {"question", "answer", "type", "image"},
-          16,
-          Json::json_pointer("/relaxed_overall"),
-          100,
-          prompt,
-          read,
-          tally,
-          {},
-          Options::kNone,
-          adopt,
-          check};
+  Benchmark benchmark = {"chartqa",
+                         "Charts; numbers may be off by 5 %.",
+                         "ChartQA, test split: 2500 questions",
+                         {"question", "answer", "type", "image"},
+                         16,
+                         Json::json_pointer("/relaxed_overall"),
+                         100,
+                         prompt,
+                         read,
+                         tally,
+                         {},
+                         Options::kNone,
+                         adopt,
+                         check};
+  Benchmark form = benchmark;
+  form.prompt = vlmevalkit_short_prompt;
+  form.read = vlmevalkit_read;
+  form.adopt = adopt_part;
+  form.max_new_tokens = kVlmEvalKitTokens;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval

@@ -1,6 +1,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/edit_distance.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -15,6 +16,11 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   return {nullptr, std::nullopt, anls(strip(from_utf8(output)), doc_list(doc, "answers"))};
 }
 
+/// The same, of the output as it is: blanks at its ends count in the length.
+Reading vlmevalkit_read(const Json& doc, const std::string& output, const Rules&) {
+  return {nullptr, std::nullopt, anls(from_utf8(output), doc_list(doc, "answers"))};
+}
+
 void check(const Json& doc) {
   if (doc_list(doc, "answers").empty()) throw InputError("doc: \"answers\": expected an answer, found none");
 }
@@ -26,7 +32,7 @@ std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MeanTally>(
 
 Benchmark docvqa() {
   using namespace docvqa_rules;
-  return {
+  Benchmark benchmark = {
       "docvqa",
       "Scanned documents; answers are compared by edit distance (ANLS). InfographicVQA has the same form.",
       "DocVQA, validation split (docvqa_val): 5349 questions",
@@ -41,6 +47,10 @@ Benchmark docvqa() {
       Options::kNone,
       adopt_answer_list,
       check};
+  Benchmark form = benchmark;
+  form.read = vlmevalkit_read;
+  form.max_new_tokens = kVlmEvalKitTokens;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval

@@ -3,6 +3,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/circular_groups.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -110,7 +111,7 @@ double all_right(const std::vector<double>& scores) {
 
 Benchmark mmbench() {
   using namespace mmbench_rules;
-  return {
+  const Benchmark benchmark = {
       "mmbench",
       "Perception and reasoning, multiple choice; a question counts if every rotation of it is right.",
       "MMBench_DEV_EN (mmbench_en_dev): 4329 rows, 1164 questions",
@@ -128,6 +129,9 @@ Benchmark mmbench() {
       nullptr,
       /*has_policy=*/true,
       /*scores_any_options=*/true};
+  Benchmark form = vlmevalkit_choice_reading_form(benchmark, nullptr);
+  form.columns = benchmark.columns;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval

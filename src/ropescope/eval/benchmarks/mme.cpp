@@ -4,6 +4,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -111,20 +112,21 @@ std::string part(const Json& doc) {
 
 Benchmark mme() {
   using namespace mme_rules;
-  return {"mme",
-          "Perception and cognition, two yes-no questions a picture, points.",
-          "MME: 2374 questions",
-          {"question_id", "question", "answer", "category", "image"},
-          16,
-          Json::json_pointer("/total_percent"),
-          1,
-          prompt,
-          read,
-          tally,
-          {unit, picture_points, weight, part},
-          Options::kNone,
-          adopt,
-          check};
+  Benchmark benchmark = {"mme",
+                         "Perception and cognition, two yes-no questions a picture, points.",
+                         "MME: 2374 questions",
+                         {"question_id", "question", "answer", "category", "image"},
+                         16,
+                         Json::json_pointer("/total_percent"),
+                         1,
+                         prompt,
+                         read,
+                         tally,
+                         {unit, picture_points, weight, part},
+                         Options::kNone,
+                         adopt,
+                         check};
+  return with_vlmevalkit(benchmark, vlmevalkit_yes_no_form(benchmark));
 }
 
 }  // namespace ropescope::eval

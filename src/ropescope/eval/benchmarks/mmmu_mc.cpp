@@ -3,6 +3,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/mmmu_open.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -85,25 +86,109 @@ class MmmuTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<MmmuTally>(); }
 
+// VLMEvalKit: an open question is one of two options, its answer and "Other Answers", which only its rules see.
+
+void adopt_table(Json& record) {
+  if (record.contains("options") && option_columns(record).empty()) {
+    if (doc_list(record, "options").empty()) {
+      record.erase("options");
+    } else {
+      options_into_columns(record, "options", /*index=*/false);
+    }
+  }
+}
+
+void check_table(const Json& doc) {
+  if (const auto options = option_columns(doc); !options.empty()) check_letter(doc, options);
+}
+
+/// "<image 1>" and so on become the places of the pictures where they name them once each in their order. (A text that
+/// names them otherwise keeps its marks, and the pictures stand in front.)
+Json table_prompt(const Json& doc, const Rules& rules) {
+  const Text text = from_utf8(vlmevalkit_choice_prompt(doc, rules).get<std::string>());
+  constexpr TextView kMark = U"<image ";
+  Text placed;
+  size_t from = 0;
+  char32_t next = U'1';
+  for (size_t at = text.find(kMark); at != Text::npos; at = text.find(kMark, from), ++next) {
+    const size_t digit = at + kMark.size();
+    if (digit + 1 >= text.size() || text[digit] != next || text[digit + 1] != U'>') return to_utf8(text);
+    placed += text.substr(from, at - from) + U"<image>";
+    from = digit + 2;
+  }
+  return to_utf8(placed + text.substr(from));
+}
+
+Json with_two_options(Json doc) {
+  if (doc_cell(doc, "A")) return doc;
+  const Text answer = doc_text(doc, "answer");
+  doc["A"] = to_utf8(answer);
+  doc["B"] = "Other Answers";
+  if (answer.size() != 1 || answer[0] < U'A' || answer[0] > U'Z') doc["answer"] = "A";
+  return doc;
+}
+
+Reading table_read(const Json& doc, const std::string& output, const Rules& rules) {
+  return vlmevalkit_choice_reading(with_two_options(doc), output, rules);
+}
+Reading table_judged(const Json& doc, const std::string& output, const std::string& reply,
+                     const Rules& rules) {
+  return vlmevalkit_choice_judged(with_two_options(doc), output, reply, rules);
+}
+std::string table_question(const Json& doc, const std::string& output, const Rules& rules) {
+  return vlmevalkit_choice_question(with_two_options(doc), output, rules);
+}
+
+/// Its table also holds the questions of `dev`, which have a figure of their own.
+bool is_dev(const Json& doc) { return doc_cell(doc, "split").value_or(U"") == U"dev"; }
+
+class TableTally : public ChoiceTally {
+ public:
+  void add(const Json& doc, const Reading& reading) override {
+    if (!is_dev(doc)) ChoiceTally::add(doc, reading);
+    if (is_dev(doc)) dev_.add(reading.score);
+  }
+  Json aggregates() const override {
+    Json object = ChoiceTally::aggregates();
+    if (dev_.count() > 0) object["split"]["dev"] = dev_.json();
+    return object;
+  }
+
+ private:
+  Mean dev_;
+};
+
+std::unique_ptr<Tally> table_tally(const Rules&) { return std::make_unique<TableTally>(); }
+Unit table_unit(const Json& doc, const std::string& item) { return {"", item, !is_dev(doc)}; }
+
 }  // namespace
 }  // namespace mmmu_mc_rules
 
 Benchmark mmmu_mc() {
   using namespace mmmu_mc_rules;
-  return {"mmmu_mc",
-          "College questions of thirty subjects, multiple choice (open ones by the official rule).",
-          "MMMU, validation split (mmmu_val): 900 questions",
-          {"id", "question", "options", "answer", "question_type", "image_1", "image_2"},
-          128,
-          Json::json_pointer("/overall"),
-          100,
-          prompt,
-          read,
-          tally,
-          {},
-          Options::kColumns,
-          adopt,
-          check};
+  Benchmark benchmark = {
+      "mmmu_mc",
+      "College questions of thirty subjects, multiple choice (open ones by the official rule).",
+      "MMMU, validation split (mmmu_val): 900 questions",
+      {"id", "question", "options", "answer", "question_type", "image_1", "image_2"},
+      128,
+      Json::json_pointer("/overall"),
+      100,
+      prompt,
+      read,
+      tally,
+      {},
+      Options::kColumns,
+      adopt,
+      check};
+  Benchmark form = vlmevalkit_choice_form(benchmark, adopt_table);
+  form.prompt = table_prompt;
+  form.read = table_read;
+  form.check = check_table;
+  form.judge = {table_question, table_judged};
+  form.tally = table_tally;
+  form.units.unit = table_unit;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval

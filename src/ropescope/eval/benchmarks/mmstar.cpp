@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -77,20 +78,21 @@ Unit unit(const Json& doc, const std::string& item) { return {doc_key(doc, "l2_c
 
 Benchmark mmstar() {
   using namespace mmstar_rules;
-  return {"mmstar",
-          "Questions that cannot be answered without the picture, multiple choice.",
-          "MMStar: 1500 questions",
-          {"index", "question", "answer", "category", "l2_category", "image"},
-          1024,
-          Json::json_pointer("/average"),
-          100,
-          prompt,
-          read,
-          tally,
-          {unit, nullptr, nullptr},
-          Options::kInQuestion,
-          adopt,
-          check};
+  Benchmark benchmark = {"mmstar",
+                         "Questions that cannot be answered without the picture, multiple choice.",
+                         "MMStar: 1500 questions",
+                         {"index", "question", "answer", "category", "l2_category", "image"},
+                         1024,
+                         Json::json_pointer("/average"),
+                         100,
+                         prompt,
+                         read,
+                         tally,
+                         {unit, nullptr, nullptr},
+                         Options::kInQuestion,
+                         adopt,
+                         check};
+  return with_vlmevalkit(benchmark, vlmevalkit_choice_form(benchmark, nullptr));
 }
 
 }  // namespace ropescope::eval

@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -13,6 +16,18 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   const Text text(strip(lower(from_utf8(output))));
   const double score = text == strip(lower(doc_text(doc, "answer"))) ? 1 : 0;
   return {to_utf8(text), std::nullopt, score, text != U"yes" && text != U"no"};
+}
+
+/// The names between the commas of `category`; one empty name where there is no such column.
+std::vector<std::string> categories_in(const Json& doc) {
+  const std::string text = to_utf8(doc_cell(doc, "category").value_or(U""));
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    names.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return names;
 }
 
 double ratio(int64_t part, int64_t whole) {
@@ -69,25 +84,56 @@ class PopeTally : public Tally {
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<PopeTally>(); }
 
+/// VLMEvalKit: what is not Yes counts as No for precision and recall, and a record that its table puts into several
+/// categories ("popular,random") counts once in each.
+class VlmEvalKitTally : public Tally {
+ public:
+  void add(const Json& doc, const Reading& reading) override {
+    const bool yes = strip(lower(doc_text(doc, "answer"))) == U"yes";
+    const std::string said = reading.extracted == "Yes" ? "yes" : "no";
+    for (const std::string& category : categories_in(doc)) {
+      all_.add(yes, said, reading.score);
+      if (!category.empty()) categories_[category].add(yes, said, reading.score);
+    }
+  }
+
+  Json aggregates() const override {
+    Json categories = Json::object();
+    for (const auto& [name, counts] : categories_) categories[name] = counts.json();
+    return {{"all", all_.json()}, {"by_category", categories}};
+  }
+
+ private:
+  YesNoCounts all_;
+  std::map<std::string, YesNoCounts> categories_;
+};
+
+std::unique_ptr<Tally> vlmevalkit_tally(const Rules&) { return std::make_unique<VlmEvalKitTally>(); }
+double times(const Json& doc) { return static_cast<double>(categories_in(doc).size()); }
+
 }  // namespace
 }  // namespace pope_rules
 
 Benchmark pope() {
   using namespace pope_rules;
-  return {"pope",
-          "Is there such an object in the picture? yes or no.",
-          "POPE, splits adversarial, popular and random: 9000 questions",
-          {"question_id", "question", "answer", "category", "image"},
-          128,
-          Json::json_pointer("/all/accuracy"),
-          100,
-          prompt,
-          read,
-          tally,
-          {},
-          Options::kNone,
-          nullptr,
-          check_yes_or_no};
+  Benchmark benchmark = {"pope",
+                         "Is there such an object in the picture? yes or no.",
+                         "POPE, splits adversarial, popular and random: 9000 questions",
+                         {"question_id", "question", "answer", "category", "image"},
+                         128,
+                         Json::json_pointer("/all/accuracy"),
+                         100,
+                         prompt,
+                         read,
+                         tally,
+                         {},
+                         Options::kNone,
+                         nullptr,
+                         check_yes_or_no};
+  Benchmark form = vlmevalkit_yes_no_form(benchmark);
+  form.tally = vlmevalkit_tally;
+  form.units.times = times;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval

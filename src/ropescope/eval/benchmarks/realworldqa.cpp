@@ -1,6 +1,7 @@
 #include <array>
 
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -99,7 +100,7 @@ Benchmark realworldqa() {
       "RealWorldQA: 765 questions", {"question", "answer", "image"}, prompt, read);
   benchmark.options = Options::kInQuestion;
   benchmark.adopt = adopt;
-  return benchmark;
+  return with_vlmevalkit(benchmark, vlmevalkit_choice_form(benchmark, nullptr));
 }
 
 }  // namespace ropescope::eval

@@ -31,13 +31,57 @@ Benchmark mlvu();
 Benchmark lvbench();
 Benchmark charades_sta();
 Benchmark mmniah();
+Benchmark hrbench_4k();
+Benchmark hrbench_8k();
+Benchmark vstar();
+Benchmark mmvp();
+Benchmark blink();
+Benchmark countbenchqa();
+Benchmark ocrbench();
+Benchmark infovqa();
+Benchmark mmbench_en_v11();
+Benchmark mmbench_cn_v11();
+Benchmark mathvista_mini();
+Benchmark mathvision_mini();
+Benchmark order();
 
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> all = {
-      mmbench(),  mmstar(),      realworldqa(), seedbench_2_plus(), pope(),         mme(),
-      ai2d(),     vqav2(),       docvqa(),      scienceqa_img(),    chartqa(),      textvqa(),
-      mmmu_mc(),  refcoco_rec(), mmniah(),      refcoco_plus_rec(), refcocog_rec(), mvbench(),
-      videomme(), mlvu(),        lvbench(),     charades_sta(),
+      mmbench(),
+      mmstar(),
+      realworldqa(),
+      seedbench_2_plus(),
+      pope(),
+      mme(),
+      ai2d(),
+      vqav2(),
+      docvqa(),
+      scienceqa_img(),
+      chartqa(),
+      textvqa(),
+      mmmu_mc(),
+      refcoco_rec(),
+      mmniah(),
+      hrbench_4k(),
+      hrbench_8k(),
+      vstar(),
+      mmvp(),
+      blink(),
+      countbenchqa(),
+      ocrbench(),
+      infovqa(),
+      mmbench_en_v11(),
+      mmbench_cn_v11(),
+      mathvista_mini(),
+      mathvision_mini(),
+      order(),
+      refcoco_plus_rec(),
+      refcocog_rec(),
+      mvbench(),
+      videomme(),
+      mlvu(),
+      lvbench(),
+      charades_sta(),
   };
   return all;
 }
@@ -45,7 +89,9 @@ const std::vector<Benchmark>& benchmarks() {
 const Benchmark& find_benchmark(const std::string& name) {
   std::vector<std::string> names;
   for (const Benchmark& benchmark : benchmarks()) {
-    if (benchmark.name == name) return benchmark;
+    const auto& others = benchmark.other_names;
+    if (benchmark.name == name || std::find(others.begin(), others.end(), name) != others.end())
+      return benchmark;
     names.push_back(benchmark.name);
   }
   std::string list;
@@ -53,6 +99,28 @@ const Benchmark& find_benchmark(const std::string& name) {
   const std::string nearest = nearest_name(name, names);
   throw UsageError("--benchmark: \"{}\" is not known{}; there are {}", name,
                    nearest.empty() ? "" : " (did you mean " + nearest + "?)", list);
+}
+
+bool is_mmbench(const Benchmark& benchmark) { return benchmark.name.rfind("mmbench", 0) == 0; }
+
+std::vector<Profile> profiles_of(const Benchmark& benchmark) {
+  std::vector<Profile> profiles = benchmark.profiles;
+  for (const auto& [profile, variant] : benchmark.variants) {
+    if (std::find(profiles.begin(), profiles.end(), profile) == profiles.end()) profiles.push_back(profile);
+  }
+  std::sort(profiles.begin(), profiles.end());
+  return profiles;
+}
+
+const Benchmark& benchmark_under(const Benchmark& benchmark, Profile profile) {
+  if (const auto found = benchmark.variants.find(profile); found != benchmark.variants.end())
+    return *found->second;
+  const std::vector<Profile> known = profiles_of(benchmark);
+  if (std::find(known.begin(), known.end(), profile) != known.end()) return benchmark;
+  std::string names;
+  for (const Profile one : known) names += (names.empty() ? "" : ", ") + profile_name(one);
+  throw UsageError("--profile {}: that harness has no rules for {}; there are {}", profile_name(profile),
+                   benchmark.name, names);
 }
 
 Json own_columns(const Benchmark& benchmark, Json record) {
@@ -70,13 +138,7 @@ void check_question(const Benchmark& benchmark, const Json& doc) {
 }
 
 void check_rules(const Benchmark& benchmark, const Rules& rules) {
-  const auto& known = benchmark.profiles;
-  if (std::find(known.begin(), known.end(), rules.profile) == known.end()) {
-    std::string names;
-    for (const Profile profile : known) names += (names.empty() ? "" : " or ") + profile_name(profile);
-    throw UsageError("--profile: {} has no {}; expected {}", profile_name(rules.profile), benchmark.name,
-                     names);
-  }
+  benchmark_under(benchmark, rules.profile);
   if (rules.boxes != BoxScale::kAuto && !benchmark.has_boxes) {
     throw UsageError("--boxes: {} asks for no boxes", benchmark.name);
   }
@@ -93,7 +155,8 @@ void check_rules(const Benchmark& benchmark, const Rules& rules) {
 Profile parse_profile(const std::string& text) {
   if (text == "paper") return Profile::kPaper;
   if (text == "current") return Profile::kCurrent;
-  throw UsageError("--profile: expected paper or current, found \"{}\"", text);
+  if (text == "vlmevalkit") return Profile::kVlmEvalKit;
+  throw UsageError("--profile: expected paper, current or vlmevalkit, found \"{}\"", text);
 }
 
 Policy parse_policy(const std::string& text) {
@@ -102,7 +165,17 @@ Policy parse_policy(const std::string& text) {
   throw UsageError("--policy: expected exact or static, found \"{}\"", text);
 }
 
-std::string profile_name(Profile profile) { return profile == Profile::kPaper ? "paper" : "current"; }
+std::string profile_name(Profile profile) {
+  switch (profile) {
+    case Profile::kPaper:
+      return "paper";
+    case Profile::kCurrent:
+      return "current";
+    case Profile::kVlmEvalKit:
+      return "vlmevalkit";
+  }
+  return "";
+}
 std::string policy_name(Policy policy) { return policy == Policy::kExact ? "exact" : "static"; }
 
 }  // namespace ropescope::eval

@@ -1,4 +1,5 @@
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -29,6 +30,8 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
 /// VLMEvalKit's table: columns A, B, ... and the letter of the answer.
 void adopt(Json& record) { adopt_option_list(record, "choices", /*index=*/true); }
 
+void adopt_table(Json& record) { options_into_columns(record, "choices", /*index=*/true); }
+
 }  // namespace
 }  // namespace scienceqa_img_rules
 
@@ -40,7 +43,7 @@ Benchmark scienceqa_img() {
                             {"question", "choices", "answer", "hint", "image"}, prompt, read);
   benchmark.options = Options::kColumns;
   benchmark.adopt = adopt;
-  return benchmark;
+  return with_vlmevalkit(benchmark, vlmevalkit_choice_form(benchmark, adopt_table));
 }
 
 }  // namespace ropescope::eval

@@ -1,4 +1,5 @@
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 
 namespace ropescope::eval {
 
@@ -35,6 +36,16 @@ void adopt(Json& record) {
   adopt_column(record, "category", "question_image_type");
 }
 
+/// The other way round, for VLMEvalKit's rules.
+void adopt_table(Json& record) {
+  for (const char* column : kChoices) {
+    const std::string letter(1, column[std::string_view(column).size() - 1]);
+    adopt_column(record, column, letter.c_str());
+    record.erase(column);
+  }
+  adopt_column(record, "question_image_type", "category");
+}
+
 void check(const Json& doc) {
   std::vector<Text> choices;
   for (const char* column : kChoices) choices.push_back(doc_text(doc, column));
@@ -67,21 +78,22 @@ std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<SeedbenchTa
 
 Benchmark seedbench_2_plus() {
   using namespace seedbench_2_plus_rules;
-  return {"seedbench_2_plus",
-          "Charts, maps and web pages full of text, multiple choice.",
-          "SEED-Bench-2-Plus: 2277 questions",
-          {"question", "choice_A", "choice_B", "choice_C", "choice_D", "answer", "question_image_type",
-           "question_id", "image"},
-          16,
-          Json::json_pointer("/seedbench_2_plus_all"),
-          100,
-          prompt,
-          read,
-          tally,
-          {},
-          Options::kColumns,
-          adopt,
-          check};
+  Benchmark benchmark = {"seedbench_2_plus",
+                         "Charts, maps and web pages full of text, multiple choice.",
+                         "SEED-Bench-2-Plus: 2277 questions",
+                         {"question", "choice_A", "choice_B", "choice_C", "choice_D", "answer",
+                          "question_image_type", "question_id", "image"},
+                         16,
+                         Json::json_pointer("/seedbench_2_plus_all"),
+                         100,
+                         prompt,
+                         read,
+                         tally,
+                         {},
+                         Options::kColumns,
+                         adopt,
+                         check};
+  return with_vlmevalkit(benchmark, vlmevalkit_choice_form(benchmark, adopt_table));
 }
 
 }  // namespace ropescope::eval

@@ -1,4 +1,6 @@
 #include "ropescope/eval/benchmarks/registry.h"
+#include "ropescope/eval/vlmevalkit.h"
+#include "ropescope/eval/vlmevalkit_forms.h"
 #include "ropescope/eval/vqa_text.h"
 
 namespace ropescope::eval {
@@ -21,6 +23,11 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   return {nullptr, to_utf8(text), vqa_accuracy(text, answers)};
 }
 
+Reading vlmevalkit_read(const Json& doc, const std::string& output, const Rules&) {
+  const Text text = from_utf8(output);
+  return {nullptr, to_utf8(vlmevalkit_vqa_text(text)), vlmevalkit_vqa_score(text, vqa_answers(doc))};
+}
+
 }  // namespace
 }  // namespace textvqa_rules
 
@@ -32,7 +39,11 @@ Benchmark textvqa() {
                             {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
   benchmark.adopt = adopt_answer_list;
   benchmark.check = check_vqa_answers;
-  return benchmark;
+  Benchmark form = benchmark;
+  form.prompt = vlmevalkit_short_prompt;
+  form.read = vlmevalkit_read;
+  form.max_new_tokens = kVlmEvalKitTokens;
+  return with_vlmevalkit(benchmark, std::move(form));
 }
 
 }  // namespace ropescope::eval
