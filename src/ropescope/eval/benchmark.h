@@ -94,14 +94,14 @@ struct UnitRule {
   double (*weight)(const std::string& stratum, size_t strata) = nullptr;
   /// The part of the benchmark that a table prints on its own and a counting item belongs to; absent: none.
   std::string (*part)(const Json& doc) = nullptr;
-  /// A unit counts as often as it has items: a stratum's mean is that of the items, `value` their mean in a unit.
-  bool weigh_items = false;
   /// How often the figure counts an item. The figure is then the sum of the counted scores over the counts, and a
   /// unit's value is its share of that times the number of units. Absent: `value` and the strata alone.
   double (*times)(const Json& doc) = nullptr;
   /// Keys are indices, and two that follow one another (0 and 1 or, where there is no 0, 1 and 2) are one unit,
   /// right if both are. One without its neighbour does not count.
   bool pairs = false;
+  /// A unit counts as often as it has items: a stratum's mean is that of the items, `value` their mean in a unit.
+  bool weigh_items = false;
 };
 
 struct Benchmark {

@@ -28,7 +28,7 @@ bool skip_word(TextView text, size_t& at, TextView word) {
   return true;
 }
 
-bool skip_blanks(TextView text, size_t& at) {
+bool skip_some_blanks(TextView text, size_t& at) {
   const size_t begin = at;
   while (at < text.size() && is_space(text[at])) ++at;
   return at > begin;
@@ -38,8 +38,8 @@ bool skip_blanks(TextView text, size_t& at) {
 std::optional<char32_t> letter_behind_answer_is(TextView output) {
   for (size_t begin = 0; begin < output.size(); ++begin) {
     size_t at = begin;
-    if (!skip_word(output, at, U"answer") || !skip_blanks(output, at) || !skip_word(output, at, U"is") ||
-        !skip_blanks(output, at)) {
+    if (!skip_word(output, at, U"answer") || !skip_some_blanks(output, at) || !skip_word(output, at, U"is") ||
+        !skip_some_blanks(output, at)) {
       continue;
     }
     while (at < output.size() && output[at] == U'*') ++at;
