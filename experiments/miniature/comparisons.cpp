@@ -31,13 +31,15 @@ std::vector<double> values_of(const Row& with, const Row& without, size_t measur
   std::vector<double> values;
   for (const Run& run : with.runs) {
     for (const Run& other : without.runs) {
-      if (other.seed == run.seed) values.push_back(run.curves[measure].back() - other.curves[measure].back());
+      const double difference = run.curves[measure].back() - other.curves[measure].back();
+      if (other.seed == run.seed && std::isfinite(difference)) values.push_back(difference);
     }
   }
   return values;
 }
 
 double p_of(const std::vector<double>& values, const Row& row) {
+  if (values.empty()) return 1;
   if (static_cast<int64_t>(values.size()) > kMostSignFlips) {
     throw InputError("results of {}: expected at most {} seeds to compare, found {}", row.scheme,
                      kMostSignFlips, values.size());
@@ -45,11 +47,10 @@ double p_of(const std::vector<double>& values, const Row& row) {
   return sign_flip_p(values);
 }
 
-std::string name_of(const Row& row) {
-  return row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
-}
+std::string name_of(const Row& row) { return row.scheme + detail_of(row); }
 
 std::string text_of(const Difference& difference) {
+  if (difference.values.empty()) return "—";
   const MeanInterval& interval = difference.interval;
   std::string text = fmt::format("{:+.2f}", interval.mean);
   if (std::isfinite(interval.ci95_low)) {
@@ -80,24 +81,43 @@ std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::st
         difference.p = p_of(difference.values, rows[with]);
         comparison.differences.push_back(std::move(difference));
       }
-      if (!comparison.differences[0].values.empty()) comparisons.push_back(std::move(comparison));
+      if (!comparison.differences.back().values.empty()) comparisons.push_back(std::move(comparison));
     }
   };
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::string base = without_alignment(rows[i].scheme);
     if (!rows[i].map.empty()) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == rows[i].scheme; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == rows[i].scheme;
+      });
     } else if (!base.empty()) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == base; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == base;
+      });
     } else if (!baseline.empty() && rows[i].scheme != baseline) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == baseline; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == baseline;
+      });
+    }
+    // Other ids of what is left against the usual ones.
+    if (const size_t comma = rows[i].compress.find(','); comma != std::string::npos) {
+      const std::string usual = rows[i].compress.substr(0, comma);
+      add(i, [&](const Row& row) {
+        return row.compress == usual && row.map == rows[i].map && row.scheme == rows[i].scheme;
+      });
     }
   }
   for (size_t m = 0; m < kMeasures; ++m) {
     std::vector<double> p;
-    for (const Comparison& comparison : comparisons) p.push_back(comparison.differences[m].p);
+    std::vector<Difference*> compared;  // of compressed pictures a measure may be asked of no token
+    for (Comparison& comparison : comparisons) {
+      Difference& difference = comparison.differences[m];
+      if (difference.values.empty()) continue;
+      compared.push_back(&difference);
+      p.push_back(difference.p);
+    }
     const std::vector<double> adjusted = holm_adjusted(p);
-    for (size_t c = 0; c < comparisons.size(); ++c) comparisons[c].differences[m].adjusted = adjusted[c];
+    for (size_t i = 0; i < compared.size(); ++i) compared[i]->adjusted = adjusted[i];
   }
   return comparisons;
 }
@@ -115,7 +135,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
     text += fmt::format("| {} | {} | {} ", name, number_label(with.theta),
                         with.correspondence > 0 ? "answers and cells" : "answers");
     for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
-    const size_t seeds = comparison.differences[0].values.size();
+    const size_t seeds = comparison.differences.back().values.size();
     text += fmt::format("| {} |\n", seeds);
     const auto resolved = std::count_if(comparison.differences.begin(), comparison.differences.end(),
                                         [](const Difference& difference) { return difference.resolved(); });
@@ -139,16 +159,17 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
 
 std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
   std::string text =
-      "scheme,map,other_scheme,other_map,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved\n";
+      "scheme,map,compress,other_scheme,other_map,other_compress,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved\n";
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     for (size_t m = 0; m < kMeasures; ++m) {
       const Difference& difference = comparison.differences[m];
       text += fmt::format(
-          "\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n", with.scheme,
-          with.map, without.scheme, without.map, with.theta, with.correspondence, kMeasureNames[m],
-          difference.values.size(), difference.interval.mean, difference.interval.ci95_low,
-          difference.interval.ci95_high, difference.p, difference.adjusted, difference.resolved() ? 1 : 0);
+          "\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n",
+          with.scheme, with.map, with.compress, without.scheme, without.map, without.compress, with.theta,
+          with.correspondence, kMeasureNames[m], difference.values.size(), difference.interval.mean,
+          difference.interval.ci95_low, difference.interval.ci95_high, difference.p, difference.adjusted,
+          difference.resolved() ? 1 : 0);
     }
   }
   return text;

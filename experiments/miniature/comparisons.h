@@ -28,8 +28,8 @@ struct Comparison {
 };
 
 /// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not
-/// empty, each other row that has neither against the row of that scheme. Rows differ in nothing else. Those without a common seed
-/// are left out.
+/// empty, each other row that has neither against the row of that scheme. Of compressed pictures (compression.h)
+/// besides each other rule of merged ids against "cell". Rows differ in nothing else. Those without a common seed are left out.
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline = "");
 
 /// Means, intervals, "*" where resolved; under it which are not, and how many seeds could resolve them.

@@ -20,14 +20,35 @@ namespace ropescope::miniature {
 
 namespace {
 
-PassEncoding encoding_of(const Llava& llava, const RoomSettings& settings, const View& view, int64_t tokens) {
-  const Scheme scheme(with_map(settings.scheme, settings.map, settings.seed));
+Layout layout_of(const RoomSettings& settings, const View& view) {
   Layout layout;
   layout.segments.resize(3);
   layout.segments[0].text = 1;
   layout.segments[1] = view.block;
   layout.segments[2].text = 2 * settings.questions;
-  return SequenceEncoding(scheme, layout, encoded_model(llava.decoder.config)).pass(0, tokens);
+  return layout;
+}
+
+Scheme scheme_of(const RoomSettings& settings) {
+  return Scheme(with_map(settings.scheme, settings.map, settings.seed));
+}
+
+PassEncoding encoding_of(const Llava& llava, const RoomSettings& settings, const View& view, int64_t tokens) {
+  return SequenceEncoding(scheme_of(settings), layout_of(settings, view), encoded_model(llava.decoder.config))
+      .pass(0, tokens);
+}
+
+std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& room,
+                                                const RoomSettings& settings, const Shape& shape,
+                                                const View& view) {
+  if (settings.library || !view.thumbnail_first || !is_quick(llava.decoder, room.encoding)) {
+    throw UsageError(
+        "--compress: expected the order llava-next or native, a scheme that only rotates, channels in multiples of 16, "
+        "and no --library; found {} in the order {}",
+        settings.scheme, order_name(room.world.order));
+  }
+  const PictureSequence sequence = picture_sequence(shape, view, layout_of(settings, view));
+  return std::make_unique<CompressedPass>(llava.decoder, scheme_of(settings), sequence, settings.compression);
 }
 
 /// What goes into the decoder, [B, T, C].
@@ -77,7 +98,9 @@ Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape,
   asked = at::tensor(places, at::kLong);
   tokens = 1 + image + 2 * settings.questions;
   encoding = encoding_of(llava, settings, view, tokens);
-  if (!settings.library && is_quick(llava.decoder, encoding)) {
+  if (!settings.compression.none()) {
+    compressed = compressed_pass(llava, *this, settings, shape, view);
+  } else if (!settings.library && is_quick(llava.decoder, encoding)) {
     std::vector<int64_t> both = inside;
     both.insert(both.end(), places.begin(), places.end());
     quick = std::make_unique<QuickPass>(llava.decoder, encoding, tokens, std::move(both));
@@ -136,10 +159,16 @@ Batch make_batch(const World& world, const Group& group, const at::Tensor& chose
 
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor embeddings = embed(llava, room, batch);
+  if (room.compressed != nullptr) {
+    const CompressedPass::Seen seen = room.compressed->hidden({embeddings, batch.features, batch.chance});
+    const int64_t left = seen.cells.size(1);
+    return {seen.hidden.narrow(1, 0, left), seen.hidden.narrow(1, left, seen.hidden.size(1) - left),
+            seen.cells};
+  }
   if (room.quick != nullptr && !at::GradMode::is_enabled()) {
     const at::Tensor hidden = room.quick->hidden(embeddings);
     const int64_t inside = room.in_cells.numel();
-    return {hidden.narrow(1, 0, inside), hidden.narrow(1, inside, hidden.size(1) - inside)};
+    return {hidden.narrow(1, 0, inside), hidden.narrow(1, inside, hidden.size(1) - inside), {}};
   }
   ForwardInput input;
   input.inputs_embeds = embeddings;
@@ -147,11 +176,20 @@ Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& bat
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kNone;
   const at::Tensor hidden = forward(llava.decoder, input, options).final_hidden;
-  return {hidden.index_select(1, room.in_cells), hidden.index_select(1, room.asked)};
+  return {hidden.index_select(1, room.in_cells), hidden.index_select(1, room.asked), {}};
 }
 
 PictureLoss loss_of_pictures(const Llava& llava, const Room& room, const Batch& batch, double correspondence,
                              double scale) {
+  if (room.compressed != nullptr) {
+    // Of a picture's cells, as many as have tokens left, the mean: so all pictures weigh the same.
+    const auto pictures = static_cast<double>(batch.answers.size(0));
+    const CompressedPass::Loss found = room.compressed->loss(
+        {embed(llava, room, batch), batch.features, batch.chance},
+        {batch.colours + kFirstColourId, batch.answers, scale / static_cast<double>(batch.answers.numel()),
+         scale * correspondence / pictures});
+    return {found.loss, found.answers};
+  }
   const at::Tensor cells =
       batch.wanted(room) + (room.colours_wanted ? kFirstColourId : first_glyph_id(room.world));
   const double answer = scale / static_cast<double>(batch.answers.numel()),

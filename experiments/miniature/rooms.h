@@ -15,6 +15,7 @@
 #include "ropescope/rope/scheme.h"
 
 #include "album.h"
+#include "compressed_pass.h"
 #include "quick_decoder.h"
 
 namespace ropescope::miniature {
@@ -30,6 +31,7 @@ struct RoomSettings {
   int64_t questions = 8;
   uint64_t seed = 0;
   bool library = false;  ///< the library's passes, also where quick ones would do
+  Compression compression = {};
 };
 
 /// Positions, and which tokens are what.
@@ -46,6 +48,8 @@ struct Room {
   PassEncoding encoding;
   /// Where quick_decoder.h knows the encoding: for in_cells and then asked, for asked alone.
   std::unique_ptr<QuickPass> quick, quick_answers;
+  /// Where tokens are compressed, in their place; in_cells are then those that are left, in each picture others.
+  std::unique_ptr<CompressedPass> compressed;
 };
 
 /// Rooms are made when first entered.
@@ -69,6 +73,7 @@ struct Batch {
   at::Tensor answers;   ///< int64 [B, questions]
   at::Tensor colours;   ///< int64 [B, cells]
   at::Tensor glyphs;    ///< int64 [B, cells]
+  uint64_t chance = 0;  ///< of which tokens a compression drops
 
   /// What a room's in_cells are asked for, [B, n], counted from the first word of its kind.
   at::Tensor wanted(const Room& room) const {
@@ -86,6 +91,8 @@ int64_t direction_of(int64_t cell, int64_t marker, int64_t side);
 /// After the last norm, of the tokens in_cells and of those that ask: [B, n, C] each.
 struct Hidden {
   at::Tensor in_cells, asked;
+  at::Tensor
+      cells;  ///< where tokens are compressed: the cell of each of in_cells, -1 for none of its own; int64 [B, n]
 };
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch);
 

@@ -12,6 +12,7 @@
 #include "ropescope/core/json.h"
 
 #include "miniature/comparisons.h"
+#include "miniature/compression_table.h"
 #include "step.h"
 
 namespace ropescope::miniature {
@@ -28,7 +29,11 @@ struct TableFlags {
 
   void bind(Flags& flags) {
     flags.add("results", results, "folder of train's .json").required();
-    flags.add("output", output, "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png").required();
+    flags
+        .add(
+            "output", output,
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png, of compressed pictures -compression.png")
+        .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
   }
@@ -57,13 +62,15 @@ int table(const TableFlags& flags) {
                        "mrope-interleave", "id-align+mrope-interleave", "dipe"});
   const std::vector<Comparison> comparisons = compare_rows(rows, flags.baseline);
   const std::string pairs = comparison_table(rows, comparisons);
-  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
+  std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
+  if (has_compression(rows)) markdown += "\n" + compression_table(rows);
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
   write_whole(prefix + "-differences.csv", comparison_csv(rows, comparisons));
   write_rows(prefix + ".h5", rows, provenance);
   draw_rows(prefix + ".png", rows, flags.theta);
+  if (has_compression(rows)) draw_compression(prefix + "-compression.png", rows, flags.theta);
   std::cout << markdown;
   return 0;
 }

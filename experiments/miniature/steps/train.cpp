@@ -23,7 +23,12 @@ using app::Flags;
 
 Json to_json(const Score& score) { return {{"right", score.right}, {"asked", score.asked}}; }
 Json to_json(const Measures& measures) {
-  return {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
+  Json json = {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
+  if (measures.tokens_left.asked > 0) {
+    json["tokens_left"] = to_json(measures.tokens_left);
+    json["cells_left"] = to_json(measures.cells_left);
+  }
+  return json;
 }
 
 struct TrainFlags {
@@ -43,6 +48,15 @@ struct TrainFlags {
         "map", visual.map,
         "id-align's wrong=: ids that high-resolution tokens inherit, made wrong: shift-CELLS, mirror, quarter-turn, "
         "shuffle-rows, shuffle, random-PERCENT; chance by the run's seed");
+    flags.add(
+        "compress", visual.compress,
+        "fewer high-resolution tokens: pool-SIDE (means of squares), drop-PERCENT (by chance), tome-PERCENT (merged where the "
+        "tower's features are alike), all before the decoder; prune-PERCENT (least attended), tofu-PERCENT (pruned, then "
+        "merged, by keys), between its layers");
+    flags.add(
+        "merged-id", visual.merged_id,
+        "ids of a token that stands for others: cell (that most of them have), mean, ppe (of eight of them, each on its part of "
+        "the channels), after (ids are given after the compression)");
     flags.add("steps", visual.steps, "updates").at_least(1);
     flags.add("constant-rate", visual.constant_rate,
               "no annealing: the curve is that of every shorter run too");
@@ -146,6 +160,7 @@ int train(const TrainFlags& flags) {
     VisualSettings settings = flags.visual;
     settings.scheme = scheme;
     settings.map = flags.visual.map == "none" ? "" : flags.visual.map;
+    if (parse_compression(settings.compress, settings.merged_id).none()) settings.compress = "";
     with_map(scheme, settings.map, settings.seed);  // what cannot be read is refused before any work
     train_one(flags, settings, lessons);
   }
