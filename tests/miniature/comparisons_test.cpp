@@ -115,7 +115,7 @@ TEST(Table, WritesEveryPointOfEveryRun) {
   const std::string csv = runs_csv(rows);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 4);
   EXPECT_NE(
-      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000\n"),
+      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000\n"),
       std::string::npos)
       << csv;
 }
