@@ -112,7 +112,8 @@ for seed in $seeds; do
       *) rest="$rest$scheme;" ;;
     esac
   done < <(tr ';' '\n' <<<"$schemes")
-  while IFS= read -r some; do train_line "$seed" 1e4 "$some" 1; done < <(grouped "$rest")
+  # paste makes an empty line of nothing: the first seed has no rest where the two kept models are all that is compared.
+  while IFS= read -r some; do [ -z "$some" ] || train_line "$seed" 1e4 "$some" 1; done < <(grouped "$rest")
   if [ -n "$answers_only" ]; then train_line "$seed" 1e4 "$answers_only" 0; fi
   while IFS= read -r map; do
     [ -z "$map" ] || train_line "$seed" 1e4 id-align 1 " --map '$map'" ",map=$map"
