@@ -12,6 +12,8 @@
 
 #include "ropescope/core/errors.h"
 
+#include "small_products.h"
+
 namespace ropescope::miniature {
 
 namespace {
@@ -40,16 +42,19 @@ struct Join {
   size_t from, to;
 };
 
-std::vector<Join> likest(const std::vector<std::vector<float>>& directions, size_t count) {
+/// `directions` [tokens, width], of length 1.
+std::vector<Join> likest(const std::vector<float>& directions, int64_t tokens, int64_t width, size_t count) {
+  const int64_t second = tokens / 2, first = tokens - second, padded = (second + 15) / 16 * 16;
+  std::vector<float> across(static_cast<size_t>(width * padded), 0.0F),
+      cosines(static_cast<size_t>(first * padded));
+  transpose(directions.data() + width, 2 * width, second, width, across.data(), padded);
+  multiply({directions.data(), 2 * width, 1}, across.data(), padded, cosines.data(), padded, first, padded,
+           width, false);
   std::vector<Join> joins;
-  for (size_t a = 0; a < directions.size(); a += 2) {
-    Join best = {-2.0F, a, 1};
-    for (size_t b = 1; b < directions.size(); b += 2) {
-      const float cosine =
-          std::inner_product(directions[a].begin(), directions[a].end(), directions[b].begin(), 0.0F);
-      if (cosine > best.cosine) best = {cosine, a, b};
-    }
-    joins.push_back(best);
+  for (int64_t a = 0; a < first; ++a) {
+    const float* const row = cosines.data() + a * padded;
+    const float* const best = std::max_element(row, row + second);
+    joins.push_back({*best, static_cast<size_t>(2 * a), static_cast<size_t>(2 * (best - row) + 1)});
   }
   std::stable_sort(joins.begin(), joins.end(),
                    [](const Join& x, const Join& y) { return x.cosine > y.cosine; });
@@ -57,18 +62,15 @@ std::vector<Join> likest(const std::vector<std::vector<float>>& directions, size
   return joins;
 }
 
-/// The mean of some rows, made of length 1.
-std::vector<float> direction_of_mean(const std::vector<float>& features, int64_t width,
-                                     const std::vector<int64_t>& rows) {
-  std::vector<float> sum(static_cast<size_t>(width), 0.0F);
+/// Writes the mean of some rows, made of length 1.
+void write_direction(const std::vector<float>& features, int64_t width, const std::vector<int64_t>& rows,
+                     float* to) {
+  std::fill_n(to, width, 0.0F);
   for (const int64_t row : rows) {
-    for (int64_t i = 0; i < width; ++i) {
-      sum[static_cast<size_t>(i)] += features[static_cast<size_t>(row * width + i)];
-    }
+    for (int64_t i = 0; i < width; ++i) to[i] += features[static_cast<size_t>(row * width + i)];
   }
-  const float length = std::sqrt(std::inner_product(sum.begin(), sum.end(), sum.begin(), 0.0F));
-  for (float& value : sum) value /= std::max(length, 1e-20F);
-  return sum;
+  const float length = std::sqrt(std::inner_product(to, to + width, to, 0.0F));
+  for (int64_t i = 0; i < width; ++i) to[i] /= std::max(length, 1e-20F);
 }
 
 }  // namespace
@@ -225,12 +227,13 @@ std::vector<int64_t> largest(const std::vector<float>& scores, int64_t left) {
 Members alike(const std::vector<float>& features, int64_t count, int64_t width, int64_t left, bool merge) {
   Members groups = each_alone(count);
   while (static_cast<int64_t>(groups.size()) > left) {
-    std::vector<std::vector<float>> directions;
-    for (const std::vector<int64_t>& group : groups) {
-      directions.push_back(direction_of_mean(features, width, group));
+    const auto tokens = static_cast<int64_t>(groups.size());
+    std::vector<float> directions(static_cast<size_t>(tokens * width));
+    for (int64_t i = 0; i < tokens; ++i) {
+      write_direction(features, width, groups[static_cast<size_t>(i)], directions.data() + i * width);
     }
     const size_t most = std::min(groups.size() - static_cast<size_t>(left), groups.size() / 2);
-    for (const Join& join : likest(directions, most)) {
+    for (const Join& join : likest(directions, tokens, width, most)) {
       std::vector<int64_t>&from = groups[join.from], &to = groups[join.to];
       if (merge) to.insert(to.end(), from.begin(), from.end());
       from.clear();

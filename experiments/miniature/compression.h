@@ -4,11 +4,12 @@
 //   tome-P   before the decoder: P percent are merged into others that resemble them, by ToMe's bipartite matching (arXiv
 //            2210.09461) on the frozen tower's features; a merged token is its members' mean. ToMe merges inside the tower, where
 //            here nothing is trained, and adds log(size) to the logits of attention, which is left out here
-//   prune-P  after the decoder's first layer: the P percent that the asking tokens attend to least, mean over heads, are left
-//            out (FastV, arXiv 2403.06764, whose one prompt's last token is what asks)
+//   prune-P  after the decoder's first layer: the P percent that the asking tokens attend to least, mean over heads, are left out
+//            (FastV, arXiv 2403.06764; its code asks the prompt's last token, here each round of the conversation has one that asks)
 //   tofu-P   after the first layer tokens that resemble another are left out, after the second such are merged into it (ToFu, arXiv
-//            2312.01026: prune early, where layers bend most, merge later), each time the same share. Alike by the cosine of the
-//            layer's keys, rotated as they are; merged by MLERP:  y = (max_i |x_i|) s / |s|,  s = mean_i x_i
+//            2312.01026: prune in early layers, where a model bends most, merge in later ones), each time the same share of what
+//            is there. Alike by the cosine of the layer's keys as they meet queries, rotated; merged by MLERP, which keeps the norm,
+//            ours the members' largest:  y = (max_i |x_i|) s / |s|,  s = mean_i x_i
 // Thumbnail, newlines (but for pools) and text stay. Shapes  N high-resolution tokens, T tokens of the sequence
 #pragma once
 

@@ -4,7 +4,7 @@
 # and on grids that it has not. From a fresh machine: installs and builds what is missing.
 #
 #   experiments/miniature/run.sh [--seeds list] [--jobs N] [--schemes 'a;b'] [--thetas list] [--answers-only 'a;b'] [--steps N] [--order O] [--task T]
-#     [--side N] [--glyphs N] [--finer N] [--maps 'a;b'] [--baseline S] [--stop-when-solved N] [--prepared DIR] [--output DIR]
+#     [--side N] [--glyphs N] [--finer N] [--maps 'a;b'] [--compress 'a;b'] [--tower-steps N] [--baseline S] [--stop-when-solved N] [--prepared DIR] [--output DIR]
 #
 # --order    of a picture's tokens: llava-next; internvl: tile by tile, the thumbnail last; native: two pictures of any size
 #            for a tower with 2-D rotation. The latter two go to results/miniature-<order>, under fewer schemes (3 and 6) and
@@ -17,6 +17,9 @@
 #            id-align ("1e5 1e6 1e7"); in the order llava-next these two, or those of --answers-only, are also trained with the answers
 #            as their only target
 # --maps     besides, id-align with ids inherited wrongly, separated by ';' (ropescope-miniature train --help names them)
+# --compress besides, all schemes with fewer high-resolution tokens, separated by ';': pool-2, drop-50, ..., or pool-2/mean with another
+#            rule for the ids of what is left (ropescope-miniature train --help has --compress and --merged-id)
+# --tower-steps  that the eyes learn for (500); finer pictures' thumbnails need more
 # --baseline a scheme that all without ID-Align are compared with in the table, too
 # --prepared pictures, eyes and text lessons of the seeds are here (the output folder): several tables may share them
 # --stop-when-solved  a run ends after so many looks in a row at which 99 % of everything was right (3); 0: no run does. Models that are kept are trained to their last step
@@ -25,7 +28,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 maps='' baseline='' solved=3 prepared=''
+seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 maps='' compress='' tower_steps='' baseline='' solved=3 prepared=''
 unset schemes thetas answers_only
 own_flag() {
   case $1 in
@@ -41,6 +44,8 @@ own_flag() {
     --glyphs) glyphs=$2 ;;
     --finer) finer=$2 ;;
     --maps) maps=$2 ;;
+    --compress) compress=$2 ;;
+    --tower-steps) tower_steps=$2 ;;
     --baseline) baseline=$2 ;;
     --stop-when-solved) solved=$2 ;;
     --prepared) prepared=$2 ;;
@@ -87,8 +92,8 @@ at_a_time=4
 grouped() { tr ';' '\n' <<<"$1" | sed '/^$/d' | paste -s -d "$(printf ';%.0s' $(seq $((at_a_time - 1))))"'\n' -; }
 
 for seed in $seeds; do
-  printf "'%s' prepare --quiet --order %s --task %s --side %s --glyphs %s --finer %s --seed %s --output '%s'\n" \
-    "$miniature" "$order" "$task" "$side" "$glyphs" "$finer" "$seed" "$prepared/seed-$seed"
+  printf "'%s' prepare --quiet --order %s --task %s --side %s --glyphs %s --finer %s --seed %s --output '%s'%s\n" \
+    "$miniature" "$order" "$task" "$side" "$glyphs" "$finer" "$seed" "$prepared/seed-$seed" "${tower_steps:+ --tower-steps $tower_steps}"
 done | at_once "pictures and eyes"
 
 # text_lines <theta...>: what the decoder of each seed knows before it sees a picture.
@@ -118,6 +123,12 @@ for seed in $seeds; do
   while IFS= read -r map; do
     [ -z "$map" ] || train_line "$seed" 1e4 id-align 1 " --map '$map'" ",map=$map"
   done < <(tr ';' '\n' <<<"$maps")
+  while IFS=/ read -r kept ids; do
+    [ -n "$kept" ] || continue
+    while IFS= read -r some; do
+      train_line "$seed" 1e4 "$some" 1 " --compress $kept${ids:+ --merged-id $ids}" ",compress=$kept${ids:+-$ids}"
+    done < <(grouped "$schemes")
+  done < <(tr ';' '\n' <<<"$compress")
 done | at_once "training"
 # shellcheck disable=SC2086  # a list
 [ -z "$thetas" ] || text_lines $thetas | at_once "text under other thetas"
@@ -138,4 +149,5 @@ for scheme in vanilla id-align; do
 done
 printf '\nwritten:\n'
 printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/table-{runs,differences}.csv
+[ ! -f "$output/table-compression.png" ] || printf '  %s\n' "$output/table-compression.png"
 [ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png
