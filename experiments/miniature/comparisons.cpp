@@ -137,12 +137,15 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
     for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
     const size_t seeds = comparison.differences.back().values.size();
     text += fmt::format("| {} |\n", seeds);
-    const auto resolved = std::count_if(comparison.differences.begin(), comparison.differences.end(),
-                                        [](const Difference& difference) { return difference.resolved(); });
-    if (resolved == static_cast<int64_t>(kMeasures)) continue;
+    const auto has = [&](bool (*what)(const Difference&)) {
+      return std::count_if(comparison.differences.begin(), comparison.differences.end(), what);
+    };
+    const auto asked = has([](const Difference& difference) { return !difference.values.empty(); });
+    const auto resolved = has([](const Difference& difference) { return difference.resolved(); });
+    if (resolved == asked) continue;
     fewest = std::min(fewest, seeds);
-    open.push_back(fmt::format("{} at θ {} ({} of {})", name, number_label(with.theta),
-                               static_cast<int64_t>(kMeasures) - resolved, kMeasures));
+    open.push_back(
+        fmt::format("{} at θ {} ({} of {})", name, number_label(with.theta), asked - resolved, asked));
   }
   text += fmt::format(
       "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for the {} comparisons of "
