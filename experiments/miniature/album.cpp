@@ -54,7 +54,7 @@ std::vector<int64_t> read_labels(const Json& picture, const char* key, int64_t v
 at::Tensor see_patches(const Llava& llava, const Shape& shape, const at::Tensor& patches_NPD) {
   std::vector<PatchGrid> grids;
   for (int64_t i = 0; i < patches_NPD.size(0); ++i) {
-    grids.push_back({1, shape.side, shape.side});
+    grids.push_back({1, shape.thumbnail_side(), shape.thumbnail_side()});
     grids.push_back({1, shape.rows, shape.columns});
   }
   return patch_features(llava.tower, patches_NPD.flatten(0, 1), grids)
@@ -102,8 +102,8 @@ Album open_album(const fs::path& folder, const Cutter& cutter) {
   std::map<std::string, GroupLists> lists;
   for (const Json& entry : labels) {
     const World& world = cutter.world();
-    const Shape shape{json_integer(entry, "columns", what), json_integer(entry, "rows", what), world.side,
-                      world.finer};
+    const Shape shape =
+        shape_of(json_integer(entry, "columns", what), json_integer(entry, "rows", what), world);
     const fs::path file = folder / json_string(entry, "image", what);
     const at::Tensor tiles = cutter.cut(read_image(file).rgb_HW3, shape, file.string());
     GroupLists& group = lists[shape.name()];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <boost/algorithm/string/split.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -16,26 +17,18 @@ namespace {
 
 const std::string kAligned = "id-align";
 
-/// The scheme without ID-Align; empty for one that has none of it.
-std::string without_alignment(const std::string& scheme) {
-  if (scheme.rfind(kAligned, 0) != 0) return "";
-  const size_t plus = scheme.find('+');
-  return plus == std::string::npos ? "vanilla" : scheme.substr(plus + 1);
-}
-
-bool is_like(const Row& a, const Row& b) {
-  return a.theta == b.theta && a.correspondence == b.correspondence && a.steps == b.steps;
-}
-
-std::vector<double> values_of(const Row& with, const Row& without, size_t measure) {
-  std::vector<double> values;
+/// Its values and seeds; a seed of which one of the two was asked for nothing has none.
+Difference difference_of(const Row& with, const Row& without, size_t measure) {
+  Difference found;
   for (const Run& run : with.runs) {
     for (const Run& other : without.runs) {
       const double difference = run.curves[measure].back() - other.curves[measure].back();
-      if (other.seed == run.seed && std::isfinite(difference)) values.push_back(difference);
+      if (other.seed != run.seed || !std::isfinite(difference)) continue;
+      found.values.push_back(difference);
+      found.seeds.push_back(run.seed);
     }
   }
-  return values;
+  return found;
 }
 
 double p_of(const std::vector<double>& values, const Row& row) {
@@ -49,16 +42,6 @@ double p_of(const std::vector<double>& values, const Row& row) {
 
 std::string name_of(const Row& row) { return row.scheme + detail_of(row); }
 
-std::string text_of(const Difference& difference) {
-  if (difference.values.empty()) return "—";
-  const MeanInterval& interval = difference.interval;
-  std::string text = fmt::format("{:+.2f}", interval.mean);
-  if (std::isfinite(interval.ci95_low)) {
-    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
-  }
-  return text + (difference.resolved() ? " *" : "");
-}
-
 /// Seeds with which a difference of one sign in all of them would be resolved among so many comparisons.
 int64_t seeds_needed(size_t comparisons) {
   int64_t seeds = 1;
@@ -68,6 +51,31 @@ int64_t seeds_needed(size_t comparisons) {
 
 }  // namespace
 
+bool is_like(const Row& a, const Row& b) {
+  return a.theta == b.theta && a.scaling == b.scaling && a.correspondence == b.correspondence &&
+         a.steps == b.steps;
+}
+
+std::string difference_text(const Difference& difference) {
+  if (difference.values.empty()) return "—";
+  const MeanInterval& interval = difference.interval;
+  std::string text = fmt::format("{:+.2f}", interval.mean);
+  if (std::isfinite(interval.ci95_low)) {
+    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
+  }
+  return text + (difference.resolved() ? " *" : "");
+}
+
+std::string without_alignment(const std::string& scheme) {
+  std::vector<std::string> parts, others;
+  boost::split(parts, scheme, [](char c) { return c == '+'; });
+  for (const std::string& part : parts) {
+    if (part.substr(0, part.find(':')) != kAligned) others.push_back(part);
+  }
+  if (others.size() == parts.size()) return "";
+  return others.empty() ? "vanilla" : fmt::format("{}", fmt::join(others, "+"));
+}
+
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline) {
   std::vector<Comparison> comparisons;
   const auto add = [&](size_t with, const auto& is_other) {
@@ -75,8 +83,7 @@ std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::st
       if (i == with || !is_like(rows[with], rows[i]) || !is_other(rows[i])) continue;
       Comparison comparison = {with, i, {}};
       for (size_t m = 0; m < kMeasures; ++m) {
-        Difference difference;
-        difference.values = values_of(rows[with], rows[i], m);
+        Difference difference = difference_of(rows[with], rows[i], m);
         difference.interval = mean_interval(difference.values);
         difference.p = p_of(difference.values, rows[with]);
         comparison.differences.push_back(std::move(difference));
@@ -132,9 +139,10 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     const std::string name = fmt::format("{} − {}", name_of(with), name_of(without));
-    text += fmt::format("| {} | {} | {} ", name, number_label(with.theta),
+    text += fmt::format("| {} | {} | {} ", name, theta_text(with),
                         with.correspondence > 0 ? "answers and cells" : "answers");
-    for (const Difference& difference : comparison.differences) text += "| " + text_of(difference) + " ";
+    for (const Difference& difference : comparison.differences)
+      text += "| " + difference_text(difference) + " ";
     const size_t seeds = comparison.differences.back().values.size();
     text += fmt::format("| {} |\n", seeds);
     const auto has = [&](bool (*what)(const Difference&)) {
@@ -144,8 +152,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
     const auto resolved = has([](const Difference& difference) { return difference.resolved(); });
     if (resolved == asked) continue;
     fewest = std::min(fewest, seeds);
-    open.push_back(
-        fmt::format("{} at θ {} ({} of {})", name, number_label(with.theta), asked - resolved, asked));
+    open.push_back(fmt::format("{} at θ {} ({} of {})", name, theta_text(with), asked - resolved, asked));
   }
   text += fmt::format(
       "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for the {} comparisons of "
@@ -162,17 +169,18 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
 
 std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
   std::string text =
-      "scheme,map,compress,other_scheme,other_map,other_compress,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved\n";
+      "scheme,map,compress,other_scheme,other_map,other_compress,theta,correspondence_weight,measure,seeds,difference,low,high,"
+      "p,p_holm,resolved,scaling\n";
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     for (size_t m = 0; m < kMeasures; ++m) {
       const Difference& difference = comparison.differences[m];
       text += fmt::format(
-          "\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n",
+          "\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{},{}\n",
           with.scheme, with.map, with.compress, without.scheme, without.map, without.compress, with.theta,
           with.correspondence, kMeasureNames[m], difference.values.size(), difference.interval.mean,
           difference.interval.ci95_low, difference.interval.ci95_high, difference.p, difference.adjusted,
-          difference.resolved() ? 1 : 0);
+          difference.resolved() ? 1 : 0, with.scaling);
     }
   }
   return text;

@@ -44,8 +44,9 @@ constexpr double kUnknown = 2.0, kNearlyKnown = 0.15, kKnown = 0.005;
 
 /// Tiles and the word of each of their patches, kNoWord where they show parts of several cells.
 struct Tiles {
-  at::Tensor pixels;  // [M, 3, S, S]
-  at::Tensor words;   // int64 [M, cells]
+  at::Tensor pixels;                // [M, 3, S, S]
+  at::Tensor words;                 // int64 [M, cells]
+  std::vector<int64_t> thumbnails;  // which of the M
 };
 
 /// Calls visit(patch, cell) for each high-resolution patch that lies in one cell.
@@ -63,7 +64,8 @@ at::Tensor patch_words(const Group& group, const World& world) {
   const bool native = world.order == Order::kNative;
   const int64_t pictures = group.tiles.size(0), patches = group.tiles.size(1) * (native ? 1 : world.cells());
   at::Tensor words = at::full({pictures, patches}, kNoWord, at::kLong);
-  words.narrow(1, 0, world.cells()).copy_(group.colours + kFirstColourId);
+  const at::Tensor cells = at::tensor(cells_of_thumbnail(group.shape), at::kLong);
+  words.narrow(1, 0, cells.numel()).copy_(group.colours.index_select(1, cells) + kFirstColourId);
   for_each_inside(group.shape, world.order, [&](int64_t patch, int64_t cell) {
     words.select(1, patch).copy_(group.glyphs.select(1, cell) + first_glyph_id(world));
   });
@@ -72,11 +74,15 @@ at::Tensor patch_words(const Group& group, const World& world) {
 
 Tiles all_tiles(const Album& album) {
   std::vector<at::Tensor> pixels, words;
+  std::vector<int64_t> thumbnails;
+  int64_t count = 0;
   for (const Group& group : album.groups) {
+    for (int64_t i = 0; i < group.tiles.size(0); ++i, count += group.tiles.size(1))
+      thumbnails.push_back(count);
     pixels.push_back(group.tiles.flatten(0, 1));
     words.push_back(patch_words(group, album.world).view({-1, album.world.cells()}));
   }
-  return {at::cat(pixels), at::cat(words)};
+  return {at::cat(pixels), at::cat(words), thumbnails};
 }
 
 int64_t random_index(size_t below, Rng& rng) {
@@ -88,6 +94,18 @@ at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
   std::vector<int64_t> indices;
   for (int64_t i = 0; i < count; ++i) indices.push_back(index(rng));
   return at::tensor(indices, at::kLong);
+}
+
+/// Among the tiles of finer pictures few are thumbnails, too few to learn colours from: a fifth of them are then, as it is of plain
+/// pictures by themselves.
+at::Tensor random_tiles(const Tiles& tiles, int64_t count, const World& world, Rng& rng) {
+  at::Tensor chosen = random_indices(count, tiles.pixels.size(0), rng);
+  if (world.finer == 1) return chosen;
+  auto* indices = chosen.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < count / 5; ++i) {
+    indices[i] = tiles.thumbnails[static_cast<size_t>(random_index(tiles.thumbnails.size(), rng))];
+  }
+  return chosen;
 }
 
 Trainer make_lesson_trainer(std::vector<Parameter> parameters, const LessonSettings& settings,
@@ -131,7 +149,8 @@ TowerReport examine_tower(const Llava& llava, const Album& album) {
       colours[kind].push_back(group.colours.select(1, cell));
       glyphs[kind].push_back(group.glyphs.select(1, cell));
     };
-    for (int64_t cell = 0; cell < album.world.cells(); ++cell) keep(0, cell, cell);
+    const std::vector<int64_t> cells = cells_of_thumbnail(group.shape);
+    for (size_t patch = 0; patch < cells.size(); ++patch) keep(0, static_cast<int64_t>(patch), cells[patch]);
     for_each_inside(group.shape, album.world.order,
                     [&](int64_t patch, int64_t cell) { keep(1, patch, cell); });
   }
@@ -240,8 +259,8 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
     const size_t place = native ? static_cast<size_t>(random_index(pictures.groups.size(), rng)) : 0;
     const Group& group = pictures.groups[place];
     const at::Tensor chosen =
-        random_indices(native ? std::max<int64_t>(settings.batch / 4, 1) : settings.batch,
-                       native ? group.tiles.size(0) : tiles.pixels.size(0), rng);
+        native ? random_indices(std::max<int64_t>(settings.batch / 4, 1), group.tiles.size(0), rng)
+               : random_tiles(tiles, settings.batch, pictures.world, rng);
     const at::Tensor words = (native ? words_of_group[place] : tiles.words).index_select(0, chosen).flatten();
     const at::Tensor known = words.ne(kNoWord).nonzero().flatten();
     Trainer::Micro micro;

@@ -1,5 +1,5 @@
-// ropescope-miniature <prepare | text | train | table>: the steps of experiments/miniature/run.sh; draw:
-// pictures alone.
+// ropescope-miniature <prepare | text | train | table | fading>: the steps of experiments/miniature/run.sh and
+// experiments/open-questions/run.sh; draw: pictures alone.
 #include <algorithm>
 #include <iostream>
 
@@ -19,7 +19,8 @@ namespace {
 using app::Flags;
 
 const std::vector<Step>& steps() {
-  static const std::vector<Step> all = {prepare_step(), text_step(), train_step(), table_step(), draw_step()};
+  static const std::vector<Step> all = {prepare_step(), text_step(),   train_step(),
+                                        table_step(),   fading_step(), draw_step()};
   return all;
 }
 
@@ -41,7 +42,7 @@ std::function<int()> bind_step(const Step& step, Flags& flags) {
 }
 
 void print_help() {
-  std::cout << "ropescope-miniature prepare | text | train | table | draw [flags]\n";
+  std::cout << "ropescope-miniature prepare | text | train | table | fading | draw [flags]\n";
   for (const Step& step : steps()) {
     Flags flags;
     bind_step(step, flags);
@@ -62,7 +63,7 @@ int dispatch(int argc, char** argv) {
   const auto step =
       std::find_if(steps().begin(), steps().end(), [&](const Step& known) { return known.name == name; });
   if (step == steps().end()) {
-    throw UsageError("expected prepare, text, train, table or draw, found \"{}\"", name);
+    throw UsageError("expected prepare, text, train, table, fading or draw, found \"{}\"", name);
   }
   Flags flags;
   const std::function<int()> run = bind_step(*step, flags);

@@ -22,6 +22,7 @@
 #include "ropescope/weights/safetensors_writer.h"
 
 #include "pictures.h"
+#include "scaling.h"
 #include "views.h"
 #include "words.h"
 
@@ -31,42 +32,49 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Json config_json(const ModelSize& size, double rope_theta, const World& world) {
+/// The decoder's settings, without a scaling where there is none.
+void put_rope(Json& config, const RopeConfig& rope) {
+  config["rope_theta"] = rope.theta;
+  if (const Json scaling = scaling_json(rope); !scaling.is_null()) config["rope_scaling"] = scaling;
+}
+
+Json config_json(const ModelSize& size, const RopeConfig& rope, const World& world) {
   Json pinpoints = Json::array();
   for (const auto& pair : anyres_options(world).pinpoints) pinpoints.push_back({pair[1], pair[0]});
-  return {{"architectures", {"LlavaNextForConditionalGeneration"}},
-          {"model_type", "llava_next"},
-          {"image_token_index", kImageTokenId},
-          {"image_grid_pinpoints", pinpoints},
-          {"projector_hidden_act", "gelu"},
-          {"vision_feature_layer", -1},
-          {"vision_feature_select_strategy", "default"},
-          {"use_image_newline_parameter", true},
-          {"tie_word_embeddings", false},
-          {"torch_dtype", "float32"},
-          {"vision_config",
-           {{"model_type", "clip_vision_model"},
-            {"hidden_size", size.tower_width},
-            {"intermediate_size", 2 * size.tower_width},
-            {"num_hidden_layers", size.tower_layers},
-            {"num_attention_heads", size.tower_heads},
-            {"image_size", world.tile()},
-            {"patch_size", kPatch}}},
-          {"text_config",
-           {{"model_type", "llama"},
-            {"architectures", {"LlamaForCausalLM"}},
-            {"hidden_size", size.width},
-            {"intermediate_size", size.inner},
-            {"num_hidden_layers", size.layers},
-            {"num_attention_heads", size.heads},
-            {"num_key_value_heads", size.heads},
-            {"vocab_size", vocabulary(world)},
-            {"rms_norm_eps", 1e-5},
-            {"max_position_embeddings", 1024},
-            {"bos_token_id", kStartId},
-            {"eos_token_id", kEndId},
-            {"tie_word_embeddings", false},
-            {"rope_theta", rope_theta}}}};
+  Json config = {{"architectures", {"LlavaNextForConditionalGeneration"}},
+                 {"model_type", "llava_next"},
+                 {"image_token_index", kImageTokenId},
+                 {"image_grid_pinpoints", pinpoints},
+                 {"projector_hidden_act", "gelu"},
+                 {"vision_feature_layer", -1},
+                 {"vision_feature_select_strategy", "default"},
+                 {"use_image_newline_parameter", true},
+                 {"tie_word_embeddings", false},
+                 {"torch_dtype", "float32"},
+                 {"vision_config",
+                  {{"model_type", "clip_vision_model"},
+                   {"hidden_size", size.tower_width},
+                   {"intermediate_size", 2 * size.tower_width},
+                   {"num_hidden_layers", size.tower_layers},
+                   {"num_attention_heads", size.tower_heads},
+                   {"image_size", world.tile()},
+                   {"patch_size", kPatch}}},
+                 {"text_config",
+                  {{"model_type", "llama"},
+                   {"architectures", {"LlamaForCausalLM"}},
+                   {"hidden_size", size.width},
+                   {"intermediate_size", size.inner},
+                   {"num_hidden_layers", size.layers},
+                   {"num_attention_heads", size.heads},
+                   {"num_key_value_heads", size.heads},
+                   {"vocab_size", vocabulary(world)},
+                   {"rms_norm_eps", 1e-5},
+                   {"max_position_embeddings", 1024},
+                   {"bos_token_id", kStartId},
+                   {"eos_token_id", kEndId},
+                   {"tie_word_embeddings", false}}}};
+  put_rope(config["text_config"], rope);
+  return config;
 }
 
 Json tokenizer_json(const World& world) {
@@ -161,10 +169,9 @@ ModelSize size_of(const Llava& llava) {
 /// Of the other orders; no other program is to take it for a model that it knows.
 constexpr const char* kOwnType = "ropescope_miniature";
 
-Json own_config_json(const ModelSize& size, double rope_theta, const World& world) {
+Json own_config_json(const ModelSize& size, const RopeConfig& rope, const World& world) {
   Json json = {{"model_type", kOwnType},
                {"order", order_name(world.order)},
-               {"rope_theta", rope_theta},
                {"width", size.width},
                {"heads", size.heads},
                {"layers", size.layers},
@@ -173,6 +180,7 @@ Json own_config_json(const ModelSize& size, double rope_theta, const World& worl
                {"tower_heads", size.tower_heads},
                {"tower_layers", size.tower_layers}};
   json.update(to_json(world));
+  put_rope(json, rope);
   return json;
 }
 
@@ -186,9 +194,9 @@ VisionConfig native_tower(const VisionConfig& clip) {
 }
 
 /// Without weights.
-Llava empty_model(const ModelSize& size, double rope_theta, const World& world) {
+Llava empty_model(const ModelSize& size, const RopeConfig& rope, const World& world) {
   Llava llava;
-  llava.config = parse_llava_config(config_json(size, rope_theta, world), Json(), "the miniature's config");
+  llava.config = parse_llava_config(config_json(size, rope, world), Json(), "the miniature's config");
   if (world.order == Order::kNative) llava.config.tower = native_tower(llava.config.tower);
   llava.decoder.config = llava.config.decoder;
   llava.decoder.weights.layers.resize(static_cast<size_t>(size.layers));
@@ -218,7 +226,10 @@ Llava load_own_model(const fs::path& folder, const World& world) {
       throw InputError("{}: \"{}\": expected 1 to 4096, found {}", what, key, *target);
     }
   }
-  Llava llava = empty_model(size, json_number(config, "rope_theta", what), world);
+  RopeConfig rope;
+  rope.theta = json_number(config, "rope_theta", what);
+  rope = parse_rope_scaling(config.value("rope_scaling", Json()), rope, what);
+  Llava llava = empty_model(size, rope, world);
   const auto checkpoint = open_checkpoint(folder / "model.safetensors");
   for (const TensorSlot& slot : llava_slots(llava)) {
     *slot.target = checkpoint->take(slot.name, at::kFloat);
@@ -233,7 +244,9 @@ Llava load_own_model(const fs::path& folder, const World& world) {
 }  // namespace
 
 Llava fresh_model(const ModelSize& size, double rope_theta, uint64_t seed, const World& world) {
-  Llava llava = empty_model(size, rope_theta, world);
+  RopeConfig rope;
+  rope.theta = rope_theta;
+  Llava llava = empty_model(size, rope, world);
   uint64_t index = 0;
   for (const TensorSlot& slot : llava_slots(llava)) *slot.target = fresh_tensor(slot, seed, index++);
   return llava;
@@ -252,9 +265,9 @@ void save_model(Llava& llava, const fs::path& folder, const std::string& scheme,
   tensors["model.vision_tower.post_layernorm.weight"] = at::ones({channels});
   tensors["model.vision_tower.post_layernorm.bias"] = at::zeros({channels});
   write_safetensors_file(unfinished / "model.safetensors", tensors);
-  const double theta = llava.decoder.config.rope().theta;
-  Json config = world.order == Order::kLlavaNext ? config_json(size_of(llava), theta, world)
-                                                 : own_config_json(size_of(llava), theta, world);
+  const RopeConfig& rope = llava.decoder.config.rope();
+  Json config = world.order == Order::kLlavaNext ? config_json(size_of(llava), rope, world)
+                                                 : own_config_json(size_of(llava), rope, world);
   if (!scheme.empty()) config["ropescope"] = {{"scheme", scheme}};
   write_text_durably(unfinished / "config.json", config.dump(2) + "\n");
   write_text_durably(unfinished / "tokenizer.json", tokenizer_json(world).dump(1) + "\n");

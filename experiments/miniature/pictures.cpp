@@ -44,7 +44,7 @@ std::vector<Shape> shapes_of(const World& world, const std::vector<HalfTiles>& s
   std::vector<Shape> shapes;
   for (const auto& [columns, rows] : sizes) {
     const int64_t unit = world.side * world.finer;
-    shapes.push_back({columns * unit / 2, rows * unit / 2, world.side, world.finer});
+    shapes.push_back(shape_of(columns * unit / 2, rows * unit / 2, world));
   }
   return shapes;
 }
@@ -151,6 +151,10 @@ class Canvas {
 
 std::string Shape::name() const { return fmt::format("{}x{}", columns, rows); }
 
+Shape shape_of(int64_t columns, int64_t rows, const World& world) {
+  return {columns, rows, world.side, world.finer, world.thumbnail_split()};
+}
+
 std::vector<Shape> seen_shapes(const World& world) {
   const bool whole_tiles = world.order == Order::kInternvl;
   return shapes_of(world, whole_tiles ? std::vector<HalfTiles>{{4, 4}, {6, 2}, {2, 6}, {6, 4}}
@@ -192,6 +196,16 @@ std::vector<int64_t> cells_of_tokens(const Shape& shape) {
       const int64_t y = cell_of_patch(row, shape.rows, shape.side),
                     x = cell_of_patch(column, shape.columns, shape.side);
       cells.push_back(y < 0 || x < 0 ? -1 : y * shape.side + x);
+    }
+  }
+  return cells;
+}
+
+std::vector<int64_t> cells_of_thumbnail(const Shape& shape) {
+  std::vector<int64_t> cells;
+  for (int64_t row = 0; row < shape.thumbnail_side(); ++row) {
+    for (int64_t column = 0; column < shape.thumbnail_side(); ++column) {
+      cells.push_back(row / shape.split * shape.side + column / shape.split);
     }
   }
   return cells;

@@ -36,13 +36,19 @@ struct Shape {
   int64_t columns = 0, rows = 0;
   int64_t side = kSide;  ///< cells
   int64_t finer = 1;     ///< as the world says
+  int64_t split = 1;     ///< thumbnail patches a cell's side
   int64_t cells() const { return side * side; }
+  int64_t thumbnail_side() const { return side * split; }  ///< patches
+  int64_t thumbnail_patches() const { return thumbnail_side() * thumbnail_side(); }
   std::string name() const;  ///< "12x4"
 };
 
 /// Shapes of the pictures that are trained on, and those that are only asked about. InternVL's are whole tiles.
 std::vector<Shape> seen_shapes(const World& world = {});
 std::vector<Shape> unseen_shapes(const World& world = {});
+
+/// Columns and rows of patches, in a world.
+Shape shape_of(int64_t columns, int64_t rows, const World& world);
 
 /// The tiny model's tiles: 2x2, 3x1 and 1x3; in a finer world 4x4, 6x2 and 2x6.
 AnyresOptions anyres_options(const World& world = {});
@@ -51,6 +57,9 @@ AnyresGeometry geometry_of(const Shape& shape);
 /// Which cell each high-resolution token (row by row, newlines left out) lies in with all its pixels; -1
 /// where it lies in several.
 std::vector<int64_t> cells_of_tokens(const Shape& shape);
+
+/// The cell of each thumbnail patch, row by row.
+std::vector<int64_t> cells_of_thumbnail(const Shape& shape);
 
 struct Picture {
   Shape shape;

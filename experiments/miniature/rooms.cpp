@@ -20,22 +20,17 @@ namespace ropescope::miniature {
 
 namespace {
 
-Layout layout_of(const RoomSettings& settings, const View& view) {
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 2 * settings.questions;
-  return layout;
-}
-
 Scheme scheme_of(const RoomSettings& settings) {
   return Scheme(with_map(settings.scheme, settings.map, settings.seed));
 }
 
-PassEncoding encoding_of(const Llava& llava, const RoomSettings& settings, const View& view, int64_t tokens) {
-  return SequenceEncoding(scheme_of(settings), layout_of(settings, view), encoded_model(llava.decoder.config))
-      .pass(0, tokens);
+Layout layout_of(const RoomSettings& settings, const View& view, int64_t distractor) {
+  Layout layout;
+  layout.segments.resize(3);
+  layout.segments[0].text = 1;
+  layout.segments[1] = view.block;
+  layout.segments[2].text = distractor + 2 * settings.questions;
+  return layout;
 }
 
 std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& room,
@@ -47,17 +42,16 @@ std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& 
         "and no --library; found {} in the order {}",
         settings.scheme, order_name(room.world.order));
   }
-  const PictureSequence sequence = picture_sequence(shape, view, layout_of(settings, view));
+  const PictureSequence sequence = picture_sequence(shape, view, layout_of(settings, view, 0));
   return std::make_unique<CompressedPass>(llava.decoder, scheme_of(settings), sequence, settings.compression);
 }
 
 /// What goes into the decoder, [B, T, C].
 at::Tensor embed(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
-  const int64_t rows = batch.features.size(0);
-  const at::Tensor picture = at::where(room.newline, llava.image_newline, project(llava, batch.features));
-  const at::Tensor start = at::embedding(table, at::full({rows, 1}, kStartId, at::kLong));
-  return at::cat({start, picture, at::embedding(table, batch.dialogue)}, 1);
+  const at::Tensor words =
+      batch.distractor.defined() ? at::cat({batch.distractor, batch.dialogue}, 1) : batch.dialogue;
+  return at::cat({embed_pictures(llava, room, batch), at::embedding(table, words)}, 1);
 }
 
 }  // namespace
@@ -73,7 +67,14 @@ std::string with_map(const std::string& scheme, const std::string& map, uint64_t
   return rest.empty() || rest[0] == '+' ? given + rest : given + "," + rest.substr(1);
 }
 
-Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& its_world)
+SequenceEncoding sequence_of(const Llava& llava, const RoomSettings& settings, const Shape& shape,
+                             const World& world, int64_t distractor) {
+  return {scheme_of(settings), layout_of(settings, view_of(shape, world.order), distractor),
+          encoded_model(llava.decoder.config)};
+}
+
+Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& its_world,
+           int64_t distractor)
     : world(its_world) {
   const View view = view_of(shape, world.order);
   const std::vector<int64_t> cells = cells_of_tokens(shape);
@@ -94,10 +95,10 @@ Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape,
   newline = at::tensor(newlines, at::kLong).ne(0).view({1, -1, 1});
   in_cells = at::tensor(inside, at::kLong);
   cell_of = at::tensor(cells_inside, at::kLong);
-  for (int64_t q = 0; q < settings.questions; ++q) places.push_back(1 + image + 2 * q);
+  for (int64_t q = 0; q < settings.questions; ++q) places.push_back(1 + image + distractor + 2 * q);
   asked = at::tensor(places, at::kLong);
-  tokens = 1 + image + 2 * settings.questions;
-  encoding = encoding_of(llava, settings, view, tokens);
+  tokens = 1 + image + distractor + 2 * settings.questions;
+  encoding = sequence_of(llava, settings, shape, world, distractor).pass(0, tokens);
   if (!settings.compression.none()) {
     compressed = compressed_pass(llava, *this, settings, shape, view);
   } else if (!settings.library && is_quick(llava.decoder, encoding)) {
@@ -108,10 +109,11 @@ Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape,
   }
 }
 
-const Room& Rooms::of(const Shape& shape) {
-  const auto found = rooms_.find(shape.name());
+const Room& Rooms::of(const Shape& shape, int64_t distractor) {
+  const std::pair<std::string, int64_t> key = {shape.name(), distractor};
+  const auto found = rooms_.find(key);
   if (found != rooms_.end()) return found->second;
-  return rooms_.emplace(shape.name(), Room(llava_, settings_, shape, world_)).first->second;
+  return rooms_.emplace(key, Room(llava_, settings_, shape, world_, distractor)).first->second;
 }
 
 int64_t direction_of(int64_t cell, int64_t marker, int64_t side) {
@@ -155,6 +157,13 @@ Batch make_batch(const World& world, const Group& group, const at::Tensor& chose
                       : batch.glyphs.gather(1, cell) + first_glyph_id(world);
   batch.dialogue = at::cat({words.unsqueeze(2), batch.answers.unsqueeze(2)}, 2).view({-1, 2 * questions});
   return batch;
+}
+
+at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& batch) {
+  const at::Tensor& table = llava.decoder.weights.embed_tokens;
+  const int64_t rows = batch.features.size(0);
+  const at::Tensor picture = at::where(room.newline, llava.image_newline, project(llava, batch.features));
+  return at::cat({at::embedding(table, at::full({rows, 1}, kStartId, at::kLong)), picture}, 1);
 }
 
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {

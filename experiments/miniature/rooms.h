@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -34,9 +35,15 @@ struct RoomSettings {
   Compression compression = {};
 };
 
+/// Start, picture, so many tokens of a distractor, questions and answers; under the scheme.
+SequenceEncoding sequence_of(const Llava& llava, const RoomSettings& settings, const Shape& shape,
+                             const World& world, int64_t distractor);
+
 /// Positions, and which tokens are what.
 struct Room {
-  Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& world);
+  /// `distractor`: tokens of text between picture and questions.
+  Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& world,
+       int64_t distractor = 0);
 
   World world;
   at::Tensor newline;          ///< bool [1, image tokens, 1]
@@ -52,28 +59,29 @@ struct Room {
   std::unique_ptr<CompressedPass> compressed;
 };
 
-/// Rooms are made when first entered.
+/// Rooms are made when first entered; one for each shape and length of the distractor.
 class Rooms {
  public:
   Rooms(const Llava& llava, RoomSettings settings, const World& world)
       : llava_(llava), settings_(std::move(settings)), world_(world) {}
-  const Room& of(const Shape& shape);
+  const Room& of(const Shape& shape, int64_t distractor = 0);
   const RoomSettings& settings() const { return settings_; }
 
  private:
   const Llava& llava_;
   RoomSettings settings_;
   World world_;
-  std::map<std::string, Room> rooms_;
+  std::map<std::pair<std::string, int64_t>, Room> rooms_;  // by shape and distractor
 };
 
 struct Batch {
-  at::Tensor features;  ///< [B, image tokens, tower channels]
-  at::Tensor dialogue;  ///< int64 [B, 2 * questions]
-  at::Tensor answers;   ///< int64 [B, questions]
-  at::Tensor colours;   ///< int64 [B, cells]
-  at::Tensor glyphs;    ///< int64 [B, cells]
-  uint64_t chance = 0;  ///< of which tokens a compression drops
+  at::Tensor features;    ///< [B, image tokens, tower channels]
+  at::Tensor dialogue;    ///< int64 [B, 2 * questions]
+  at::Tensor answers;     ///< int64 [B, questions]
+  at::Tensor colours;     ///< int64 [B, cells]
+  at::Tensor glyphs;      ///< int64 [B, cells]
+  at::Tensor distractor;  ///< int64 [B, its tokens], between picture and questions; undefined: none
+  uint64_t chance = 0;    ///< of which tokens a compression drops
 
   /// What a room's in_cells are asked for, [B, n], counted from the first word of its kind.
   at::Tensor wanted(const Room& room) const {
@@ -87,6 +95,9 @@ Batch make_batch(const World& world, const Group& group, const at::Tensor& chose
 
 /// Direction of the marker's cell, seen from `cell`: 0 to 3 as kDirectionWords; -1 where two are as far.
 int64_t direction_of(int64_t cell, int64_t marker, int64_t side);
+
+/// Start and picture as they go into the decoder, [B, 1 + image tokens, C].
+at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& batch);
 
 /// After the last norm, of the tokens in_cells and of those that ask: [B, n, C] each.
 struct Hidden {

@@ -9,10 +9,12 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/architectures/decoder_config.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/io/figure.h"
 
 #include "compression.h"
+#include "scaling.h"
 
 namespace ropescope::miniature {
 
@@ -112,6 +114,10 @@ Run parse_run(const Json& json, const std::string& what) {
   } catch (const UsageError& error) {
     throw InputError("{}: {}", what, error.what());
   }
+  const int64_t questions =
+      settings.contains("questions") ? json_integer(settings, "questions", what) : kQuestions;
+  run.longest = longest_sequence(run.world, questions);
+  run.scaling = scaling_text(parse_rope_scaling(json.value("scaling", Json()), RopeConfig{}, what));
   if (settings.contains("steps")) run.planned = json_integer(settings, "steps", what);
   run.stopped = json.contains("stopped") && json["stopped"].is_boolean() && json["stopped"].get<bool>();
   run.theta = json_number(json, "theta", what);
@@ -144,20 +150,23 @@ Run parse_run(const Json& json, const std::string& what) {
 }
 
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
-  std::map<std::tuple<double, size_t, std::string, std::string, std::string, double, int64_t>, Row> rows;
+  using Key = std::tuple<double, size_t, std::string, std::string, std::string, double, std::string, int64_t>;
+  std::map<Key, Row> rows;
   for (const Run& run : runs) {
     if (run.world != runs.front().world) {
       throw InputError("results of runs: expected pictures of one kind, found \"{}\" and \"{}\"",
                        world_text(runs.front().world), world_text(run.world));
     }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
-    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.compress, run.theta, run.planned}];
+    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.compress, run.theta, run.scaling,
+                     run.planned}];
     row.world = run.world;
     row.map = run.map;
     row.compress = run.compress;
     row.steps = run.planned;
     row.scheme = run.scheme;
     row.theta = run.theta;
+    row.scaling = run.scaling;
     row.correspondence = run.correspondence;
     row.runs.push_back(run);
   }
@@ -183,6 +192,10 @@ std::string detail_of(const Row& row) {
   return fmt::format(" ({}{}{})", row.map, both ? ", " : "", row.compress);
 }
 
+std::string theta_text(const Row& row) {
+  return number_label(row.theta) + (row.scaling.empty() ? "" : " " + row.scaling);
+}
+
 std::string share_text(const MeanInterval& interval) {
   if (!std::isfinite(interval.mean)) return "—";
   if (!std::isfinite(interval.ci95_low)) return fmt::format("{:.2f}", interval.mean);
@@ -196,7 +209,7 @@ std::string markdown_table(const std::vector<Row>& rows) {
       "to 90% | "
       "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) {
-    text += fmt::format("| {}{} | {} | {} ", row.scheme, detail_of(row), number_label(row.theta),
+    text += fmt::format("| {}{} | {} | {} ", row.scheme, detail_of(row), theta_text(row),
                         row.correspondence > 0 ? "answers and cells" : "answers");
     for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
@@ -207,7 +220,7 @@ std::string markdown_table(const std::vector<Row>& rows) {
 std::string csv_table(const std::vector<Row>& rows) {
   std::string text = "scheme,map,compress,theta,correspondence_weight,seeds";
   for (const char* name : kMeasureNames) text += fmt::format(",{0},{0}_low,{0}_high", name);
-  text += ",solved_runs,steps_to_90\n";
+  text += ",solved_runs,steps_to_90,scaling\n";
   for (const Row& row : rows) {
     text += fmt::format("\"{}\",\"{}\",\"{}\",{:g},{:g},{}", row.scheme, row.map, row.compress, row.theta,
                         row.correspondence, row.runs.size());
@@ -215,36 +228,36 @@ std::string csv_table(const std::vector<Row>& rows) {
       text += fmt::format(",{:.5f},{:.5f},{:.5f}", interval.mean, interval.ci95_low, interval.ci95_high);
     }
     const double steps = row.steps_to_solved.empty() ? std::nan("") : mean_interval(row.steps_to_solved).mean;
-    text += fmt::format(",{},{:.1f}\n", row.steps_to_solved.size(), steps);
+    text += fmt::format(",{},{:.1f},{}\n", row.steps_to_solved.size(), steps, row.scaling);
   }
   return text;
 }
 
 std::string runs_csv(const std::vector<Row>& rows) {
   std::string text =
-      "order,task,side,glyphs,finer,scheme,map,compress,theta,correspondence_weight,seed,planned_steps,step,measure,right,asked,"
-      "share\n";
+      "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step";
+  for (const char* name : kMeasureNames) text += fmt::format(",{0}_right,{0}_asked", name);
+  text += "\n";
   for (const Row& row : rows) {
     const World& world = row.world;
     for (const Run& run : row.runs) {
       for (size_t i = 0; i < run.steps.size(); ++i) {
-        for (size_t m = 0; m < kMeasures; ++m) {
-          text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{},{},{},{},{:.6f}\n",
-                              order_name(world.order), task_name(world.task), world.side, world.glyphs,
-                              world.finer, row.scheme, row.map, row.compress, row.theta, row.correspondence,
-                              run.seed, run.planned, run.steps[i], kMeasureNames[m], run.counts[m][i][0],
-                              run.counts[m][i][1], run.curves[m][i]);
-        }
+        text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",\"{}\",{:g},{},{:g},{},{},{}",
+                            order_name(world.order), task_name(world.task), world.side, world.glyphs,
+                            world.finer, row.scheme, row.map, row.compress, row.theta, row.scaling,
+                            row.correspondence, run.seed, run.planned, run.steps[i]);
+        for (const auto& counts : run.counts) text += fmt::format(",{},{}", counts[i][0], counts[i][1]);
+        text += "\n";
       }
     }
   }
   return text;
 }
 
-void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
-                const Provenance& provenance) {
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
+                const std::function<void(ResultWriter&)>& more) {
   ResultWriter writer(file, provenance, /*force=*/true);
-  std::vector<std::string> schemes, maps, compressions;
+  std::vector<std::string> schemes, maps, compressions, scalings;
   std::vector<double> thetas, weights, steps;
   std::vector<int64_t> seeds, solved;
   for (const Row& row : rows) {
@@ -252,6 +265,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     maps.push_back(row.map);
     compressions.push_back(row.compress);
     thetas.push_back(row.theta);
+    scalings.push_back(row.scaling);
     weights.push_back(row.correspondence);
     seeds.push_back(static_cast<int64_t>(row.runs.size()));
     solved.push_back(static_cast<int64_t>(row.steps_to_solved.size()));
@@ -261,6 +275,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
   writer.write("/miniature/map", maps);
   writer.write("/miniature/compress", compressions);
   writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
+  writer.write("/miniature/scaling", scalings);
   writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
   writer.write("/miniature/seeds", at::tensor(seeds, at::kLong));
   writer.write("/miniature/solved_runs", at::tensor(solved, at::kLong));
@@ -290,7 +305,9 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     writer.attribute(group, "map", rows[r].map);
     writer.attribute(group, "compress", rows[r].compress);
     writer.attribute(group, "theta", rows[r].theta);
+    writer.attribute(group, "scaling", rows[r].scaling);
   }
+  if (more) more(writer);
   writer.commit();
 }
 
@@ -318,7 +335,8 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
     panel.y.low = 0.0;
     panel.y.high = 1.0;
     for (const Row& row : rows) {
-      if (row.theta != theta || row.correspondence != rows.front().correspondence) continue;
+      if (row.theta != theta || !row.scaling.empty() || row.correspondence != rows.front().correspondence)
+        continue;
       const auto place =
           static_cast<size_t>(std::find(families.begin(), families.end(), hue(row)) - families.begin());
       Curve curve = mean_curve(row, m);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,11 @@ struct Run {
   World world;
   std::string scheme, map;  ///< map: of inherited ids (id-align's wrong=), "" the right one
   std::string compress;     ///< as compression_text says it; "" none
+  std::string scaling;      ///< of the rotation, "yarn:4"; "" none
   /// In the end: shares of tokens left on seen and unseen grids, of cells with a token of their own; empty without compression.
   std::vector<double> left;
   double theta = 0, correspondence = 0;
+  int64_t longest = 0;  ///< tokens of its longest sequence
   int64_t seed = 0;
   int64_t planned = 0;   ///< steps that it was to have
   bool stopped = false;  ///< before them, with everything right
@@ -45,7 +48,7 @@ Run parse_run(const Json& json, const std::string& what);
 /// Runs that differ in their seed only.
 struct Row {
   World world;
-  std::string scheme, map, compress;
+  std::string scheme, map, compress, scaling;
   double theta = 0, correspondence = 0;
   int64_t steps = 0;  ///< planned
   std::vector<Run> runs;
@@ -60,19 +63,20 @@ std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::
 
 /// What runs differ in besides the scheme: " (mirror)", " (pool-2, mean)", "".
 std::string detail_of(const Row& row);
-
+/// "10⁴", or "10⁴ yarn:4".
+std::string theta_text(const Row& row);
 /// 95% interval of a share: over the seeds (Student t, kept within 0 and 1); "—" where nothing was asked.
 std::string share_text(const MeanInterval& interval);
 
 std::string markdown_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
-/// One line for each run, point of its curve and measure.
+/// One line for each run and point of its curve; of each measure how many were right and asked, whose quotient is the share.
 std::string runs_csv(const std::vector<Row>& rows);
-/// /miniature/{scheme, map, compress, theta, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
-/// /curves/<row>/{step, <measure> [steps, 3]}.
-void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
-                const Provenance& provenance);
-/// Answers and correspondence over the steps, on seen and unseen grids, of rows with `theta`.
+/// /miniature/{scheme, map, compress, theta, scaling, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// /curves/<row>/{step, <measure> [steps, 3]}; `more` adds to the file, where there is more.
+void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
+                const std::function<void(ResultWriter&)>& more = nullptr);
+/// Answers and correspondence over the steps, on seen and unseen grids, of rows with `theta` and no scaling.
 void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta);
 
 }  // namespace ropescope::miniature

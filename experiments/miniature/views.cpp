@@ -13,6 +13,7 @@
 #include "ropescope/vision/resize.h"
 
 #include "album.h"
+#include "flexible_patch.h"
 
 namespace ropescope::miniature {
 
@@ -20,11 +21,11 @@ namespace {
 
 constexpr int64_t kMostTiles = 6;  // of InternVL's order: 3x2 are trained on, 2x3 only asked about
 
-MediaProcessor processor_of(const World& world) {
+MediaProcessor processor_of(const World& world, int64_t patch = kPatch) {
   const bool native = world.order == Order::kNative;
   const int64_t tile = world.tile(), finer = world.finer * world.finer;
   MediaSettings settings = media_preset(native ? "qwen2-vl" : "internvl");
-  settings.patch = kPatch;
+  settings.patch = patch;
   settings.merge = 1;
   settings.temporal_patch = 1;
   if (native) {
@@ -41,6 +42,14 @@ MediaProcessor processor_of(const World& world) {
 [[noreturn]] void refuse(const Shape& shape, Order order) {
   throw InternalError("miniature: a picture of {} patches does not fit the order {}", shape.name(),
                       order_name(order));
+}
+
+/// The mean of each cell over `pixels` x `pixels`: a quarter of a squeezed cell would show the shade of its few high-resolution patches.
+at::Tensor mosaic(const at::Tensor& rgb_HW3, int64_t side, int64_t pixels) {
+  const at::Tensor cells = rgb_HW3.to(at::kFloat)
+                               .view({side, rgb_HW3.size(0) / side, side, rgb_HW3.size(1) / side, 3})
+                               .mean({1, 3});
+  return cells.round().to(at::kByte).repeat_interleave(pixels, 0).repeat_interleave(pixels, 1);
 }
 
 World world_of(const Shape& shape, Order order) {
@@ -98,13 +107,13 @@ View pieced_view(const Shape& shape) {
 View native_view(const Shape& shape) {
   View view;
   view.block.kind = Segment::Kind::kAnyres;
-  view.block.grid = {1, shape.side, shape.side};
+  view.block.grid = {1, shape.thumbnail_side(), shape.thumbnail_side()};
   view.block.high_h = shape.rows;
   view.block.high_w = shape.columns;
   view.block.newline = false;
   for (int64_t token = 0; token < view.block.tokens(); ++token) {
     view.sources.push_back(token);
-    (token < shape.cells() ? view.thumbnail : view.high).push_back(token);
+    (token < shape.thumbnail_patches() ? view.thumbnail : view.high).push_back(token);
   }
   return view;
 }
@@ -125,6 +134,22 @@ View view_of(const Shape& shape, Order order) {
 
 Cutter::Cutter(const World& world, const PreprocessSettings& settings) : world_(world), settings_(settings) {
   if (world.order != Order::kLlavaNext) processor_.emplace(processor_of(world));
+  if (world.order == Order::kNative) {
+    thumbnail_processor_.emplace(processor_of(world, world.thumbnail_patch));
+  }
+}
+
+at::Tensor Cutter::thumbnail_patches(const at::Tensor& rgb_HW3) const {
+  const ResampleFilter filter = processor_->settings().filter;
+  at::Tensor thumbnail;
+  if (world_.thumbnail_split() > 1) {
+    thumbnail = mosaic(rgb_HW3, world_.side, kPatch);
+  } else {
+    thumbnail = resize_image(rgb_HW3, world_.tile(), world_.tile(), filter);
+    const int64_t larger = world_.thumbnail_patch * world_.side;
+    if (larger != world_.tile()) thumbnail = resize_image(thumbnail, larger, larger, filter);
+  }
+  return patches_at_size(thumbnail_processor_->image(thumbnail).pixel_values, 3, kPatch);
 }
 
 at::Tensor Cutter::cut(const at::Tensor& rgb_HW3, const Shape& shape, const std::string& file) const {
@@ -145,9 +170,7 @@ at::Tensor Cutter::cut(const at::Tensor& rgb_HW3, const Shape& shape, const std:
     return at::cat({item.pixel_values.narrow(0, tiles, 1), item.pixel_values.narrow(0, 0, tiles)});
   }
   if (item.plan.grid_thw != std::array<int64_t, 3>{1, shape.rows, shape.columns}) refuse_picture();
-  const at::Tensor squeezed =
-      resize_image(rgb_HW3, world_.tile(), world_.tile(), processor_->settings().filter);
-  return at::cat({processor_->image(squeezed).pixel_values, item.pixel_values});
+  return at::cat({thumbnail_patches(rgb_HW3), item.pixel_values});
 }
 
 }  // namespace ropescope::miniature

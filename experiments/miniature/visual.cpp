@@ -17,6 +17,7 @@
 #include "ropescope/train/llava_model.h"
 #include "ropescope/train/trainer.h"
 
+#include "distractors.h"
 #include "rooms.h"
 #include "words.h"
 
@@ -175,6 +176,11 @@ Json to_json(const VisualSettings& settings) {
   if (settings.stop_when_solved > 0) json["stop_when_solved"] = settings.stop_when_solved;
   if (!settings.compress.empty()) json["compress"] = settings.compress;
   if (!settings.merged_id.empty()) json["merged_id"] = settings.merged_id;
+  if (!settings.distractor_lengths.empty()) json["distractor_lengths"] = settings.distractor_lengths;
+  if (!settings.measure_lengths.empty()) {
+    json["measure_lengths"] = settings.measure_lengths;
+    json["length_pictures"] = settings.length_pictures;
+  }
   return json;
 }
 
@@ -189,6 +195,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
   Trainer trainer = make_visual_trainer(llava, settings);
   Rooms rooms(llava, room_settings(settings), train.world);
   Deck deck(train, settings.batch, settings.seed);
+  TrainingDistractors distractors(settings.distractor_lengths, settings.seed);
   Rng rng = make_rng(settings.seed, {0x61736b});
   VisualResult result;
   double loss_sum = 0;
@@ -217,8 +224,10 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
   for (int64_t step = 1; step <= settings.steps; ++step) {
     const auto begin = Clock::now();
     const Deck::Draw draw = deck.next();
-    const Room& room = rooms.of(draw.group->shape);
+    const int64_t length = distractors.next_length();
+    const Room& room = rooms.of(draw.group->shape, length);
     Batch batch = make_batch(train.world, *draw.group, draw.chosen, settings.questions, rng);
+    batch.distractor = distractors.words(draw.chosen.numel(), length);
     if (room.compressed != nullptr) batch.chance = rng();
     Trainer::Micro micro;
     micro.targets = 1;  // the loss below is a sum of means already
@@ -243,6 +252,12 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
       break;
     }
   }
+  const auto behind = [&](const Album& album) {
+    return measure_fading(llava, room_settings(settings), album, settings.measure_lengths,
+                          settings.length_pictures);
+  };
+  result.fading_seen = behind(seen);
+  result.fading_unseen = behind(unseen);
   return result;
 }
 

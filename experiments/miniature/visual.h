@@ -35,7 +35,10 @@ struct VisualSettings {
   bool constant_rate = false;            ///< no annealing, so that one run is a curve over the steps
   bool library = false;                  ///< the library's passes, also where the quick ones would do
   int64_t stop_when_solved = 0;  ///< after so many looks in a row at which nothing was wrong; 0: never
-  std::string compress = {}, merged_id = {};  ///< as parse_compression reads them; "": nothing
+  std::string compress = {}, merged_id = {};     ///< as parse_compression reads them; "": nothing
+  std::vector<int64_t> distractor_lengths = {};  ///< tokens of a distractor, one by chance a step; {}: none
+  std::vector<int64_t> measure_lengths = {};     ///< of distractors, asked behind once the run is over
+  int64_t length_pictures = 32;                  ///< of an album, asked about behind each of them
 };
 Json to_json(const VisualSettings& settings);
 
@@ -54,6 +57,14 @@ struct Measures {
 /// `pictures`: at most so many of each album's pictures, spread over its shapes; 0: all.
 Measures measure(const Llava& llava, const RoomSettings& settings, const Album& album, int64_t pictures);
 
+/// Answers behind a distractor.
+struct FadingPoint {
+  int64_t length = 0;  ///< tokens
+  Score answers;
+  double visual_share = 0;  ///< of the asking tokens' attention on the picture: mean over all of them
+  int64_t pictures = 0;
+};
+
 struct CurvePoint {
   int64_t step = 0;
   double loss = 0;  ///< of the answers, over the steps since the last point
@@ -61,9 +72,10 @@ struct CurvePoint {
 };
 
 struct VisualResult {
-  std::vector<CurvePoint> curve;  ///< the last point is over all pictures
-  bool stopped = false;           ///< before its steps were over, with everything right
-  double seconds = 0;             ///< of training, without measuring
+  std::vector<CurvePoint> curve;                        ///< the last point is over all pictures
+  bool stopped = false;                                 ///< before its steps were over, with everything right
+  double seconds = 0;                                   ///< of training, without measuring
+  std::vector<FadingPoint> fading_seen, fading_unseen;  ///< at measure_lengths, ascending
 };
 
 /// Trains all but the vision tower. Albums after look_at.

@@ -40,6 +40,14 @@ void check_world(const World& world) {
   if (world.finer != 1 && world.finer != 2) {
     throw UsageError("--finer: expected 1 or 2, found {}", world.finer);
   }
+  if (world.thumbnail_patch != kPatch / 2 && world.thumbnail_patch != kPatch &&
+      world.thumbnail_patch != 2 * kPatch) {
+    throw UsageError("--thumbnail-patch: expected 4, 8 or 16 pixels, found {}", world.thumbnail_patch);
+  }
+  if (world.thumbnail_patch != kPatch && world.order != Order::kNative) {
+    throw UsageError("--thumbnail-patch {}: expected with --order native, found the order {}",
+                     world.thumbnail_patch, order_name(world.order));
+  }
   if (world.task == Task::kRelation && world.order == Order::kInternvl) {
     throw UsageError(
         "--task relation: expected the order llava-next or native, found internvl, in which tiles come before the "
@@ -55,6 +63,7 @@ Json to_json(const World& world) {
   if (world.side != plain.side) json["side"] = world.side;
   if (world.glyphs != plain.glyphs) json["glyphs"] = world.glyphs;
   if (world.finer != plain.finer) json["finer"] = world.finer;
+  if (world.thumbnail_patch != plain.thumbnail_patch) json["thumbnail_patch"] = world.thumbnail_patch;
   return json;
 }
 
@@ -70,6 +79,7 @@ World world_from(const Json& json, const std::string& what) {
     number("side", world.side);
     number("glyphs", world.glyphs);
     number("finer", world.finer);
+    number("thumbnail_patch", world.thumbnail_patch);
     check_world(world);
   } catch (const UsageError& error) {
     throw InputError("{}: {}", what, error.what());
@@ -84,6 +94,9 @@ std::string world_text(const World& world) {
   if (world.side != 4) parts.push_back(fmt::format("side {}", world.side));
   if (world.glyphs != 4) parts.push_back(fmt::format("{} glyphs", world.glyphs));
   if (world.finer != 1) parts.push_back(fmt::format("{} times finer", world.finer));
+  if (world.thumbnail_patch != kPatch) {
+    parts.push_back(fmt::format("thumbnail patches of {} pixels", world.thumbnail_patch));
+  }
   return parts.empty() ? "plain" : fmt::format("{}", fmt::join(parts, ", "));
 }
 

@@ -26,6 +26,7 @@ struct World {
   int64_t side = 4;    ///< cells, and thumbnail patches, a side: 4 or 8
   int64_t glyphs = 4;  ///< 2 to 12
   int64_t finer = 1;   ///< high-resolution patches a side, in multiples of the plain world's: 1 or 2
+  int64_t thumbnail_patch = kPatch;  ///< pixels, of the order native: 4, 8 or 16; the picture's are kPatch
 
   World() = default;
   World(Order its_order) : order(its_order) {}  // NOLINT: an order alone says the rest
@@ -33,6 +34,8 @@ struct World {
   int64_t cells() const { return side * side; }
   int64_t colours() const { return cells(); }  ///< no colour comes twice
   int64_t tile() const { return kPatch * side; }
+  /// Thumbnail patches a cell's side: 2 where they are smaller than a cell. Larger ones show a larger thumbnail.
+  int64_t thumbnail_split() const { return thumbnail_patch < kPatch ? kPatch / thumbnail_patch : 1; }
   bool operator==(const World&) const = default;
 };
 

@@ -96,7 +96,7 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
   EXPECT_NE(
       csv.find(
-          "\"id-align\",\"shift-1\",\"\",\"id-align\",\"\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0"),
+          "\"id-align\",\"shift-1\",\"\",\"id-align\",\"\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0,\n"),
       std::string::npos)
       << csv;
 }
@@ -161,10 +161,17 @@ TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
 TEST(Table, WritesEveryPointOfEveryRun) {
   const std::vector<Row> rows = rows_of({run_of("vanilla", 4, {30, 41})});
   const std::string csv = runs_csv(rows);
-  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 4);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2);
+  EXPECT_EQ(
+      csv.find(
+          "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step,"
+          "correspondence_seen_right,correspondence_seen_asked,correspondence_unseen_right,correspondence_unseen_asked,"
+          "answers_seen_right,answers_seen_asked,answers_unseen_right,answers_unseen_asked\n"),
+      0U)
+      << csv;
   EXPECT_NE(
       csv.find(
-          "llava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000\n"),
+          "\nllava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,,1,4,100,25,50,100,50,100,41,100,41,100\n"),
       std::string::npos)
       << csv;
 }

@@ -20,8 +20,9 @@ END
 chmod +x "$scratch/miniature"
 export ASKED=$scratch/asked ROPESCOPE_MINIATURE=$scratch/miniature ROPESCOPE=/bin/true
 run=$scratch/tree/experiments/open-questions/run.sh
-questions=$(sed -n 's/^#   experiments\/open-questions\/run.sh \([a-z|-]*\) .*/\1/p' "$run" | tr '|' ' ')
-[ "$(wc -w <<<"$questions")" -ge 5 ] || { echo "expected five questions or more in the script's head, found \"$questions\"" >&2 && exit 1; }
+# They are the cases that run.sh knows.
+questions=$(sed -n 's/^  \([a-z][a-z-]*\))$/\1/p' "$run" | tr '\n' ' ')
+[ "$(wc -w <<<"$questions")" -ge 5 ] || { echo "expected five questions or more as cases of the script, found \"$questions\"" >&2 && exit 1; }
 for question in $questions; do
   : >"$ASKED"
   planned=$("$run" "$question" --plan --seeds 0,1 | sed -n 's/.* \([0-9]*\) in all.*/\1/p')

@@ -135,8 +135,22 @@ TEST(Miniature, WholeRunInSeconds) {
   const auto written = std::filesystem::last_write_time(runs + "/dipe.json");
   ASSERT_EQ(train("dipe"), 0);
   EXPECT_EQ(std::filesystem::last_write_time(runs + "/dipe.json"), written);
+  // Under another base and a scaling of the first: rows and a gain of their own.
+  for (const std::string rope : {"--theta 1e3", "--scaling yarn --factor 4"}) {
+    ASSERT_EQ(call("text --from " + seed + " --text-steps 2 --text-batch 4 " + rope), 0);
+    ASSERT_EQ(
+        call("train --from " + seed + " --schemes 'vanilla;id-align' --steps 4 --batch 4 --measure-every 4 " +
+             rope + " --output '" + runs + "/{scheme}" + rope.substr(2, 5) + ".json'"),
+        0);
+  }
+  EXPECT_TRUE(std::filesystem::exists(seed + "/start-10000-yarn-4.json"));
+  ASSERT_EQ(train("id-align"), 0);
   ASSERT_EQ(call("table --results " + runs + " --output " + folder.path("table")), 0);
   EXPECT_NE(read_file(folder.path("table.md")).find("| dipe |"), std::string::npos);
+  EXPECT_NE(read_file(folder.path("table.md")).find("| id-align | 10⁴ yarn:4 |"), std::string::npos);
+  EXPECT_NE(read_file(folder.path("table-gain.csv")).find("\"id-align\",\"vanilla\",1,4,yarn:4,10000,105,"),
+            std::string::npos);
+  EXPECT_GT(std::filesystem::file_size(folder.path("table-gain.png")), 1000U);
   EXPECT_GT(std::filesystem::file_size(folder.path("table.png")), 1000U);
   // The trained model is one like any other.
   const testing::CommandResult answer = testing::run_ropescope(
@@ -201,7 +215,7 @@ TEST(Miniature, SeveralSchemesOfAHarderWorldInSeconds) {
   const std::string table = read_file(folder.path("table.md"));
   EXPECT_NE(table.find("| id-align (mirror) − id-align |"), std::string::npos) << table;
   const std::string curves = read_file(folder.path("table-runs.csv"));
-  EXPECT_EQ(std::count(curves.begin(), curves.end(), '\n'), 1 + 4 * (4 + 4 + 2));
+  EXPECT_EQ(std::count(curves.begin(), curves.end(), '\n'), 1 + 4 + 4 + 2);
   // One file for two schemes, or a map for ids that are nobody's.
   EXPECT_EQ(WEXITSTATUS(call(train + "--schemes 'vanilla;id-align' --output " + folder.path("x.json"))), 2);
   EXPECT_EQ(WEXITSTATUS(call(train + "--scheme vanilla --map mirror --output " + folder.path("x.json"))), 2);
@@ -246,6 +260,9 @@ TEST(Miniature, CompressedInSeconds) {
   EXPECT_GT(std::filesystem::file_size(folder.path("table-compression.png")), 1000U);
   EXPECT_EQ(WEXITSTATUS(call(train + "pool-1 --output " + folder.path("x{scheme}.json"))), 2);
   EXPECT_EQ(WEXITSTATUS(call(train + "pool-2 --library --output " + folder.path("x{scheme}.json"))), 2);
+  EXPECT_EQ(
+      WEXITSTATUS(call(train + "pool-2 --distractor-lengths 0,8 --output " + folder.path("x{scheme}.json"))),
+      2);
 }
 
 TEST(Miniature, UsageErrorsAreNamed) {
@@ -254,6 +271,8 @@ TEST(Miniature, UsageErrorsAreNamed) {
   EXPECT_EQ(WEXITSTATUS(call("prepare --side 6 --output /nowhere")), 2);
   EXPECT_EQ(WEXITSTATUS(call("prepare --task relation --order internvl --output /nowhere")), 2);
   EXPECT_EQ(WEXITSTATUS(call("train --from /nowhere --output x.json --scheme vanila")), 3);
+  EXPECT_EQ(WEXITSTATUS(call("text --from /nowhere --scaling dynamic --factor 4")), 2);
+  EXPECT_EQ(WEXITSTATUS(call("text --from /nowhere --scaling yarn")), 2);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // ropescope-miniature prepare: pictures, the tower that sees them, and what it sees. draw: pictures alone.
 #include <filesystem>
 #include <iostream>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -25,7 +26,8 @@ struct PrepareFlags {
   World world;
   int64_t pictures = 2048, test_pictures = 256;
   ModelSize size;
-  LessonSettings lesson = {.steps = 500, .batch = 128, .learning_rate = 3e-3};
+  LessonSettings lesson = {.learning_rate = 3e-3};
+  std::optional<int64_t> steps, batch;  // of the tower's lesson
 
   void bind(Flags& flags) {
     flags.add("output", output, "folder").required();
@@ -39,24 +41,37 @@ struct PrepareFlags {
     flags.add("glyphs", world.glyphs, "kinds of glyphs").between(2, 12);
     flags.add("finer", world.finer, "high-resolution patches a side, in multiples of the plain pictures'")
         .between(1, 2);
+    flags.add(
+        "thumbnail-patch", world.thumbnail_patch,
+        "pixels of the thumbnail's patches in the order native: 4 (four to a cell), 8, or 16; the picture's are 8");
     flags.add("pictures", pictures, "to train on");
     flags.add("test-pictures", test_pictures, "to measure on, of each kind");
     flags.add("width", size.width, "channels of the decoder");
     flags.add("heads", size.heads, "of the decoder");
     flags.add("layers", size.layers, "of the decoder");
-    flags.add("tower-steps", lesson.steps, "steps of the tower");
-    flags.add("tower-batch", lesson.batch, "tiles a step");
+    flags.add("tower-steps", steps, "steps of the tower")
+        .shown_default("500, with --side 8 2000")
+        .at_least(1);
+    flags.add("tower-batch", batch, "tiles a step").shown_default("128, with --side 8 32").at_least(1);
     flags.add("tower-rate", lesson.learning_rate, "learning rate of the tower");
     bind_seed(flags, lesson.seed);
   }
 };
 
+/// 64 colours take more updates than 16 (after 500 a tower tells a quarter of them apart); a tile of them has four times the patches.
+LessonSettings lesson_of(const PrepareFlags& flags, const World& world) {
+  const bool many = world.side > kSide;
+  LessonSettings lesson = flags.lesson;
+  lesson.steps = flags.steps.value_or(many ? 2000 : 500);
+  lesson.batch = flags.batch.value_or(many ? 32 : 128);
+  return lesson;
+}
+
 /// Pictures, the tower that has learned to see them, and what it sees:
 /// OUTPUT/{pictures,eyes,features.safetensors}.
 int prepare(const PrepareFlags& flags) {
   const fs::path output = flags.output;
-  const LessonSettings& lesson = flags.lesson;
-  const uint64_t seed = lesson.seed;
+  const uint64_t seed = flags.lesson.seed;
   ModelSize size = flags.size;
   size.inner = 2 * size.width;
   const int64_t train = flags.pictures, test = flags.test_pictures;
@@ -64,6 +79,7 @@ int prepare(const PrepareFlags& flags) {
   world.order = parse_order(flags.order);
   world.task = parse_task(flags.task);
   check_world(world);
+  const LessonSettings lesson = lesson_of(flags, world);
   Json settings = {{"seed", seed},          {"pictures", train},     {"test_pictures", test},
                    {"width", size.width},   {"heads", size.heads},   {"layers", size.layers},
                    {"steps", lesson.steps}, {"batch", lesson.batch}, {"rate", lesson.learning_rate}};

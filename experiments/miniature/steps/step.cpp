@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/weights/safetensors_writer.h"
@@ -37,7 +38,27 @@ Json read_if_there(const fs::path& file) {
   return fs::exists(file, code) ? read_json_file(file) : Json::object();
 }
 
-fs::path start_folder(const fs::path& from, double theta) { return from / fmt::format("start-{:g}", theta); }
+void RopeFlags::bind(app::Flags& flags) {
+  bind_theta(flags, theta, "base of the rotation");
+  flags.add("scaling", scaling,
+            fmt::format("of the rotation, as a model's rope_type says it: {}; none unless given",
+                        fmt::join(scaling_types(), ", ")));
+  flags.add("factor", factor, "of --scaling: how much longer than trained the context is to be")
+      .shown_default("");
+}
+
+std::string scaling_suffix(const RopeConfig& rope) {
+  const std::string text = scaling_text(rope);
+  return text.empty() ? text : " " + text;
+}
+
+fs::path start_folder(const fs::path& from, const RopeConfig& rope) {
+  std::string name = fmt::format("start-{:g}", rope.theta);
+  if (rope.type != RopeType::kDefault) {
+    name += fmt::format("-{}-{:g}", rope_type_name(rope.type), rope.factor);
+  }
+  return from / name;
+}
 
 World world_of(const Json& prepared, const fs::path& from) {
   return world_from(prepared.is_object() ? prepared.value("settings", Json::object()) : Json::object(),

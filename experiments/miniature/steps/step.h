@@ -11,6 +11,7 @@
 #include "ropescope/core/json.h"
 
 #include "apps/flags.h"
+#include "miniature/scaling.h"
 #include "miniature/world.h"
 
 namespace ropescope::miniature {
@@ -35,17 +36,31 @@ Step draw_step();
 Step text_step();
 Step train_step();
 Step table_step();
+Step fading_step();
 
 void bind_seed(app::Flags& flags, uint64_t& seed);
 void bind_from(app::Flags& flags, std::string& from);
 void bind_theta(app::Flags& flags, double& theta, const std::string& help);
 
+/// The base of the rotation and how it is scaled (miniature/scaling.h).
+struct RopeFlags {
+  double theta = 1e4;
+  std::string scaling;
+  double factor = 1;
+
+  void bind(app::Flags& flags);
+  /// Throws UsageError.
+  RopeConfig rope(const World& world) const { return scaled_rope(theta, scaling, factor, world); }
+};
+
 /// Written beside its place and renamed, so that a run that was cut off left nothing. Throws EnvironmentError.
 void write_whole(const std::filesystem::path& file, const std::string& text);
 /// {} where there is no such file.
 Json read_if_there(const std::filesystem::path& file);
-/// Where `text` puts the decoder of one theta.
-std::filesystem::path start_folder(const std::filesystem::path& from, double theta);
+/// " yarn:4", for a line of progress.
+std::string scaling_suffix(const RopeConfig& rope);
+/// Where `text` puts the decoder of one theta and scaling.
+std::filesystem::path start_folder(const std::filesystem::path& from, const RopeConfig& rope);
 /// What prepare wrote down.
 World world_of(const Json& prepared, const std::filesystem::path& from);
 

@@ -13,6 +13,8 @@
 
 #include "miniature/comparisons.h"
 #include "miniature/compression_table.h"
+#include "miniature/gain.h"
+#include "miniature/interactions.h"
 #include "step.h"
 
 namespace ropescope::miniature {
@@ -32,7 +34,7 @@ struct TableFlags {
     flags
         .add(
             "output", output,
-            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png, of compressed pictures -compression.png")
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.png")
         .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
@@ -62,14 +64,25 @@ int table(const TableFlags& flags) {
                        "mrope-interleave", "id-align+mrope-interleave", "dipe"});
   const std::vector<Comparison> comparisons = compare_rows(rows, flags.baseline);
   const std::string pairs = comparison_table(rows, comparisons);
-  std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs);
-  if (has_compression(rows)) markdown += "\n" + compression_table(rows);
+  const std::vector<GainCurve> gains = gain_curves(rows, comparisons);
+  const std::vector<Interaction> together = interactions(rows, comparisons);
+  const std::string additive = interaction_table(rows, comparisons, together);
+  const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
+                               (additive.empty() ? "" : "\n" + additive) +
+                               (gains.empty() ? "" : "\n" + gain_table(gains)) +
+                               (has_compression(rows) ? "\n" + compression_table(rows) : "");
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
   write_whole(prefix + "-differences.csv", comparison_csv(rows, comparisons));
-  write_rows(prefix + ".h5", rows, provenance);
+  if (!together.empty())
+    write_whole(prefix + "-interactions.csv", interaction_csv(rows, comparisons, together));
+  write_rows(prefix + ".h5", rows, provenance, [&](ResultWriter& writer) { write_gain(writer, gains); });
   draw_rows(prefix + ".png", rows, flags.theta);
+  if (!gains.empty()) {
+    write_whole(prefix + "-gain.csv", gain_csv(gains));
+    draw_gain(prefix + "-gain.png", gains);
+  }
   if (has_compression(rows)) draw_compression(prefix + "-compression.png", rows, flags.theta);
   std::cout << markdown;
   return 0;

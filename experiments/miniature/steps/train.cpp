@@ -1,4 +1,5 @@
 // ropescope-miniature train: one seed and theta, one scheme or several.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -21,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 using app::Flags;
 
+constexpr int64_t kLongestText = 65536;
+
 Json to_json(const Score& score) { return {{"right", score.right}, {"asked", score.asked}}; }
 Json to_json(const Measures& measures) {
   Json json = {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
@@ -31,9 +34,20 @@ Json to_json(const Measures& measures) {
   return json;
 }
 
+Json to_json(const std::vector<FadingPoint>& points) {
+  Json list = Json::array();
+  for (const FadingPoint& point : points) {
+    list.push_back({{"length", point.length},
+                    {"answers", to_json(point.answers)},
+                    {"visual_share", point.visual_share},
+                    {"pictures", point.pictures}});
+  }
+  return list;
+}
+
 struct TrainFlags {
   std::string from, output, save;
-  double theta = 1e4;
+  RopeFlags rotation;
   VisualSettings visual = {.scheme = "", .batch = 16};
 
   void bind(Flags& flags) {
@@ -43,7 +57,7 @@ struct TrainFlags {
     flags.add("scheme", visual.scheme, "position encoding, or several, separated by ';'")
         .required()
         .alias("schemes");
-    bind_theta(flags, theta, "base of the rotation");
+    rotation.bind(flags);
     flags.add(
         "map", visual.map,
         "id-align's wrong=: ids that high-resolution tokens inherit, made wrong: shift-CELLS, mirror, quarter-turn, "
@@ -72,23 +86,39 @@ struct TrainFlags {
         .add("stop-when-solved", visual.stop_when_solved,
              "end after so many looks in a row at which 99 % of everything was right; 0: never")
         .at_least(0);
+    flags
+        .add(
+            "distractor-lengths", visual.distractor_lengths,
+            "tokens of made-up text between picture and questions, one of these lengths for each step by chance")
+        .between(0, kLongestText);
+    flags
+        .add("measure-lengths", visual.measure_lengths,
+             "of such text, behind which is asked in the end, for example 0,64,256,1024,2048,4096,8192")
+        .between(0, kLongestText);
+    flags
+        .add(
+            "length-pictures", visual.length_pictures,
+            "asked about behind each length, of seen and of unseen grids, a question each of --questions; 0: all")
+        .at_least(0);
     flags.add("library", visual.library, "the library's passes, also where the quick ones would do");
     bind_seed(flags, visual.seed);
   }
 };
 
-/// The file of one scheme of several.
+/// The file of one scheme of several. Sections are written 4/6/6: a name with a slash would be a folder.
 std::string file_of(const std::string& output, const std::string& scheme) {
   const std::string place = "{scheme}";
   const size_t at = output.find(place);
-  return at == std::string::npos ? output : output.substr(0, at) + scheme + output.substr(at + place.size());
+  std::string name = scheme;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return at == std::string::npos ? output : output.substr(0, at) + name + output.substr(at + place.size());
 }
 
 /// What all schemes of a seed share.
 struct Lessons {
   fs::path start;
   World world;
-  double theta = 0;
+  RopeConfig rope;
   Json report;  ///< of the start
   std::optional<Album> train, seen, unseen;
 
@@ -109,15 +139,20 @@ Json json_of_run(const Lessons& lessons, const VisualSettings& settings, const V
                      {"seen", to_json(point.seen)},
                      {"unseen", to_json(point.unseen)}});
   }
-  return {{"format", "ropescope-miniature"},
-          {"order", order_name(lessons.world.order)},
-          {"world", to_json(lessons.world)},
-          {"settings", to_json(settings)},
-          {"start", lessons.report},
-          {"theta", lessons.theta},
-          {"curve", curve},
-          {"stopped", result.stopped},
-          {"seconds", result.seconds}};
+  Json json = {{"format", "ropescope-miniature"},
+               {"order", order_name(lessons.world.order)},
+               {"world", to_json(lessons.world)},
+               {"settings", to_json(settings)},
+               {"start", lessons.report},
+               {"theta", lessons.rope.theta},
+               {"curve", curve},
+               {"stopped", result.stopped},
+               {"seconds", result.seconds}};
+  if (const Json scaling = scaling_json(lessons.rope); !scaling.is_null()) json["scaling"] = scaling;
+  if (!result.fading_seen.empty()) {
+    json["fading"] = {{"seen", to_json(result.fading_seen)}, {"unseen", to_json(result.fading_unseen)}};
+  }
+  return json;
 }
 
 void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons& lessons) {
@@ -135,10 +170,11 @@ void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons&
   write_whole(output, json_of_run(lessons, settings, result).dump(1) + "\n");
   const CurvePoint& last = result.curve.back();
   std::cout << fmt::format(
-      "{} theta {:g} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s{}\n",
-      settings.scheme, flags.theta, settings.seed, last.seen.correspondence.share(),
-      last.unseen.correspondence.share(), last.seen.answers.share(), last.unseen.answers.share(),
-      result.seconds, result.stopped ? fmt::format(", solved and ended at step {}", last.step) : "");
+      "{} theta {:g}{} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s{}\n",
+      settings.scheme, lessons.rope.theta, scaling_suffix(lessons.rope), settings.seed,
+      last.seen.correspondence.share(), last.unseen.correspondence.share(), last.seen.answers.share(),
+      last.unseen.answers.share(), result.seconds,
+      result.stopped ? fmt::format(", solved and ended at step {}", last.step) : "");
 }
 
 int train(const TrainFlags& flags) {
@@ -150,11 +186,21 @@ int train(const TrainFlags& flags) {
   if (schemes.size() > 1 && !flags.save.empty()) {
     throw UsageError("--save: expected one scheme, found {}", schemes.size());
   }
+  if (flags.visual.stop_when_solved > 0 && !flags.visual.distractor_lengths.empty()) {
+    throw UsageError(
+        "--stop-when-solved: expected 0 with --distractor-lengths, as looks on the way ask behind no text, found {}",
+        flags.visual.stop_when_solved);
+  }
+  const bool with_text = !flags.visual.distractor_lengths.empty() || !flags.visual.measure_lengths.empty();
+  if (with_text && !parse_compression(flags.visual.compress, flags.visual.merged_id).none()) {
+    throw UsageError("--compress: expected none with --distractor-lengths or --measure-lengths, found {}",
+                     flags.visual.compress);
+  }
   const fs::path from = flags.from;
   Lessons lessons;
-  lessons.start = start_folder(from, flags.theta);
   lessons.world = world_of(read_if_there(from / "prepared.json"), from);
-  lessons.theta = flags.theta;
+  lessons.rope = flags.rotation.rope(lessons.world);
+  lessons.start = start_folder(from, lessons.rope);
   lessons.report = read_if_there(lessons.start.string() + ".json");
   for (const std::string& scheme : schemes) {
     VisualSettings settings = flags.visual;
