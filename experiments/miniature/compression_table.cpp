@@ -121,7 +121,8 @@ void draw_compression(const std::filesystem::path& file, const std::vector<Row>&
       series.dashed = key.first.rfind("id-align", 0) != 0;
       panel.series.push_back(std::move(series));
     }
-    figure.panels.push_back(std::move(panel));
+    if (!panel.series.empty())
+      figure.panels.push_back(std::move(panel));  // pools of no run may lie in one cell
   }
   draw_figure(figure, file, /*force=*/true);
 }

@@ -331,7 +331,7 @@ void draw_gain(const std::filesystem::path& file, const std::vector<GainCurve>& 
       }
       if (!series.x.empty()) panel.series.push_back(std::move(series));
     }
-    figure.panels.push_back(std::move(panel));
+    if (!panel.series.empty()) figure.panels.push_back(std::move(panel));
   }
   draw_figure(figure, file, /*force=*/true);
 }

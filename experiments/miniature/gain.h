@@ -56,7 +56,7 @@ std::string gain_table(const std::vector<GainCurve>& curves);
 std::string gain_csv(const std::vector<GainCurve>& curves);
 /// /gain/<curve>/{theta, seeds, resolved [points, measures], <measure> [points, 3: mean, low, high]}.
 void write_gain(ResultWriter& writer, const std::vector<GainCurve>& curves);
-/// The four measures' gains over theta with their intervals; scalings beside their theta.
+/// The measures' gains over theta with their intervals; scalings beside their theta. Of a measure that was asked of no curve, no panel.
 void draw_gain(const std::filesystem::path& file, const std::vector<GainCurve>& curves);
 
 }  // namespace ropescope::miniature
