@@ -17,27 +17,22 @@ namespace {
 
 const std::string kAligned = "id-align";
 
-std::vector<int64_t> common_seeds(const Row& with, const Row& without) {
-  std::vector<int64_t> seeds;
+/// Its values and seeds; a seed of which one of the two was asked for nothing has none.
+Difference difference_of(const Row& with, const Row& without, size_t measure) {
+  Difference found;
   for (const Run& run : with.runs) {
     for (const Run& other : without.runs) {
-      if (other.seed == run.seed) seeds.push_back(run.seed);
+      const double difference = run.curves[measure].back() - other.curves[measure].back();
+      if (other.seed != run.seed || !std::isfinite(difference)) continue;
+      found.values.push_back(difference);
+      found.seeds.push_back(run.seed);
     }
   }
-  return seeds;
-}
-
-std::vector<double> values_of(const Row& with, const Row& without, size_t measure) {
-  std::vector<double> values;
-  for (const Run& run : with.runs) {
-    for (const Run& other : without.runs) {
-      if (other.seed == run.seed) values.push_back(run.curves[measure].back() - other.curves[measure].back());
-    }
-  }
-  return values;
+  return found;
 }
 
 double p_of(const std::vector<double>& values, const Row& row) {
+  if (values.empty()) return 1;
   if (static_cast<int64_t>(values.size()) > kMostSignFlips) {
     throw InputError("results of {}: expected at most {} seeds to compare, found {}", row.scheme,
                      kMostSignFlips, values.size());
@@ -45,9 +40,7 @@ double p_of(const std::vector<double>& values, const Row& row) {
   return sign_flip_p(values);
 }
 
-std::string name_of(const Row& row) {
-  return row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
-}
+std::string name_of(const Row& row) { return row.scheme + detail_of(row); }
 
 /// Seeds with which a difference of one sign in all of them would be resolved among so many comparisons.
 int64_t seeds_needed(size_t comparisons) {
@@ -64,6 +57,7 @@ bool is_like(const Row& a, const Row& b) {
 }
 
 std::string difference_text(const Difference& difference) {
+  if (difference.values.empty()) return "—";
   const MeanInterval& interval = difference.interval;
   std::string text = fmt::format("{:+.2f}", interval.mean);
   if (std::isfinite(interval.ci95_low)) {
@@ -87,32 +81,50 @@ std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::st
   const auto add = [&](size_t with, const auto& is_other) {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (i == with || !is_like(rows[with], rows[i]) || !is_other(rows[i])) continue;
-      Comparison comparison = {with, i, {}, common_seeds(rows[with], rows[i])};
+      Comparison comparison = {with, i, {}};
       for (size_t m = 0; m < kMeasures; ++m) {
-        Difference difference;
-        difference.values = values_of(rows[with], rows[i], m);
+        Difference difference = difference_of(rows[with], rows[i], m);
         difference.interval = mean_interval(difference.values);
         difference.p = p_of(difference.values, rows[with]);
         comparison.differences.push_back(std::move(difference));
       }
-      if (!comparison.differences[0].values.empty()) comparisons.push_back(std::move(comparison));
+      if (!comparison.differences.back().values.empty()) comparisons.push_back(std::move(comparison));
     }
   };
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::string base = without_alignment(rows[i].scheme);
     if (!rows[i].map.empty()) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == rows[i].scheme; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == rows[i].scheme;
+      });
     } else if (!base.empty()) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == base; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == base;
+      });
     } else if (!baseline.empty() && rows[i].scheme != baseline) {
-      add(i, [&](const Row& row) { return row.map.empty() && row.scheme == baseline; });
+      add(i, [&](const Row& row) {
+        return row.map.empty() && row.compress == rows[i].compress && row.scheme == baseline;
+      });
+    }
+    // Other ids of what is left against the usual ones.
+    if (const size_t comma = rows[i].compress.find(','); comma != std::string::npos) {
+      const std::string usual = rows[i].compress.substr(0, comma);
+      add(i, [&](const Row& row) {
+        return row.compress == usual && row.map == rows[i].map && row.scheme == rows[i].scheme;
+      });
     }
   }
   for (size_t m = 0; m < kMeasures; ++m) {
     std::vector<double> p;
-    for (const Comparison& comparison : comparisons) p.push_back(comparison.differences[m].p);
+    std::vector<Difference*> compared;  // of compressed pictures a measure may be asked of no token
+    for (Comparison& comparison : comparisons) {
+      Difference& difference = comparison.differences[m];
+      if (difference.values.empty()) continue;
+      compared.push_back(&difference);
+      p.push_back(difference.p);
+    }
     const std::vector<double> adjusted = holm_adjusted(p);
-    for (size_t c = 0; c < comparisons.size(); ++c) comparisons[c].differences[m].adjusted = adjusted[c];
+    for (size_t i = 0; i < compared.size(); ++i) compared[i]->adjusted = adjusted[i];
   }
   return comparisons;
 }
@@ -131,14 +143,16 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
                         with.correspondence > 0 ? "answers and cells" : "answers");
     for (const Difference& difference : comparison.differences)
       text += "| " + difference_text(difference) + " ";
-    const size_t seeds = comparison.differences[0].values.size();
+    const size_t seeds = comparison.differences.back().values.size();
     text += fmt::format("| {} |\n", seeds);
-    const auto resolved = std::count_if(comparison.differences.begin(), comparison.differences.end(),
-                                        [](const Difference& difference) { return difference.resolved(); });
-    if (resolved == static_cast<int64_t>(kMeasures)) continue;
+    const auto has = [&](bool (*what)(const Difference&)) {
+      return std::count_if(comparison.differences.begin(), comparison.differences.end(), what);
+    };
+    const auto asked = has([](const Difference& difference) { return !difference.values.empty(); });
+    const auto resolved = has([](const Difference& difference) { return difference.resolved(); });
+    if (resolved == asked) continue;
     fewest = std::min(fewest, seeds);
-    open.push_back(fmt::format("{} at θ {} ({} of {})", name, theta_text(with),
-                               static_cast<int64_t>(kMeasures) - resolved, kMeasures));
+    open.push_back(fmt::format("{} at θ {} ({} of {})", name, theta_text(with), asked - resolved, asked));
   }
   text += fmt::format(
       "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for the {} comparisons of "
@@ -155,17 +169,18 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
 
 std::string comparison_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons) {
   std::string text =
-      "scheme,map,other_scheme,other_map,theta,correspondence_weight,measure,seeds,difference,low,high,p,p_holm,resolved,scaling\n";
+      "scheme,map,compress,other_scheme,other_map,other_compress,theta,correspondence_weight,measure,seeds,difference,low,high,"
+      "p,p_holm,resolved,scaling\n";
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     for (size_t m = 0; m < kMeasures; ++m) {
       const Difference& difference = comparison.differences[m];
       text += fmt::format(
-          "\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{},{}\n",
-          with.scheme, with.map, without.scheme, without.map, with.theta, with.correspondence,
-          kMeasureNames[m], difference.values.size(), difference.interval.mean, difference.interval.ci95_low,
-          difference.interval.ci95_high, difference.p, difference.adjusted, difference.resolved() ? 1 : 0,
-          with.scaling);
+          "\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{:g},{:g},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{},{}\n",
+          with.scheme, with.map, with.compress, without.scheme, without.map, without.compress, with.theta,
+          with.correspondence, kMeasureNames[m], difference.values.size(), difference.interval.mean,
+          difference.interval.ci95_low, difference.interval.ci95_high, difference.p, difference.adjusted,
+          difference.resolved() ? 1 : 0, with.scaling);
     }
   }
   return text;

@@ -15,31 +15,31 @@ inline constexpr double kResolvedBelow = 0.05;
 
 /// One row minus another, of one measure, over the seeds that both have.
 struct Difference {
-  std::vector<double> values;  ///< a seed each
-  MeanInterval interval;       ///< Student t
-  double p = 1;                ///< exact sign flips
-  double adjusted = 1;         ///< Holm, over all comparisons of this measure
+  std::vector<double> values;       ///< a seed each; none where nothing was asked
+  std::vector<int64_t> seeds = {};  ///< of the values
+  MeanInterval interval;            ///< Student t
+  double p = 1;                     ///< exact sign flips
+  double adjusted = 1;              ///< Holm, over all comparisons of this measure
   bool resolved() const { return adjusted < kResolvedBelow; }
 };
 
 struct Comparison {
   size_t with = 0, without = 0;         ///< rows
   std::vector<Difference> differences;  ///< [kMeasures]
-  std::vector<int64_t> seeds = {};      ///< of the values of each
 };
 
-/// Whether two rows differ at most in their schemes and maps: in neither θ, targets nor steps.
+/// Whether two rows differ at most in their schemes, maps and compression: in neither θ, targets nor steps.
 bool is_like(const Row& a, const Row& b);
 
-/// "+0.46 [+0.43, +0.49] *", the star where it is resolved.
+/// "+0.46 [+0.43, +0.49] *", the star where it is resolved; "—" of no seed.
 std::string difference_text(const Difference& difference);
 
 /// The scheme that ID-Align was added to ("vanilla" for ID-Align alone, "dipe" for "dipe+id-align"); empty for one that has none of it.
 std::string without_alignment(const std::string& scheme);
 
 /// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not
-/// empty, each other row that has neither against the row of that scheme. Rows differ in nothing else. Those without a common seed
-/// are left out.
+/// empty, each other row that has neither against the row of that scheme. Of compressed pictures (compression.h)
+/// besides each other rule of merged ids against "cell". Rows differ in nothing else. Those without a common seed are left out.
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline = "");
 
 /// Means, intervals, "*" where resolved; under it which are not, and how many seeds could resolve them.

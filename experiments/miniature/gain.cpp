@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include <fmt/format.h>
@@ -23,29 +24,32 @@ constexpr std::array<const char*, kMeasures> kMeasureTitles = {
     "answers, unseen grids"};
 
 bool is_of(const GainCurve& curve, const Row& with, const Row& without) {
-  return curve.with == with.scheme && curve.without == without.scheme && curve.scaling == with.scaling &&
-         curve.correspondence == with.correspondence && curve.steps == with.steps;
+  return curve.with == with.scheme && curve.without == without.scheme && curve.compress == with.compress &&
+         curve.scaling == with.scaling && curve.correspondence == with.correspondence &&
+         curve.steps == with.steps;
 }
 
 /// The same pair without a scaling.
 bool is_plain_of(const GainCurve& plain, const GainCurve& curve) {
   return plain.scaling.empty() && plain.with == curve.with && plain.without == curve.without &&
-         plain.correspondence == curve.correspondence && plain.steps == curve.steps;
+         plain.compress == curve.compress && plain.correspondence == curve.correspondence &&
+         plain.steps == curve.steps;
 }
 
-std::vector<int64_t> seeds_of_all(const GainCurve& curve) {
-  std::vector<int64_t> common = curve.points.front().seeds;
+std::vector<int64_t> seeds_of_all(const GainCurve& curve, size_t measure) {
+  std::vector<int64_t> common = curve.points.front().gains[measure].seeds;
   for (const GainPoint& point : curve.points) {
-    std::erase_if(common, [&](int64_t seed) {
-      return std::find(point.seeds.begin(), point.seeds.end(), seed) == point.seeds.end();
-    });
+    const std::vector<int64_t>& seeds = point.gains[measure].seeds;
+    std::erase_if(common,
+                  [&](int64_t seed) { return std::find(seeds.begin(), seeds.end(), seed) == seeds.end(); });
   }
   return common;
 }
 
 double gain_of(const GainPoint& point, size_t measure, int64_t seed) {
-  const auto place = std::find(point.seeds.begin(), point.seeds.end(), seed) - point.seeds.begin();
-  return point.gains[measure].values.at(static_cast<size_t>(place));
+  const Difference& gain = point.gains[measure];
+  const auto place = std::find(gain.seeds.begin(), gain.seeds.end(), seed) - gain.seeds.begin();
+  return gain.values.at(static_cast<size_t>(place));
 }
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
@@ -74,16 +78,25 @@ std::string end_text(const std::optional<double>& theta, int64_t longest) {
   return fmt::format("{} ({})", number_label(*theta), number_label(*theta * static_cast<double>(longest)));
 }
 
-const GainPoint& greatest_point(const GainCurve& curve, size_t measure) {
-  return *std::max_element(curve.points.begin(), curve.points.end(),
-                           [&](const GainPoint& a, const GainPoint& b) {
-                             return a.gains[measure].interval.mean < b.gains[measure].interval.mean;
-                           });
+bool is_asked(const GainCurve& curve, size_t measure) {
+  return std::any_of(curve.points.begin(), curve.points.end(),
+                     [&](const GainPoint& point) { return !point.gains[measure].values.empty(); });
 }
 
-/// A point with its interval, and nothing that joins it to others.
+/// Of a measure that is asked.
+const GainPoint& greatest_point(const GainCurve& curve, size_t measure) {
+  const auto mean_of = [&](const GainPoint& point) {
+    const Difference& gain = point.gains[measure];
+    return gain.values.empty() ? -std::numeric_limits<double>::infinity() : gain.interval.mean;
+  };
+  return *std::max_element(curve.points.begin(), curve.points.end(),
+                           [&](const GainPoint& a, const GainPoint& b) { return mean_of(a) < mean_of(b); });
+}
+
+/// A point with its interval, and nothing that joins it to others; no point where nothing was asked.
 void add_point(Panel& panel, const std::string& label, const std::string& colour, double x,
                const MeanInterval& gain) {
+  if (!std::isfinite(gain.mean)) return;
   Series point, whisker;
   point.label = label;
   point.x = {x};
@@ -101,6 +114,7 @@ void add_point(Panel& panel, const std::string& label, const std::string& colour
 
 std::string GainCurve::name() const {
   std::string name = fmt::format("{} − {}", with, without);
+  if (!compress.empty()) name += fmt::format(" ({})", compress);
   if (correspondence == 0) name += ", answers as targets";
   return scaling.empty() ? name : name + ", " + scaling;
 }
@@ -109,15 +123,19 @@ std::vector<GainCurve> gain_curves(const std::vector<Row>& rows, const std::vect
   std::vector<GainCurve> curves;
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
-    if (!with.map.empty() || without_alignment(with.scheme) != without.scheme) continue;
+    if (!with.map.empty() || with.compress != without.compress ||
+        without_alignment(with.scheme) != without.scheme) {
+      continue;
+    }
     auto curve = std::find_if(curves.begin(), curves.end(),
                               [&](const GainCurve& known) { return is_of(known, with, without); });
     if (curve == curves.end()) {
       curve = curves.insert(
-          curve, {with.scheme, without.scheme, with.scaling, with.correspondence, with.steps, 0, {}});
+          curve,
+          {with.scheme, without.scheme, with.scaling, with.compress, with.correspondence, with.steps, 0, {}});
     }
     for (const Run& run : with.runs) curve->longest = std::max(curve->longest, run.longest);
-    curve->points.push_back({with.theta, comparison.seeds, comparison.differences});
+    curve->points.push_back({with.theta, comparison.differences});
   }
   for (GainCurve& curve : curves) {
     std::sort(curve.points.begin(), curve.points.end(),
@@ -164,7 +182,7 @@ GainTrend gain_trend(const GainCurve& curve, size_t measure) {
   take_away(arch, ones);
   take_away(arch, line);
   std::vector<double> slopes, bends;
-  for (const int64_t seed : seeds_of_all(curve)) {
+  for (const int64_t seed : seeds_of_all(curve, measure)) {
     std::vector<double> gains;
     for (const GainPoint& point : curve.points) gains.push_back(gain_of(point, measure, seed));
     slopes.push_back(dot(gains, line) / dot(line, line));
@@ -189,6 +207,7 @@ std::string gain_table(const std::vector<GainCurve>& curves) {
   for (const GainCurve& curve : curves) {
     if (curve.points.size() == 1) continue;  // it stands among the differences
     for (size_t m = 0; m < kMeasures; ++m) {
+      if (!is_asked(curve, m)) continue;
       const GainEnds ends = gain_ends(curve, m);
       const GainTrend trend = gain_trend(curve, m);
       const GainPoint& greatest = greatest_point(curve, m);
@@ -217,16 +236,16 @@ std::string gain_table(const std::vector<GainCurve>& curves) {
 std::string gain_csv(const std::vector<GainCurve>& curves) {
   std::string text =
       "scheme,other_scheme,correspondence_weight,planned_steps,scaling,theta,longest_sequence,measure,seeds,gain,low,high,"
-      "p,p_holm,resolved\n";
+      "p,p_holm,resolved,compress\n";
   for (const GainCurve& curve : curves) {
     for (const GainPoint& point : curve.points) {
       for (size_t m = 0; m < kMeasures; ++m) {
         const Difference& gain = point.gains[m];
-        text += fmt::format("\"{}\",\"{}\",{:g},{},{},{:g},{},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{}\n",
-                            curve.with, curve.without, curve.correspondence, curve.steps, curve.scaling,
-                            point.theta, curve.longest, kMeasureNames[m], gain.values.size(),
-                            gain.interval.mean, gain.interval.ci95_low, gain.interval.ci95_high, gain.p,
-                            gain.adjusted, gain.resolved() ? 1 : 0);
+        text += fmt::format(
+            "\"{}\",\"{}\",{:g},{},{},{:g},{},{},{},{:.5f},{:.5f},{:.5f},{:.6f},{:.6f},{},\"{}\"\n",
+            curve.with, curve.without, curve.correspondence, curve.steps, curve.scaling, point.theta,
+            curve.longest, kMeasureNames[m], gain.values.size(), gain.interval.mean, gain.interval.ci95_low,
+            gain.interval.ci95_high, gain.p, gain.adjusted, gain.resolved() ? 1 : 0, curve.compress);
       }
     }
   }
@@ -241,7 +260,7 @@ void write_gain(ResultWriter& writer, const std::vector<GainCurve>& curves) {
     std::vector<int64_t> seeds, resolved;
     for (const GainPoint& point : curve.points) {
       thetas.push_back(point.theta);
-      seeds.push_back(static_cast<int64_t>(point.seeds.size()));
+      seeds.push_back(static_cast<int64_t>(point.gains.back().seeds.size()));
       for (const Difference& gain : point.gains) resolved.push_back(gain.resolved() ? 1 : 0);
     }
     writer.write(group + "/theta", at::tensor(thetas, at::kDouble));
@@ -260,6 +279,7 @@ void write_gain(ResultWriter& writer, const std::vector<GainCurve>& curves) {
     writer.attribute(group, "scheme", curve.with);
     writer.attribute(group, "other_scheme", curve.without);
     writer.attribute(group, "scaling", curve.scaling);
+    writer.attribute(group, "compress", curve.compress);
     writer.attribute(group, "longest_sequence", static_cast<double>(curve.longest));
   }
 }
@@ -302,15 +322,16 @@ void draw_gain(const std::filesystem::path& file, const std::vector<GainCurve>& 
       series.colour = colour;
       for (const GainPoint& point : curve.points) {
         const MeanInterval& gain = point.gains[m].interval;
+        if (!std::isfinite(gain.mean)) continue;
         const bool known = std::isfinite(gain.ci95_low);
         series.x.push_back(point.theta);
         series.y.push_back(gain.mean);
         series.low.push_back(known ? gain.ci95_low : gain.mean);
         series.high.push_back(known ? gain.ci95_high : gain.mean);
       }
-      panel.series.push_back(std::move(series));
+      if (!series.x.empty()) panel.series.push_back(std::move(series));
     }
-    figure.panels.push_back(std::move(panel));
+    if (!panel.series.empty()) figure.panels.push_back(std::move(panel));
   }
   draw_figure(figure, file, /*force=*/true);
 }

@@ -19,13 +19,13 @@ namespace ropescope::miniature {
 
 struct GainPoint {
   double theta = 0;
-  std::vector<int64_t> seeds;
   std::vector<Difference> gains;  ///< [kMeasures]
 };
 
 struct GainCurve {
   std::string with, without;      ///< schemes
   std::string scaling;            ///< of the rotation; "" none
+  std::string compress;           ///< of both, as compression_text says it; "" none
   double correspondence = 0;      ///< weight of the cells as targets
   int64_t steps = 0;              ///< planned
   int64_t longest = 0;            ///< tokens of the longest sequence
@@ -47,7 +47,7 @@ struct GainTrend {
   MeanInterval bend;               ///< a decade squared; NaN for fewer than three thetas
   double slope_p = 1, bend_p = 1;  ///< exact sign flips, not corrected
 };
-/// Over the seeds that all points have; NaN for fewer than two thetas.
+/// Over the seeds that all points have of the measure; NaN for fewer than two thetas.
 GainTrend gain_trend(const GainCurve& curve, size_t measure);
 
 /// Where each gain ends, where it is greatest, and how it goes with theta, of curves of several thetas.
@@ -56,7 +56,7 @@ std::string gain_table(const std::vector<GainCurve>& curves);
 std::string gain_csv(const std::vector<GainCurve>& curves);
 /// /gain/<curve>/{theta, seeds, resolved [points, measures], <measure> [points, 3: mean, low, high]}.
 void write_gain(ResultWriter& writer, const std::vector<GainCurve>& curves);
-/// The four measures' gains over theta with their intervals; scalings beside their theta.
+/// The measures' gains over theta with their intervals; scalings beside their theta. Of a measure that was asked of no curve, no panel.
 void draw_gain(const std::filesystem::path& file, const std::vector<GainCurve>& curves);
 
 }  // namespace ropescope::miniature

@@ -8,7 +8,7 @@
 
 namespace ropescope::miniature {
 
-/// (aligned X − X) − (id-align − vanilla), seed by seed over the seeds that all four have; 0: additive. Shares end at 1, so where ID-Align
+/// (aligned X − X) − (id-align − vanilla), seed by seed over the seeds that all four have of a measure; 0: additive. Shares end at 1, so where ID-Align
 /// alone is there already, a smaller gain on an encoding that begins higher is no more than that end.
 struct Interaction {
   size_t comparison = 0;                ///< aligned X − X, among the comparisons
@@ -16,7 +16,7 @@ struct Interaction {
 };
 
 /// Of every scheme with ID-Align on something other than plain positions, beside `id-align` and `vanilla` that differ in nothing else
-/// (θ, targets, steps). None without these two.
+/// (θ, targets, steps, compression). None without these two.
 std::vector<Interaction> interactions(const std::vector<Row>& rows,
                                       const std::vector<Comparison>& comparisons);
 

@@ -5,106 +5,15 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
-#include "ropescope/core/autograd.h"
-#include "ropescope/core/errors.h"
 #include "ropescope/models/kernels/row_loops.h"
 
+#include "known_gradients.h"
 #include "quick_layer.h"
+#include "quick_sums.h"
 #include "small_products.h"
 
 namespace ropescope::miniature {
-
-namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-QuickSizes sizes_of(const DecoderConfig& config) {
-  QuickSizes sizes;
-  sizes.width = config.hidden_size;
-  sizes.heads = config.num_attention_heads;
-  sizes.head_dim = config.hidden_size / config.num_attention_heads;
-  sizes.inner = config.intermediate_size;
-  sizes.eps = static_cast<float>(config.rms_norm_eps);
-  return sizes;
-}
-
-// Where gradients are added up.
-class Sums {
- public:
-  explicit Sums(const Decoder& decoder) {
-    const int64_t width = decoder.config.hidden_size, inner = decoder.config.intermediate_size;
-    norm_ = at::zeros({width});
-    head_ = at::zeros(decoder.weights.lm_head.sizes());
-    for (size_t l = 0; l < decoder.weights.layers.size(); ++l) {
-      Layer layer = {at::zeros({width}), at::zeros({3 * width, width}), at::zeros({width, width}),
-                     at::zeros({width}), at::zeros({2 * inner, width}), at::zeros({width, inner})};
-      places_.push_back({layer.input_norm.mutable_data_ptr<float>(), layer.qkv.mutable_data_ptr<float>(),
-                         layer.o.mutable_data_ptr<float>(), layer.mlp_norm.mutable_data_ptr<float>(),
-                         layer.gate_up.mutable_data_ptr<float>(), layer.down.mutable_data_ptr<float>()});
-      layers_.push_back(std::move(layer));
-    }
-  }
-
-  const std::vector<QuickGradients>& places() const { return places_; }
-  float* norm() const { return norm_.mutable_data_ptr<float>(); }
-  float* head() const { return head_.mutable_data_ptr<float>(); }
-
-  std::vector<at::Tensor> list() const {
-    std::vector<at::Tensor> all = {norm_, head_};
-    for (const Layer& layer : layers_) {
-      const int64_t width = layer.o.size(0), inner = layer.down.size(1);
-      all.insert(all.end(),
-                 {layer.input_norm, layer.qkv.narrow(0, 0, width), layer.qkv.narrow(0, width, width),
-                  layer.qkv.narrow(0, 2 * width, width), layer.o, layer.mlp_norm,
-                  layer.gate_up.narrow(0, 0, inner), layer.gate_up.narrow(0, inner, inner), layer.down});
-    }
-    return all;
-  }
-
- private:
-  struct Layer {
-    at::Tensor input_norm, qkv, o, mlp_norm, gate_up, down;
-  };
-  at::Tensor norm_, head_;
-  std::vector<Layer> layers_;
-  std::vector<QuickGradients> places_;
-};
-
-// The gradients are taken on the way forward; backwards they are handed out.
-class QuickLossFunction : public torch::autograd::Function<QuickLossFunction> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& embeddings, at::TensorList parameters,
-                            QuickPass* pass, const at::Tensor* targets, const std::vector<float>* weights,
-                            std::vector<double>* parts) {
-    QuickPass::Gradients gradients = pass->gradients(embeddings, *targets, *weights);
-    *parts = std::move(gradients.parts);
-    context->saved_data["embeddings"] = gradients.embeddings;
-    context->saved_data["parameters"] = gradients.parameters;
-    if (parameters.size() != gradients.parameters.size()) throw InternalError("quick_loss: lists differ");
-    at::Tensor loss = at::empty({});
-    loss.fill_(gradients.loss);
-    return loss;
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list outer) {
-    const bool as_it_is = outer[0].item<double>() == 1.0;
-    const auto scaled = [&](const at::Tensor& gradient) {
-      return as_it_is ? gradient : gradient.mul(outer[0]);
-    };
-    variable_list gradients = {scaled(context->saved_data["embeddings"].toTensor())};
-    for (const at::Tensor& gradient : context->saved_data["parameters"].toTensorVector()) {
-      gradients.push_back(scaled(gradient));
-    }
-    context->saved_data.clear();
-    gradients.resize(gradients.size() + 4);  // what is no tensor
-    return gradients;
-  }
-};
-
-}  // namespace
 
 bool is_quick(const Decoder& decoder, const PassEncoding& encoding) {
   const DecoderConfig& config = decoder.config;
@@ -129,7 +38,7 @@ bool is_quick(const Decoder& decoder, const PassEncoding& encoding) {
 
 QuickPass::QuickPass(const Decoder& decoder, const PassEncoding& encoding, int64_t tokens,
                      std::vector<int64_t> wanted)
-    : decoder_(decoder), sizes_(sizes_of(decoder.config)), tokens_(tokens), wanted_(std::move(wanted)) {
+    : decoder_(decoder), sizes_(quick_sizes(decoder.config)), tokens_(tokens), wanted_(std::move(wanted)) {
   const size_t layers = decoder.weights.layers.size();
   weights_.resize(layers);
   std::vector<int64_t> all(static_cast<size_t>(tokens));
@@ -149,13 +58,7 @@ QuickPass::QuickPass(const Decoder& decoder, const PassEncoding& encoding, int64
   below_.resize(static_cast<size_t>(tokens) * width);
 }
 
-std::vector<at::Tensor> QuickPass::parameters() const {
-  std::vector<at::Tensor> list = {decoder_.weights.norm, decoder_.weights.lm_head};
-  for (const DecoderLayerWeights& w : decoder_.weights.layers) {
-    list.insert(list.end(), {w.input_norm, w.q, w.k, w.v, w.o, w.mlp_norm, w.gate, w.up, w.down});
-  }
-  return list;
-}
+std::vector<at::Tensor> QuickPass::parameters() const { return quick_parameters(decoder_); }
 
 void QuickPass::read_weights() {
   for (size_t l = 0; l < weights_.size(); ++l) weights_[l].read(decoder_.weights.layers[l], sizes_);
@@ -200,7 +103,7 @@ QuickPass::Gradients QuickPass::gradients(const at::Tensor& embeddings, const at
                 n = static_cast<int64_t>(wanted_.size());
   const int64_t words = decoder_.weights.lm_head.size(0);
   const auto* head = decoder_.weights.lm_head.const_data_ptr<float>();
-  const Sums sums(decoder_);
+  const QuickSums sums(decoder_);
   Gradients result;
   result.parts.resize(wanted_.size());
   result.embeddings = at::empty({pictures, tokens_, width});
@@ -230,9 +133,16 @@ QuickPass::Gradients QuickPass::gradients(const at::Tensor& embeddings, const at
 QuickLoss QuickPass::loss(const at::Tensor& embeddings, const at::Tensor& targets,
                           const std::vector<float>& weights) {
   QuickLoss result;
-  const std::vector<at::Tensor> list = parameters();
-  result.loss =
-      QuickLossFunction::apply(embeddings, at::TensorList(list), this, &targets, &weights, &result.parts);
+  Gradients found;
+  {
+    const at::NoGradGuard no_grad;
+    found = gradients(embeddings, targets, weights);
+  }
+  result.parts = std::move(found.parts);
+  std::vector<at::Tensor> inputs = parameters();
+  inputs.insert(inputs.begin(), embeddings);
+  found.parameters.insert(found.parameters.begin(), found.embeddings);
+  result.loss = with_gradients(found.loss, inputs, std::move(found.parameters));
   return result;
 }
 

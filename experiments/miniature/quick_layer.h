@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "ropescope/models/decoder_weights.h"
@@ -42,11 +43,20 @@ class QuickLayer {
  public:
   QuickLayer(const QuickSizes& sizes, int64_t tokens, std::vector<int64_t> rows);
 
+  /// Other tokens, as many, for the next forward pass; ascending.
+  void choose(std::vector<int64_t> rows) { rows_ = std::move(rows); }
   /// x [tokens, C] -> [rows, C]; x must stay until the backward pass.
   const float* forward(const QuickWeights& weights, const QuickAngles& angles, const float* x);
   /// dy [rows, C] is used up; dx [tokens, C].
   void backward(const QuickWeights& weights, const QuickAngles& angles, const QuickGradients& gradients,
                 float* dy, float* dx);
+
+  /// Of the last forward pass: the weights [tokens] that row `row` of `rows` gives to tokens up to its own.
+  const float* attention(int64_t head, int64_t row) const {
+    return maps_.data() + (head * count_ + row) * padded_;
+  }
+  /// All heads' keys of a token, rotated, [C].
+  const float* keys(int64_t token) const { return qkv_.data() + (3 * token + 1) * sizes_.width; }
 
  private:
   bool all() const { return static_cast<int64_t>(rows_.size()) == tokens_; }

@@ -20,6 +20,32 @@ namespace ropescope::miniature {
 
 namespace {
 
+Scheme scheme_of(const RoomSettings& settings) {
+  return Scheme(with_map(settings.scheme, settings.map, settings.seed));
+}
+
+Layout layout_of(const RoomSettings& settings, const View& view, int64_t distractor) {
+  Layout layout;
+  layout.segments.resize(3);
+  layout.segments[0].text = 1;
+  layout.segments[1] = view.block;
+  layout.segments[2].text = distractor + 2 * settings.questions;
+  return layout;
+}
+
+std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& room,
+                                                const RoomSettings& settings, const Shape& shape,
+                                                const View& view) {
+  if (settings.library || !view.thumbnail_first || !is_quick(llava.decoder, room.encoding)) {
+    throw UsageError(
+        "--compress: expected the order llava-next or native, a scheme that only rotates, channels in multiples of 16, "
+        "and no --library; found {} in the order {}",
+        settings.scheme, order_name(room.world.order));
+  }
+  const PictureSequence sequence = picture_sequence(shape, view, layout_of(settings, view, 0));
+  return std::make_unique<CompressedPass>(llava.decoder, scheme_of(settings), sequence, settings.compression);
+}
+
 /// What goes into the decoder, [B, T, C].
 at::Tensor embed(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor& table = llava.decoder.weights.embed_tokens;
@@ -43,13 +69,8 @@ std::string with_map(const std::string& scheme, const std::string& map, uint64_t
 
 SequenceEncoding sequence_of(const Llava& llava, const RoomSettings& settings, const Shape& shape,
                              const World& world, int64_t distractor) {
-  const Scheme scheme(with_map(settings.scheme, settings.map, settings.seed));
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view_of(shape, world.order).block;
-  layout.segments[2].text = distractor + 2 * settings.questions;
-  return {scheme, layout, encoded_model(llava.decoder.config)};
+  return {scheme_of(settings), layout_of(settings, view_of(shape, world.order), distractor),
+          encoded_model(llava.decoder.config)};
 }
 
 Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape, const World& its_world,
@@ -78,7 +99,9 @@ Room::Room(const Llava& llava, const RoomSettings& settings, const Shape& shape,
   asked = at::tensor(places, at::kLong);
   tokens = 1 + image + distractor + 2 * settings.questions;
   encoding = sequence_of(llava, settings, shape, world, distractor).pass(0, tokens);
-  if (!settings.library && is_quick(llava.decoder, encoding)) {
+  if (!settings.compression.none()) {
+    compressed = compressed_pass(llava, *this, settings, shape, view);
+  } else if (!settings.library && is_quick(llava.decoder, encoding)) {
     std::vector<int64_t> both = inside;
     both.insert(both.end(), places.begin(), places.end());
     quick = std::make_unique<QuickPass>(llava.decoder, encoding, tokens, std::move(both));
@@ -145,10 +168,16 @@ at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& bat
 
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
   const at::Tensor embeddings = embed(llava, room, batch);
+  if (room.compressed != nullptr) {
+    const CompressedPass::Seen seen = room.compressed->hidden({embeddings, batch.features, batch.chance});
+    const int64_t left = seen.cells.size(1);
+    return {seen.hidden.narrow(1, 0, left), seen.hidden.narrow(1, left, seen.hidden.size(1) - left),
+            seen.cells};
+  }
   if (room.quick != nullptr && !at::GradMode::is_enabled()) {
     const at::Tensor hidden = room.quick->hidden(embeddings);
     const int64_t inside = room.in_cells.numel();
-    return {hidden.narrow(1, 0, inside), hidden.narrow(1, inside, hidden.size(1) - inside)};
+    return {hidden.narrow(1, 0, inside), hidden.narrow(1, inside, hidden.size(1) - inside), {}};
   }
   ForwardInput input;
   input.inputs_embeds = embeddings;
@@ -156,11 +185,20 @@ Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& bat
   ForwardOptions options;
   options.logits = ForwardOptions::Logits::kNone;
   const at::Tensor hidden = forward(llava.decoder, input, options).final_hidden;
-  return {hidden.index_select(1, room.in_cells), hidden.index_select(1, room.asked)};
+  return {hidden.index_select(1, room.in_cells), hidden.index_select(1, room.asked), {}};
 }
 
 PictureLoss loss_of_pictures(const Llava& llava, const Room& room, const Batch& batch, double correspondence,
                              double scale) {
+  if (room.compressed != nullptr) {
+    // Of a picture's cells, as many as have tokens left, the mean: so all pictures weigh the same.
+    const auto pictures = static_cast<double>(batch.answers.size(0));
+    const CompressedPass::Loss found = room.compressed->loss(
+        {embed(llava, room, batch), batch.features, batch.chance},
+        {batch.colours + kFirstColourId, batch.answers, scale / static_cast<double>(batch.answers.numel()),
+         scale * correspondence / pictures});
+    return {found.loss, found.answers};
+  }
   const at::Tensor cells =
       batch.wanted(room) + (room.colours_wanted ? kFirstColourId : first_glyph_id(room.world));
   const double answer = scale / static_cast<double>(batch.answers.numel()),

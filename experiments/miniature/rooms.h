@@ -16,6 +16,7 @@
 #include "ropescope/rope/scheme.h"
 
 #include "album.h"
+#include "compressed_pass.h"
 #include "quick_decoder.h"
 
 namespace ropescope::miniature {
@@ -31,6 +32,7 @@ struct RoomSettings {
   int64_t questions = 8;
   uint64_t seed = 0;
   bool library = false;  ///< the library's passes, also where quick ones would do
+  Compression compression = {};
 };
 
 /// Start, picture, so many tokens of a distractor, questions and answers; under the scheme.
@@ -53,6 +55,8 @@ struct Room {
   PassEncoding encoding;
   /// Where quick_decoder.h knows the encoding: for in_cells and then asked, for asked alone.
   std::unique_ptr<QuickPass> quick, quick_answers;
+  /// Where tokens are compressed, in their place; in_cells are then those that are left, in each picture others.
+  std::unique_ptr<CompressedPass> compressed;
 };
 
 /// Rooms are made when first entered; one for each shape and length of the distractor.
@@ -77,6 +81,7 @@ struct Batch {
   at::Tensor colours;     ///< int64 [B, cells]
   at::Tensor glyphs;      ///< int64 [B, cells]
   at::Tensor distractor;  ///< int64 [B, its tokens], between picture and questions; undefined: none
+  uint64_t chance = 0;    ///< of which tokens a compression drops
 
   /// What a room's in_cells are asked for, [B, n], counted from the first word of its kind.
   at::Tensor wanted(const Room& room) const {
@@ -97,6 +102,8 @@ at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& bat
 /// After the last norm, of the tokens in_cells and of those that ask: [B, n, C] each.
 struct Hidden {
   at::Tensor in_cells, asked;
+  at::Tensor
+      cells;  ///< where tokens are compressed: the cell of each of in_cells, -1 for none of its own; int64 [B, n]
 };
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch);
 

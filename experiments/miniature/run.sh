@@ -4,7 +4,8 @@
 # and on grids that it has not. From a fresh machine: installs and builds what is missing.
 #
 #   experiments/miniature/run.sh [--seeds list] [--jobs N] [--schemes 'a;b'] [--thetas list] [--answers-only 'a;b'] [--steps N] [--order O] [--task T]
-#     [--side N] [--glyphs N] [--finer N] [--thumbnail-patch P] [--scalings 'a;b'] [--maps 'a;b'] [--baseline S] [--stop-when-solved N] [--train-flags F] [--prepared DIR] [--output DIR]
+#     [--side N] [--glyphs N] [--finer N] [--thumbnail-patch P] [--scalings 'a;b'] [--maps 'a;b'] [--compress 'a;b'] [--tower-steps N] [--baseline S]
+#     [--stop-when-solved N] [--train-flags F] [--prepared DIR] [--output DIR]
 #
 # --order    of a picture's tokens: llava-next; internvl: tile by tile, the thumbnail last; native: two pictures of any size
 #            for a tower with 2-D rotation. The latter two go to results/miniature-<order>, under fewer schemes (3 and 6) and
@@ -19,6 +20,9 @@
 #            as their only target
 # --scalings besides, vanilla and id-align at theta 1e4 under scaled rotations, separated by ';': type:factor, the type linear, ntk or yarn
 # --maps     besides, id-align with ids inherited wrongly, separated by ';' (ropescope-miniature train --help names them)
+# --compress besides, all schemes with fewer high-resolution tokens, separated by ';': pool-2, drop-50, ..., or pool-2/mean with another
+#            rule for the ids of what is left (ropescope-miniature train --help has --compress and --merged-id)
+# --tower-steps  that the eyes learn for (500, with --side 8 2,000)
 # --baseline a scheme that all without ID-Align are compared with in the table, too
 # --prepared pictures, eyes and text lessons of the seeds are here (the output folder): several tables may share them
 # --stop-when-solved  a run ends after so many looks in a row at which 99 % of everything was right (3); 0: no run does. Models that are kept are trained to their last step
@@ -28,7 +32,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 patch=8 scalings='' maps='' baseline='' solved=3 prepared='' train_flags=''
+seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 patch=8 scalings='' maps='' compress='' tower_steps='' baseline='' solved=3 prepared='' train_flags=''
 unset schemes thetas answers_only
 own_flag() {
   case $1 in
@@ -46,6 +50,8 @@ own_flag() {
     --thumbnail-patch) patch=$2 ;;
     --scalings) scalings=$2 ;;
     --maps) maps=$2 ;;
+    --compress) compress=$2 ;;
+    --tower-steps) tower_steps=$2 ;;
     --baseline) baseline=$2 ;;
     --stop-when-solved) solved=$2 ;;
     --prepared) prepared=$2 ;;
@@ -94,8 +100,8 @@ at_a_time=4
 grouped() { tr ';' '\n' <<<"$1" | sed '/^$/d' | paste -s -d "$(printf ';%.0s' $(seq $((at_a_time - 1))))"'\n' -; }
 
 for seed in $seeds; do
-  printf "'%s' prepare --quiet --order %s --task %s --side %s --glyphs %s --finer %s --thumbnail-patch %s --seed %s --output '%s'\n" \
-    "$miniature" "$order" "$task" "$side" "$glyphs" "$finer" "$patch" "$seed" "$prepared/seed-$seed"
+  printf "'%s' prepare --quiet --order %s --task %s --side %s --glyphs %s --finer %s --thumbnail-patch %s --seed %s --output '%s'%s\n" \
+    "$miniature" "$order" "$task" "$side" "$glyphs" "$finer" "$patch" "$seed" "$prepared/seed-$seed" "${tower_steps:+ --tower-steps $tower_steps}"
 done | at_once "pictures and eyes"
 
 # text_lines <theta...>: what the decoder of each seed knows before it sees a picture.
@@ -125,6 +131,12 @@ for seed in $seeds; do
   while IFS= read -r map; do
     [ -z "$map" ] || train_line "$seed" 1e4 id-align 1 " --map '$map'" ",map=$map"
   done < <(tr ';' '\n' <<<"$maps")
+  while IFS=/ read -r kept ids; do
+    [ -n "$kept" ] || continue
+    while IFS= read -r some; do
+      train_line "$seed" 1e4 "$some" 1 " --compress $kept${ids:+ --merged-id $ids}" ",compress=$kept${ids:+-$ids}"
+    done < <(grouped "$schemes")
+  done < <(tr ';' '\n' <<<"$compress")
 done | at_once "training"
 # shellcheck disable=SC2086  # a list
 [ -z "$thetas" ] || text_lines $thetas | at_once "text under other thetas"
@@ -164,4 +176,5 @@ done
 printf '\nwritten:\n'
 printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/table-{runs,differences}.csv
 [ ! -f "$output/table-gain.csv" ] || printf '  %s\n' "$output"/table-gain.{csv,png}
+[ ! -f "$output/table-compression.png" ] || printf '  %s\n' "$output/table-compression.png"
 [ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png

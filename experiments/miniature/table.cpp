@@ -13,6 +13,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/io/figure.h"
 
+#include "compression.h"
 #include "scaling.h"
 
 namespace ropescope::miniature {
@@ -29,7 +30,9 @@ std::array<int64_t, 2> count_of(const Json& point, const char* album, const char
   }
   const Json& score = (*found)[kind];
   const int64_t right = json_integer(score, "right", what), asked = json_integer(score, "asked", what);
-  if (asked < 1 || right < 0 || right > asked)
+  // (Of compressed pictures there may be no token that lies in one cell.)
+  const bool may_be_none = std::string(kind) == "correspondence";
+  if (asked < (may_be_none ? 0 : 1) || right < 0 || right > asked)
     throw InputError("{}: a share of {} in {}", what, right, asked);
   return {right, asked};
 }
@@ -105,6 +108,12 @@ Run parse_run(const Json& json, const std::string& what) {
   run.correspondence = json_number(settings, "correspondence", what);
   run.seed = json_integer(settings, "seed", what);
   run.map = json_string_or(settings, "map", "", what);
+  try {
+    run.compress = compression_text(parse_compression(json_string_or(settings, "compress", "", what),
+                                                      json_string_or(settings, "merged_id", "", what)));
+  } catch (const UsageError& error) {
+    throw InputError("{}: {}", what, error.what());
+  }
   const int64_t questions =
       settings.contains("questions") ? json_integer(settings, "questions", what) : kQuestions;
   run.longest = longest_sequence(run.world, questions);
@@ -129,20 +138,31 @@ Run parse_run(const Json& json, const std::string& what) {
       }
     }
   }
+  if (!run.compress.empty()) {
+    for (const char* kind : {"tokens_left", "cells_left"}) {
+      for (const char* album : {"seen", "unseen"}) {
+        const auto [left, all] = count_of(json["curve"].back(), album, kind, what);
+        run.left.push_back(static_cast<double>(left) / static_cast<double>(all));
+      }
+    }
+  }
   return run;
 }
 
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order) {
-  std::map<std::tuple<double, size_t, std::string, std::string, double, std::string, int64_t>, Row> rows;
+  using Key = std::tuple<double, size_t, std::string, std::string, std::string, double, std::string, int64_t>;
+  std::map<Key, Row> rows;
   for (const Run& run : runs) {
     if (run.world != runs.front().world) {
       throw InputError("results of runs: expected pictures of one kind, found \"{}\" and \"{}\"",
                        world_text(runs.front().world), world_text(run.world));
     }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());
-    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.theta, run.scaling, run.planned}];
+    Row& row = rows[{-run.correspondence, place, run.scheme, run.map, run.compress, run.theta, run.scaling,
+                     run.planned}];
     row.world = run.world;
     row.map = run.map;
+    row.compress = run.compress;
     row.steps = run.planned;
     row.scheme = run.scheme;
     row.theta = run.theta;
@@ -166,11 +186,18 @@ std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::
   return list;
 }
 
+std::string detail_of(const Row& row) {
+  if (row.map.empty() && row.compress.empty()) return "";
+  const bool both = !row.map.empty() && !row.compress.empty();
+  return fmt::format(" ({}{}{})", row.map, both ? ", " : "", row.compress);
+}
+
 std::string theta_text(const Row& row) {
   return number_label(row.theta) + (row.scaling.empty() ? "" : " " + row.scaling);
 }
 
 std::string share_text(const MeanInterval& interval) {
+  if (!std::isfinite(interval.mean)) return "—";
   if (!std::isfinite(interval.ci95_low)) return fmt::format("{:.2f}", interval.mean);
   return fmt::format("{:.2f} [{:.2f}, {:.2f}]", interval.mean, within(interval.ci95_low),
                      within(interval.ci95_high));
@@ -182,8 +209,8 @@ std::string markdown_table(const std::vector<Row>& rows) {
       "to 90% | "
       "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) {
-    text += fmt::format("| {}{} | {} | {} ", row.scheme, row.map.empty() ? "" : " (" + row.map + ")",
-                        theta_text(row), row.correspondence > 0 ? "answers and cells" : "answers");
+    text += fmt::format("| {}{} | {} | {} ", row.scheme, detail_of(row), theta_text(row),
+                        row.correspondence > 0 ? "answers and cells" : "answers");
     for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
   }
@@ -191,11 +218,12 @@ std::string markdown_table(const std::vector<Row>& rows) {
 }
 
 std::string csv_table(const std::vector<Row>& rows) {
-  std::string text = "scheme,theta,correspondence_weight,seeds";
+  std::string text = "scheme,map,compress,theta,correspondence_weight,seeds";
   for (const char* name : kMeasureNames) text += fmt::format(",{0},{0}_low,{0}_high", name);
   text += ",solved_runs,steps_to_90,scaling\n";
   for (const Row& row : rows) {
-    text += fmt::format("\"{}\",{:g},{:g},{}", row.scheme, row.theta, row.correspondence, row.runs.size());
+    text += fmt::format("\"{}\",\"{}\",\"{}\",{:g},{:g},{}", row.scheme, row.map, row.compress, row.theta,
+                        row.correspondence, row.runs.size());
     for (const MeanInterval& interval : row.measures) {
       text += fmt::format(",{:.5f},{:.5f},{:.5f}", interval.mean, interval.ci95_low, interval.ci95_high);
     }
@@ -207,19 +235,19 @@ std::string csv_table(const std::vector<Row>& rows) {
 
 std::string runs_csv(const std::vector<Row>& rows) {
   std::string text =
-      "order,task,side,glyphs,finer,scheme,map,theta,correspondence_weight,seed,planned_steps,step,measure,right,asked,"
-      "share,scaling\n";
+      "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step";
+  for (const char* name : kMeasureNames) text += fmt::format(",{0}_right,{0}_asked", name);
+  text += "\n";
   for (const Row& row : rows) {
     const World& world = row.world;
     for (const Run& run : row.runs) {
       for (size_t i = 0; i < run.steps.size(); ++i) {
-        for (size_t m = 0; m < kMeasures; ++m) {
-          text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",{:g},{:g},{},{},{},{},{},{},{:.6f},{}\n",
-                              order_name(world.order), task_name(world.task), world.side, world.glyphs,
-                              world.finer, row.scheme, row.map, row.theta, row.correspondence, run.seed,
-                              run.planned, run.steps[i], kMeasureNames[m], run.counts[m][i][0],
-                              run.counts[m][i][1], run.curves[m][i], row.scaling);
-        }
+        text += fmt::format("{},{},{},{},{},\"{}\",\"{}\",\"{}\",{:g},{},{:g},{},{},{}",
+                            order_name(world.order), task_name(world.task), world.side, world.glyphs,
+                            world.finer, row.scheme, row.map, row.compress, row.theta, row.scaling,
+                            row.correspondence, run.seed, run.planned, run.steps[i]);
+        for (const auto& counts : run.counts) text += fmt::format(",{},{}", counts[i][0], counts[i][1]);
+        text += "\n";
       }
     }
   }
@@ -229,12 +257,13 @@ std::string runs_csv(const std::vector<Row>& rows) {
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
                 const std::function<void(ResultWriter&)>& more) {
   ResultWriter writer(file, provenance, /*force=*/true);
-  std::vector<std::string> schemes, maps, scalings;
+  std::vector<std::string> schemes, maps, compressions, scalings;
   std::vector<double> thetas, weights, steps;
   std::vector<int64_t> seeds, solved;
   for (const Row& row : rows) {
     schemes.push_back(row.scheme);
     maps.push_back(row.map);
+    compressions.push_back(row.compress);
     thetas.push_back(row.theta);
     scalings.push_back(row.scaling);
     weights.push_back(row.correspondence);
@@ -244,6 +273,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
   }
   writer.write("/miniature/scheme", schemes);
   writer.write("/miniature/map", maps);
+  writer.write("/miniature/compress", compressions);
   writer.write("/miniature/theta", at::tensor(thetas, at::kDouble));
   writer.write("/miniature/scaling", scalings);
   writer.write("/miniature/correspondence_weight", at::tensor(weights, at::kDouble));
@@ -273,6 +303,7 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
     }
     writer.attribute(group, "scheme", rows[r].scheme);
     writer.attribute(group, "map", rows[r].map);
+    writer.attribute(group, "compress", rows[r].compress);
     writer.attribute(group, "theta", rows[r].theta);
     writer.attribute(group, "scaling", rows[r].scaling);
   }
@@ -282,7 +313,9 @@ void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows,
 
 void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, double theta) {
   // An encoding with and without ID-Align has one colour; a wrong map is a curve of its own.
-  const auto hue = [](const Row& row) { return row.map.empty() ? family(row.scheme) : row.scheme + row.map; };
+  const auto hue = [](const Row& row) {
+    return row.map.empty() && row.compress.empty() ? family(row.scheme) : row.scheme + detail_of(row);
+  };
   std::vector<std::string> families;
   for (const Row& row : rows) {
     if (std::find(families.begin(), families.end(), hue(row)) == families.end()) families.push_back(hue(row));
@@ -308,7 +341,7 @@ void draw_rows(const std::filesystem::path& file, const std::vector<Row>& rows, 
           static_cast<size_t>(std::find(families.begin(), families.end(), hue(row)) - families.begin());
       Curve curve = mean_curve(row, m);
       Series series;
-      series.label = row.map.empty() ? row.scheme : row.scheme + " (" + row.map + ")";
+      series.label = row.scheme + detail_of(row);
       series.x = std::move(curve.steps);
       series.y = std::move(curve.mean);
       series.colour = curve_colour(place, families.size());

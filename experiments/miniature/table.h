@@ -27,7 +27,10 @@ inline constexpr double kSolved = 0.9;
 struct Run {
   World world;
   std::string scheme, map;  ///< map: of inherited ids (id-align's wrong=), "" the right one
+  std::string compress;     ///< as compression_text says it; "" none
   std::string scaling;      ///< of the rotation, "yarn:4"; "" none
+  /// In the end: shares of tokens left on seen and unseen grids, of cells with a token of their own; empty without compression.
+  std::vector<double> left;
   double theta = 0, correspondence = 0;
   int64_t longest = 0;  ///< tokens of its longest sequence
   int64_t seed = 0;
@@ -45,7 +48,7 @@ Run parse_run(const Json& json, const std::string& what);
 /// Runs that differ in their seed only.
 struct Row {
   World world;
-  std::string scheme, map, scaling;
+  std::string scheme, map, compress, scaling;
   double theta = 0, correspondence = 0;
   int64_t steps = 0;  ///< planned
   std::vector<Run> runs;
@@ -58,16 +61,18 @@ struct Row {
 /// different kinds: they were asked different things.
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
+/// What runs differ in besides the scheme: " (mirror)", " (pool-2, mean)", "".
+std::string detail_of(const Row& row);
 /// "10⁴", or "10⁴ yarn:4".
 std::string theta_text(const Row& row);
-/// 95% interval of a share: over the seeds (Student t, kept within 0 and 1).
+/// 95% interval of a share: over the seeds (Student t, kept within 0 and 1); "—" where nothing was asked.
 std::string share_text(const MeanInterval& interval);
 
 std::string markdown_table(const std::vector<Row>& rows);
 std::string csv_table(const std::vector<Row>& rows);
-/// One line for each run, point of its curve and measure.
+/// One line for each run and point of its curve; of each measure how many were right and asked, whose quotient is the share.
 std::string runs_csv(const std::vector<Row>& rows);
-/// /miniature/{scheme, map, theta, scaling, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
+/// /miniature/{scheme, map, compress, theta, scaling, correspondence_weight, seeds, <measure> [rows, 3: mean, low, high], ...} and
 /// /curves/<row>/{step, <measure> [steps, 3]}; `more` adds to the file, where there is more.
 void write_rows(const std::filesystem::path& file, const std::vector<Row>& rows, const Provenance& provenance,
                 const std::function<void(ResultWriter&)>& more = nullptr);

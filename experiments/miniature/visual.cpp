@@ -8,7 +8,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/one_hot.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 
 #include "ropescope/core/log.h"
 #include "ropescope/core/tensor_operators.h"
@@ -28,15 +30,31 @@ constexpr int64_t kWarmupBase = 400;  // steps whose share is the warm-up where 
 constexpr double kAllRight = 0.99;    // of every measure: a run that is there has nothing more to learn
 
 RoomSettings room_settings(const VisualSettings& settings) {
-  return {settings.scheme, settings.map, settings.questions, settings.seed, settings.library};
+  return {settings.scheme, settings.map,     settings.questions,
+          settings.seed,   settings.library, parse_compression(settings.compress, settings.merged_id)};
 }
 
 bool all_right(const CurvePoint& point) {
   for (const Measures* measures : {&point.seen, &point.unseen}) {
     if (measures->answers.share() < kAllRight) return false;
-    if (measures->correspondence.share() < kAllRight) return false;
+    if (measures->correspondence.asked > 0 && measures->correspondence.share() < kAllRight) return false;
   }
   return true;
+}
+
+/// A cell's label for each token that lies in it, -1 for tokens of no cell.
+at::Tensor wanted_of_cells(const at::Tensor& cells, const at::Tensor& labels) {
+  return at::where(cells.ge(0), labels.gather(1, cells.clamp_min(0)), -1);
+}
+
+void count_left(const CompressedPass& pass, const at::Tensor& cells, Measures& measures) {
+  const PictureSequence& sequence = pass.sequence();
+  const int64_t all = sequence.thumbnail_cells;
+  measures.tokens_left.right += cells.numel();
+  measures.tokens_left.asked += cells.size(0) * static_cast<int64_t>(sequence.high.size());
+  measures.cells_left.right +=
+      at::one_hot(cells + 1, all + 1).amax(1).narrow(1, 1, all).sum().item<int64_t>();
+  measures.cells_left.asked += cells.size(0) * all;
 }
 
 Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_t pictures) {
@@ -49,7 +67,7 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
   Measures measures;
   const auto count = [](const at::Tensor& guess, const at::Tensor& truth, Score& score) {
     score.right += guess.eq(truth).sum().item<int64_t>();
-    score.asked += truth.numel();
+    score.asked += truth.ge(0).sum().item<int64_t>();
   };
   for (const Group& group : album.groups) {
     const Room& room = rooms.of(group.shape);
@@ -57,13 +75,20 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
     const int64_t wanted = pictures == 0 ? have : std::min(have, (pictures + shapes - 1) / shapes);
     for (int64_t first = 0; first < wanted; first += kAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
-      const Batch batch = make_batch(world, group, chosen, rooms.settings().questions, rng);
+      Batch batch = make_batch(world, group, chosen, rooms.settings().questions, rng);
+      if (room.compressed != nullptr) batch.chance = rng();
       const Hidden hidden = hidden_of_pictures(llava, room, batch);
       const at::Tensor answers = hidden.asked.matmul(head.t()).argmax(2);
       count(answers, batch.answers, measures.answers);
       const at::Tensor words = room.colours_wanted ? head.narrow(0, kFirstColourId, world.colours())
                                                    : head.narrow(0, first_glyph_id(world), world.glyphs);
-      count(hidden.in_cells.matmul(words.t()).argmax(2), batch.wanted(room), measures.correspondence);
+      const at::Tensor guess = hidden.in_cells.matmul(words.t()).argmax(2);
+      if (room.compressed == nullptr) {
+        count(guess, batch.wanted(room), measures.correspondence);
+      } else {
+        count(guess, wanted_of_cells(hidden.cells, batch.colours), measures.correspondence);
+        count_left(*room.compressed, hidden.cells, measures);
+      }
     }
   }
   return measures;
@@ -149,6 +174,8 @@ Json to_json(const VisualSettings& settings) {
   if (settings.constant_rate) json["constant_rate"] = true;
   if (settings.library) json["library"] = true;
   if (settings.stop_when_solved > 0) json["stop_when_solved"] = settings.stop_when_solved;
+  if (!settings.compress.empty()) json["compress"] = settings.compress;
+  if (!settings.merged_id.empty()) json["merged_id"] = settings.merged_id;
   if (!settings.distractor_lengths.empty()) json["distractor_lengths"] = settings.distractor_lengths;
   if (!settings.measure_lengths.empty()) {
     json["measure_lengths"] = settings.measure_lengths;
@@ -201,6 +228,7 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
     const Room& room = rooms.of(draw.group->shape, length);
     Batch batch = make_batch(train.world, *draw.group, draw.chosen, settings.questions, rng);
     batch.distractor = distractors.words(draw.chosen.numel(), length);
+    if (room.compressed != nullptr) batch.chance = rng();
     Trainer::Micro micro;
     micro.targets = 1;  // the loss below is a sum of means already
     micro.names = {draw.group->shape.name()};

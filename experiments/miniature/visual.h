@@ -35,6 +35,7 @@ struct VisualSettings {
   bool constant_rate = false;            ///< no annealing, so that one run is a curve over the steps
   bool library = false;                  ///< the library's passes, also where the quick ones would do
   int64_t stop_when_solved = 0;  ///< after so many looks in a row at which nothing was wrong; 0: never
+  std::string compress = {}, merged_id = {};     ///< as parse_compression reads them; "": nothing
   std::vector<int64_t> distractor_lengths = {};  ///< tokens of a distractor, one by chance a step; {}: none
   std::vector<int64_t> measure_lengths = {};     ///< of distractors, asked behind once the run is over
   int64_t length_pictures = 32;                  ///< of an album, asked about behind each of them
@@ -49,6 +50,8 @@ struct Score {
 
 struct Measures {
   Score correspondence, answers;
+  /// Where tokens are compressed: high-resolution tokens that are left, and cells that one of them lies in alone, of all.
+  Score tokens_left, cells_left;
 };
 
 /// `pictures`: at most so many of each album's pictures, spread over its shapes; 0: all.

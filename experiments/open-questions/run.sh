@@ -16,15 +16,17 @@
 # ladder        harder pictures: 64 cells and 8x8 thumbnails; 12 glyphs; twice the patches a side
 # longer        does it come without ID-Align? 4,000 steps
 # fading        text of varied length between picture and question while training, up to 8K tokens of it in the end: M-RoPE, ID-Align and DIPE
+# compression   vanilla and id-align with fewer high-resolution tokens: pooled, dropped, merged, pruned, by so much; twice the patches a side
+# merged-ids    whose ids a token has that stands for several, and ids before or after the compression
 # Of questions with several kinds of pictures each kind has a folder and a table of its own.
-# --seeds       "0 1 2 3 4 5 6 7 8" unless given, theta: ten, relation, theta-relation: eight, longer: seven (as many as can resolve
-#               the question's comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
+# --seeds       "0 1 2 3 4 5 6 7 8" unless given, theta, compression, merged-ids: ten, relation, theta-relation: eight, longer: seven (as many
+#               as can resolve the question's comparisons, docs/miniature.md); --jobs: runs at once, one thread each (2); --plan: say what would be run, and how long
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"  # its flags are the miniature's, which runs everything: ROPESCOPE_MINIATURE counts here too
 question=${1:-} output=''
 [ $# -eq 0 ] || shift
-seeds='' jobs=2 plan='' maps='' thetas='' scalings='' baseline='' order=llava-next steps=400 further=()
+seeds='' jobs=2 plan='' maps='' thetas='' scalings='' compress='' baseline='' order=llava-next steps=400 further=()
 most='0 1 2 3 4 5 6 7 8'  # seeds unless given
 kinds=(':')               # name:flags of each kind of pictures
 fast=7 slow=16            # seconds of one core a run
@@ -97,13 +99,23 @@ case $question in
     # Learned by chance of any of the former; asked behind all of the latter. No run ends early: looks on the way ask behind no text.
     further=(--stop-when-solved 0 --train-flags '--distractor-lengths 0,8,32,128,512 --measure-lengths 0,64,256,512,1024,2048,4096,8192') fast=85 slow=125
     ;;
-  *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency, rival or fading, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  compression)
+    # Of finer pictures, most of whose pools lie in one cell.
+    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=15 slow=75
+    compress='pool-2;pool-4'
+    for kind in drop tome prune tofu; do compress="$compress;$kind-50;$kind-75;$kind-90"; done
+    ;;
+  merged-ids)
+    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=15 slow=75
+    compress='pool-2;pool-2/mean;pool-2/ppe;pool-2/after;tome-75;tome-75/mean;tome-75/ppe;tome-75/after;drop-75;drop-75/after'
+    ;;
+  *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency, rival, fading, compression or merged-ids, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 output=${output:-$root/results/open-questions/$question}
 seeds=${seeds:-$most}
 if [ -n "$plan" ]; then
   count() { tr ';' '\n' <<<"$1" | sed '/^$/d' | wc -l; }
-  each=$((${#kinds[@]} * ($(count "$schemes") + $(count "$maps") + 2 * $(wc -w <<<"$thetas") + 2 * $(count "$scalings"))))
+  each=$((${#kinds[@]} * ($(count "$schemes") * (1 + $(count "$compress")) + $(count "$maps") + 2 * $(wc -w <<<"$thetas") + 2 * $(count "$scalings"))))
   runs=$((each * $(wc -w <<<"$seeds")))
   echo "$question: $each runs a seed, $runs in all, $fast to $slow s of one core each: $((runs * fast / 60 / jobs)) to $((runs * slow / 60 / jobs)) minutes with $jobs at once"
   echo "before that, once for all questions about pictures of a kind, pictures, eyes and text lessons of each seed: about a minute of one core (with --side 8 three); 8 s more a theta or scaling"
@@ -113,7 +125,7 @@ for kind in "${kinds[@]}"; do
   name=${kind%%:*}
   # shellcheck disable=SC2086  # flags of a kind
   "$root/experiments/miniature/run.sh" --seeds "$seeds" --jobs "$jobs" --schemes "$schemes" --thetas "$thetas" --scalings "$scalings" \
-    --maps "$maps" --answers-only '' --order "$order" ${kind#*:} --steps "$steps" --baseline "$baseline" \
+    --maps "$maps" --compress "$compress" --answers-only '' --order "$order" ${kind#*:} --steps "$steps" --baseline "$baseline" \
     ${further[@]+"${further[@]}"} --prepared "$root/results/open-questions/seeds-$order${name:+-$name}" --output "$output$([ ${#kinds[@]} = 1 ] || echo "/${name:-plain}")"
 done
 if [ "$question" = fading ]; then

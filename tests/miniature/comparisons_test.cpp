@@ -96,9 +96,57 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
   EXPECT_NE(
       csv.find(
-          "\"id-align\",\"shift-1\",\"id-align\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0,\n"),
+          "\"id-align\",\"shift-1\",\"\",\"id-align\",\"\",\"\",10000,1,answers_seen,1,0.10000,nan,nan,1.000000,1.000000,0,\n"),
       std::string::npos)
       << csv;
+}
+
+// Of compressed pictures a measure may be asked of no token: it is no difference, and is not corrected for.
+TEST(Comparisons, OfCompressedPictures) {
+  std::vector<Json> runs;
+  for (int64_t seed = 0; seed < 6; ++seed) {
+    for (const auto& [scheme, compress, merged_id, answers] : {std::tuple{"vanilla", "", "", 40},
+                                                               {"id-align", "", "", 90},
+                                                               {"vanilla", "pool-4", "", 40},
+                                                               {"id-align", "pool-4", "", 60},
+                                                               {"id-align", "pool-4", "mean", 70}}) {
+      Json run = run_of(scheme, seed, {30, answers});
+      if (*compress != 0) {
+        run["settings"]["compress"] = compress;
+        run["settings"]["merged_id"] = *merged_id == 0 ? "cell" : merged_id;
+        for (Json& one : run["curve"]) {
+          for (const char* album : {"seen", "unseen"}) {
+            one[album]["correspondence"] = {{"right", 0}, {"asked", 0}};
+            one[album]["tokens_left"] = {{"right", 4}, {"asked", 64}};
+            one[album]["cells_left"] = {{"right", 0}, {"asked", 16}};
+          }
+        }
+      }
+      runs.push_back(run);
+    }
+  }
+  const std::vector<Row> rows = rows_of(runs);
+  ASSERT_EQ(rows.size(), 5U);
+  const std::vector<Comparison> comparisons = compare_rows(rows);
+  std::vector<std::string> pairs;
+  for (const Comparison& comparison : comparisons) {
+    pairs.push_back(rows[comparison.with].scheme + detail_of(rows[comparison.with]) + " - " +
+                    rows[comparison.without].scheme + detail_of(rows[comparison.without]));
+    const bool whole = rows[comparison.with].compress.empty();
+    EXPECT_EQ(comparison.differences[0].values.size(), whole ? 6U : 0U);
+    EXPECT_DOUBLE_EQ(comparison.differences[0].adjusted, 1.0);  // no difference, or none asked
+    EXPECT_DOUBLE_EQ(comparison.differences[2].adjusted, 3 * 2.0 / 64);
+  }
+  EXPECT_EQ(pairs, (std::vector<std::string>{"id-align - vanilla", "id-align (pool-4) - vanilla (pool-4)",
+                                             "id-align (pool-4, mean) - id-align (pool-4)"}));
+  const std::string table = comparison_table(rows, comparisons);
+  EXPECT_NE(table.find("| id-align (pool-4) − vanilla (pool-4) | 10⁴ | answers and cells | — | — | +0.20 ["),
+            std::string::npos)
+      << table;
+  EXPECT_NE(table.find("(2 of 2)"), std::string::npos) << table;
+  Json odd = runs.back();
+  odd["settings"]["compress"] = "pool-1";
+  EXPECT_THROW(parse_run(odd, "x.json"), InputError);
 }
 
 TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
@@ -113,9 +161,17 @@ TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
 TEST(Table, WritesEveryPointOfEveryRun) {
   const std::vector<Row> rows = rows_of({run_of("vanilla", 4, {30, 41})});
   const std::string csv = runs_csv(rows);
-  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 4);
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2);
+  EXPECT_EQ(
+      csv.find(
+          "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step,"
+          "correspondence_seen_right,correspondence_seen_asked,correspondence_unseen_right,correspondence_unseen_asked,"
+          "answers_seen_right,answers_seen_asked,answers_unseen_right,answers_unseen_asked\n"),
+      0U)
+      << csv;
   EXPECT_NE(
-      csv.find("llava-next,place,4,4,1,\"vanilla\",\"\",10000,1,4,100,25,answers_seen,41,100,0.410000,\n"),
+      csv.find(
+          "\nllava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,,1,4,100,25,50,100,50,100,41,100,41,100\n"),
       std::string::npos)
       << csv;
 }

@@ -107,6 +107,44 @@ TEST(Gain, IsOfPairsUnderSeveralThetasAndTheirScalings) {
   EXPECT_GT(std::filesystem::file_size(folder.path("gain.png")), 1000U);
 }
 
+// Compressed runs make curves of their own; a measure that no token of a seed is asked for is no gain of that seed.
+TEST(Gain, StaysWithinOneCompressionAndSkipsWhatIsNotAsked) {
+  std::vector<miniature::Run> runs;
+  for (const double theta : {1e3, 1e4, 1e5}) {
+    add_pair(runs, theta, 0.3, 0.001);
+    for (int64_t seed = 0; seed < 3; ++seed) {
+      for (const auto& [scheme, share] :
+           {std::pair{"vanilla", 0.2}, {"id-align", 0.2 + 0.1 * std::log10(theta)}}) {
+        miniature::Run run = run_with(scheme, theta, seed, share);
+        run.compress = "pool-4";
+        run.left = {0.0625, 0.0625, 0.1, 0.1};
+        if (seed == 0) run.curves[0].back() = std::nan("");
+        run.curves[1].back() = std::nan("");
+        runs.push_back(run);
+      }
+    }
+  }
+  const std::vector<GainCurve> curves = curves_of(runs);
+  ASSERT_EQ(curves.size(), 2U);
+  const GainCurve& pooled = curves[curves[0].compress.empty() ? 1 : 0];
+  EXPECT_EQ(pooled.name(), "id-align − vanilla (pool-4)");
+  ASSERT_EQ(pooled.points.size(), 3U);
+  EXPECT_EQ(pooled.points[0].gains[0].seeds, (std::vector<int64_t>{1, 2}));
+  EXPECT_NEAR(pooled.points[0].gains[2].interval.mean, 0.3, 1e-9);
+  const GainTrend known = gain_trend(pooled, 0), none = gain_trend(pooled, 1);
+  EXPECT_EQ(known.slope.count, 2);
+  EXPECT_NEAR(known.slope.mean, 0.1, 1e-9);
+  EXPECT_TRUE(std::isnan(none.slope.mean));
+  const std::string table = gain_table(curves);
+  EXPECT_NE(table.find("| id-align − vanilla (pool-4) | correspondence, seen grids |"), std::string::npos)
+      << table;
+  EXPECT_EQ(table.find("| id-align − vanilla (pool-4) | correspondence, unseen grids |"), std::string::npos)
+      << table;
+  const testing::TemporaryFolder folder;
+  draw_gain(folder.path("gain.png"), {pooled});
+  EXPECT_GT(std::filesystem::file_size(folder.path("gain.png")), 1000U);
+}
+
 // Slope and bend against least squares of one and two coefficients over thetas that are not evenly spaced.
 TEST(Gain, TrendIsThatOfLeastSquares) {
   const std::vector<double> thetas = {1e2, 3.2e2, 1e4, 1e5, 3.2e7};

@@ -52,6 +52,44 @@ TEST(Interactions, AreTheGainThereMinusTheGainOnPlainPositions) {
   EXPECT_NE(interaction_csv(rows, comparisons, found).find("\"dipe\",10000,"), std::string::npos);
 }
 
+/// Made fewer so that no token lies in one cell, but of seed 1.
+Json compressed_run(const std::string& scheme, int64_t seed, int64_t answers, int64_t correspondence) {
+  Json run = answered_run(scheme, seed, answers);
+  run["settings"]["compress"] = "pool-4";
+  for (const char* album : {"seen", "unseen"}) {
+    Json& scores = run["curve"][0][album];
+    scores["correspondence"] = {{"right", seed == 1 ? correspondence : 0}, {"asked", seed == 1 ? 10 : 0}};
+    scores["tokens_left"] = {{"right", 1}, {"asked", 16}};
+    scores["cells_left"] = {{"right", 1}, {"asked", 16}};
+  }
+  return run;
+}
+
+TEST(Interactions, StayWithinOneCompressionAndSkipWhatIsNotAsked) {
+  std::vector<Json> runs;
+  for (const int64_t seed : {0, 1, 2}) {
+    runs.push_back(answered_run("vanilla", seed, 10));
+    runs.push_back(answered_run("id-align", seed, 90));  // +80 where nothing is left out
+    runs.push_back(answered_run("id-align+mrope", seed, 99));
+    runs.push_back(compressed_run("vanilla", seed, 20, 2));
+    runs.push_back(compressed_run("id-align", seed, 50, 7));  // +30 and, of seed 1, +0.5
+    runs.push_back(compressed_run("mrope", seed, 30, 1));
+    runs.push_back(compressed_run("id-align+mrope", seed, 40, 4));  // +10 and +0.3
+  }
+  const std::vector<Row> rows = rows_of_answers(runs);
+  const std::vector<Comparison> comparisons = compare_rows(rows);
+  const std::vector<Interaction> found = interactions(rows, comparisons);
+  ASSERT_EQ(found.size(), 1U);
+  ASSERT_EQ(found[0].differences[2].values.size(), 3U);
+  for (const double value : found[0].differences[2].values) EXPECT_NEAR(value, -0.2, 1e-12);
+  ASSERT_EQ(found[0].differences[0].seeds, std::vector<int64_t>{1});
+  EXPECT_NEAR(found[0].differences[0].values[0], -0.2, 1e-12);
+  const std::string table = interaction_table(rows, comparisons, found);
+  EXPECT_NE(table.find("| mrope (pool-4) | 10⁴ | -0.20 | -0.20 | -0.20 [-0.20, -0.20] |"), std::string::npos)
+      << table;
+  EXPECT_NE(interaction_csv(rows, comparisons, found).find(",answers_seen,3,-0.20000,"), std::string::npos);
+}
+
 TEST(Interactions, AreNoneWithoutPlainPositions) {
   const std::vector<Row> rows =
       rows_of_answers({answered_run("mrope", 0, 30), answered_run("id-align+mrope", 0, 60)});

@@ -215,11 +215,54 @@ TEST(Miniature, SeveralSchemesOfAHarderWorldInSeconds) {
   const std::string table = read_file(folder.path("table.md"));
   EXPECT_NE(table.find("| id-align (mirror) − id-align |"), std::string::npos) << table;
   const std::string curves = read_file(folder.path("table-runs.csv"));
-  EXPECT_EQ(std::count(curves.begin(), curves.end(), '\n'), 1 + 4 * (4 + 4 + 2));
+  EXPECT_EQ(std::count(curves.begin(), curves.end(), '\n'), 1 + 4 + 4 + 2);
   // One file for two schemes, or a map for ids that are nobody's.
   EXPECT_EQ(WEXITSTATUS(call(train + "--schemes 'vanilla;id-align' --output " + folder.path("x.json"))), 2);
   EXPECT_EQ(WEXITSTATUS(call(train + "--scheme vanilla --map mirror --output " + folder.path("x.json"))), 2);
   EXPECT_FALSE(std::filesystem::exists(folder.path("x.json")));
+}
+
+TEST(Miniature, CompressedInSeconds) {
+  const testing::TemporaryFolder folder;
+  const std::string seed = folder.path("seed"), runs = folder.path("runs");
+  ASSERT_EQ(call("prepare --output " + seed +
+                 " --pictures 16 --test-pictures 6 --tower-steps 2 --width 64 --heads 2"),
+            0);
+  ASSERT_EQ(call("text --from " + seed + " --text-steps 2 --text-batch 4"), 0);
+  const std::string train = "train --from " + seed +
+                            " --schemes 'vanilla;id-align' --steps 2 --batch 4 --measure-every 2 --compress ";
+  const auto train_into = [&](const std::string& name, const std::string& flags) {
+    return call(train + flags + " --output '" + runs + "/{scheme}-" + name + ".json'");
+  };
+  ASSERT_EQ(train_into("none", "none"), 0);
+  ASSERT_EQ(train_into("pool", "pool-2"), 0);
+  ASSERT_EQ(train_into("mean", "pool-2 --merged-id mean"), 0);
+  ASSERT_EQ(train_into("pruned", "prune-75"), 0);
+  ASSERT_EQ(train_into("dropped", "drop-90"), 0);
+  EXPECT_FALSE(read_json_file(runs + "/vanilla-none.json")["settings"].contains("compress"));
+  const Json pool = read_json_file(runs + "/id-align-pool.json")["curve"].back();
+  // Two pictures of 8x8 and 6x8 each, one of 12x4 and 4x12: 2 (16 + 12) + 12 + 12 of 2 (64 + 48) + 48 + 48; of 8x8 alone a square
+  // is a cell.
+  EXPECT_EQ(pool["seen"]["tokens_left"], Json({{"right", 80}, {"asked", 320}}));
+  EXPECT_EQ(pool["seen"]["cells_left"], Json({{"right", 32}, {"asked", 96}}));
+  EXPECT_EQ(pool["seen"]["correspondence"]["asked"], 32);
+  EXPECT_EQ(pool["unseen"]["correspondence"]["asked"], 0);  // 8x6, 10x4, 4x10
+  const Json pruned = read_json_file(runs + "/vanilla-pruned.json")["curve"].back();
+  EXPECT_EQ(pruned["seen"]["tokens_left"], Json({{"right", 80}, {"asked", 320}}));
+  ASSERT_EQ(call("table --results " + runs + " --output " + folder.path("table")), 0);
+  const std::string table = read_file(folder.path("table.md"));
+  for (const char* part :
+       {"| id-align (prune-75) − vanilla (prune-75) |", "| id-align (pool-2, mean) − id-align (pool-2) |",
+        "| id-align − vanilla |", "| vanilla | drop-90 | 0.10 | 0.10 |", "| id-align (pool-2) | 10⁴ |"}) {
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+  }
+  EXPECT_EQ(table.find("nan"), std::string::npos) << table;
+  EXPECT_GT(std::filesystem::file_size(folder.path("table-compression.png")), 1000U);
+  EXPECT_EQ(WEXITSTATUS(call(train + "pool-1 --output " + folder.path("x{scheme}.json"))), 2);
+  EXPECT_EQ(WEXITSTATUS(call(train + "pool-2 --library --output " + folder.path("x{scheme}.json"))), 2);
+  EXPECT_EQ(
+      WEXITSTATUS(call(train + "pool-2 --distractor-lengths 0,8 --output " + folder.path("x{scheme}.json"))),
+      2);
 }
 
 TEST(Miniature, UsageErrorsAreNamed) {

@@ -12,6 +12,7 @@
 #include "ropescope/core/json.h"
 
 #include "miniature/comparisons.h"
+#include "miniature/compression_table.h"
 #include "miniature/gain.h"
 #include "miniature/interactions.h"
 #include "step.h"
@@ -33,7 +34,7 @@ struct TableFlags {
     flags
         .add(
             "output", output,
-            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png")
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.png")
         .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
@@ -68,7 +69,8 @@ int table(const TableFlags& flags) {
   const std::string additive = interaction_table(rows, comparisons, together);
   const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
                                (additive.empty() ? "" : "\n" + additive) +
-                               (gains.empty() ? "" : "\n" + gain_table(gains));
+                               (gains.empty() ? "" : "\n" + gain_table(gains)) +
+                               (has_compression(rows) ? "\n" + compression_table(rows) : "");
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
@@ -81,6 +83,7 @@ int table(const TableFlags& flags) {
     write_whole(prefix + "-gain.csv", gain_csv(gains));
     draw_gain(prefix + "-gain.png", gains);
   }
+  if (has_compression(rows)) draw_compression(prefix + "-compression.png", rows, flags.theta);
   std::cout << markdown;
   return 0;
 }

@@ -26,7 +26,12 @@ constexpr int64_t kLongestText = 65536;
 
 Json to_json(const Score& score) { return {{"right", score.right}, {"asked", score.asked}}; }
 Json to_json(const Measures& measures) {
-  return {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
+  Json json = {{"correspondence", to_json(measures.correspondence)}, {"answers", to_json(measures.answers)}};
+  if (measures.tokens_left.asked > 0) {
+    json["tokens_left"] = to_json(measures.tokens_left);
+    json["cells_left"] = to_json(measures.cells_left);
+  }
+  return json;
 }
 
 Json to_json(const std::vector<FadingPoint>& points) {
@@ -57,6 +62,15 @@ struct TrainFlags {
         "map", visual.map,
         "id-align's wrong=: ids that high-resolution tokens inherit, made wrong: shift-CELLS, mirror, quarter-turn, "
         "shuffle-rows, shuffle, random-PERCENT; chance by the run's seed");
+    flags.add(
+        "compress", visual.compress,
+        "fewer high-resolution tokens: pool-SIDE (means of squares), drop-PERCENT (by chance), tome-PERCENT (merged where the "
+        "tower's features are alike), all before the decoder; prune-PERCENT (least attended), tofu-PERCENT (pruned, then "
+        "merged, by keys), between its layers");
+    flags.add(
+        "merged-id", visual.merged_id,
+        "ids of a token that stands for others: cell (that most of them have), mean, ppe (of eight of them, each on its part of "
+        "the channels), after (ids are given after the compression)");
     flags.add("steps", visual.steps, "updates").at_least(1);
     flags.add("constant-rate", visual.constant_rate,
               "no annealing: the curve is that of every shorter run too");
@@ -177,6 +191,11 @@ int train(const TrainFlags& flags) {
         "--stop-when-solved: expected 0 with --distractor-lengths, as looks on the way ask behind no text, found {}",
         flags.visual.stop_when_solved);
   }
+  const bool with_text = !flags.visual.distractor_lengths.empty() || !flags.visual.measure_lengths.empty();
+  if (with_text && !parse_compression(flags.visual.compress, flags.visual.merged_id).none()) {
+    throw UsageError("--compress: expected none with --distractor-lengths or --measure-lengths, found {}",
+                     flags.visual.compress);
+  }
   const fs::path from = flags.from;
   Lessons lessons;
   lessons.world = world_of(read_if_there(from / "prepared.json"), from);
@@ -187,6 +206,7 @@ int train(const TrainFlags& flags) {
     VisualSettings settings = flags.visual;
     settings.scheme = scheme;
     settings.map = flags.visual.map == "none" ? "" : flags.visual.map;
+    if (parse_compression(settings.compress, settings.merged_id).none()) settings.compress = "";
     with_map(scheme, settings.map, settings.seed);  // what cannot be read is refused before any work
     train_one(flags, settings, lessons);
   }
