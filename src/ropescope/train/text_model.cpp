@@ -40,27 +40,6 @@ at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row)
   return tensor.narrow(0, row, 1).narrow(1, 0, length);
 }
 
-/// Tables of rows of text that lie one after the other: each is counted from 0.
-PassEncoding packed_encoding(const PassEncoding& longest, const std::vector<int64_t>& lengths) {
-  PassEncoding packed;
-  for (const RotaryTable& table : longest.rotary) {
-    std::vector<at::Tensor> cos, sin;
-    if (!table.turns()) {
-      packed.rotary.push_back(table);
-      continue;
-    }
-    for (const int64_t length : lengths) {
-      cos.push_back(table.cos.narrow(2, 0, length));
-      sin.push_back(table.sin.narrow(2, 0, length));
-    }
-    packed.rotary.push_back({at::cat(cos, 2), at::cat(sin, 2), table.layout});
-  }
-  std::vector<at::Tensor> positions;
-  for (const int64_t length : lengths) positions.push_back(longest.positions.narrow(1, 0, length));
-  packed.positions = at::cat(positions, 1);
-  return packed;
-}
-
 at::Tensor packed_loss(const Decoder& decoder, const TextBatch& batch, const PassEncoding& longest,
                        double scale, const ModelLossOptions& options) {
   const at::Tensor real = batch.attention_mask.ne(0), counts = real.sum(1);
@@ -93,6 +72,27 @@ at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double sc
 }
 
 }  // namespace
+
+PassEncoding packed_encoding(const PassEncoding& rows, const std::vector<int64_t>& lengths) {
+  const auto pack = [&](const at::Tensor& of_rows, int64_t axis) {
+    std::vector<at::Tensor> parts;
+    for (size_t row = 0; row < lengths.size(); ++row) {
+      const auto own = of_rows.size(0) == 1 ? int64_t{0} : static_cast<int64_t>(row);
+      parts.push_back(of_rows.narrow(0, own, 1).narrow(axis, 0, lengths[row]));
+    }
+    return at::cat(parts, axis);
+  };
+  PassEncoding packed;
+  for (const RotaryTable& table : rows.rotary) {
+    if (table.turns()) {
+      packed.rotary.push_back({pack(table.cos, 2), pack(table.sin, 2), table.layout});
+    } else {
+      packed.rotary.push_back(table);
+    }
+  }
+  packed.positions = pack(rows.positions, 1);
+  return packed;
+}
 
 TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
                    const std::vector<std::vector<int64_t>>& labels, std::vector<std::string> names,

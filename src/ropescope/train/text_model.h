@@ -31,11 +31,15 @@ TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
 struct ModelLossOptions {
   std::optional<Scheme> scheme;    ///< absent: the checkpoint's own rotation
   bool checkpoint_layers = false;  ///< recompute each layer in the backward pass
-  /// Rows of text of different lengths go one after the other, without padding, and do not see each other.
+  /// Rows of different lengths go one after the other, without padding, and do not see each other.
   bool packing = false;
   /// What passes run in; weights, gradients and updates stay float32.
   at::ScalarType compute = at::kFloat;
 };
+
+/// The encoding of rows that lie one after the other in one sequence, each counted from its own beginning, from that of the
+/// rows padded on the right (tables [1 or B, ...]). For encodings that only rotate.
+PassEncoding packed_encoding(const PassEncoding& rows, const std::vector<int64_t>& lengths);
 
 /// The parameters of a decoder, by Hugging Face names, made trainable; a tied output matrix stays tied.
 std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::string>& trained,
