@@ -1,6 +1,9 @@
 // Rows with images that go through the model together cost what they cost one by one.
 #include "ropescope/train/vlm_batch.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include <gtest/gtest.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
@@ -86,14 +89,19 @@ TEST_F(LlavaBatches, CostUnderEverySchemeWhatTheirRowsCostAlone) {
     }
     std::vector<at::Tensor> gradients;
     for (const Parameter& parameter : parameters) gradients.push_back(parameter.value.grad().clone());
-    drop_gradients(parameters);
-    const at::Tensor together = vlm_loss(llava_, rows, 0.01, options);
-    EXPECT_NEAR(together.item<double>(), alone, 2e-6 * alone);
-    torch::autograd::backward({together}, {});
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      const double size = gradients[i].abs().max().item<double>();
-      EXPECT_TRUE(all_close(parameters[i].value.grad(), gradients[i], 2e-5 * size + 1e-7))
-          << parameters[i].name;
+    for (const bool packing : {false, true}) {
+      SCOPED_TRACE(packing ? "packed" : "padded");
+      options.packing = packing;
+      drop_gradients(parameters);
+      const at::Tensor together = vlm_loss(llava_, rows, 0.01, options);
+      EXPECT_NEAR(together.item<double>(), alone, 2e-6 * alone);
+      torch::autograd::backward({together}, {});
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        const double size = gradients[i].abs().max().item<double>();
+        EXPECT_TRUE(
+            all_close(parameters[i].value.grad(), gradients[i], (packing ? 1e-5 : 2e-5) * size + 1e-7))
+            << parameters[i].name;
+      }
     }
   }
 }
@@ -117,6 +125,40 @@ TEST_F(LlavaBatches, OfEqualLayoutsAreOneAndPaddingStaysSmall) {
     together = std::max(together, group.size());
   }
   EXPECT_GE(together, 3u);
+}
+
+TEST_F(LlavaBatches, PackedRowsHaveNoPaddingAndTheirOwnIds) {
+  const std::vector<VlmRow> rows = mixed_rows();
+  const MediaMarks marks = media_marks(llava_.config);
+  for (const char* scheme : {"vanilla", "id-align", "v2pe:visual_stride=4"}) {
+    SCOPED_TRACE(scheme);
+    const auto groups = group_rows(rows, llava_, Scheme(scheme), /*packing=*/true);
+    ASSERT_EQ(groups.size(), 1u);
+    std::vector<int64_t> lengths;
+    for (const size_t i : groups.front()) lengths.push_back(expanded_length(rows[i], marks));
+    const VlmBatch batch = packed_rows(batch_rows(rows, groups.front(), llava_, Scheme(scheme)), lengths);
+    const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+    ASSERT_EQ(batch.prompt.input_ids.size(1), tokens);
+    EXPECT_EQ(std::count(batch.prompt.item_of.begin(), batch.prompt.item_of.end(), MediaPrompt::kPadding), 0);
+    int64_t first = 0;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      const VlmBatch alone = batch_rows(rows, {groups.front()[i]}, llava_, Scheme(scheme));
+      const auto part = [&](const at::Tensor& all, int64_t axis) {
+        return all.narrow(axis, first, lengths[i]);
+      };
+      EXPECT_TRUE(part(batch.encoding.positions, 1).equal(alone.encoding.positions)) << i;
+      for (size_t l = 0; l < alone.encoding.rotary.size(); ++l) {
+        EXPECT_TRUE(part(batch.encoding.rotary[l].cos, 2).equal(alone.encoding.rotary[l].cos)) << i;
+      }
+      EXPECT_EQ(batch.labels[0][first].item<int64_t>(), kIgnored)
+          << "nothing before it tells a row's first token";
+      EXPECT_TRUE(
+          batch.labels.narrow(1, first + 1, lengths[i] - 1).equal(alone.labels.narrow(1, 1, lengths[i] - 1)));
+      first += lengths[i];
+    }
+  }
+  // What rules beyond rotation cannot share goes as without packing.
+  EXPECT_EQ(group_rows(rows, llava_, Scheme("dipe"), /*packing=*/true).size(), 5u);
 }
 
 TEST_F(LlavaBatches, ALongRowIsCutBeforeAnImageThatDoesNotFit) {

@@ -16,6 +16,7 @@
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/rope/encoding.h"
 #include "ropescope/train/compute_type.h"
+#include "ropescope/train/lora.h"
 #include "ropescope/train/vocabulary_loss.h"
 
 namespace ropescope {
@@ -38,27 +39,6 @@ at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row)
                              ? batch.attention_mask[row].ne(0).sum().item<int64_t>()
                              : batch.input_ids.size(1);
   return tensor.narrow(0, row, 1).narrow(1, 0, length);
-}
-
-/// Tables of rows of text that lie one after the other: each is counted from 0.
-PassEncoding packed_encoding(const PassEncoding& longest, const std::vector<int64_t>& lengths) {
-  PassEncoding packed;
-  for (const RotaryTable& table : longest.rotary) {
-    std::vector<at::Tensor> cos, sin;
-    if (!table.turns()) {
-      packed.rotary.push_back(table);
-      continue;
-    }
-    for (const int64_t length : lengths) {
-      cos.push_back(table.cos.narrow(2, 0, length));
-      sin.push_back(table.sin.narrow(2, 0, length));
-    }
-    packed.rotary.push_back({at::cat(cos, 2), at::cat(sin, 2), table.layout});
-  }
-  std::vector<at::Tensor> positions;
-  for (const int64_t length : lengths) positions.push_back(longest.positions.narrow(1, 0, length));
-  packed.positions = at::cat(positions, 1);
-  return packed;
 }
 
 at::Tensor packed_loss(const Decoder& decoder, const TextBatch& batch, const PassEncoding& longest,
@@ -94,6 +74,27 @@ at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double sc
 
 }  // namespace
 
+PassEncoding packed_encoding(const PassEncoding& rows, const std::vector<int64_t>& lengths) {
+  const auto pack = [&](const at::Tensor& of_rows, int64_t axis) {
+    std::vector<at::Tensor> parts;
+    for (size_t row = 0; row < lengths.size(); ++row) {
+      const auto own = of_rows.size(0) == 1 ? int64_t{0} : static_cast<int64_t>(row);
+      parts.push_back(of_rows.narrow(0, own, 1).narrow(axis, 0, lengths[row]));
+    }
+    return at::cat(parts, axis);
+  };
+  PassEncoding packed;
+  for (const RotaryTable& table : rows.rotary) {
+    if (table.turns()) {
+      packed.rotary.push_back({pack(table.cos, 2), pack(table.sin, 2), table.layout});
+    } else {
+      packed.rotary.push_back(table);
+    }
+  }
+  packed.positions = pack(rows.positions, 1);
+  return packed;
+}
+
 TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
                    const std::vector<std::vector<int64_t>>& labels, std::vector<std::string> names,
                    int64_t pad_id) {
@@ -127,6 +128,25 @@ std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::s
   return parameters;
 }
 
+std::vector<TensorSlot> with_adapter_slots(std::vector<TensorSlot> slots, const ModelLossOptions& options) {
+  if (!options.adapters) return slots;
+  for (TensorSlot& slot : options.adapters->slots()) slots.push_back(std::move(slot));
+  return slots;
+}
+
+std::vector<TensorSlot> slots_to_save(std::vector<TensorSlot> slots, const ModelLossOptions& options) {
+  if (!options.adapters) return slots;
+  std::vector<TensorSlot> trained;
+  for (TensorSlot& slot : slots) {
+    if (slot.target->requires_grad()) trained.push_back(std::move(slot));
+  }
+  return trained;
+}
+
+Decoder with_adapters(const Decoder& decoder, const ModelLossOptions& options) {
+  return options.adapters ? options.adapters->applied(decoder) : decoder;
+}
+
 at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const at::Tensor& labels,
                         double scale, const ModelLossOptions& options) {
   ForwardOptions pass;
@@ -147,7 +167,7 @@ at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const
 
 at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale,
                      const ModelLossOptions& options) {
-  const Decoder decoder = in_type(master, options.compute);
+  const Decoder decoder = in_type(with_adapters(master, options), options.compute);
   const int64_t tokens = batch.input_ids.size(1);
   ForwardInput input;
   input.input_ids = batch.input_ids;

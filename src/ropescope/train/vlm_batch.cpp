@@ -171,7 +171,7 @@ void cut_row(VlmRow& row, int64_t longest, const MediaMarks& marks) {
 }
 
 std::vector<std::vector<size_t>> group_rows(const std::vector<VlmRow>& rows, const Vlm& vlm,
-                                            const std::optional<Scheme>& scheme) {
+                                            const std::optional<Scheme>& scheme, bool packing) {
   const bool mixes = mixes_layouts(vlm.decoder.config, scheme);
   const MediaMarks marks = media_marks(vlm.config);
   std::vector<int64_t> lengths;
@@ -191,9 +191,10 @@ std::vector<std::vector<size_t>> group_rows(const std::vector<VlmRow>& rows, con
     const bool first = groups.empty();
     const auto size = first ? int64_t{0} : static_cast<int64_t>(groups.back().size());
     const bool filled =
-        mixes ? static_cast<double>(real + lengths[row]) >=
-                    kLeastFilled * static_cast<double>(longest * (size + 1))
-              : longest == lengths[row] && !first && layouts[groups.back().front()] == layouts[row];
+        mixes && packing ? true
+        : mixes          ? static_cast<double>(real + lengths[row]) >=
+                      kLeastFilled * static_cast<double>(longest * (size + 1))
+                : longest == lengths[row] && !first && layouts[groups.back().front()] == layouts[row];
     if (first || !filled) {
       groups.emplace_back();
       longest = lengths[row];
@@ -221,6 +222,28 @@ VlmBatch batch_rows(const std::vector<VlmRow>& rows, const std::vector<size_t>& 
                              vlm.decoder.config.vocab_size);
   batch.labels = expanded_labels(rows, chosen, batch.prompt, marks);
   batch.encoding = batch_encoding(batch.prompt, vlm.decoder.config, scheme);
+  return batch;
+}
+
+VlmBatch packed_rows(const VlmBatch& padded, const std::vector<int64_t>& lengths) {
+  VlmBatch batch;
+  batch.items = padded.items;
+  batch.segment_lengths = lengths;
+  batch.encoding = packed_encoding(padded.encoding, lengths);
+  // No row has a target that the row before it would have to tell.
+  const at::Tensor targets = padded.labels.clone();
+  targets.select(1, 0).fill_(kIgnoredLabel);
+  const int64_t tokens = padded.labels.size(1);
+  std::vector<at::Tensor> ids, labels;
+  for (size_t row = 0; row < lengths.size(); ++row) {
+    const auto b = static_cast<int64_t>(row);
+    ids.push_back(padded.prompt.input_ids.narrow(0, b, 1).narrow(1, 0, lengths[row]));
+    labels.push_back(targets.narrow(0, b, 1).narrow(1, 0, lengths[row]));
+    const auto from = padded.prompt.item_of.begin() + b * tokens;
+    batch.prompt.item_of.insert(batch.prompt.item_of.end(), from, from + lengths[row]);
+  }
+  batch.prompt.input_ids = at::cat(ids, 1);
+  batch.labels = at::cat(labels, 1);
   return batch;
 }
 

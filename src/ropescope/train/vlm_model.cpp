@@ -20,16 +20,30 @@ std::vector<Parameter> make_trainable(Vlm& vlm, const std::vector<std::string>& 
   return parameters;
 }
 
+Vlm with_adapters(const Vlm& vlm, const ModelLossOptions& options) {
+  Vlm working = vlm;
+  working.decoder = with_adapters(vlm.decoder, options);
+  return working;
+}
+
 at::Tensor vlm_loss(const Vlm& master, const std::vector<VlmRow>& rows, double scale,
                     const ModelLossOptions& options) {
-  const Vlm vlm = in_type(master, options.compute);
+  const Vlm vlm = in_type(with_adapters(master, options), options.compute);
+  const bool packing = options.packing && mixes_layouts(vlm.decoder.config, options.scheme);
+  const MediaMarks marks = media_marks(vlm.config);
   at::Tensor sum;
-  for (const std::vector<size_t>& chosen : group_rows(rows, vlm, options.scheme)) {
-    const VlmBatch batch = batch_rows(rows, chosen, vlm, options.scheme);
+  for (const std::vector<size_t>& chosen : group_rows(rows, vlm, options.scheme, packing)) {
+    VlmBatch batch = batch_rows(rows, chosen, vlm, options.scheme);
+    if (packing && chosen.size() > 1) {
+      std::vector<int64_t> lengths;
+      for (const size_t row : chosen) lengths.push_back(expanded_length(rows[row], marks));
+      batch = packed_rows(batch, lengths);
+    }
     if (batch.labels.size(1) < 2 || shift_labels(batch.labels).count == 0) continue;
     ForwardInput input;
     embed(vlm, batch.prompt, see(vlm, batch.items)).give(input);
     input.encoding = &batch.encoding;
+    input.segment_lengths = batch.segment_lengths;
     const at::Tensor loss = decoder_loss(vlm.decoder, input, batch.labels, scale, options);
     sum = sum.defined() ? sum + loss : loss;
   }

@@ -1,0 +1,46 @@
+#include "ropescope/train/appended_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "ropescope/core/errors.h"
+
+namespace ropescope {
+
+AppendedFile::AppendedFile(std::filesystem::path file, uint64_t kept)
+    : file_(std::move(file)), descriptor_(open(file_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0 || ftruncate(descriptor_, static_cast<off_t>(kept)) != 0 ||
+      lseek(descriptor_, 0, SEEK_END) < 0) {
+    fail();
+  }
+}
+
+AppendedFile::~AppendedFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void AppendedFile::write(std::string_view bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail();
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+void AppendedFile::sync() const {
+  if (fsync(descriptor_) != 0) fail();
+}
+
+void AppendedFile::fail() const {
+  const int code = errno;
+  throw EnvironmentError(
+      "{}: cannot be written ({}){}", file_.string(), std::strerror(code),
+      code == ENOSPC || code == EDQUOT ? ". Try: free disk space, or another --output" : "");
+}
+
+}  // namespace ropescope
