@@ -20,10 +20,10 @@ namespace {
 
 using namespace ropescope::testing;
 
-constexpr const char* kFolder = "ROPESCOPE_TEST_FOLDER";
+constexpr const char* kFolderVariable = "ROPESCOPE_TEST_FOLDER";
 
 std::string folder_of_test() {
-  const char* folder = std::getenv(kFolder);
+  const char* folder = std::getenv(kFolderVariable);
   return folder == nullptr ? "" : folder;
 }
 
@@ -73,7 +73,7 @@ TEST(DealtWork, DISABLED_Rank) {
 
 TEST(DealtWork, EveryItemIsTakenOnce) {
   const TemporaryFolder folder;
-  for (const RankResult& result : run_test_ranks(3, "DealtWork.DISABLED_Rank", {{kFolder, folder.path("")}}))
+  for (const RankResult& result : run_test_ranks(3, "DealtWork.DISABLED_Rank", {{kFolderVariable, folder.path("")}}))
     ASSERT_EQ(result.exit_code, 0) << result.text;
   std::map<int64_t, int> times;
   for (int rank = 0; rank < 3; ++rank) {
