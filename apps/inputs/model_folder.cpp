@@ -6,6 +6,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
 #include "ropescope/rope/scheme.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/checkpoints.h"
 
 namespace ropescope::app {
@@ -72,6 +73,11 @@ std::string opened_model(const std::string& model) {
     return model;
   }
   const auto latest = latest_checkpoint(folder / "checkpoints");
+  if (is_adapter_folder(latest.value_or(folder))) {
+    throw InputError(
+        "{}: expected a model, found adapters for one. Try: ropescope export --checkpoint {} --output MODEL",
+        model, model);
+  }
   if (!latest) return model;
   log_info("{}: the newest step of this run, {}", model, latest->filename().string());
   return latest->string();

@@ -54,7 +54,8 @@ TEST_P(TrainedFamily, LearnsAndComesBackTheSame) {
   const at::Tensor after = logits_of(process.decoder);
   EXPECT_FALSE(after.equal(before));
   EXPECT_TRUE(logits_of(load(folder.path("run/checkpoints/step-2"))).equal(after));
-  export_model(folder.path("run"), folder.path("exported"), at::kFloat, /*force=*/false);
+  export_model(find_export_source(folder.path("run"), {}), folder.path("exported"), at::kFloat,
+               /*force=*/false);
   EXPECT_TRUE(logits_of(load(folder.path("exported"))).equal(after));
 }
 

@@ -80,7 +80,7 @@ TEST(ModelFiles, SayWhetherTheOutputIsTheEmbedding) {
   EXPECT_EQ(config_of(read_model_files(folder.path(""))).at("tie_word_embeddings"), false);
 
   ::testing::internal::CaptureStderr();
-  export_model(folder.path(""), folder.path("exported"), at::kFloat, /*force=*/false);
+  export_model(find_export_source(folder.path(""), {}), folder.path("exported"), at::kFloat, /*force=*/false);
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), ::testing::HasSubstr("not tied"));
   const auto checkpoint = open_checkpoint(folder.path("exported"));
   EXPECT_NE(checkpoint->find("lm_head.weight"), nullptr);

@@ -14,6 +14,7 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/version.h"
 #include "ropescope/text/tokenizer_readers.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -53,6 +54,25 @@ void write_tensors(const fs::path& file, const std::map<std::string, at::Tensor>
   } else {
     write_safetensors_file(file, tensors);
   }
+}
+
+void write_adapters(const fs::path& file, const SavedRun& run) {
+  const std::string prefix = kAdapterPrefix;
+  std::map<std::string, at::Tensor> named;
+  for (const auto& [name, tensor] : run.weights) named[prefix + name] = tensor;
+  write_safetensors_file(file, named, [&](const std::string& name) {
+    const std::string own = name.substr(prefix.size());
+    return run.take_weight ? run.take_weight(own) : run.weights.at(own);
+  });
+}
+
+std::map<std::string, at::Tensor> read_adapters(const fs::path& file) {
+  const std::string prefix = kAdapterPrefix;
+  std::map<std::string, at::Tensor> own;
+  for (auto& [name, tensor] : read_tensors(file)) {
+    own[name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : name] = tensor;
+  }
+  return own;
 }
 
 std::map<int64_t, fs::path> checkpoints_in(const fs::path& folder) {
@@ -115,8 +135,8 @@ std::vector<ModelFile> read_model_files(const fs::path& model) {
   return files;
 }
 
-Checkpoints::Checkpoints(fs::path folder, std::vector<ModelFile> files)
-    : folder_(std::move(folder)), files_(std::move(files)) {
+Checkpoints::Checkpoints(fs::path folder, std::vector<ModelFile> files, bool adapters)
+    : folder_(std::move(folder)), files_(std::move(files)), adapters_(adapters) {
   std::error_code code;
   fs::create_directories(folder_, code);
   if (code) throw EnvironmentError("{}: the folder cannot be made ({})", folder_.string(), code.message());
@@ -136,7 +156,11 @@ fs::path Checkpoints::save(const SavedRun& run, int64_t keep_last) {
     if (code) {
       throw EnvironmentError("{}: the folder cannot be made ({})", unfinished.string(), code.message());
     }
-    write_tensors(unfinished / "model.safetensors", run.weights, run.take_weight);
+    if (adapters_) {
+      write_adapters(unfinished / kAdapterWeights, run);
+    } else {
+      write_tensors(unfinished / "model.safetensors", run.weights, run.take_weight);
+    }
     write_tensors(unfinished / "optimizer.safetensors", run.optimizer, run.take_state);
     for (const ModelFile& file : files_) {
       fs::create_directories((unfinished / file.name).parent_path(), code);
@@ -204,7 +228,8 @@ SavedRun read_checkpoint(const fs::path& folder) {
   }
   run.step = json_integer(run.state, "step", what);
   if (run.step < 0) throw InputError("{}: expected a step of at least 0, found {}", what, run.step);
-  run.weights = read_tensors(folder / "model.safetensors");
+  run.weights = is_adapter_folder(folder) ? read_adapters(folder / kAdapterWeights)
+                                          : read_tensors(folder / "model.safetensors");
   run.optimizer = read_tensors(folder / "optimizer.safetensors");
   return run;
 }

@@ -41,8 +41,9 @@ std::vector<ModelFile> read_model_files(const std::filesystem::path& model);
 
 class Checkpoints {
  public:
-  /// Makes the folder and removes what an earlier run left unfinished.
-  Checkpoints(std::filesystem::path folder, std::vector<ModelFile> files);
+  /// Makes the folder and removes what an earlier run left unfinished. `adapters`: weights go to adapter_model.safetensors,
+  /// under PEFT's names (adapter_file.h).
+  Checkpoints(std::filesystem::path folder, std::vector<ModelFile> files, bool adapters = false);
 
   /// Keeps the `keep_last` newest (0: all). Throws EnvironmentError if there is no room; earlier checkpoints
   /// are then untouched.
@@ -56,6 +57,7 @@ class Checkpoints {
  private:
   std::filesystem::path folder_;
   std::vector<ModelFile> files_;
+  bool adapters_;
 };
 
 /// The newest checkpoint in a folder of checkpoints; none if there is none.

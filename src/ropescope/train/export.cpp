@@ -17,6 +17,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/tokenizer.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/checkpoints.h"
 #include "ropescope/train/export_config.h"
 #include "ropescope/weights/safetensors_writer.h"
@@ -30,13 +31,27 @@ namespace fs = std::filesystem;
 /// Rows that a new token brings, so that their number stays a multiple that matrix products like.
 constexpr int64_t kRowMultiple = 64;
 
-fs::path folder_of(const fs::path& given) {
+bool is_gguf(const fs::path& model) {
   std::error_code ignored;
-  if (fs::is_regular_file(given / "config.json", ignored)) return given;
+  return model.extension() == ".gguf" && fs::is_regular_file(model, ignored);
+}
+
+fs::path folder_of(const fs::path& given, const char* flag) {
+  std::error_code ignored;
+  if (is_gguf(given) || fs::is_regular_file(given / "config.json", ignored) || is_adapter_folder(given)) {
+    return given;
+  }
   for (const fs::path& place : {given / "checkpoints", given}) {
     if (const auto latest = latest_checkpoint(place)) return *latest;
   }
-  throw InputError("--checkpoint {}: expected a folder with config.json, or that of a run", given.string());
+  throw InputError("{} {}: expected a folder with config.json or {}, or that of a run", flag, given.string(),
+                   kAdapterConfig);
+}
+
+Json config_of(const fs::path& model) {
+  // A GGUF file has one in the form of its architecture.
+  return is_gguf(model) ? parse_json(read_model_files(model).front().content, model.string())
+                        : read_json_file(model / "config.json");
 }
 
 /// What the exported model is called and shaped.
@@ -93,7 +108,7 @@ void add_image_token(const fs::path& folder, Plan& plan) {
 
 Plan make_plan(const fs::path& folder) {
   Plan plan;
-  plan.config = read_json_file(folder / "config.json");
+  plan.config = config_of(folder);
   const Json stored = plan.config;
   plan.config = with_true_tie(stored, folder);
   const bool untied = plan.config != stored;
@@ -248,28 +263,55 @@ std::string torch_name(at::ScalarType dtype) {
 
 }  // namespace
 
-ExportSummary export_model(const fs::path& checkpoint, const fs::path& output, at::ScalarType dtype,
+ExportSource find_export_source(const fs::path& checkpoint, const fs::path& adapter) {
+  const fs::path found = folder_of(checkpoint, "--checkpoint");
+  if (!adapter.empty()) {
+    if (is_adapter_folder(found)) {
+      throw UsageError("--checkpoint {}: expected a model beside --adapter, found adapters",
+                       checkpoint.string());
+    }
+    return {found, folder_of(adapter, "--adapter")};
+  }
+  if (!is_adapter_folder(found)) return {found, std::nullopt};
+  const fs::path base = read_adapter(found).base;
+  std::error_code ignored;
+  if (base.empty() || !fs::exists(base, ignored)) {
+    throw InputError(
+        "--checkpoint {}: its adapters are for \"{}\", which is not there. Try: --checkpoint MODEL --adapter {}",
+        checkpoint.string(), base.string(), checkpoint.string());
+  }
+  return {folder_of(base, "--checkpoint"), found};
+}
+
+ExportSummary export_model(const ExportSource& source, const fs::path& output, at::ScalarType dtype,
                            bool force) {
   std::error_code code;
   if (fs::exists(output, code) && !force) {
     throw UsageError("--output: {} is there already. Try: --force", output.string());
   }
-  const fs::path folder = folder_of(checkpoint);
+  const fs::path& folder = source.model;
+  if (source.adapter) read_adapter(*source.adapter);  // what is wrong with it is told before weights are read
   Plan plan = make_plan(folder);
   ExportSummary summary;
   summary.form = plan.form;
   for (const char* key : {"dtype", "torch_dtype"}) {
     if (key == std::string("torch_dtype") || plan.config.contains(key)) plan.config[key] = torch_name(dtype);
   }
-  if (fs::is_regular_file(folder / "state.json", code)) {
-    const Json state = read_json_file(folder / "state.json");
-    summary.step = json_integer(state, "step", (folder / "state.json").string());
+  const fs::path taught = source.adapter.value_or(folder) / "state.json";
+  if (fs::is_regular_file(taught, code)) {
+    const Json state = read_json_file(taught);
+    summary.step = json_integer(state, "step", taught.string());
     // Transformers knows no scheme; whoever loads the model should.
     const Json settings = state.contains("config") ? state.at("config") : Json::object();
     plan.config["ropescope"] = {{"step", summary.step},
                                 {"scheme", settings.contains("scheme") ? settings.at("scheme") : Json()}};
   }
-  const std::map<std::string, at::Tensor> tensors = collect_all(folder, plan, dtype, summary);
+  // (An adapter is added before numbers are rounded.)
+  auto tensors = collect_all(folder, plan, source.adapter ? at::kFloat : dtype, summary);
+  if (source.adapter) {
+    summary.adapted = merge_adapter(*source.adapter, tensors);
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(dtype);
+  }
   set_file(plan.files, "config.json", plan.config);
   const fs::path absolute = fs::absolute(output / "x").parent_path();
   const fs::path unfinished = absolute.parent_path() / (".unfinished-" + absolute.filename().string());

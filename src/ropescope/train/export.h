@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
@@ -18,12 +19,24 @@ struct ExportSummary {
   int64_t step = -1;  ///< of the run; -1: a folder that no run wrote
   int64_t tensors = 0, parameters = 0;
   int64_t added_rows = 0;  ///< of the vocabulary
+  int64_t adapted = 0;     ///< matrices that an adapter was put into
 };
 
-/// `checkpoint`: a step's folder, or that of a run, whose newest step is taken; any model folder will do.
+/// What is exported: a model, and adapters for it (adapter_file.h).
+struct ExportSource {
+  std::filesystem::path model;                   ///< a folder, or a .gguf file
+  std::optional<std::filesystem::path> adapter;  ///< a folder
+};
+
+/// `checkpoint`: a step's folder, or that of a run, whose newest step is taken; any model will do. Where it holds adapters, the
+/// model is the one that they name. `adapter`: adapters for it, likewise a step, a run, or a folder of PEFT's; empty: none.
+/// Throws InputError.
+ExportSource find_export_source(const std::filesystem::path& checkpoint,
+                                const std::filesystem::path& adapter);
+
 /// `output` appears when it is complete. Numbers are rounded to `dtype`. Throws UsageError if `output` is
 /// there and not `force`, InputError, EnvironmentError.
-ExportSummary export_model(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
+ExportSummary export_model(const ExportSource& source, const std::filesystem::path& output,
                            at::ScalarType dtype, bool force);
 
 }  // namespace ropescope

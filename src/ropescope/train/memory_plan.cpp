@@ -128,6 +128,7 @@ class Step {
     gradients_ = whole ? gradient_bytes(model_.trained) : 0;
     kept_ = activations();
     if (!gathers_ && width_ != kMaster) kept_ += width_ * model_.numbers;  // the model in another type
+    kept_ += kMaster * run_.adapted;
     see(of_loss());
     for (const Part& part : model_.parts) {
       if (part.is_layer && !part.of_tower) kept_ -= width_ * run_.tokens * kept_layer();

@@ -21,6 +21,7 @@ struct PlannedRun {
   int64_t tokens = 0;         ///< of a micro-batch, at most
   int64_t image_tokens = 0;   ///< of these, what comes from the connector
   int64_t tower_tokens = 0;   ///< what goes through the vision tower for them, before any are merged
+  int64_t adapted = 0;        ///< numbers of matrices with an adapter, which a pass has once more (lora.h)
 };
 
 struct MemoryPlan {

@@ -20,7 +20,7 @@ at::Tensor planned(at::IntArrayRef shape, at::ScalarType type) {
 // What the ranks put together, in an order that all know; rank 0 may stop using it in the middle.
 class Sequence {
  public:
-  Sequence(TrainedModel& model, Trainer& trainer) : trainer_(trainer), slots_(model.slots()) {
+  Sequence(TrainedModel& model, Trainer& trainer) : trainer_(trainer), slots_(model.saved_slots()) {
     for (size_t i = 0; i < slots_.size(); ++i) {
       weights_[slots_[i].name] = i;
       shapes_[slots_[i].name] = slots_[i].shape;

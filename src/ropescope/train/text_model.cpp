@@ -16,6 +16,7 @@
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/rope/encoding.h"
 #include "ropescope/train/compute_type.h"
+#include "ropescope/train/lora.h"
 #include "ropescope/train/vocabulary_loss.h"
 
 namespace ropescope {
@@ -127,6 +128,25 @@ std::vector<Parameter> make_trainable(Decoder& decoder, const std::vector<std::s
   return parameters;
 }
 
+std::vector<TensorSlot> with_adapter_slots(std::vector<TensorSlot> slots, const ModelLossOptions& options) {
+  if (!options.adapters) return slots;
+  for (TensorSlot& slot : options.adapters->slots()) slots.push_back(std::move(slot));
+  return slots;
+}
+
+std::vector<TensorSlot> slots_to_save(std::vector<TensorSlot> slots, const ModelLossOptions& options) {
+  if (!options.adapters) return slots;
+  std::vector<TensorSlot> trained;
+  for (TensorSlot& slot : slots) {
+    if (slot.target->requires_grad()) trained.push_back(std::move(slot));
+  }
+  return trained;
+}
+
+Decoder with_adapters(const Decoder& decoder, const ModelLossOptions& options) {
+  return options.adapters ? options.adapters->applied(decoder) : decoder;
+}
+
 at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const at::Tensor& labels,
                         double scale, const ModelLossOptions& options) {
   ForwardOptions pass;
@@ -147,7 +167,7 @@ at::Tensor decoder_loss(const Decoder& decoder, const ForwardInput& input, const
 
 at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale,
                      const ModelLossOptions& options) {
-  const Decoder decoder = in_type(master, options.compute);
+  const Decoder decoder = in_type(with_adapters(master, options), options.compute);
   const int64_t tokens = batch.input_ids.size(1);
   ForwardInput input;
   input.input_ids = batch.input_ids;

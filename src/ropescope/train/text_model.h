@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ TextBatch pad_rows(const std::vector<std::vector<int64_t>>& ids,
                    const std::vector<std::vector<int64_t>>& labels, std::vector<std::string> names,
                    int64_t pad_id);
 
+class Adapters;
+
 struct ModelLossOptions {
   std::optional<Scheme> scheme;    ///< absent: the checkpoint's own rotation
   bool checkpoint_layers = false;  ///< recompute each layer in the backward pass
@@ -35,7 +38,16 @@ struct ModelLossOptions {
   bool packing = false;
   /// What passes run in; weights, gradients and updates stay float32.
   at::ScalarType compute = at::kFloat;
+  std::shared_ptr<Adapters> adapters;  ///< null: the decoder's matrices as they are (lora.h)
 };
+
+/// Tensors of a model, and the adapters'.
+std::vector<TensorSlot> with_adapter_slots(std::vector<TensorSlot> slots, const ModelLossOptions& options);
+/// What of them a checkpoint holds: all, or with adapters what is trained.
+std::vector<TensorSlot> slots_to_save(std::vector<TensorSlot> slots, const ModelLossOptions& options);
+
+/// What a pass works with: the adapters' matrices in place of the decoder's.
+Decoder with_adapters(const Decoder& decoder, const ModelLossOptions& options);
 
 /// The encoding of rows that lie one after the other in one sequence, each counted from its own beginning, from that of the
 /// rows padded on the right (tables [1 or B, ...]). For encodings that only rotate.

@@ -7,7 +7,8 @@
 namespace ropescope {
 
 std::vector<TensorSlot> TrainedDecoder::slots() {
-  return decoder_slots(decoder_.config, /*with_lm_head=*/true, decoder_.weights);
+  return with_adapter_slots(decoder_slots(decoder_.config, /*with_lm_head=*/true, decoder_.weights),
+                            options_);
 }
 
 void TrainedDecoder::after_load() {

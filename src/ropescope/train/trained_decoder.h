@@ -18,12 +18,16 @@ class TrainedDecoder : public TrainedModel {
       : decoder_(decoder), rows_(std::move(rows)), pad_id_(pad_id), options_(std::move(options)) {}
 
   std::vector<TensorSlot> slots() override;
+  std::vector<TensorSlot> saved_slots() override { return slots_to_save(slots(), options_); }
   void set_weight_access(const WeightAccessPointer& access) override { decoder_.access = access; }
   void after_load() override;
   int64_t rows() const override { return static_cast<int64_t>(rows_.size()); }
   std::vector<int64_t> lengths() const override;
   RowTotals totals() const override;
   std::string fingerprint() const override { return ropescope::fingerprint(rows_); }
+  /// The model as a pass sees it now, its adapters applied.
+  Decoder adapted() const { return with_adapters(decoder_, options_); }
+  const TextRow& row(int64_t row) const { return rows_.at(static_cast<size_t>(row)); }
   std::string row_name(int64_t row) const override { return rows_.at(static_cast<size_t>(row)).name; }
   Trainer::Micro micro(const std::vector<int64_t>& rows) override;
 

@@ -35,6 +35,8 @@ class TrainedModel {
 
   /// Every tensor that a checkpoint holds, trained or not; a tied output matrix is none of its own.
   virtual std::vector<TensorSlot> slots() = 0;
+  /// Of these, what a checkpoint holds: all, or with adapters what is trained.
+  virtual std::vector<TensorSlot> saved_slots() { return slots(); }
   /// Who brings weights that are not all there; passes ask it from then on.
   virtual void set_weight_access(const WeightAccessPointer& access) = 0;
   /// After slots were given other tensors: what is tied is tied again.

@@ -63,7 +63,7 @@ TrainedVlm::TrainedVlm(Vlm& vlm, std::vector<ConversationRow> rows, const Tokeni
   }
 }
 
-std::vector<TensorSlot> TrainedVlm::slots() { return vlm_slots(vlm_); }
+std::vector<TensorSlot> TrainedVlm::slots() { return with_adapter_slots(vlm_slots(vlm_), settings_.loss); }
 
 void TrainedVlm::after_load() {
   if (vlm_.decoder.config.tie_word_embeddings) {
@@ -163,20 +163,33 @@ RowTotals TrainedVlm::totals() const {
   return totals;
 }
 
+VlmRow TrainedVlm::with_items(int64_t index, std::vector<MediaItem> items) const {
+  const ConversationRow& row = rows_.at(static_cast<size_t>(index));
+  VlmRow ready{row.name, row.text, std::move(items)};
+  write_pictures(ready);
+  cut_row(ready, settings_.max_length, marks_);
+  return ready;
+}
+
+VlmRow TrainedVlm::ready_row(int64_t index) {
+  const ConversationRow& row = rows_.at(static_cast<size_t>(index));
+  std::vector<MediaItem> items;
+  if (!row.images.empty()) items = loader_.take(index, files_of(row));
+  return normalised({with_items(index, std::move(items))}, loader_.reader()).front();
+}
+
 Trainer::Micro TrainedVlm::micro(const std::vector<int64_t>& rows) {
   const auto waiting = std::make_shared<std::vector<VlmRow>>();
   for (const int64_t index : rows) {
     const ConversationRow& row = rows_.at(static_cast<size_t>(index));
-    VlmRow ready{row.name, row.text, {}};
+    std::vector<MediaItem> items;
     try {
-      if (!row.images.empty()) ready.items = loader_.take(index, files_of(row));
+      if (!row.images.empty()) items = loader_.take(index, files_of(row));
     } catch (const InputError& error) {
       bad_.add(row.name, fmt::format("row {}: {}", row.name, error.what()));
       continue;
     }
-    write_pictures(ready);
-    cut_row(ready, settings_.max_length, marks_);
-    waiting->push_back(std::move(ready));
+    waiting->push_back(with_items(index, std::move(items)));
   }
   Trainer::Micro micro = vlm_micro(vlm_, *waiting, settings_.loss);
   micro.loss = [this, waiting](double scale) {

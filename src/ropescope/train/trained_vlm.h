@@ -32,11 +32,14 @@ class TrainedVlm : public TrainedModel {
              BadRows& bad, Settings settings);
 
   std::vector<TensorSlot> slots() override;
+  std::vector<TensorSlot> saved_slots() override { return slots_to_save(slots(), settings_.loss); }
   void set_weight_access(const WeightAccessPointer& access) override {
     vlm_.decoder.access = vlm_.eyes.tower.access = access;
   }
   void after_load() override;
-  std::map<std::string, at::Tensor> unused_weights() const override { return settings_.unused_weights; }
+  std::map<std::string, at::Tensor> unused_weights() const override {
+    return settings_.loss.adapters ? std::map<std::string, at::Tensor>() : settings_.unused_weights;
+  }
   int64_t rows() const override { return static_cast<int64_t>(rows_.size()); }
   /// Of the text, as the original sampler counts.
   std::vector<int64_t> lengths() const override;
@@ -47,10 +50,17 @@ class TrainedVlm : public TrainedModel {
   Trainer::Micro micro(const std::vector<int64_t>& rows) override;
   void prefetch(const std::vector<int64_t>& rows) override;
 
+  const Vlm& vlm() const { return vlm_; }
+  /// The model as a pass sees it now, its adapters applied.
+  Vlm adapted() const { return with_adapters(vlm_, settings_.loss); }
+  /// A row with its pictures, as a micro-batch has it. Throws InputError for pictures that cannot be read.
+  VlmRow ready_row(int64_t row);
+
  private:
   std::vector<std::filesystem::path> files_of(const ConversationRow& row) const;
   std::vector<int64_t> written(const MediaPlan& plan) const;
   void write_pictures(VlmRow& row) const;
+  VlmRow with_items(int64_t row, std::vector<MediaItem> items) const;
   MediaPlan largest_picture() const;
 
   Vlm& vlm_;

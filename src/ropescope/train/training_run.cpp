@@ -72,7 +72,7 @@ void TrainingRun::resume(const SavedRun& saved, bool allow_change) {
     log_warning("resuming with changes: {}", list);
   }
   const at::NoGradGuard no_grad;
-  for (const TensorSlot& slot : model_.slots()) {
+  for (const TensorSlot& slot : model_.saved_slots()) {
     const auto found = saved.weights.find(slot.name);
     if (found == saved.weights.end()) throw InputError("checkpoint: {} is missing", slot.name);
     if (found->second.sizes() != slot.target->sizes()) {
@@ -131,6 +131,7 @@ bool TrainingRun::asked_to_stop() const {
 
 void TrainingRun::save() {
   if (leads()) curves_.write();
+  if (settings_.saving) settings_.saving();
   if (saved_step_ == trainer_.steps_done()) return;
   SavedRun run;
   run.step = trainer_.steps_done();
@@ -140,7 +141,7 @@ void TrainingRun::save() {
     save_together(checkpoints_, std::move(run), model_, trainer_, settings_.keep_last);
   } else {
     run.optimizer = trainer_.optimizer().state();
-    for (const TensorSlot& slot : model_.slots()) run.weights[slot.name] = *slot.target;
+    for (const TensorSlot& slot : model_.saved_slots()) run.weights[slot.name] = *slot.target;
     checkpoints_.save(run, settings_.keep_last);
   }
   saved_step_ = trainer_.steps_done();
@@ -173,6 +174,7 @@ TrainingRunResult TrainingRun::run() {
     }
     const double speed = static_cast<double>(report.tokens) / std::max(seconds_since(before), 1e-9);
     curves_.add({report.step, report.loss, report.learning_rate, report.gradient_norm, speed});
+    if (settings_.step_made) settings_.step_made(curves_.points().back());
     result.reports.push_back(report);
     const bool last = report.step == settings_.total_steps;
     const bool first = result.reports.size() == 1;  // a sign of life, and what a step takes

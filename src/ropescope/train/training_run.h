@@ -19,8 +19,10 @@ struct TrainingRunSettings {
   int64_t save_every = 0;  ///< steps; 0: only at the end
   int64_t keep_last = 0;   ///< checkpoints; 0: all
   int64_t log_every = 10;
-  Json config;                      ///< settings that change the run's numbers
-  std::function<bool()> interrupt;  ///< asked after every step; true: save and stop
+  Json config;                                               ///< settings that change the run's numbers
+  std::function<bool()> interrupt;                           ///< asked after every step; true: save and stop
+  std::function<void(const Curves::Point&)> step_made = {};  ///< told of every step, if it is set
+  std::function<void()> saving = {};  ///< called before a checkpoint is written, if it is set
 };
 
 struct TrainingRunResult {

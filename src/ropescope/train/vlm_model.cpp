@@ -20,9 +20,15 @@ std::vector<Parameter> make_trainable(Vlm& vlm, const std::vector<std::string>& 
   return parameters;
 }
 
+Vlm with_adapters(const Vlm& vlm, const ModelLossOptions& options) {
+  Vlm working = vlm;
+  working.decoder = with_adapters(vlm.decoder, options);
+  return working;
+}
+
 at::Tensor vlm_loss(const Vlm& master, const std::vector<VlmRow>& rows, double scale,
                     const ModelLossOptions& options) {
-  const Vlm vlm = in_type(master, options.compute);
+  const Vlm vlm = in_type(with_adapters(master, options), options.compute);
   const bool packing = options.packing && mixes_layouts(vlm.decoder.config, options.scheme);
   const MediaMarks marks = media_marks(vlm.config);
   at::Tensor sum;

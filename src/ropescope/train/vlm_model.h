@@ -24,6 +24,9 @@ struct VlmRow {
 std::vector<Parameter> make_trainable(Vlm& vlm, const std::vector<std::string>& trained,
                                       const std::vector<std::string>& frozen, bool copy = true);
 
+/// What a pass works with: the adapters' matrices in place of the decoder's.
+Vlm with_adapters(const Vlm& vlm, const ModelLossOptions& options);
+
 /// The sum over the rows' targets of the negative log-likelihood, times `scale`. Every row has a layout, and
 /// so positions, of its own; rows go together as vlm_batch.h says. Tokens of pictures are never targets. Throws
 /// InputError where pictures and placeholders do not match.
