@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "inputs/loaded_model.h"
+#include "train/train_log.h"
 #include "train/train_plan.h"
 #include "train/train_processes.h"
 #include "train/train_settings.h"
@@ -86,13 +87,13 @@ void print_result(const TrainingRunResult& result, const Trainer& trainer, const
 }
 
 /// A run as far as this process takes part in it.
-int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubject& subject, Sampler& sampler,
-              Trainer& trainer) {
+int take_part(const TrainFlags& flags, const Invocation& invocation, const TrainSettings& own,
+              TrainSubject& subject, Sampler& sampler, Trainer& trainer) {
   const fs::path output = flags.output;
   const CommonSettings& common = invocation.settings;
   ProcessGroup* group = trainer.sharding() == nullptr ? nullptr : &trainer.sharding()->group();
   const bool leads = group == nullptr || group->rank() == 0;
-  Checkpoints checkpoints(output / "checkpoints", subject.files());
+  Checkpoints checkpoints(output / "checkpoints", subject.files(), own.lora.has_value());
   Provenance provenance = invocation.provenance();
   Curves curves(output / "curves.h5", provenance);
   TrainingRunSettings settings;
@@ -105,8 +106,17 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubjec
   settings.config["model_files"] = model_digests(flags.model);
   if (flags.vision_tower) settings.config["vision_tower_files"] = model_digests(*flags.vision_tower);
   settings.interrupt = [] { return interrupted != 0; };
+  std::optional<TrainLog> log;
+  settings.step_made = [&log](const Curves::Point& point) {
+    if (log) log->add(point);
+  };
+  settings.saving = [&log] {
+    if (log) log->sync();
+  };
+  const Json config = settings.config;
   TrainingRun training_run(subject.model(), sampler, trainer, checkpoints, curves, settings);
-  if (const auto saved = checkpoint_to_resume(flags, checkpoints, common.force, leads)) {
+  const auto saved = checkpoint_to_resume(flags, checkpoints, common.force, leads);
+  if (saved) {
     training_run.resume(read_checkpoint(*saved), flags.allow_change);
     log_info("resumed {} after step {}", saved->string(), trainer.steps_done());
   }
@@ -117,6 +127,7 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, TrainSubjec
         "{} rows, {} steps ({} an epoch), {} trained parameters, {} MiB of weights, gradients and optimizer state",
         subject.model().rows(), settings.total_steps, sampler.steps_per_epoch(), trained, trained * 16 >> 20);
   }
+  if (leads) log.emplace(flags, own, subject, provenance, config, saved ? trainer.steps_done() : -1);
   const TrainingRunResult result = training_run.run();
   const Json memory = flags.processes.memory_report ? report_memory(subject, trainer, flags, common) : Json();
   if (leads) print_result(result, trainer, curves, output, memory, common.json);
@@ -140,6 +151,12 @@ int run(const TrainFlags& given, const Invocation& started) {
   TrainSettings settings = read_settings(flags, common);
   settings.copies_weights = launch.world == 1;
   const ShardMode shard = parse_shard_mode(flags.processes.shard);
+  check_log_flags(flags, launch);
+  if (settings.lora && shard == ShardMode::kParameters) {
+    throw UsageError(
+        "--lora: under --shard parameters the matrices beside the adapters are not there. Try: --shard gradients, under "
+        "which adapters take hardly any memory");
+  }
   const bool dry = flags.dry_run, leads = launch.rank == 0;
   TrainSubject subject(settings, common.device,
                        dry || !leads ? fs::path() : fs::path(flags.output) / "bad_rows.log");
@@ -160,14 +177,14 @@ int run(const TrainFlags& given, const Invocation& started) {
   const std::unique_ptr<ProcessGroup> group = join_processes(launch, flags.processes, common.device);
   if (group == nullptr) {
     Trainer trainer(AdamW(subject.parameters(), settings.groups, settings.adam), training);
-    return take_part(flags, invocation, subject, sampler, trainer);
+    return take_part(flags, invocation, settings, subject, sampler, trainer);
   }
   try {
     const auto sharding = std::make_shared<Sharding>(*group, shard, subject.parameters(),
                                                      subject.model().slots(), common.dtype);
     subject.model().set_weight_access(sharding);
     Trainer trainer(AdamW(sharding->pieces(), settings.groups, settings.adam), training, *sharding);
-    return take_part(flags, invocation, subject, sampler, trainer);
+    return take_part(flags, invocation, settings, subject, sampler, trainer);
   } catch (const NumericsError&) {  // all ranks end with it
     throw;
   } catch (const UsageError&) {

@@ -94,6 +94,11 @@ void bind_optimisation(Flags& flags, TrainFlags& fields) {
   flags.add("freeze", fields.freeze, "list of parameters that stay as they are");
   flags.add("group-learning-rates", fields.group_learning_rates,
             "list of PATTERN=RATE in place of --learning-rate; default: a tenth of it for the vision tower");
+  flags.add(
+      "lora", fields.lora,
+      "train low-rank adapters of the decoder's matrices in place of them, for example rank=16,targets=q_proj,k_proj (alpha: twice the rank); what --train names is trained beside them; default rate: 2e-4");
+  flags.add("adapter", fields.adapter,
+            "folder of adapters in PEFT's form to begin with; rank and targets are theirs");
   flags.add("sampler", fields.sampler, "random, sequential, group_by_modality_length")
       .one_of({"random", "sequential", "group_by_modality_length"});
   flags.add(
@@ -109,6 +114,14 @@ void bind_output(Flags& flags, TrainFlags& fields) {
   flags.add("save-every", fields.save_every, "updates between checkpoints; 0: at the end").at_least(0);
   flags.add("keep-last", fields.keep_last, "checkpoints that are kept; 0: all").at_least(0);
   flags.add("log-every", fields.log_every, "updates between progress lines; 0: none").at_least(0);
+  flags.add("log", fields.log,
+            "list of tensorboard (event files) and jsonl (an object a step, which wandb and trackio take)");
+  flags
+      .add("log-maps", fields.log_maps,
+           "updates between maps of a row's attention (maps/step-N.png, and in --log tensorboard); 0: none")
+      .at_least(0);
+  flags.add("log-row", fields.log_row,
+            "name of the row for maps and criteria; default: the first with an image, else the first");
   flags.add("resume", fields.resume, "auto (the newest of --output, if there is one), or its folder");
   flags.add("allow-change", fields.allow_change, "resume although settings or data are others");
   flags.add("dry-run", fields.dry_run, "check the inputs and print the plan");

@@ -29,6 +29,7 @@ struct TrainFlags {
   double min_learning_rate = 0, warmup_ratio = 0.03, weight_decay = 0;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, clip_norm = 1;
   bool packing = false, checkpoint_layers = false;
+  std::optional<std::string> lora, adapter;
 
   // Absent ones are filled by with_stage_defaults.
   std::optional<std::string> image_folder, chat_template, trained, group_learning_rates;
@@ -36,8 +37,8 @@ struct TrainFlags {
   std::optional<double> learning_rate;
 
   std::string output;
-  int64_t save_every = 500, keep_last = 0, log_every = 10;
-  std::optional<std::string> resume;
+  int64_t save_every = 500, keep_last = 0, log_every = 10, log_maps = 0;
+  std::optional<std::string> resume, log, log_row;
   bool allow_change = false, dry_run = false;
   double tflops = 0;
 

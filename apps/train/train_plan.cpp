@@ -39,6 +39,10 @@ double epoch_operations(TrainSubject& subject, const RowTotals& totals, bool rec
     if (recomputes && !tower && !connector) operations += 2;
     (tower ? per_tower_token : connector ? per_image_token : per_token) += operations * weights;
   }
+  // The gradient of a matrix with an adapter is made, though the matrix stays.
+  if (subject.adapters() != nullptr) {
+    per_token += 2.0 * static_cast<double>(subject.adapters()->adapted_numbers());
+  }
   const auto images = static_cast<double>(totals.image_tokens), text = static_cast<double>(totals.tokens);
   return per_token * (text + images) + per_image_token * images +
          per_tower_token * static_cast<double>(totals.tower_tokens);

@@ -89,6 +89,7 @@ MemoryPlan plan_of(TrainSubject& subject, const TrainFlags& flags, const CommonS
     run.image_tokens = of_rows(totals.image_tokens);
     run.tower_tokens = of_rows(totals.tower_tokens);
   }
+  if (subject.adapters() != nullptr) run.adapted = subject.adapters()->adapted_numbers();
   std::vector<std::string> trained;
   for (const Parameter& parameter : subject.parameters()) trained.push_back(parameter.name);
   return plan_memory(subject.model().slots(), trained, run);

@@ -12,6 +12,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/chat_template_file.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/conversation_rows.h"
 #include "ropescope/train/fresh_vlm.h"
 #include "ropescope/train/vlm_slots.h"
@@ -25,15 +26,6 @@ namespace {
 
 // Threads beyond this only wait for each other.
 constexpr int64_t kMostWorkers = 256;
-
-std::vector<std::string> words(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) {
-    if (!part.empty()) parts.push_back(part);
-  }
-  return parts;
-}
 
 /// "PATTERN=RATE,...": groups before the one of all others.
 std::vector<ParameterGroup> read_groups(const TrainFlags& flags) {
@@ -61,11 +53,12 @@ std::vector<ParameterGroup> read_groups(const TrainFlags& flags) {
 // Flags that do not change what a run computes.
 bool is_housekeeping(const std::string& flag) {
   static const std::set<std::string> names = {
-      "output",    "resume",       "allow-change", "dry-run",     "save-every",
-      "keep-last", "log-every",    "max-steps",    "epochs",      "checkpoint-layers",
-      "model",     "data",         "vision-tower", "token-cache", "image-folder",
-      "workers",   "max-bad-rows", "stage",        "tflops",      "shard",
-      "timeout",   "ranks",        "memory-report"};
+      "output",    "resume",       "allow-change",  "dry-run",     "save-every",
+      "keep-last", "log-every",    "max-steps",     "epochs",      "checkpoint-layers",
+      "model",     "data",         "vision-tower",  "token-cache", "image-folder",
+      "workers",   "max-bad-rows", "stage",         "tflops",      "shard",
+      "timeout",   "ranks",        "memory-report", "log",         "log-maps",
+      "log-row",   "adapter"};
   return names.count(flag) > 0;
 }
 
@@ -99,6 +92,15 @@ std::string own_or_named(const TrainFlags& flags) {
 
 }  // namespace
 
+std::vector<std::string> words(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
 TrainFlags with_stage_defaults(TrainFlags flags) {
   const std::filesystem::path model = flags.model, data = flags.data;
   const ModelKind kind = model_kind(model);
@@ -111,6 +113,14 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
     throw UsageError(
         "--stage pretrain: expected a vision-language model, whose connector is trained, found {}",
         flags.model);
+  }
+  if (flags.adapter) {
+    const LoraSettings own = read_adapter(*flags.adapter).settings;
+    if (flags.lora && parse_lora(*flags.lora) != own) {
+      throw UsageError("--lora {}: {} is rank and targets of --adapter. Try: without --lora", *flags.lora,
+                       lora_text(own));
+    }
+    flags.lora = lora_text(own);
   }
   const DecoderConfig decoder = read_decoder_config(model);
   const bool qwen = decoder.model_type.rfind("qwen", 0) == 0 && (sees || decoder.model_type == "qwen2");
@@ -125,9 +135,11 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
                                                  : "vicuna_v1");
   set(flags.max_length, !holds_conversations(data) ? 2048 : qwen ? 32768 : 4096);
   set(flags.accumulation, pretrain ? 4 : flags.stage == "finetune" ? 2 : 1);
-  set(flags.learning_rate, pretrain ? 1e-3 : 2e-5);
+  set(flags.learning_rate, pretrain ? 1e-3 : flags.lora ? 2e-4 : 2e-5);
   const bool slow_tower = sees && !pretrain;
-  set(flags.trained, pretrain ? fmt::format("{}", fmt::join(connector_patterns(*vlm), ",")) : "*");
+  set(flags.trained, pretrain     ? fmt::format("{}", fmt::join(connector_patterns(*vlm), ","))
+                     : flags.lora ? ""
+                                  : "*");
   std::vector<std::string> slow;
   if (slow_tower) slow = tower_patterns(*vlm);
   for (std::string& pattern : slow) pattern += fmt::format("={:.9g}", *flags.learning_rate / 10);
@@ -182,6 +194,13 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   settings.loss.packing = flags.packing;
   settings.loss.compute = common.dtype;
   settings.loss.checkpoint_layers = flags.checkpoint_layers;
+  if (flags.lora) settings.lora = parse_lora(*flags.lora);
+  settings.adapter = flags.adapter.value_or("");
+  if (settings.lora && !settings.vision_tower.empty()) {
+    throw UsageError(
+        "--lora: expected a model that is there whole, not one that --vision-tower makes, which nobody could load again. "
+        "Try: --stage pretrain without --lora first");
+  }
   settings.max_steps = flags.max_steps;
   settings.epochs = flags.epochs;
   settings.warmup_ratio = flags.warmup_ratio;

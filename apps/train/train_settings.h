@@ -9,6 +9,7 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/text/chat_template.h"
+#include "ropescope/train/lora.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/sampler.h"
 #include "ropescope/train/text_model.h"
@@ -41,9 +42,14 @@ struct TrainSettings {
   AdamW::Settings adam;
   TrainerSettings trainer;  ///< without the schedule's steps
   ModelLossOptions loss;
+  std::optional<LoraSettings> lora;
+  std::filesystem::path adapter;  ///< that --lora begins with; empty: none
   int64_t max_steps = 0, epochs = 1;
   double warmup_ratio = 0.0;
 };
+
+/// The parts of a list with commas that are not empty.
+std::vector<std::string> words(const std::string& text);
 
 /// The same with the flags that were not given as --stage and the model want them.
 TrainFlags with_stage_defaults(TrainFlags flags);

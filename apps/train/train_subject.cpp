@@ -5,14 +5,14 @@
 #include "ropescope/architectures/architecture.h"
 #include "ropescope/architectures/llava_config.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/conversation_rows.h"
 #include "ropescope/train/fresh_vlm.h"
 #include "ropescope/train/taught_template.h"
 #include "ropescope/train/text_rows.h"
 #include "ropescope/train/token_cache.h"
-#include "ropescope/train/trained_decoder.h"
-#include "ropescope/train/trained_vlm.h"
 #include "ropescope/train/vlm_model.h"
+#include "ropescope/train/vlm_slots.h"
 
 #include "inputs/loaded_model.h"
 
@@ -47,10 +47,40 @@ void TrainSubject::load_text(const TrainSettings& settings, const LoadOptions& l
   require_trainable(config, settings.model);
   std::vector<TextRow> rows = read_text_rows(settings.data, *tokenizer_, settings.rows, bad_);
   decoder_ = load_decoder(open_checkpoint(settings.model), config, load);
-  model_ = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
-                                            settings.loss);
-  parameters_ = make_trainable(*decoder_, settings.trained, settings.frozen, settings.copies_weights);
   files_ = read_model_files(settings.model);
+  auto model = std::make_unique<TrainedDecoder>(*decoder_, std::move(rows), tokenizer_->eos_id().value_or(0),
+                                                prepare(settings, *decoder_, *decoder_, "model."));
+  reading_ = model.get();
+  model_ = std::move(model);
+}
+
+template <typename Model>
+ModelLossOptions TrainSubject::prepare(const TrainSettings& settings, Model& model, const Decoder& decoder,
+                                       const std::string& prefix) {
+  ModelLossOptions loss = settings.loss;
+  const bool adapters_alone = settings.lora && settings.trained.empty();
+  if (!adapters_alone) {
+    parameters_ = make_trainable(model, settings.trained, settings.frozen, settings.copies_weights);
+  }
+  if (!settings.lora) return loss;
+  adapters_ = std::make_shared<Adapters>(decoder, *settings.lora, prefix, settings.sampler.seed);
+  if (!settings.adapter.empty()) load_adapter(read_adapter(settings.adapter), *adapters_);
+  std::vector<std::string> whole;
+  for (const Parameter& parameter : parameters_) whole.push_back(parameter.name);
+  for (Parameter& parameter : adapters_->parameters()) parameters_.push_back(std::move(parameter));
+  // A step is a folder of PEFT's: no model of its own.
+  std::erase_if(files_, [](const ModelFile& file) {
+    return file.name == "config.json" || file.name == "generation_config.json" ||
+           file.name.find('/') != std::string::npos;
+  });
+  files_.push_back({kAdapterConfig,
+                    adapter_config(*settings.lora, settings.model.string(), prefix, whole).dump(2) + "\n"});
+  loss.adapters = adapters_;
+  return loss;
+}
+
+std::vector<int64_t> TrainSubject::text_of(int64_t row) {
+  return reading_ != nullptr ? reading_->row(row).text.ids : seeing_->ready_row(row).text.ids;
 }
 
 void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& load) {
@@ -114,10 +144,13 @@ void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& lo
   loader_ = std::make_unique<ImageLoader>(*reader, decode, settings.workers);
   seeing.image_folder = settings.image_folder;
   seeing.max_length = settings.rows.conversation.max_length;
-  seeing.loss = settings.loss;
-  model_ =
+  const bool text_model = tower_prefix(*vlm_->config.family) == "model.vision_model.";  // Idefics 3's names
+  seeing.loss =
+      prepare(settings, *vlm_, vlm_->decoder, text_model ? "model.text_model." : "model.language_model.");
+  auto model =
       std::make_unique<TrainedVlm>(*vlm_, std::move(rows), *tokenizer_, *loader_, bad_, std::move(seeing));
-  parameters_ = make_trainable(*vlm_, settings.trained, settings.frozen, settings.copies_weights);
+  seeing_ = model.get();
+  model_ = std::move(model);
 }
 
 }  // namespace ropescope::app::train
