@@ -8,6 +8,8 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include "ropescope/core/file.h"
+
 #include "tests/support/golden.h"
 #include "tests/support/paths.h"
 
