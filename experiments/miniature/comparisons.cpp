@@ -56,14 +56,27 @@ bool is_like(const Row& a, const Row& b) {
          a.steps == b.steps;
 }
 
+void correct_together(const std::vector<Difference*>& differences) {
+  std::vector<double> p;
+  std::vector<Difference*> compared;  // of compressed pictures a measure may be asked of no token
+  for (Difference* difference : differences) {
+    if (difference->values.empty()) continue;
+    compared.push_back(difference);
+    p.push_back(difference->p);
+  }
+  const std::vector<double> adjusted = holm_adjusted(p);
+  for (size_t i = 0; i < compared.size(); ++i) compared[i]->adjusted = adjusted[i];
+}
+
+std::string gain_text(const MeanInterval& gain) {
+  std::string text = fmt::format("{:+.2f}", gain.mean);
+  if (std::isfinite(gain.ci95_low)) text += fmt::format(" [{:+.2f}, {:+.2f}]", gain.ci95_low, gain.ci95_high);
+  return text;
+}
+
 std::string difference_text(const Difference& difference) {
   if (difference.values.empty()) return "—";
-  const MeanInterval& interval = difference.interval;
-  std::string text = fmt::format("{:+.2f}", interval.mean);
-  if (std::isfinite(interval.ci95_low)) {
-    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
-  }
-  return text + (difference.resolved() ? " *" : "");
+  return gain_text(difference.interval) + (difference.resolved() ? " *" : "");
 }
 
 std::string without_alignment(const std::string& scheme) {
@@ -115,16 +128,9 @@ std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::st
     }
   }
   for (size_t m = 0; m < kMeasures; ++m) {
-    std::vector<double> p;
-    std::vector<Difference*> compared;  // of compressed pictures a measure may be asked of no token
-    for (Comparison& comparison : comparisons) {
-      Difference& difference = comparison.differences[m];
-      if (difference.values.empty()) continue;
-      compared.push_back(&difference);
-      p.push_back(difference.p);
-    }
-    const std::vector<double> adjusted = holm_adjusted(p);
-    for (size_t i = 0; i < compared.size(); ++i) compared[i]->adjusted = adjusted[i];
+    std::vector<Difference*> of_measure;
+    for (Comparison& comparison : comparisons) of_measure.push_back(&comparison.differences[m]);
+    correct_together(of_measure);
   }
   return comparisons;
 }

@@ -31,7 +31,12 @@ struct Comparison {
 /// Whether two rows differ at most in their schemes, maps and compression: in neither θ, targets nor steps.
 bool is_like(const Row& a, const Row& b);
 
-/// "+0.46 [+0.43, +0.49] *", the star where it is resolved; "—" of no seed.
+/// Holm's correction over those of them that have values.
+void correct_together(const std::vector<Difference*>& differences);
+
+/// "+0.46 [+0.43, +0.49]"; no brackets where there is no interval.
+std::string gain_text(const MeanInterval& gain);
+/// The same, with a star where it is resolved; "—" of no seed.
 std::string difference_text(const Difference& difference);
 
 /// The scheme that ID-Align was added to ("vanilla" for ID-Align alone, "dipe" for "dipe+id-align"); empty for one that has none of it.

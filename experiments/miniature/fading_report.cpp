@@ -41,22 +41,13 @@ std::string pair_name(const FadingTable& table, const FadingComparison& comparis
   return fmt::format("{} − {}", table.rows[comparison.with].scheme, table.rows[comparison.without].scheme);
 }
 
-std::string signed_text(const Difference& difference) {
-  const MeanInterval& interval = difference.interval;
-  std::string text = fmt::format("{:+.2f}", interval.mean);
-  if (std::isfinite(interval.ci95_low)) {
-    text += fmt::format(" [{:+.2f}, {:+.2f}]", interval.ci95_low, interval.ci95_high);
-  }
-  return text + (difference.resolved() ? " *" : "");
-}
-
 std::string differences_of(const FadingTable& table, const std::vector<FadingComparison>& comparisons,
                            size_t measure) {
   std::string text;
   for (const FadingComparison& comparison : comparisons) {
     text += "| " + pair_name(table, comparison) + " ";
     for (const Difference& difference : comparison.differences[measure])
-      text += "| " + signed_text(difference) + " ";
+      text += "| " + difference_text(difference) + " ";
     text += fmt::format("| {} |\n", comparison.crossings[0].size());
   }
   return text;

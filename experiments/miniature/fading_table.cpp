@@ -181,10 +181,9 @@ std::vector<FadingComparison> compare_fading(const FadingTable& table, const std
   }
   for (size_t m = 0; m < kFadingMeasures; ++m) {
     for (size_t i = 0; i < table.plan.lengths.size(); ++i) {
-      std::vector<double> p;
-      for (const FadingComparison& comparison : comparisons) p.push_back(comparison.differences[m][i].p);
-      const std::vector<double> adjusted = holm_adjusted(p);
-      for (size_t c = 0; c < comparisons.size(); ++c) comparisons[c].differences[m][i].adjusted = adjusted[c];
+      std::vector<Difference*> at_length;
+      for (FadingComparison& comparison : comparisons) at_length.push_back(&comparison.differences[m][i]);
+      correct_together(at_length);
     }
   }
   return comparisons;

@@ -213,16 +213,11 @@ std::string gain_table(const std::vector<GainCurve>& curves) {
       const GainPoint& greatest = greatest_point(curve, m);
       std::vector<std::string> open;
       for (const double theta : ends.open) open.push_back(number_label(theta));
-      const MeanInterval& gain = greatest.gains[m].interval;
-      std::string most = fmt::format("{:+.2f}", gain.mean);
-      if (std::isfinite(gain.ci95_low)) {
-        most += fmt::format(" [{:+.2f}, {:+.2f}]", gain.ci95_low, gain.ci95_high);
-      }
       text += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", curve.name(), kMeasureTitles[m],
                           end_text(ends.lowest, curve.longest), end_text(ends.highest, curve.longest),
-                          open.empty() ? "—" : fmt::format("{}", fmt::join(open, ", ")), most,
-                          number_label(greatest.theta), interval_text(trend.slope, trend.slope_p),
-                          interval_text(trend.bend, trend.bend_p));
+                          open.empty() ? "—" : fmt::format("{}", fmt::join(open, ", ")),
+                          gain_text(greatest.gains[m].interval), number_label(greatest.theta),
+                          interval_text(trend.slope, trend.slope_p), interval_text(trend.bend, trend.bend_p));
     }
   }
   return text +

@@ -57,16 +57,9 @@ std::vector<Interaction> interactions(const std::vector<Row>& rows,
     }
   }
   for (size_t m = 0; m < kMeasures; ++m) {
-    std::vector<double> p;
-    std::vector<Difference*> compared;  // those of a measure that was asked
-    for (Interaction& interaction : found) {
-      Difference& difference = interaction.differences[m];
-      if (difference.values.empty()) continue;
-      compared.push_back(&difference);
-      p.push_back(difference.p);
-    }
-    const std::vector<double> adjusted = holm_adjusted(p);
-    for (size_t i = 0; i < compared.size(); ++i) compared[i]->adjusted = adjusted[i];
+    std::vector<Difference*> of_measure;
+    for (Interaction& interaction : found) of_measure.push_back(&interaction.differences[m]);
+    correct_together(of_measure);
   }
   return found;
 }

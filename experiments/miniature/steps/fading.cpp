@@ -1,9 +1,7 @@
 // ropescope-miniature fading: what runs say together that were asked behind distractors.
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -38,16 +36,10 @@ struct FadingFlags {
 int fading(const FadingFlags& flags) {
   const fs::path results = flags.results;
   const std::string& prefix = flags.output;
-  std::vector<fs::path> files;
-  std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(results, code)) {
-    if (entry.path().extension() == ".json") files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
   std::vector<FadingRun> runs;
   Provenance provenance;
   provenance.command = "ropescope-miniature fading";
-  for (const fs::path& file : files) {
+  for (const fs::path& file : result_files(results)) {
     std::optional<FadingRun> run = parse_fading_run(read_json_file(file), file.string());
     if (!run) continue;
     runs.push_back(std::move(*run));

@@ -1,5 +1,6 @@
 #include "step.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -31,6 +32,16 @@ void write_whole(const fs::path& file, const std::string& text) {
   write_text_durably(unfinished, text);
   fs::rename(unfinished, file, code);
   if (code) throw EnvironmentError("{}: cannot be written ({})", file.string(), code.message());
+}
+
+std::vector<fs::path> result_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 Json read_if_there(const fs::path& file) {

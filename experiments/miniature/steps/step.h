@@ -55,6 +55,8 @@ struct RopeFlags {
 
 /// Written beside its place and renamed, so that a run that was cut off left nothing. Throws EnvironmentError.
 void write_whole(const std::filesystem::path& file, const std::string& text);
+/// The .json of a folder, by name; none where there is no such folder.
+std::vector<std::filesystem::path> result_files(const std::filesystem::path& folder);
 /// {} where there is no such file.
 Json read_if_there(const std::filesystem::path& file);
 /// " yarn:4", for a line of progress.

@@ -1,10 +1,8 @@
 // ropescope-miniature table: what the runs say together.
 #include "miniature/table.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -44,13 +42,8 @@ struct TableFlags {
 int table(const TableFlags& flags) {
   const fs::path results = flags.results;
   const std::string& prefix = flags.output;
-  std::vector<fs::path> files;
-  std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(results, code)) {
-    if (entry.path().extension() == ".json") files.push_back(entry.path());
-  }
+  const std::vector<fs::path> files = result_files(results);
   if (files.empty()) throw InputError("{}: expected results of runs, found none", results.string());
-  std::sort(files.begin(), files.end());
   std::vector<Run> runs;
   Provenance provenance;
   provenance.command = "ropescope-miniature table";
