@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include "ropescope/core/file.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/python.h"
 #include "tests/support/tiny_llava.h"
 
 namespace ropescope {
@@ -64,20 +64,8 @@ class Runs {
   TemporaryFolder folder;
 };
 
-/// Runs the checks of report_page.py; false where there is no browser. (A Python in front of the system's may
-/// lack the system's packages.)
-bool browse(const std::string& page) {
-  for (const char* python : {"python3", "/usr/bin/python3"}) {
-    const std::string command =
-        std::string(python) + " '" + source_path("tests/cli/report_page.py") + "' '" + page + "'";
-    const int status = std::system(command.c_str());
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (code == 77 || code == 127) continue;
-    EXPECT_EQ(code, 0) << command;
-    return true;
-  }
-  return false;
-}
+/// Runs the checks of report_page.py; false where there is no browser.
+bool browse(const std::string& page) { return run_python("cli/report_page.py", "'" + page + "'"); }
 
 TEST(ReportPage, AttentionMapsAreThoseOfTheAttentionCommand) {
   const Runs runs;

@@ -21,14 +21,7 @@ namespace fs = std::filesystem;
 
 class TrainLog : public TrainingRuns {
  protected:
-  TrainLog() {
-    std::ofstream texts(folder_.path("texts.jsonl"));
-    for (int i = 0; i < 12; ++i) {
-      texts
-          << Json{{"id", i}, {"text", "Text number " + std::to_string(i * 37) + " of a small corpus."}}.dump()
-          << "\n";
-    }
-  }
+  TrainLog() { write_texts(); }
   std::string flags(const std::string& output, const std::string& more) const override {
     return "train --model " + golden_path("language/llama-tiny/safetensors-fp32") + " --data " +
            folder_.path("texts.jsonl") +

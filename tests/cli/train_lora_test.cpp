@@ -24,14 +24,7 @@ namespace fs = std::filesystem;
 
 class TrainLora : public TrainingRuns {
  protected:
-  TrainLora() {
-    std::ofstream texts(folder_.path("texts.jsonl"));
-    for (int i = 0; i < 12; ++i) {
-      texts
-          << Json{{"id", i}, {"text", "Text number " + std::to_string(i * 37) + " of a small corpus."}}.dump()
-          << "\n";
-    }
-  }
+  TrainLora() { write_texts(); }
   std::string flags(const std::string& output, const std::string& more) const override {
     return "train --model " + model_ + " --data " + folder_.path("texts.jsonl") +
            " --max-length 24 --batch-size 2 --threads 1 --output " + folder_.path(output) +

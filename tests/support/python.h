@@ -12,11 +12,12 @@
 
 namespace ropescope::testing {
 
-/// Runs a script of tests/ under ROPESCOPE_HF_PYTHON, else python3; false, the test then being skipped, where none has the
+/// Runs a script of tests/ under ROPESCOPE_HF_PYTHON, else python3, else the system's (a Python in front of it may lack its packages); false, the test then being skipped, where none has the
 /// packages. `arguments`: a shell line.
 inline bool run_python(const std::string& script, const std::string& arguments) {
   const char* given = std::getenv("ROPESCOPE_HF_PYTHON");
-  for (const std::string& python : {std::string(given == nullptr ? "" : given), std::string("python3")}) {
+  for (const std::string& python : {std::string(given == nullptr ? "" : given), std::string("python3"),
+                                    std::string("/usr/bin/python3")}) {
     if (python.empty()) continue;
     const std::string command = "'" + python + "' '" + source_path("tests/" + script) + "' " + arguments;
     const int status = std::system(command.c_str());

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "ropescope/core/file.h"
+#include "ropescope/core/json.h"
 
 #include "tests/support/golden.h"
 
@@ -28,6 +30,15 @@ class TrainingRuns : public ::testing::Test {
   /// The command line of a run into `output` below the test's folder.
   virtual std::string flags(const std::string& output, const std::string& more) const = 0;
 
+  /// texts.jsonl in the test's folder: twelve short ones.
+  void write_texts() const {
+    std::ofstream texts(folder_.path("texts.jsonl"));
+    for (int i = 0; i < 12; ++i) {
+      texts
+          << Json{{"id", i}, {"text", "Text number " + std::to_string(i * 37) + " of a small corpus."}}.dump()
+          << "\n";
+    }
+  }
   CommandResult run(const std::string& output, const std::string& more) const {
     return run_ropescope(flags(output, more));
   }
