@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/edit_distance.h"
 #include "ropescope/eval/python_numbers.h"
@@ -63,6 +65,16 @@ Text bracketed_letter(const Text& text) {
   return text;
 }
 
+/// Once: the published file is such data, and its figure without a word would pass for the model's.
+void warn_of_precision() {
+  static std::once_flag said;
+  std::call_once(said, [] {
+    log_warning(
+        "mathvista_mini: the data give \"precision\" as 1.0 in place of 1, with which lmms-eval scores every answer that is a decimal "
+        "number wrong, and this profile too. Try: whole numbers there, or --profile vlmevalkit");
+  });
+}
+
 /// What an extracted text is compared as: the text of a choice, an integer, a rounded number; none is always wrong.
 std::optional<Text> normalised(const Json& doc, const Text& extracted) {
   if (is_choice(doc)) {
@@ -84,6 +96,7 @@ std::optional<Text> normalised(const Json& doc, const Text& extracted) {
   if (type != U"float") return extracted;
   // (Python rounds to an integer number of places only: data that has 1.0 in place of 1 makes every answer wrong)
   const auto precision = doc.find("precision");
+  if (precision != doc.end() && precision->is_number_float()) warn_of_precision();
   if (!number || precision == doc.end() || !precision->is_number_integer()) return std::nullopt;
   return from_utf8(python_rounded(*number, precision->get<int64_t>()));
 }

@@ -60,7 +60,21 @@ struct YesNoCounts {
   }
 };
 
-class PopeTally : public Tally {
+/// Counts of all records, and of each category.
+class YesNoTally : public Tally {
+ public:
+  Json aggregates() const override {
+    Json categories = Json::object();
+    for (const auto& [name, counts] : categories_) categories[name] = counts.json();
+    return {{"all", all_.json()}, {"by_category", categories}};
+  }
+
+ protected:
+  YesNoCounts all_;
+  std::map<std::string, YesNoCounts> categories_;
+};
+
+class PopeTally : public YesNoTally {
  public:
   void add(const Json& doc, const Reading& reading) override {
     const bool yes = strip(lower(doc_text(doc, "answer"))) == U"yes";
@@ -70,23 +84,13 @@ class PopeTally : public Tally {
       categories_[to_utf8(*category)].add(yes, said, reading.score);
     }
   }
-
-  Json aggregates() const override {
-    Json categories = Json::object();
-    for (const auto& [name, counts] : categories_) categories[name] = counts.json();
-    return {{"all", all_.json()}, {"by_category", categories}};
-  }
-
- private:
-  YesNoCounts all_;
-  std::map<std::string, YesNoCounts> categories_;
 };
 
 std::unique_ptr<Tally> tally(const Rules&) { return std::make_unique<PopeTally>(); }
 
 /// VLMEvalKit: what is not Yes counts as No for precision and recall, and a record that its table puts into several
 /// categories ("popular,random") counts once in each.
-class VlmEvalKitTally : public Tally {
+class VlmEvalKitTally : public YesNoTally {
  public:
   void add(const Json& doc, const Reading& reading) override {
     const bool yes = strip(lower(doc_text(doc, "answer"))) == U"yes";
@@ -96,16 +100,6 @@ class VlmEvalKitTally : public Tally {
       if (!category.empty()) categories_[category].add(yes, said, reading.score);
     }
   }
-
-  Json aggregates() const override {
-    Json categories = Json::object();
-    for (const auto& [name, counts] : categories_) categories[name] = counts.json();
-    return {{"all", all_.json()}, {"by_category", categories}};
-  }
-
- private:
-  YesNoCounts all_;
-  std::map<std::string, YesNoCounts> categories_;
 };
 
 std::unique_ptr<Tally> vlmevalkit_tally(const Rules&) { return std::make_unique<VlmEvalKitTally>(); }
