@@ -131,12 +131,12 @@ for seed in $seeds; do
   while IFS= read -r map; do
     [ -z "$map" ] || train_line "$seed" 1e4 id-align 1 " --map '$map'" ",map=$map"
   done < <(tr ';' '\n' <<<"$maps")
+  # Whoever names the usual ids asks for the same run.
   while IFS=/ read -r kept ids; do
-    [ -n "$kept" ] || continue
     while IFS= read -r some; do
       train_line "$seed" 1e4 "$some" 1 " --compress $kept${ids:+ --merged-id $ids}" ",compress=$kept${ids:+-$ids}"
     done < <(grouped "$schemes")
-  done < <(tr ';' '\n' <<<"$compress")
+  done < <(tr ';' '\n' <<<"$compress" | sed 's|/cell$||' | awk 'NF && !known[$0]++')
 done | at_once "training"
 # shellcheck disable=SC2086  # a list
 [ -z "$thetas" ] || text_lines $thetas | at_once "text under other thetas"

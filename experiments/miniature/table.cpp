@@ -173,6 +173,12 @@ std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::
   std::vector<Row> list;
   for (auto& [key, row] : rows) {
     std::sort(row.runs.begin(), row.runs.end(), [](const Run& a, const Run& b) { return a.seed < b.seed; });
+    const auto twice = std::adjacent_find(row.runs.begin(), row.runs.end(),
+                                          [](const Run& a, const Run& b) { return a.seed == b.seed; });
+    if (twice != row.runs.end()) {
+      throw InputError("results of runs: expected one of {}{} at theta {} with seed {}, found two",
+                       row.scheme, detail_of(row), theta_text(row), twice->seed);
+    }
     for (size_t m = 0; m < kMeasures; ++m) {
       std::vector<double> values;
       for (const Run& run : row.runs) values.push_back(run.curves[m].back());

@@ -58,7 +58,7 @@ struct Row {
 };
 
 /// In the order of `order` (schemes), then by theta; others after them. Throws InputError for runs over pictures of
-/// different kinds: they were asked different things.
+/// different kinds, which were asked different things, and for two runs of one row and seed: they are not two seeds.
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
 /// What runs differ in besides the scheme: " (mirror)", " (pool-2, mean)", "".

@@ -7,6 +7,8 @@
 
 #include "ropescope/core/errors.h"
 
+#include "tests/support/refusal.h"
+
 namespace ropescope::miniature {
 namespace {
 
@@ -174,6 +176,24 @@ TEST(Table, WritesEveryPointOfEveryRun) {
           "\nllava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,,1,4,100,25,50,100,50,100,41,100,41,100\n"),
       std::string::npos)
       << csv;
+}
+
+// One run under two names, as of --thetas '1e5 100000', is no second seed.
+TEST(Table, RefusesTwoRunsOfOneSeed) {
+  Json pooled = run_of("id-align", 3, {10});
+  pooled["settings"]["compress"] = "pool-2";
+  for (const char* album : {"seen", "unseen"}) {
+    for (const char* kind : {"tokens_left", "cells_left"})
+      pooled["curve"][0][album][kind] = {{"right", 1}, {"asked", 4}};
+  }
+  Json again = pooled;
+  again["settings"]["merged_id"] = "cell";
+  const std::string refused = testing::refusal_of([&] { rows_of({pooled, again}); });
+  EXPECT_NE(refused.find("expected one of id-align (pool-2) at theta 10⁴ with seed 3, found two"),
+            std::string::npos)
+      << refused;
+  again["settings"]["seed"] = 4;
+  EXPECT_EQ(rows_of({pooled, again}).size(), 1U);
 }
 
 TEST(Table, RefusesRunsOverPicturesOfDifferentKinds) {

@@ -235,11 +235,12 @@ TEST(Miniature, CompressedInSeconds) {
     return call(train + flags + " --output '" + runs + "/{scheme}-" + name + ".json'");
   };
   ASSERT_EQ(train_into("none", "none"), 0);
-  ASSERT_EQ(train_into("pool", "pool-2"), 0);
+  ASSERT_EQ(train_into("pool", "pool-2 --merged-id cell"), 0);
   ASSERT_EQ(train_into("mean", "pool-2 --merged-id mean"), 0);
   ASSERT_EQ(train_into("pruned", "prune-75"), 0);
   ASSERT_EQ(train_into("dropped", "drop-90"), 0);
   EXPECT_FALSE(read_json_file(runs + "/vanilla-none.json")["settings"].contains("compress"));
+  EXPECT_FALSE(read_json_file(runs + "/vanilla-pool.json")["settings"].contains("merged_id"));  // the usual
   const Json pool = read_json_file(runs + "/id-align-pool.json")["curve"].back();
   // Two pictures of 8x8 and 6x8 each, one of 12x4 and 4x12: 2 (16 + 12) + 12 + 12 of 2 (64 + 48) + 48 + 48; of 8x8 alone a square
   // is a cell.

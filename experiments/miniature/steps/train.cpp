@@ -207,6 +207,7 @@ int train(const TrainFlags& flags) {
     settings.scheme = scheme;
     settings.map = flags.visual.map == "none" ? "" : flags.visual.map;
     if (parse_compression(settings.compress, settings.merged_id).none()) settings.compress = "";
+    if (settings.merged_id == "cell") settings.merged_id = "";  // what it is unless given: one run, not two
     with_map(scheme, settings.map, settings.seed);  // what cannot be read is refused before any work
     train_one(flags, settings, lessons);
   }
