@@ -43,7 +43,8 @@ std::map<std::pair<std::string, std::string>, std::vector<Point>> curves_of(cons
                                             banded ? std::min(share.ci95_high, 1.0) : share.mean});
   };
   const auto fits = [&](const Row& row) {
-    return row.theta == theta && row.correspondence == rows.front().correspondence && row.map.empty();
+    return row.theta == theta && row.scaling.empty() && row.correspondence == rows.front().correspondence &&
+           row.steps == rows.front().steps && row.map.empty();
   };
   for (const Row& row : rows) {
     if (fits(row) && !row.compress.empty()) add(row, method_of(row.compress));
@@ -124,6 +125,7 @@ void draw_compression(const std::filesystem::path& file, const std::vector<Row>&
     if (!panel.series.empty())
       figure.panels.push_back(std::move(panel));  // pools of no run may lie in one cell
   }
+  if (figure.panels.empty()) return;
   draw_figure(figure, file, /*force=*/true);
 }
 

@@ -17,7 +17,8 @@ bool has_compression(const std::vector<Row>& rows);
 std::string compression_table(const std::vector<Row>& rows);
 
 /// The measures over the share of tokens that are left, on seen grids: a curve a method, its rows without compression at 1; of rows
-/// at `theta` with the first row's targets. Dashed: without ID-Align. Bands: 95% over the seeds.
+/// at `theta`, not scaled, with the first row's targets and steps; none such, no figure. Dashed: without ID-Align. Bands: 95% over
+/// the seeds.
 void draw_compression(const std::filesystem::path& file, const std::vector<Row>& rows, double theta);
 
 }  // namespace ropescope::miniature

@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 
+#include "miniature/compression_table.h"
+#include "tests/support/golden.h"
 #include "tests/support/refusal.h"
 
 namespace ropescope::miniature {
@@ -26,6 +29,17 @@ Json run_of(const std::string& scheme, int64_t seed, const std::vector<int64_t>&
           {"theta", 1e4},
           {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}, {"steps", 100}}},
           {"curve", curve}};
+}
+
+/// The same with a quarter of its tokens left.
+Json fewer_tokens(Json run) {
+  run["settings"]["compress"] = "pool-2";
+  for (Json& one : run["curve"]) {
+    for (const char* album : {"seen", "unseen"}) {
+      for (const char* kind : {"tokens_left", "cells_left"}) one[album][kind] = {{"right", 1}, {"asked", 4}};
+    }
+  }
+  return run;
 }
 
 std::vector<Row> rows_of(const std::vector<Json>& runs) {
@@ -151,6 +165,21 @@ TEST(Comparisons, OfCompressedPictures) {
   EXPECT_THROW(parse_run(odd, "x.json"), InputError);
 }
 
+// A curve over the share of tokens left joins runs of one kind: none that are scaled or longer, none of another theta.
+TEST(Compression, IsDrawnOfRowsOfOneKind) {
+  const testing::TemporaryFolder folder;
+  std::vector<Json> runs = {run_of("vanilla", 0, {40}), fewer_tokens(run_of("vanilla", 0, {30}))};
+  draw_compression(folder.path("alone.svg"), rows_of(runs), 1e4);
+  Json scaled = fewer_tokens(run_of("vanilla", 0, {90})), longer = scaled;
+  scaled["scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+  longer["settings"]["steps"] = 1000;
+  runs.insert(runs.end(), {scaled, longer});
+  draw_compression(folder.path("beside.svg"), rows_of(runs), 1e4);
+  EXPECT_EQ(read_file(folder.path("beside.svg")), read_file(folder.path("alone.svg")));
+  draw_compression(folder.path("none.svg"), rows_of(runs), 1e5);
+  EXPECT_FALSE(std::filesystem::exists(folder.path("none.svg")));
+}
+
 TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
   Json longer = run_of("id-align", 0, {30, 90});
   longer["settings"]["steps"] = 1000;
@@ -180,20 +209,15 @@ TEST(Table, WritesEveryPointOfEveryRun) {
 
 // One run under two names, as of --thetas '1e5 100000', is no second seed.
 TEST(Table, RefusesTwoRunsOfOneSeed) {
-  Json pooled = run_of("id-align", 3, {10});
-  pooled["settings"]["compress"] = "pool-2";
-  for (const char* album : {"seen", "unseen"}) {
-    for (const char* kind : {"tokens_left", "cells_left"})
-      pooled["curve"][0][album][kind] = {{"right", 1}, {"asked", 4}};
-  }
-  Json again = pooled;
+  const Json once = fewer_tokens(run_of("id-align", 3, {10}));
+  Json again = once;
   again["settings"]["merged_id"] = "cell";
-  const std::string refused = testing::refusal_of([&] { rows_of({pooled, again}); });
+  const std::string refused = testing::refusal_of([&] { rows_of({once, again}); });
   EXPECT_NE(refused.find("expected one of id-align (pool-2) at theta 10⁴ with seed 3, found two"),
             std::string::npos)
       << refused;
   again["settings"]["seed"] = 4;
-  EXPECT_EQ(rows_of({pooled, again}).size(), 1U);
+  EXPECT_EQ(rows_of({once, again}).size(), 1U);
 }
 
 TEST(Table, RefusesRunsOverPicturesOfDifferentKinds) {
