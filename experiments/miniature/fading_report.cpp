@@ -155,16 +155,16 @@ std::string fading_csv(const FadingTable& table) {
 std::string fading_runs_csv(const FadingTable& table) {
   const FadingPlan& plan = table.plan;
   std::string text =
-      "scheme,theta,correspondence_weight,seed,steps,trained_lengths,grids,length,pictures,right,asked,share,visual_share\n";
+      "scheme,theta,correspondence_weight,seed,steps,trained_lengths,grids,length,pictures,right,asked,share,visual_share,scaling\n";
   for (const FadingRow& row : table.rows) {
     for (const FadingRun& run : row.runs) {
       for (size_t album = 0; album < kFadingAnswers; ++album) {
         for (size_t i = 0; i < plan.lengths.size(); ++i) {
-          text += fmt::format("\"{}\",{:g},{:g},{},{},{},{},{},{},{},{},{:.6f},{:.6f}\n", row.scheme,
+          text += fmt::format("\"{}\",{:g},{:g},{},{},{},{},{},{},{},{},{:.6f},{:.6f},{}\n", row.scheme,
                               plan.theta, plan.correspondence, run.seed, plan.steps,
                               fmt::join(plan.trained, " "), album == 0 ? "seen" : "unseen", plan.lengths[i],
                               plan.pictures[album], run.right[album][i], plan.asked[album],
-                              run.values[album][i], run.values[kFadingAnswers + album][i]);
+                              run.values[album][i], run.values[kFadingAnswers + album][i], plan.scaling);
         }
       }
     }
@@ -231,6 +231,7 @@ void write_fading(const std::filesystem::path& file, const FadingTable& table, c
                  at::tensor(values, at::kDouble).view({-1, static_cast<int64_t>(plan.lengths.size()), 3}));
   }
   writer.attribute("/fading", "theta", plan.theta);
+  writer.attribute("/fading", "scaling", plan.scaling);
   writer.attribute("/fading", "correspondence_weight", plan.correspondence);
   writer.attribute("/fading", "steps", plan.steps);
   writer.attribute("/fading", "trained_lengths", fmt::format("{}", fmt::join(plan.trained, " ")));

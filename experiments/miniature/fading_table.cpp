@@ -10,22 +10,13 @@
 #include "ropescope/analysis/paired_tests.h"
 #include "ropescope/core/errors.h"
 
+#include "table.h"
+
 namespace ropescope::miniature {
 
 namespace {
 
 constexpr const char* kGrids[] = {"seen", "unseen"};
-
-std::vector<int64_t> integers_of(const Json& json, const char* key, const std::string& what) {
-  std::vector<int64_t> list;
-  if (!json.contains(key)) return list;
-  if (!json[key].is_array()) throw InputError("{}: \"{}\": expected a list of lengths", what, key);
-  for (const Json& value : json[key]) {
-    if (!value.is_number_integer()) throw InputError("{}: \"{}\": expected whole numbers", what, key);
-    list.push_back(value.get<int64_t>());
-  }
-  return list;
-}
 
 void take_points(FadingRun& run, const Json& behind, size_t album, const std::string& what) {
   const char* grids = kGrids[album];
@@ -101,21 +92,18 @@ FadingComparison compare_two(const FadingTable& table, size_t with, size_t witho
 }  // namespace
 
 std::optional<FadingRun> parse_fading_run(const Json& json, const std::string& what) {
-  if (!json.is_object() || json_string_or(json, "format", "", what) != "ropescope-miniature") {
-    throw InputError("{}: expected the result of a run of the miniature", what);
-  }
+  check_is_run(json, what);
   if (!json.contains("fading")) return std::nullopt;
+  const Run parsed = parse_run(json, what);
   FadingRun run;
-  Json world = json.contains("world") ? json["world"] : Json::object();
-  if (world.is_object()) world["order"] = json_string_or(json, "order", "llava-next", what);
-  const Json& settings = json.contains("settings") ? json["settings"] : Json();
-  run.plan.world = world_from(world, what);
-  run.plan.theta = json_number(json, "theta", what);
-  run.plan.correspondence = json_number(settings, "correspondence", what);
-  run.plan.steps = json_integer(settings, "steps", what);
-  run.plan.trained = integers_of(settings, "distractor_lengths", what);
-  run.scheme = json_string(settings, "scheme", what);
-  run.seed = json_integer(settings, "seed", what);
+  run.plan.world = parsed.world;
+  run.plan.theta = parsed.theta;
+  run.plan.scaling = parsed.scaling;
+  run.plan.correspondence = parsed.correspondence;
+  run.plan.steps = parsed.planned;
+  run.plan.trained = parsed.distractors;
+  run.scheme = parsed.scheme + detail_text(parsed.map, parsed.compress);
+  run.seed = parsed.seed;
   run.values.resize(kFadingMeasures);
   for (size_t album = 0; album < kFadingAnswers; ++album) take_points(run, json["fading"], album, what);
   return run;
@@ -129,7 +117,7 @@ FadingTable make_fading_table(const std::vector<FadingRun>& runs, const std::vec
   for (const FadingRun& run : runs) {
     if (run.plan != table.plan) {
       throw InputError(
-          "results of runs: expected one kind of pictures, theta, steps, lengths and number of questions, found {} (seed {}) and {} (seed {}) that differ in them",
+          "results of runs: expected one kind of pictures, theta, scaling, steps, lengths and number of questions, found {} (seed {}) and {} (seed {}) that differ in them",
           runs.front().scheme, runs.front().seed, run.scheme, run.seed);
     }
     const auto place = static_cast<size_t>(std::find(order.begin(), order.end(), run.scheme) - order.begin());

@@ -30,6 +30,7 @@ inline constexpr double kTie = 0.05;
 struct FadingPlan {
   World world;
   double theta = 0, correspondence = 0;
+  std::string scaling;  ///< of the rotation; "" none
   int64_t steps = 0;
   std::vector<int64_t> trained;                ///< of distractors that training drew from; empty: none
   std::vector<int64_t> lengths;                ///< asked behind, ascending
@@ -39,7 +40,7 @@ struct FadingPlan {
 
 struct FadingRun {
   FadingPlan plan;
-  std::string scheme;
+  std::string scheme;  ///< with what its ids were made wrong by: "id-align (mirror)"
   int64_t seed = 0;
   std::vector<std::vector<double>> values;    ///< [kFadingMeasures][lengths]
   std::array<std::vector<int64_t>, 2> right;  ///< [lengths]

@@ -37,6 +37,17 @@ std::array<int64_t, 2> count_of(const Json& point, const char* album, const char
   return {right, asked};
 }
 
+std::vector<int64_t> integers_of(const Json& json, const char* key, const std::string& what) {
+  std::vector<int64_t> list;
+  if (!json.contains(key)) return list;
+  if (!json[key].is_array()) throw InputError("{}: \"{}\": expected a list of lengths", what, key);
+  for (const Json& value : json[key]) {
+    if (!value.is_number_integer()) throw InputError("{}: \"{}\": expected whole numbers", what, key);
+    list.push_back(value.get<int64_t>());
+  }
+  return list;
+}
+
 double first_solved(const Run& run) {
   const std::vector<double>& answers = run.curves[2];
   for (size_t i = 0; i < answers.size(); ++i) {
@@ -94,10 +105,14 @@ std::string steps_text(const Row& row) {
 
 }  // namespace
 
-Run parse_run(const Json& json, const std::string& what) {
+void check_is_run(const Json& json, const std::string& what) {
   if (!json.is_object() || json_string_or(json, "format", "", what) != "ropescope-miniature") {
     throw InputError("{}: expected the result of a run of the miniature", what);
   }
+}
+
+Run parse_run(const Json& json, const std::string& what) {
+  check_is_run(json, what);
   Run run;
   // (Results of former versions name the order alone.)
   Json world = json.contains("world") ? json["world"] : Json::object();
@@ -116,6 +131,7 @@ Run parse_run(const Json& json, const std::string& what) {
   }
   const int64_t questions =
       settings.contains("questions") ? json_integer(settings, "questions", what) : kQuestions;
+  run.distractors = integers_of(settings, "distractor_lengths", what);
   run.longest = longest_sequence(run.world, questions);
   run.scaling = scaling_text(parse_rope_scaling(json.value("scaling", Json()), RopeConfig{}, what));
   if (settings.contains("steps")) run.planned = json_integer(settings, "steps", what);
@@ -192,11 +208,13 @@ std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::
   return list;
 }
 
-std::string detail_of(const Row& row) {
-  if (row.map.empty() && row.compress.empty()) return "";
-  const bool both = !row.map.empty() && !row.compress.empty();
-  return fmt::format(" ({}{}{})", row.map, both ? ", " : "", row.compress);
+std::string detail_text(const std::string& map, const std::string& compress) {
+  if (map.empty() && compress.empty()) return "";
+  const bool both = !map.empty() && !compress.empty();
+  return fmt::format(" ({}{}{})", map, both ? ", " : "", compress);
 }
+
+std::string detail_of(const Row& row) { return detail_text(row.map, row.compress); }
 
 std::string theta_text(const Row& row) {
   return number_label(row.theta) + (row.scaling.empty() ? "" : " " + row.scaling);

@@ -34,14 +34,17 @@ struct Run {
   double theta = 0, correspondence = 0;
   int64_t longest = 0;  ///< tokens of its longest sequence
   int64_t seed = 0;
-  int64_t planned = 0;   ///< steps that it was to have
-  bool stopped = false;  ///< before them, with everything right
+  int64_t planned = 0;               ///< steps that it was to have
+  std::vector<int64_t> distractors;  ///< lengths of text between picture and questions; {}: none
+  bool stopped = false;              ///< before them, with everything right
   std::vector<int64_t> steps;
   std::vector<std::vector<double>> curves;                  ///< [kMeasures][steps]
   std::vector<std::vector<std::array<int64_t, 2>>> counts;  ///< the same: right, asked
   double seconds = 0;
 };
 
+/// Throws InputError for a file that is no result of a run; its contents are parse_run's to judge.
+void check_is_run(const Json& json, const std::string& what);
 /// Throws InputError for a file that is none.
 Run parse_run(const Json& json, const std::string& what);
 
@@ -62,6 +65,7 @@ struct Row {
 std::vector<Row> make_rows(const std::vector<Run>& runs, const std::vector<std::string>& order);
 
 /// What runs differ in besides the scheme: " (mirror)", " (pool-2, mean)", "".
+std::string detail_text(const std::string& map, const std::string& compress);
 std::string detail_of(const Row& row);
 /// "10⁴", or "10⁴ yarn:4".
 std::string theta_text(const Row& row);

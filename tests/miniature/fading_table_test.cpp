@@ -21,8 +21,11 @@ Json fading_run(const std::string& scheme, int64_t seed, const std::vector<int64
                       {"visual_share", 0.5},
                       {"pictures", 10}});
   }
+  const Json scores = {{"correspondence", {{"right", 1}, {"asked", 2}}},
+                       {"answers", {{"right", 1}, {"asked", 2}}}};
   return {{"format", "ropescope-miniature"},
           {"theta", 1e4},
+          {"curve", {{{"step", 100}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}}}},
           {"settings",
            {{"scheme", scheme},
             {"seed", seed},
@@ -84,6 +87,17 @@ TEST(FadingTable, MeansDifferencesAndCrossings) {
   EXPECT_EQ(length_text(8192), "8K");
 }
 
+// Ids that were made wrong are no more seeds of the right ones.
+TEST(FadingTable, KeepsWrongMapsApart) {
+  Json wrong = fading_run("id-align", 1, {40, 40, 40});
+  wrong["settings"]["map"] = "mirror";
+  const FadingTable table = table_of({fading_run("id-align", 0, {90, 90, 90}), wrong});
+  ASSERT_EQ(table.rows.size(), 2U);
+  EXPECT_EQ(table.rows[0].scheme, "id-align");
+  EXPECT_EQ(table.rows[1].scheme, "id-align (mirror)");
+  EXPECT_EQ(table.rows[0].runs.size(), 1U);
+}
+
 TEST(FadingTable, RefusesWhatDoesNotBelongTogether) {
   EXPECT_FALSE(parse_fading_run({{"format", "ropescope-miniature"}}, "a run"));
   EXPECT_THROW(parse_fading_run(Json::object(), "a run"), InputError);
@@ -92,6 +106,9 @@ TEST(FadingTable, RefusesWhatDoesNotBelongTogether) {
   other["settings"]["steps"] = 200;
   EXPECT_NE(testing::refusal_of([&] { table_of({run, other}); }).find("differ"), std::string::npos);
   EXPECT_NE(testing::refusal_of([&] { table_of({run, run}); }).find("found two"), std::string::npos);
+  other = fading_run("vanilla", 1, {1, 2, 3});
+  other["scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+  EXPECT_NE(testing::refusal_of([&] { table_of({run, other}); }).find("scaling"), std::string::npos);
   for (const auto& [key, value] : {std::pair<const char*, Json>{"answers", {{"right", 5}, {"asked", 4}}},
                                    {"length", 10000},
                                    {"pictures", 9}}) {
