@@ -2,7 +2,7 @@
 // original_max_position_embeddings; docs/schemes.md#context-scaling), from the lesson about text on.
 //   linear  f / k                            ntk   base theta k^(d/(d-2)), whatever the length
 //   yarn    f / k for channels that turn less than once within M, f for those that turn more than 32 times, a ramp between
-// Dynamic NTK is not among them: no sequence is longer than M, where it changes nothing.
+// Dynamic NTK is not among them: without text between picture and questions no sequence is longer than M, where it changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace ropescope::miniature {
 /// Of one picture, unless a run says otherwise.
 inline constexpr int64_t kQuestions = 8;
 
-/// Tokens of the longest sequence that a world's pictures make: start, picture, questions with their answers.
+/// Tokens of the longest sequence that a world's pictures make: start, picture, questions with their answers; no text between.
 int64_t longest_sequence(const World& world, int64_t questions = kQuestions);
 
 /// "linear", "ntk", "yarn".

@@ -133,6 +133,9 @@ Run parse_run(const Json& json, const std::string& what) {
       settings.contains("questions") ? json_integer(settings, "questions", what) : kQuestions;
   run.distractors = integers_of(settings, "distractor_lengths", what);
   run.longest = longest_sequence(run.world, questions);
+  if (!run.distractors.empty()) {
+    run.longest += *std::max_element(run.distractors.begin(), run.distractors.end());
+  }
   run.scaling = scaling_text(parse_rope_scaling(json.value("scaling", Json()), RopeConfig{}, what));
   if (settings.contains("steps")) run.planned = json_integer(settings, "steps", what);
   run.stopped = json.contains("stopped") && json["stopped"].is_boolean() && json["stopped"].get<bool>();

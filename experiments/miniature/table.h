@@ -32,7 +32,7 @@ struct Run {
   /// In the end: shares of tokens left on seen and unseen grids, of cells with a token of their own; empty without compression.
   std::vector<double> left;
   double theta = 0, correspondence = 0;
-  int64_t longest = 0;  ///< tokens of its longest sequence
+  int64_t longest = 0;  ///< tokens of the longest sequence that it was trained on
   int64_t seed = 0;
   int64_t planned = 0;               ///< steps that it was to have
   std::vector<int64_t> distractors;  ///< lengths of text between picture and questions; {}: none

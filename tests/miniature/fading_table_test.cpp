@@ -7,6 +7,7 @@
 
 #include "ropescope/core/errors.h"
 
+#include "miniature/table.h"
 #include "tests/support/refusal.h"
 
 namespace ropescope::miniature {
@@ -85,6 +86,11 @@ TEST(FadingTable, MeansDifferencesAndCrossings) {
   EXPECT_NE(markdown.find("with 0, 32 tokens"), std::string::npos);
   EXPECT_EQ(length_text(64), "64");
   EXPECT_EQ(length_text(8192), "8K");
+}
+
+// The longest sequence of 105 tokens has up to 32 of text in it.
+TEST(FadingTable, CountsTheTextOfTheLongestSequence) {
+  EXPECT_EQ(parse_run(fading_run("vanilla", 0, {1, 2, 3}), "a run").longest, 105 + 32);
 }
 
 // Ids that were made wrong are no more seeds of the right ones.
