@@ -9,6 +9,8 @@
 
 #include "ropescope/io/figure.h"
 
+#include "comparisons.h"
+
 namespace ropescope::miniature {
 
 namespace {
@@ -119,7 +121,7 @@ void draw_compression(const std::filesystem::path& file, const std::vector<Row>&
       const auto place =
           static_cast<size_t>(std::find(methods.begin(), methods.end(), key.second) - methods.begin());
       series.colour = curve_colour(place, methods.size());
-      series.dashed = key.first.rfind("id-align", 0) != 0;
+      series.dashed = without_alignment(key.first).empty();
       panel.series.push_back(std::move(series));
     }
     if (!panel.series.empty())

@@ -13,14 +13,13 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/io/figure.h"
 
+#include "comparisons.h"
 #include "compression.h"
 #include "scaling.h"
 
 namespace ropescope::miniature {
 
 namespace {
-
-const std::string kIdAlignPart = "id-align";
 
 std::array<int64_t, 2> count_of(const Json& point, const char* album, const char* kind,
                                 const std::string& what) {
@@ -86,12 +85,11 @@ Curve mean_curve(const Row& row, size_t measure) {
   return curve;
 }
 
-/// The scheme that ID-Align was added to, so that both get one colour.
+/// The scheme that ID-Align was added to, so that both get one colour. On plain positions that is ID-Align as it is meant alone: with
+/// another resize or other newlines it is a curve of its own.
 std::string family(const std::string& scheme) {
-  if (scheme.rfind(kIdAlignPart, 0) != 0) return scheme;
-  const size_t plus = scheme.find('+');
-  if (plus != std::string::npos) return scheme.substr(plus + 1);
-  return scheme == kIdAlignPart ? "vanilla" : scheme;
+  const std::string base = without_alignment(scheme);
+  return base.empty() || (base == "vanilla" && scheme != "id-align") ? scheme : base;
 }
 
 /// Whether a picture's thumbnail comes after its tiles, so that it is the thumbnail that is asked.

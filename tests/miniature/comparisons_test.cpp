@@ -2,6 +2,8 @@
 #include "miniature/comparisons.h"
 
 #include <cmath>
+#include <regex>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -178,6 +180,38 @@ TEST(Compression, IsDrawnOfRowsOfOneKind) {
   EXPECT_EQ(read_file(folder.path("beside.svg")), read_file(folder.path("alone.svg")));
   draw_compression(folder.path("none.svg"), rows_of(runs), 1e5);
   EXPECT_FALSE(std::filesystem::exists(folder.path("none.svg")));
+}
+
+// Wherever ID-Align stands in a scheme's name: solid, in the colour of the scheme that it was added to, which is dashed.
+TEST(Table, DrawsIdAlignOnDipeAsOnMrope) {
+  const testing::TemporaryFolder folder;
+  const auto dashes_and_colours = [&](const std::string& base, const std::string& aligned, bool fewer) {
+    const std::string file = folder.path(base + (fewer ? "-fewer.svg" : ".svg"));
+    std::vector<Json> runs;
+    for (const std::string& scheme : {base, aligned}) {
+      runs.push_back(run_of(scheme, 0, {30, 40}));
+      if (fewer) runs.push_back(fewer_tokens(run_of(scheme, 0, {30, 35})));
+    }
+    if (fewer) {
+      draw_compression(file, rows_of(runs), 1e4);
+    } else {
+      draw_rows(file, rows_of(runs), 1e4);
+    }
+    const std::string drawn = read_file(file), dash = "stroke-dasharray";
+    const std::regex colour("rgb\\([ 0-9,]*\\)");
+    std::set<std::string> colours;
+    for (std::sregex_iterator at(drawn.begin(), drawn.end(), colour), end; at != end; ++at) {
+      colours.insert(at->str());
+    }
+    size_t dashes = 0;
+    for (size_t at = drawn.find(dash); at != std::string::npos; at = drawn.find(dash, at + 1)) ++dashes;
+    return std::pair(dashes, colours.size());
+  };
+  for (const bool fewer : {false, true}) {
+    const auto mrope = dashes_and_colours("mrope", "id-align+mrope", fewer);
+    EXPECT_GT(mrope.first, 0U);
+    EXPECT_EQ(dashes_and_colours("dipe", "dipe+id-align", fewer), mrope) << fewer;
+  }
 }
 
 TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
