@@ -148,6 +148,8 @@ std::string ids_alone(const std::string& scheme) {
   const std::string anchored = "dipe+", plain = "+vanilla";
   if (scheme.rfind(anchored, 0) != 0) return scheme;
   const std::string ids = scheme.substr(anchored.size());
+  // Without a design beside it DIPE brings its own: M-RoPE in chunks.
+  if (ids.substr(0, ids.find(':')) == "id-align" && ids.find('+') == std::string::npos) return ids + "+mrope";
   const size_t end = ids.size() - std::min(ids.size(), plain.size());
   return end > 0 && ids.compare(end, plain.size(), plain) == 0 ? ids.substr(0, end) : ids;
 }

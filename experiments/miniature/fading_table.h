@@ -72,7 +72,8 @@ struct FadingComparison {
       differences;  ///< [kFadingMeasures][lengths]; Holm over the comparisons of one measure and length
   std::vector<std::vector<std::optional<Crossing>>> crossings;  ///< [kFadingAnswers][seeds]
 };
-/// What DIPE's queries are anchored on: "dipe+id-align+vanilla" gives "id-align". A scheme without "dipe+" is itself.
+/// What DIPE's queries are anchored on: "dipe+id-align+vanilla" gives "id-align", "dipe+id-align" is on M-RoPE's chunks as "dipe" is
+/// and gives "id-align+mrope". A scheme without "dipe+" is itself.
 std::string ids_alone(const std::string& scheme);
 
 /// Every other row against that of `baseline` (where there is one), and each "dipe+X" against X.

@@ -80,6 +80,9 @@ TEST(FadingTable, MeansDifferencesAndCrossings) {
   EXPECT_EQ(ids_alone("dipe+id-align+vanilla"), "id-align");
   EXPECT_EQ(ids_alone("dipe+vanilla"), "vanilla");
   EXPECT_EQ(ids_alone("dipe"), "dipe");
+  EXPECT_EQ(ids_alone("dipe+id-align"), "id-align+mrope");
+  EXPECT_EQ(ids_alone("dipe+id-align:resize=bilinear"), "id-align:resize=bilinear+mrope");
+  EXPECT_EQ(ids_alone("dipe+id-align+mrope-interleave"), "id-align+mrope-interleave");
   const std::string markdown = fading_markdown(table, comparisons);
   EXPECT_NE(markdown.find("| dipe+vanilla − vanilla | +0.00 [+0.00, +0.00] | -0.01 "), std::string::npos)
       << markdown;
