@@ -114,7 +114,8 @@ std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::st
       add(i, [&](const Row& row) {
         return row.map.empty() && row.compress == rows[i].compress && row.scheme == base;
       });
-    } else if (!baseline.empty() && rows[i].scheme != baseline) {
+    } else if (!baseline.empty() && rows[i].scheme != baseline &&
+               rows[i].scheme != without_alignment(baseline)) {  // the baseline is compared with that one
       add(i, [&](const Row& row) {
         return row.map.empty() && row.compress == rows[i].compress && row.scheme == baseline;
       });

@@ -43,7 +43,8 @@ std::string difference_text(const Difference& difference);
 std::string without_alignment(const std::string& scheme);
 
 /// Each row that has ID-Align against the same without; each row with a wrong map against the right one; where `baseline` is not
-/// empty, each other row that has neither against the row of that scheme. Of compressed pictures (compression.h)
+/// empty, each other row that has neither against the row of that scheme (but the one that it is compared with itself). Of compressed
+/// pictures (compression.h)
 /// besides each other rule of merged ids against "cell". Rows differ in nothing else. Those without a common seed are left out.
 std::vector<Comparison> compare_rows(const std::vector<Row>& rows, const std::string& baseline = "");
 

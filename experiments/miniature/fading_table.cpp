@@ -165,7 +165,7 @@ std::vector<FadingComparison> compare_fading(const FadingTable& table, const std
   };
   for (size_t i = 0; i < table.rows.size(); ++i) {
     const std::string& scheme = table.rows[i].scheme;
-    add(i, baseline);
+    if (scheme != ids_alone(baseline)) add(i, baseline);  // the baseline is compared with that one
     const std::string ids = ids_alone(scheme);
     if (ids != scheme && ids != baseline) add(i, ids);
   }

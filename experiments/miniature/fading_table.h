@@ -76,7 +76,7 @@ struct FadingComparison {
 /// and gives "id-align+mrope". A scheme without "dipe+" is itself.
 std::string ids_alone(const std::string& scheme);
 
-/// Every other row against that of `baseline` (where there is one), and each "dipe+X" against X.
+/// Every other row against that of `baseline` (where there is one), and each "dipe+X" against X; no two rows twice.
 std::vector<FadingComparison> compare_fading(const FadingTable& table, const std::string& baseline);
 
 /// "0", "64", "2K".

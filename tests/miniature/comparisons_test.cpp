@@ -119,6 +119,21 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
       << csv;
 }
 
+// Each pair once, in one direction: twice, it would make the correction stricter than there are comparisons.
+TEST(Comparisons, CountABaselineWithIdAlignOnce) {
+  std::vector<Json> runs;
+  for (int64_t seed = 0; seed < 3; ++seed) {
+    runs.push_back(run_of("vanilla", seed, {30}));
+    runs.push_back(run_of("id-align", seed, {60}));
+    runs.push_back(run_of("rope-dhr", seed, {50}));
+  }
+  const std::vector<Row> rows = rows_of(runs);
+  std::vector<std::string> pairs;
+  for (const Comparison& comparison : compare_rows(rows, "id-align"))
+    pairs.push_back(rows[comparison.with].scheme + " - " + rows[comparison.without].scheme);
+  EXPECT_EQ(pairs, (std::vector<std::string>{"id-align - vanilla", "rope-dhr - id-align"}));
+}
+
 // Of compressed pictures a measure may be asked of no token: it is no difference, and is not corrected for.
 TEST(Comparisons, OfCompressedPictures) {
   std::vector<Json> runs;

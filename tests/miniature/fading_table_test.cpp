@@ -91,6 +91,16 @@ TEST(FadingTable, MeansDifferencesAndCrossings) {
   EXPECT_EQ(length_text(8192), "8K");
 }
 
+TEST(FadingTable, CountsABaselineUnderDipeOnce) {
+  const FadingTable table =
+      table_of({fading_run("vanilla", 0, {1, 2, 3}), fading_run("id-align", 0, {1, 2, 3}),
+                fading_run("dipe+vanilla", 0, {1, 2, 3})});
+  std::vector<std::string> pairs;
+  for (const FadingComparison& comparison : compare_fading(table, "dipe+vanilla"))
+    pairs.push_back(table.rows[comparison.with].scheme + " - " + table.rows[comparison.without].scheme);
+  EXPECT_EQ(pairs, (std::vector<std::string>{"id-align - dipe+vanilla", "dipe+vanilla - vanilla"}));
+}
+
 // The longest sequence of 105 tokens has up to 32 of text in it.
 TEST(FadingTable, CountsTheTextOfTheLongestSequence) {
   EXPECT_EQ(parse_run(fading_run("vanilla", 0, {1, 2, 3}), "a run").longest, 105 + 32);
