@@ -162,9 +162,9 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
     open.push_back(fmt::format("{} at θ {} ({} of {})", name, theta_text(with), asked - resolved, asked));
   }
   text += fmt::format(
-      "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for the {} comparisons of "
+      "\n\\*: resolved. p < {} by all choices of signs of the seeds' differences, corrected (Holm) for {} comparisons of "
       "a measure. ",
-      kResolvedBelow, comparisons.size());
+      kResolvedBelow, corrected_text(comparisons));
   if (open.empty()) return text + "All are.\n";
   text += fmt::format("Not resolved: {}.", fmt::join(open, "; "));
   const int64_t needed = seeds_needed(comparisons.size());

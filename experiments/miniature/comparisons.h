@@ -1,6 +1,7 @@
 // Which differences between the rows of a table are resolved: seed by seed, exact tests, corrected for their number.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,17 @@ bool is_like(const Row& a, const Row& b);
 
 /// Holm's correction over those of them that have values.
 void correct_together(const std::vector<Difference*>& differences);
+
+/// Of `list`, each with its `differences` [kMeasures], over how many Holm's correction goes: "the 8", or "at most 8" where a measure was
+/// asked of fewer.
+template <typename Compared>
+std::string corrected_text(const std::vector<Compared>& list) {
+  const bool all = std::all_of(list.begin(), list.end(), [](const Compared& one) {
+    return std::none_of(one.differences.begin(), one.differences.end(),
+                        [](const Difference& difference) { return difference.values.empty(); });
+  });
+  return (all ? "the " : "at most ") + std::to_string(list.size());
+}
 
 /// "+0.46 [+0.43, +0.49]"; no brackets where there is no interval.
 std::string gain_text(const MeanInterval& gain);

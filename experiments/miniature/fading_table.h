@@ -23,7 +23,7 @@ namespace ropescope::miniature {
 inline constexpr const char* kFadingNames[] = {"answers_seen", "answers_unseen", "visual_share_seen",
                                                "visual_share_unseen"};
 inline constexpr size_t kFadingMeasures = 4, kFadingAnswers = 2;
-/// Answers that differ by so little count as equal where a crossing is looked for: some 13 of 256.
+/// Answers that differ by so little count as equal where a crossing is looked for: 12 of 256.
 inline constexpr double kTie = 0.05;
 
 /// The conditions that all runs of a table share.

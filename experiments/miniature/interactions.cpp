@@ -80,9 +80,9 @@ std::string interaction_table(const std::vector<Row>& rows, const std::vector<Co
   }
   return text +
          fmt::format(
-             "\n0: additive. \\*: resolved, as above, corrected for the {} interactions of a measure. Shares end at 1: what begins "
+             "\n0: additive. \\*: resolved, as above, corrected for {} interactions of a measure. Shares end at 1: what begins "
              "higher has less to gain.\n",
-             found.size());
+             corrected_text(found));
 }
 
 std::string interaction_csv(const std::vector<Row>& rows, const std::vector<Comparison>& comparisons,

@@ -175,6 +175,7 @@ for scheme in vanilla id-align; do
 done
 printf '\nwritten:\n'
 printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/table-{runs,differences}.csv
+[ ! -f "$output/table-interactions.csv" ] || printf '  %s\n' "$output/table-interactions.csv"
 [ ! -f "$output/table-gain.csv" ] || printf '  %s\n' "$output"/table-gain.{csv,png}
 [ ! -f "$output/table-compression.png" ] || printf '  %s\n' "$output/table-compression.png"
 [ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png

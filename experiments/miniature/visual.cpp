@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include <boost/random/uniform_int_distribution.hpp>
+#include <fmt/format.h>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -184,6 +185,10 @@ Json to_json(const VisualSettings& settings) {
   return json;
 }
 
+std::string score_text(const Score& score) {
+  return score.asked == 0 ? "—" : fmt::format("{:.3f}", score.share());
+}
+
 Measures measure(const Llava& llava, const RoomSettings& settings, const Album& album, int64_t pictures) {
   Rooms rooms(llava, settings, album.world);
   return measure_in(rooms, llava, album, pictures);
@@ -206,9 +211,9 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
     point.loss = loss_count == 0 ? 0.0 : loss_sum / static_cast<double>(loss_count);
     point.seen = measure_in(rooms, llava, seen, pictures);
     point.unseen = measure_in(rooms, llava, unseen, pictures);
-    log_info("{}: step {}, loss {:.4f}, correspondence {:.3f} / {:.3f}, answers {:.3f} / {:.3f}",
-             settings.scheme, step, point.loss, point.seen.correspondence.share(),
-             point.unseen.correspondence.share(), point.seen.answers.share(), point.unseen.answers.share());
+    log_info("{}: step {}, loss {:.4f}, correspondence {} / {}, answers {} / {}", settings.scheme, step,
+             point.loss, score_text(point.seen.correspondence), score_text(point.unseen.correspondence),
+             score_text(point.seen.answers), score_text(point.unseen.answers));
     right_looks = all_right(point) ? right_looks + 1 : 0;
     result.curve.push_back(point);
     loss_sum = 0;

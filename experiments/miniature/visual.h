@@ -48,6 +48,9 @@ struct Score {
   double share() const { return asked == 0 ? 0.0 : static_cast<double>(right) / static_cast<double>(asked); }
 };
 
+/// The share, "0.943"; "—" where nothing was asked.
+std::string score_text(const Score& score);
+
 struct Measures {
   Score correspondence, answers;
   /// Where tokens are compressed: high-resolution tokens that are left, and cells that one of them lies in alone, of all.

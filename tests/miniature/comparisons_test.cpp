@@ -110,6 +110,8 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
       EXPECT_TRUE(difference.resolved());
     }
   }
+  EXPECT_NE(comparison_table(rows, comparisons).find("(Holm) for the 4 comparisons of a measure"),
+            std::string::npos);
   const std::string csv = comparison_csv(rows, comparisons);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4 * 4);
   EXPECT_NE(
@@ -177,6 +179,7 @@ TEST(Comparisons, OfCompressedPictures) {
             std::string::npos)
       << table;
   EXPECT_NE(table.find("(2 of 2)"), std::string::npos) << table;
+  EXPECT_NE(table.find("(Holm) for at most 3 comparisons of a measure"), std::string::npos) << table;
   Json odd = runs.back();
   odd["settings"]["compress"] = "pool-1";
   EXPECT_THROW(parse_run(odd, "x.json"), InputError);

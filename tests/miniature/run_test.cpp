@@ -110,6 +110,11 @@ TEST(Table, RefusesOtherFiles) {
   EXPECT_THROW(parse_run(run, "x.json"), InputError);
 }
 
+TEST(Visual, SaysWhereNothingWasAsked) {
+  EXPECT_EQ(score_text({3, 8}), "0.375");
+  EXPECT_EQ(score_text({}), "—");
+}
+
 int call(const std::string& arguments) {
   return std::system((testing::miniature_path() + " " + arguments + " --quiet >/dev/null 2>&1").c_str());
 }

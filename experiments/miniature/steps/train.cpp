@@ -170,10 +170,10 @@ void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons&
   write_whole(output, json_of_run(lessons, settings, result).dump(1) + "\n");
   const CurvePoint& last = result.curve.back();
   std::cout << fmt::format(
-      "{} theta {:g}{} seed {}: correspondence {:.3f} seen {:.3f} unseen, answers {:.3f} seen {:.3f} unseen, {:.0f} s{}\n",
+      "{} theta {:g}{} seed {}: correspondence {} seen {} unseen, answers {} seen {} unseen, {:.0f} s{}\n",
       settings.scheme, lessons.rope.theta, scaling_suffix(lessons.rope), settings.seed,
-      last.seen.correspondence.share(), last.unseen.correspondence.share(), last.seen.answers.share(),
-      last.unseen.answers.share(), result.seconds,
+      score_text(last.seen.correspondence), score_text(last.unseen.correspondence),
+      score_text(last.seen.answers), score_text(last.unseen.answers), result.seconds,
       result.stopped ? fmt::format(", solved and ended at step {}", last.step) : "");
 }
 
