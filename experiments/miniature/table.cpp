@@ -262,7 +262,7 @@ std::string runs_csv(const std::vector<Row>& rows) {
   std::string text =
       "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step";
   for (const char* name : kMeasureNames) text += fmt::format(",{0}_right,{0}_asked", name);
-  text += "\n";
+  text += ",thumbnail_patch\n";
   for (const Row& row : rows) {
     const World& world = row.world;
     for (const Run& run : row.runs) {
@@ -272,7 +272,7 @@ std::string runs_csv(const std::vector<Row>& rows) {
                             world.finer, row.scheme, row.map, row.compress, row.theta, row.scaling,
                             row.correspondence, run.seed, run.planned, run.steps[i]);
         for (const auto& counts : run.counts) text += fmt::format(",{},{}", counts[i][0], counts[i][1]);
-        text += "\n";
+        text += fmt::format(",{}\n", world.thumbnail_patch);
       }
     }
   }

@@ -249,14 +249,21 @@ TEST(Table, WritesEveryPointOfEveryRun) {
       csv.find(
           "order,task,side,glyphs,finer,scheme,map,compress,theta,scaling,correspondence_weight,seed,planned_steps,step,"
           "correspondence_seen_right,correspondence_seen_asked,correspondence_unseen_right,correspondence_unseen_asked,"
-          "answers_seen_right,answers_seen_asked,answers_unseen_right,answers_unseen_asked\n"),
+          "answers_seen_right,answers_seen_asked,answers_unseen_right,answers_unseen_asked,thumbnail_patch\n"),
       0U)
       << csv;
   EXPECT_NE(
       csv.find(
-          "\nllava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,,1,4,100,25,50,100,50,100,41,100,41,100\n"),
+          "\nllava-next,place,4,4,1,\"vanilla\",\"\",\"\",10000,,1,4,100,25,50,100,50,100,41,100,41,100,8\n"),
       std::string::npos)
       << csv;
+}
+
+TEST(Table, TellsPatchSizesApart) {
+  Json run = run_of("vanilla", 4, {30});
+  run["order"] = "native";
+  run["world"] = {{"thumbnail_patch", 16}};
+  EXPECT_NE(runs_csv(rows_of({run})).find(",30,100,30,100,16\n"), std::string::npos);
 }
 
 // One run under two names, as of --thetas '1e5 100000', is no second seed.

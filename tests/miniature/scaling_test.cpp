@@ -129,7 +129,7 @@ TEST(Scaling, IsPartOfAThetaInTables) {
   for (const Comparison& comparison : comparisons) {
     EXPECT_EQ(rows[comparison.with].scaling, rows[comparison.without].scaling);
   }
-  EXPECT_NE(runs_csv(rows).find("\"vanilla\",\"\",\"\",10000,yarn:4,1,0,100,100,1,2,1,2,1,2,1,2\n"),
+  EXPECT_NE(runs_csv(rows).find("\"vanilla\",\"\",\"\",10000,yarn:4,1,0,100,100,1,2,1,2,1,2,1,2,8\n"),
             std::string::npos);
 }
 
