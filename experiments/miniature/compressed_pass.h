@@ -46,7 +46,6 @@ class CompressedPass {
   CompressedPass(const Decoder& decoder, const Scheme& scheme, PictureSequence sequence,
                  const Compression& compression);
 
-  int64_t high_left() const { return high_left_; }
   const PictureSequence& sequence() const { return sequence_; }
 
   /// After the last norm [B, n + q, C], and the cell of each of the n tokens, -1 for none or several: int64 [B, n].

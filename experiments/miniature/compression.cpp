@@ -8,11 +8,11 @@
 
 #include <boost/random/uniform_int_distribution.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
 
 #include "small_products.h"
+#include "world.h"
 
 namespace ropescope::miniature {
 
@@ -26,14 +26,6 @@ constexpr std::array<const char*, 4> kMergedIdNames = {"cell", "mean", "ppe", "a
       "--compress: expected none, pool-2 to pool-8, or drop-P, prune-P, tome-P or tofu-P with 1 to 99 percent of the "
       "high-resolution tokens that go, found \"{}\"",
       text);
-}
-
-MergedId parse_merged_id(const std::string& text) {
-  const auto found = std::find(kMergedIdNames.begin(), kMergedIdNames.end(), text);
-  if (found == kMergedIdNames.end()) {
-    throw UsageError("--merged-id: expected {}, found \"{}\"", fmt::join(kMergedIdNames, ", "), text);
-  }
-  return static_cast<MergedId>(found - kMergedIdNames.begin());
 }
 
 /// One round of the matching: who of `a` joins whom of `b`, the likest `count` of them.
@@ -90,7 +82,9 @@ int64_t Compression::left(int64_t high, int64_t layer) const {
 
 Compression parse_compression(const std::string& text, const std::string& merged_id) {
   Compression compression;
-  if (!merged_id.empty()) compression.ids = parse_merged_id(merged_id);
+  if (!merged_id.empty()) {
+    compression.ids = parse_name<MergedId>(kMergedIdNames, merged_id, "--merged-id");
+  }
   if (text.empty() || text == "none") {
     if (!merged_id.empty()) throw UsageError("--merged-id {}: expected --compress beside it", merged_id);
     return compression;

@@ -35,12 +35,6 @@ at::Tensor resize_matrix(int64_t from, int64_t to) {
   return matrix;
 }
 
-at::Tensor resized_kernel(const at::Tensor& kernel, int64_t patch) {
-  const int64_t own = kernel.size(-1);
-  if (own == patch) return kernel;
-  return on_both_sides(at::linalg_pinv(resize_matrix(own, patch).t()), kernel);
-}
-
 at::Tensor patches_at_size(const at::Tensor& patches, int64_t channels, int64_t to) {
   const int64_t numbers = patches.size(1) / channels;
   const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(numbers))));

@@ -17,9 +17,6 @@ namespace ropescope::miniature {
 /// R: bilinear interpolation of `from` pixels to `to`, float64 [to, from].
 at::Tensor resize_matrix(int64_t from, int64_t to);
 
-/// The kernel for patches of another size: [C, channels, p, p] -> [C, channels, P, P], of the same type.
-at::Tensor resized_kernel(const at::Tensor& kernel, int64_t patch);
-
 /// Patches of another size as the kernel of `to` pixels a side sees them: [n, channels P^2] -> [n, channels to^2], of the same type;
 /// untouched where P is `to`. Throws InternalError for rows that are no square patches.
 at::Tensor patches_at_size(const at::Tensor& patches, int64_t channels, int64_t to);

@@ -134,7 +134,6 @@ at::Tensor MergedIds::means(const Members& members) const {
 }
 
 at::Tensor MergedIds::of_members(const Members& members) const {
-  std::vector<at::Tensor> parts;
   const int64_t rows = ids_.size(0), count = static_cast<int64_t>(members.size());
   at::Tensor result = at::empty({rows * kPpeMembers, count}, at::kDouble);
   const double* const ids = ids_.const_data_ptr<double>();

@@ -1,8 +1,5 @@
 #include "world.h"
 
-#include <algorithm>
-#include <array>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -14,14 +11,6 @@ namespace {
 
 constexpr std::array<const char*, 3> kOrderNames = {"llava-next", "internvl", "native"};
 constexpr std::array<const char*, 2> kTaskNames = {"place", "relation"};
-
-template <typename Value, size_t N>
-Value parse_name(const std::array<const char*, N>& names, const std::string& name, const char* flag) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end())
-    throw UsageError("{}: expected {}, found \"{}\"", flag, fmt::join(names, ", "), name);
-  return static_cast<Value>(found - names.begin());
-}
 
 }  // namespace
 

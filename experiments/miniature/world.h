@@ -2,9 +2,14 @@
 // is asked about them. The plain world is that of the paper's question; the others are harder (docs/miniature.md).
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 
+#include <fmt/ranges.h>
+
+#include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 
 namespace ropescope::miniature {
@@ -38,6 +43,15 @@ struct World {
   int64_t thumbnail_split() const { return thumbnail_patch < kPatch ? kPatch / thumbnail_patch : 1; }
   bool operator==(const World&) const = default;
 };
+
+/// The enumerator of that place in `names`. Throws UsageError for another name than these, naming `flag`.
+template <typename Value, size_t N>
+Value parse_name(const std::array<const char*, N>& names, const std::string& name, const char* flag) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    throw UsageError("{}: expected {}, found \"{}\"", flag, fmt::join(names, ", "), name);
+  return static_cast<Value>(found - names.begin());
+}
 
 /// "llava-next", "internvl", "native".
 const char* order_name(Order order);

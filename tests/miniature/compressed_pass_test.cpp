@@ -248,7 +248,7 @@ void expect_as_written_out(const char* scheme, const Shape& shape, const char* c
     }
     EXPECT_TRUE(testing::all_close(seen.hidden[picture], expected.hidden.detach().to(at::kFloat), 2e-4));
     const at::Tensor chances = at::log_softmax(expected.hidden.mm(parameters[1].t()), 1);
-    const int64_t left = pass.high_left();
+    const int64_t left = seen.cells.size(1);
     std::vector<at::Tensor> cells;
     for (int64_t i = 0; i < left; ++i) {
       const int64_t cell = seen.cells[picture][i].item<int64_t>();
@@ -322,8 +322,9 @@ TEST(CompressedPass, WithAllTokensIsThePlainPass) {
     wanted.insert(wanted.end(), made.sequence.asked.begin(), made.sequence.asked.end());
     QuickPass plain(made.llava.decoder, encoding, made.sequence.tokens, wanted);
     CompressedPass pass = made.pass();
-    ASSERT_EQ(pass.high_left(), 64);
-    EXPECT_TRUE(pass.hidden(made.input).hidden.equal(plain.hidden(made.input.embeddings)));
+    const CompressedPass::Seen seen = pass.hidden(made.input);
+    ASSERT_EQ(seen.cells.size(1), 64);
+    EXPECT_TRUE(seen.hidden.equal(plain.hidden(made.input.embeddings)));
     const at::Tensor cells = at::tensor(made.sequence.cells, at::kLong);
     const at::Tensor targets = at::cat({made.targets.words.index_select(1, cells), made.targets.answers}, 1);
     std::vector<float> weights(64, static_cast<float>(made.targets.cell_weight / 64));

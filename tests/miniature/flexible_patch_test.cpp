@@ -10,6 +10,7 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/kron.h>
 #include <ATen/ops/linalg_lstsq.h>
+#include <ATen/ops/linalg_pinv.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/upsample_bilinear2d.h>
 
@@ -29,6 +30,12 @@ namespace {
 
 at::Tensor embedded(const at::Tensor& patches, const at::Tensor& kernel) {
   return at::einsum("nchw,dchw->nd", {patches, kernel});
+}
+
+/// FlexiViT's own way, which the miniature goes round: the kernel for patches of another size, [C, channels, p, p] -> [C, channels, P, P].
+at::Tensor resized_kernel(const at::Tensor& kernel, int64_t patch) {
+  const at::Tensor across = at::linalg_pinv(resize_matrix(kernel.size(-1), patch).t());
+  return kernel.size(-1) == patch ? kernel : across.matmul(kernel).matmul(across.t());
 }
 
 at::Tensor enlarged(const at::Tensor& patches, int64_t side) {
