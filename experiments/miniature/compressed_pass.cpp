@@ -117,15 +117,16 @@ CompressedPass::CompressedPass(const Decoder& decoder, const Scheme& scheme, Pic
   members_.resize(layers);
   tables_.resize(layers);
   const bool pools = compression.kind == CompressionKind::kPool;
-  const Members pools_left = pools ? pooled(sequence_, compression.amount) : Members();
+  if (pools) pools_ = pooled(sequence_, compression.amount);
   int64_t before = high;
   for (size_t l = 0; l < layers; ++l) {
     const auto layer = static_cast<int64_t>(l);
     const int64_t left =
-        pools ? static_cast<int64_t>(places(pools_left, true).size()) : compression.left(high, layer);
-    const int64_t tokens = pools ? static_cast<int64_t>(pools_left.size()) : others + left;
+        pools ? static_cast<int64_t>(places(pools_, true).size()) : compression.left(high, layer);
+    const int64_t tokens = pools ? static_cast<int64_t>(pools_.size()) : others + left;
     reduces_.push_back(
         pools ? l == 0 : left < before || (layer == compression.layers_before() && !compression.none()));
+    made_at_.push_back(l == 0 || reduces_.back() ? l : made_at_.back());
     before = left;
     std::vector<int64_t> rows(static_cast<size_t>(tokens));
     std::iota(rows.begin(), rows.end(), int64_t{0});
@@ -188,7 +189,7 @@ Members CompressedPass::groups_before(int64_t layer, const CompressedInput& inpu
     case CompressionKind::kNone:
       break;
     case CompressionKind::kPool:
-      return pooled(sequence_, compression_.amount);
+      return pools_;
     case CompressionKind::kDrop: {
       Rng rng = make_rng(input.chance, {0x64726f70, static_cast<uint64_t>(picture)});
       Members groups;
@@ -206,10 +207,9 @@ Members CompressedPass::groups_before(int64_t layer, const CompressedInput& inpu
       return in_sequence(sequence_.tokens, sequence_.high, alike(features, high, width, left, true));
     }
     case CompressionKind::kPrune:
-      return by_attention(layers_[static_cast<size_t>(layer) - 1], members_[static_cast<size_t>(layer) - 1],
-                          left);
+      return by_attention(layers_[static_cast<size_t>(layer) - 1], members(layer - 1), left);
     case CompressionKind::kTofu:
-      return by_keys(layers_[static_cast<size_t>(layer) - 1], members_[static_cast<size_t>(layer) - 1], left,
+      return by_keys(layers_[static_cast<size_t>(layer) - 1], members(layer - 1), left,
                      /*merge=*/layer == compression_.layers_before());
   }
   throw InternalError("compressed pass: nothing to reduce");
@@ -217,12 +217,13 @@ Members CompressedPass::groups_before(int64_t layer, const CompressedInput& inpu
 
 /// What a layer's tokens stand for, and their angles, which stay where they are those of the picture before.
 void CompressedPass::enter(size_t layer, const Members& groups, const float*& x) {
-  const int64_t tokens = layer == 0 ? sequence_.tokens : static_cast<int64_t>(members_[layer - 1].size());
+  const Members* const former = layer == 0 ? nullptr : &members(static_cast<int64_t>(layer) - 1);
+  const int64_t tokens = former == nullptr ? sequence_.tokens : static_cast<int64_t>(former->size());
   const bool merges = compression_.kind == CompressionKind::kTofu;
   x = reductions_[layer].forward(groups, merges, x, tokens, sizes_.width);
-  Members members = composed(layer == 0 ? each_alone(sequence_.tokens) : members_[layer - 1], groups);
-  if (tables_[layer].turns() && members == members_[layer]) return;
-  members_[layer] = std::move(members);
+  Members made = former == nullptr ? groups : composed(*former, groups);
+  if (tables_[layer].turns() && made == members_[layer]) return;
+  members_[layer] = std::move(made);
   tables_[layer] = ids_.table(members_[layer]);
 }
 
@@ -233,20 +234,18 @@ void CompressedPass::forward(const CompressedInput& input, int64_t picture, floa
   for (size_t l = 0; l < layers_.size(); ++l) {
     if (reduces_[l]) {
       enter(l, groups_before(static_cast<int64_t>(l), input, picture), x);
-    } else if (l > 0) {
-      if (members_[l] != members_[l - 1]) members_[l] = members_[l - 1];
-      tables_[l] = tables_[l - 1];
-    } else if (members_[l].empty()) {
+    } else if (l == 0 && members_[l].empty()) {
       members_[l] = each_alone(sequence_.tokens);
       tables_[l] = ids_.table(members_[l]);
     }
+    const size_t made_at = made_at_[l];
     if (l + 1 == layers_.size()) {
-      wanted_ = places(members_[l], true);
-      const std::vector<int64_t> asked = places(members_[l], false);
+      wanted_ = places(members_[made_at], true);
+      const std::vector<int64_t> asked = places(members_[made_at], false);
       wanted_.insert(wanted_.end(), asked.begin(), asked.end());
       layers_[l].choose(wanted_);
     }
-    x = layers_[l].forward(weights_[l], QuickAngles(tables_[l]), x);
+    x = layers_[l].forward(weights_[l], QuickAngles(tables_[made_at]), x);
   }
   last_ = x;
   norm_rows(x, decoder_.weights.norm.const_data_ptr<float>(), hidden, scale_.data(),
@@ -261,7 +260,8 @@ void CompressedPass::backward(const float* dhidden, const std::vector<QuickGradi
   norm_rows_backward(dhidden, last_, decoder_.weights.norm.const_data_ptr<float>(), scale_.data(),
                      above_.data(), dnorm, wanted, sizes_.width);
   for (size_t l = layers_.size(); l-- > 0;) {
-    layers_[l].backward(weights_[l], QuickAngles(tables_[l]), gradients[l], above_.data(), below_.data());
+    layers_[l].backward(weights_[l], QuickAngles(tables_[made_at_[l]]), gradients[l], above_.data(),
+                        below_.data());
     std::swap(above_, below_);
     if (!reduces_[l]) continue;
     reductions_[l].backward(above_.data(), below_.data());
@@ -283,7 +283,7 @@ CompressedPass::Seen CompressedPass::hidden(const CompressedInput& given) {
     forward(input, picture, seen.hidden.mutable_data_ptr<float>() + picture * wanted * sizes_.width);
     for (int64_t i = 0; i < high_left_; ++i) {
       const int64_t token = wanted_[static_cast<size_t>(i)];
-      *cells++ = cell_of_members(sequence_, members_.back()[static_cast<size_t>(token)]);
+      *cells++ = cell_of_members(sequence_, members_[made_at_.back()][static_cast<size_t>(token)]);
     }
   }
   return seen;
@@ -316,7 +316,7 @@ CompressedPass::Gradients CompressedPass::gradients(const CompressedInput& given
         target[place] = answers.const_data_ptr<int64_t>()[picture * asked + i - high_left_];
         continue;
       }
-      const auto& members = members_.back()[static_cast<size_t>(wanted_[place])];
+      const auto& members = members_[made_at_.back()][static_cast<size_t>(wanted_[place])];
       const int64_t cell = cell_of_members(sequence_, members);
       target[place] =
           cell < 0 ? -1 : words_of_cells.const_data_ptr<int64_t>()[picture * words_of_cells.size(1) + cell];

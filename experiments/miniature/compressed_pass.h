@@ -76,7 +76,7 @@ class CompressedPass {
   Gradients gradients(const CompressedInput& input, const Targets& targets);
 
   /// Of the picture last passed: what the tokens of a layer stand for.
-  const Members& members(int64_t layer) const { return members_[static_cast<size_t>(layer)]; }
+  const Members& members(int64_t layer) const { return members_[made_at_[static_cast<size_t>(layer)]]; }
 
  private:
   void forward(const CompressedInput& input, int64_t picture, float* hidden);
@@ -94,7 +94,10 @@ class CompressedPass {
   const MergedIds ids_;
   QuickSizes sizes_;
   int64_t high_left_ = 0;
+  Members pools_;              // of every picture; empty of what is no pool
   std::vector<bool> reduces_;  // before each layer
+  // Of each layer the one whose members and angles it has: its own where it is the first or tokens go before it.
+  std::vector<size_t> made_at_;
   std::vector<QuickWeights> weights_;
   std::vector<QuickLayer> layers_;
   std::vector<Reduction> reductions_;
