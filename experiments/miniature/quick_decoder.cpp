@@ -8,7 +8,6 @@
 
 #include "ropescope/models/kernels/row_loops.h"
 
-#include "known_gradients.h"
 #include "quick_layer.h"
 #include "quick_sums.h"
 #include "small_products.h"
@@ -139,10 +138,7 @@ QuickLoss QuickPass::loss(const at::Tensor& embeddings, const at::Tensor& target
     found = gradients(embeddings, targets, weights);
   }
   result.parts = std::move(found.parts);
-  std::vector<at::Tensor> inputs = parameters();
-  inputs.insert(inputs.begin(), embeddings);
-  found.parameters.insert(found.parameters.begin(), found.embeddings);
-  result.loss = with_gradients(found.loss, inputs, std::move(found.parameters));
+  result.loss = quick_loss(decoder_, embeddings, std::move(found));
   return result;
 }
 

@@ -2,6 +2,7 @@
 // decoder has them.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +10,7 @@
 
 #include "ropescope/models/decoder.h"
 
+#include "known_gradients.h"
 #include "quick_layer.h"
 
 namespace ropescope::miniature {
@@ -31,6 +33,16 @@ inline std::vector<at::Tensor> quick_parameters(const Decoder& decoder) {
     list.insert(list.end(), {w.input_norm, w.q, w.k, w.v, w.o, w.mlp_norm, w.gate, w.up, w.down});
   }
   return list;
+}
+
+/// What a pass's gradients() found, for automatic differentiation: a scalar, differentiable once in `embeddings` and the decoder's
+/// parameters. `found` has loss, embeddings and parameters.
+template <typename Gradients>
+at::Tensor quick_loss(const Decoder& decoder, const at::Tensor& embeddings, Gradients found) {
+  std::vector<at::Tensor> inputs = quick_parameters(decoder);
+  inputs.insert(inputs.begin(), embeddings);
+  found.parameters.insert(found.parameters.begin(), found.embeddings);
+  return with_gradients(found.loss, inputs, std::move(found.parameters));
 }
 
 class QuickSums {
