@@ -75,6 +75,12 @@ int64_t Album::pictures() const {
   return count;
 }
 
+int64_t Album::asked_of(const Group& group, int64_t most) const {
+  const auto shapes = static_cast<int64_t>(groups.size());
+  const int64_t have = group.features.size(0);
+  return most == 0 ? have : std::min(have, (most + shapes - 1) / shapes);
+}
+
 void draw_album(const fs::path& folder, const std::string& name, int64_t count,
                 const std::vector<Shape>& shapes, uint64_t seed, const World& world) {
   std::error_code code;

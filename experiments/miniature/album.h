@@ -28,6 +28,8 @@ struct Album {
   World world;
   std::vector<Group> groups;
   int64_t pictures() const;
+  /// How many of a group's pictures are asked about where at most `most` of the album are, spread over its shapes; 0: all.
+  int64_t asked_of(const Group& group, int64_t most) const;
 };
 
 /// Draws `count` pictures in turn of each shape into folder/*.png with their labels in folder/pictures.json.

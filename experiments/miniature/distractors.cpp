@@ -140,13 +140,11 @@ std::vector<FadingPoint> measure_fading(const Llava& llava, const RoomSettings& 
   std::sort(lengths.begin(), lengths.end());
   lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
   Rooms rooms(llava, settings, album.world);
-  const auto shapes = static_cast<int64_t>(album.groups.size());
-  Rng questions = make_rng(settings.seed, {0x6d656173});  // those of measure()
+  Rng questions = rng_of_questions(settings.seed);  // those of measure()
   std::vector<FadingPoint> points(lengths.size());
   uint64_t seen = 0;  // pictures so far: each has a text of its own
   for (const Group& group : album.groups) {
-    const int64_t have = group.features.size(0);
-    const int64_t wanted = pictures == 0 ? have : std::min(have, (pictures + shapes - 1) / shapes);
+    const int64_t wanted = album.asked_of(group, pictures);
     for (int64_t first = 0; first < wanted; first += kPicturesAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kPicturesAtOnce, wanted), at::kLong);
       Batch batch = make_batch(album.world, group, chosen, settings.questions, questions);

@@ -116,6 +116,8 @@ const Room& Rooms::of(const Shape& shape, int64_t distractor) {
   return rooms_.emplace(key, Room(llava_, settings_, shape, world_, distractor)).first->second;
 }
 
+Rng rng_of_questions(uint64_t seed) { return make_rng(seed, {0x6d656173}); }
+
 int64_t direction_of(int64_t cell, int64_t marker, int64_t side) {
   const int64_t right = marker % side - cell % side, down = marker / side - cell / side;
   if (std::abs(right) == std::abs(down)) return -1;

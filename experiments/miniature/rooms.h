@@ -93,6 +93,9 @@ struct Batch {
 Batch make_batch(const World& world, const Group& group, const at::Tensor& chosen, int64_t questions,
                  Rng& rng);
 
+/// Chance of the questions that a run's measures ask: the same at every look and behind every length of text.
+Rng rng_of_questions(uint64_t seed);
+
 /// Direction of the marker's cell, seen from `cell`: 0 to 3 as kDirectionWords; -1 where two are as far.
 int64_t direction_of(int64_t cell, int64_t marker, int64_t side);
 

@@ -63,8 +63,7 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
   const at::NoGradGuard no_grad;
   const at::Tensor& head = llava.decoder.weights.lm_head;
   const World& world = album.world;
-  const auto shapes = static_cast<int64_t>(album.groups.size());
-  Rng rng = make_rng(rooms.settings().seed, {0x6d656173});
+  Rng rng = rng_of_questions(rooms.settings().seed);
   Measures measures;
   const auto count = [](const at::Tensor& guess, const at::Tensor& truth, Score& score) {
     score.right += guess.eq(truth).sum().item<int64_t>();
@@ -72,8 +71,7 @@ Measures measure_in(Rooms& rooms, const Llava& llava, const Album& album, int64_
   };
   for (const Group& group : album.groups) {
     const Room& room = rooms.of(group.shape);
-    const int64_t have = group.features.size(0);
-    const int64_t wanted = pictures == 0 ? have : std::min(have, (pictures + shapes - 1) / shapes);
+    const int64_t wanted = album.asked_of(group, pictures);
     for (int64_t first = 0; first < wanted; first += kAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
       Batch batch = make_batch(world, group, chosen, rooms.settings().questions, rng);
