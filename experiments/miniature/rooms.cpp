@@ -24,15 +24,6 @@ Scheme scheme_of(const RoomSettings& settings) {
   return Scheme(with_map(settings.scheme, settings.map, settings.seed));
 }
 
-Layout layout_of(const RoomSettings& settings, const View& view, int64_t distractor) {
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = distractor + 2 * settings.questions;
-  return layout;
-}
-
 std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& room,
                                                 const RoomSettings& settings, const Shape& shape,
                                                 const View& view) {
@@ -42,7 +33,7 @@ std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& 
         "and no --library; found {} in the order {}",
         settings.scheme, order_name(room.world.order));
   }
-  const PictureSequence sequence = picture_sequence(shape, view, layout_of(settings, view, 0));
+  const PictureSequence sequence = picture_sequence(shape, view, layout_of(view, 2 * settings.questions));
   return std::make_unique<CompressedPass>(llava.decoder, scheme_of(settings), sequence, settings.compression);
 }
 
@@ -69,7 +60,7 @@ std::string with_map(const std::string& scheme, const std::string& map, uint64_t
 
 SequenceEncoding sequence_of(const Llava& llava, const RoomSettings& settings, const Shape& shape,
                              const World& world, int64_t distractor) {
-  return {scheme_of(settings), layout_of(settings, view_of(shape, world.order), distractor),
+  return {scheme_of(settings), layout_of(view_of(shape, world.order), distractor + 2 * settings.questions),
           encoded_model(llava.decoder.config)};
 }
 

@@ -132,6 +132,15 @@ View view_of(const Shape& shape, Order order) {
   throw InternalError("view_of: no such order");
 }
 
+Layout layout_of(const View& view, int64_t text) {
+  Layout layout;
+  layout.segments.resize(3);
+  layout.segments[0].text = 1;
+  layout.segments[1] = view.block;
+  layout.segments[2].text = text;
+  return layout;
+}
+
 Cutter::Cutter(const World& world, const PreprocessSettings& settings) : world_(world), settings_(settings) {
   if (world.order != Order::kLlavaNext) processor_.emplace(processor_of(world));
   if (world.order == Order::kNative) {

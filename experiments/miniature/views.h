@@ -32,6 +32,9 @@ struct View {
 /// Throws InternalError for a shape that the order does not have.
 View view_of(const Shape& shape, Order order);
 
+/// Start, the picture, so many tokens of text: three segments.
+Layout layout_of(const View& view, int64_t text);
+
 /// Makes a file's pixels what the tower takes. Patches are counted through it: the thumbnail's, row by row, then
 /// those of each tile, or of the whole picture.
 class Cutter {

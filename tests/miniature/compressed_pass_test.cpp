@@ -44,12 +44,7 @@ struct CompressedCase {
   CompressedCase(const char* its_scheme, const Shape& shape, const Compression& its_compression)
       : scheme(its_scheme), compression(its_compression) {
     const View view = view_of(shape, Order::kLlavaNext);
-    Layout layout;
-    layout.segments.resize(3);
-    layout.segments[0].text = 1;
-    layout.segments[1] = view.block;
-    layout.segments[2].text = 2 * kAskings;
-    sequence = picture_sequence(shape, view, layout);
+    sequence = picture_sequence(shape, view, layout_of(view, 2 * kAskings));
     input.embeddings = at::randn({2, sequence.tokens, 96});
     input.features = at::randn({2, sequence.image_tokens, 48});
     input.chance = 11;

@@ -21,12 +21,7 @@ constexpr int64_t kRounds = 2;  // of the conversation
 
 PictureSequence sequence_of(const Shape& shape, Order order = Order::kLlavaNext) {
   const View view = view_of(shape, order);
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 2 * kRounds;
-  return picture_sequence(shape, view, layout);
+  return picture_sequence(shape, view, layout_of(view, 2 * kRounds));
 }
 
 EncodedModel small_model() {

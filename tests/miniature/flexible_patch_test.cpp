@@ -99,21 +99,12 @@ World world_of_patch(int64_t patch, int64_t finer = 1) {
   return world;
 }
 
-Layout layout_of_picture(const View& view) {
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 4;
-  return layout;
-}
-
 // Ids by hand: the thumbnail has 8x8 tokens with the ids 1 to 64, a picture's token those of its place.
 TEST(PatchSizes, IdAlignResizesUpAndDown) {
   const World world = world_of_patch(4);
   const auto id_of = [&](const Shape& shape, int64_t row, int64_t column) {
     const View view = view_of(shape, Order::kNative);
-    const at::Tensor ids = Scheme("id-align").positions(layout_of_picture(view)).coordinates;
+    const at::Tensor ids = Scheme("id-align").positions(layout_of(view, 4)).coordinates;
     return ids[0][1 + view.high[static_cast<size_t>(row * shape.columns + column)]].item<double>();
   };
   const Shape wide = shape_of(12, 4, world);  // up along rows of 12, down along columns of 4
@@ -135,7 +126,7 @@ TEST(PatchSizes, EveryTokenTakesTheIdOfAThumbnailTokenOfItsCell) {
       for (const Shape& shape : unseen_shapes(world)) shapes.push_back(shape);
       for (const Shape& shape : shapes) {
         const View view = view_of(shape, Order::kNative);
-        const at::Tensor ids = Scheme("id-align").positions(layout_of_picture(view)).coordinates;
+        const at::Tensor ids = Scheme("id-align").positions(layout_of(view, 4)).coordinates;
         const std::vector<int64_t> cells = cells_of_tokens(shape), thumbnail = cells_of_thumbnail(shape);
         ASSERT_EQ(view.thumbnail.size(), thumbnail.size());
         EXPECT_EQ(thumbnail.size(), patch == 4 ? 64U : 16U);

@@ -56,11 +56,7 @@ Case make_case(const std::string& scheme, const Shape& shape) {
   Case made;
   made.llava = fresh_model({}, 1e4, 6);
   const View view = view_of(shape, Order::kLlavaNext);
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 6;
+  const Layout layout = layout_of(view, 6);
   const int64_t tokens = 7 + view.block.tokens();
   made.encoding =
       SequenceEncoding(Scheme(scheme), layout, encoded_model(made.llava.decoder.config)).pass(0, tokens);

@@ -71,11 +71,7 @@ TEST(Scaling, ComesBackFromTheFoldersOfModels) {
 TEST(Scaling, QuickPassesTurnAsTheLibrarysDo) {
   const at::NoGradGuard no_grad;
   const View view = view_of({6, 8}, Order::kLlavaNext);
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 6;
+  const Layout layout = layout_of(view, 6);
   const int64_t tokens = 7 + view.block.tokens();
   const at::Tensor embeddings = at::randn({2, tokens, 96});
   at::Tensor plain;

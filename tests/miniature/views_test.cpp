@@ -31,18 +31,9 @@ std::vector<Shape> shapes_of(Order order) {
   return shapes;
 }
 
-Layout layout_of(const View& view) {
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 4;
-  return layout;
-}
-
 /// ids[token of the picture]
 std::vector<double> picture_ids(const View& view, const std::string& scheme) {
-  const Positions positions = Scheme(scheme).positions(layout_of(view));
+  const Positions positions = Scheme(scheme).positions(layout_of(view, 4));
   const double* ids = positions.coordinates.const_data_ptr<double>() + 1;
   return {ids, ids + view.block.tokens()};
 }
@@ -68,7 +59,7 @@ TEST(Views, EveryTokenHasOnePatchOfItsOwn) {
 TEST(Views, InternvlGoesTileByTileAndThumbnailLast) {
   const View view = view_of({12, 8}, Order::kInternvl);  // 2 rows of 3 tiles of 4 x 4
   EXPECT_FALSE(view.thumbnail_first);
-  EXPECT_EQ(layout_text(layout_of(view)), "text:1,anyres:4x4+8x12:tiles-first,text:4");
+  EXPECT_EQ(layout_text(layout_of(view, 4)), "text:1,anyres:4x4+8x12:tiles-first,text:4");
   EXPECT_EQ(view.thumbnail.front(), 96);
   EXPECT_EQ(view.thumbnail.back(), 111);
   EXPECT_EQ(view.high[0], 0);

@@ -142,11 +142,7 @@ TEST(WrongMaps, AreIdAligns) {
 TEST(WrongMaps, ExchangeTheIdsOfHighResolutionTokensAlone) {
   const Shape shape{6, 8};
   const View view = view_of(shape, Order::kLlavaNext);
-  Layout layout;
-  layout.segments.resize(3);
-  layout.segments[0].text = 1;
-  layout.segments[1] = view.block;
-  layout.segments[2].text = 4;
+  const Layout layout = layout_of(view, 4);
   for (const char* scheme : {"id-align:newline=counted", "id-align:newline=counted+mrope-interleave"}) {
     const at::Tensor ids = Scheme(scheme).positions(layout).coordinates;
     const at::Tensor mirrored = Scheme(with_map(scheme, "mirror", 0)).positions(layout).coordinates;
