@@ -11,29 +11,14 @@
 #include "ropescope/core/file.h"
 
 #include "miniature/compression_table.h"
+#include "tests/miniature/made_up_runs.h"
 #include "tests/support/golden.h"
 #include "tests/support/refusal.h"
 
 namespace ropescope::miniature {
 namespace {
 
-Json point(int64_t step, int64_t answers) {
-  const Json scores = {{"correspondence", {{"right", 50}, {"asked", 100}}},
-                       {"answers", {{"right", answers}, {"asked", 100}}}};
-  return {{"step", step}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}};
-}
-
-Json run_of(const std::string& scheme, int64_t seed, const std::vector<int64_t>& answers) {
-  Json curve = Json::array();
-  for (size_t i = 0; i < answers.size(); ++i)
-    curve.push_back(point(25 * static_cast<int64_t>(i), answers[i]));
-  return {{"format", "ropescope-miniature"},
-          {"theta", 1e4},
-          {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}, {"steps", 100}}},
-          {"curve", curve}};
-}
-
-/// The same with a quarter of its tokens left.
+/// `run` with a quarter of its tokens left.
 Json fewer_tokens(Json run) {
   run["settings"]["compress"] = "pool-2";
   for (Json& one : run["curve"]) {
@@ -54,11 +39,11 @@ TEST(Comparisons, PairSeedsOfASchemeWithAndWithoutIdAlign) {
   std::vector<Json> runs;
   // Seeds differ by 40 points, pairs by 9 to 11.
   for (const auto& [seed, base] : {std::pair{0, 20}, {1, 40}, {2, 60}}) {
-    runs.push_back(run_of("vanilla", seed, {30, base}));
-    runs.push_back(run_of("id-align", seed, {30, base + 9 + seed}));
-    runs.push_back(run_of("id-align+mrope", seed, {30, 50}));
+    runs.push_back(answered_run("vanilla", seed, {30, base}));
+    runs.push_back(answered_run("id-align", seed, {30, base + 9 + seed}));
+    runs.push_back(answered_run("id-align+mrope", seed, {30, 50}));
   }
-  runs.push_back(run_of("id-align", 3, {30, 99}));  // no such seed without
+  runs.push_back(answered_run("id-align", 3, {30, 99}));  // no such seed without
   const std::vector<Row> rows = rows_of(runs);
   const std::vector<Comparison> comparisons = compare_rows(rows);
   ASSERT_EQ(comparisons.size(), 1U);
@@ -81,13 +66,13 @@ TEST(Comparisons, PairSeedsOfASchemeWithAndWithoutIdAlign) {
 TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
   std::vector<Json> runs;
   for (int64_t seed = 0; seed < 8; ++seed) {
-    runs.push_back(run_of("vanilla", seed, {30 + seed}));
-    runs.push_back(run_of("id-align", seed, {60 + seed}));  // always higher
+    runs.push_back(answered_run("vanilla", seed, {30 + seed}));
+    runs.push_back(answered_run("id-align", seed, {60 + seed}));  // always higher
     // Higher in seven of eight: 0.5 in the eighth choice's neighbourhood, but not after the correction.
-    runs.push_back(run_of("v2pe:delta=0.5", seed, {30 + seed + (seed == 0 ? -1 : 1)}));
-    runs.push_back(run_of("id-align+v2pe:delta=0.5", seed, {60 + seed}));
+    runs.push_back(answered_run("v2pe:delta=0.5", seed, {30 + seed + (seed == 0 ? -1 : 1)}));
+    runs.push_back(answered_run("id-align+v2pe:delta=0.5", seed, {60 + seed}));
   }
-  Json wrong = run_of("id-align", 0, {70});
+  Json wrong = answered_run("id-align", 0, {70});
   wrong["settings"]["map"] = "shift-1";
   runs.push_back(wrong);
   const std::vector<Row> rows = rows_of(runs);
@@ -125,9 +110,9 @@ TEST(Comparisons, AreResolvedAfterTheCorrectionOnly) {
 TEST(Comparisons, CountABaselineWithIdAlignOnce) {
   std::vector<Json> runs;
   for (int64_t seed = 0; seed < 3; ++seed) {
-    runs.push_back(run_of("vanilla", seed, {30}));
-    runs.push_back(run_of("id-align", seed, {60}));
-    runs.push_back(run_of("rope-dhr", seed, {50}));
+    runs.push_back(answered_run("vanilla", seed, {30}));
+    runs.push_back(answered_run("id-align", seed, {60}));
+    runs.push_back(answered_run("rope-dhr", seed, {50}));
   }
   const std::vector<Row> rows = rows_of(runs);
   std::vector<std::string> pairs;
@@ -145,7 +130,7 @@ TEST(Comparisons, OfCompressedPictures) {
                                                                {"vanilla", "pool-4", "", 40},
                                                                {"id-align", "pool-4", "", 60},
                                                                {"id-align", "pool-4", "mean", 70}}) {
-      Json run = run_of(scheme, seed, {30, answers});
+      Json run = answered_run(scheme, seed, {30, answers});
       if (*compress != 0) {
         run["settings"]["compress"] = compress;
         run["settings"]["merged_id"] = *merged_id == 0 ? "cell" : merged_id;
@@ -188,9 +173,9 @@ TEST(Comparisons, OfCompressedPictures) {
 // A curve over the share of tokens left joins runs of one kind: none that are scaled or longer, none of another theta.
 TEST(Compression, IsDrawnOfRowsOfOneKind) {
   const testing::TemporaryFolder folder;
-  std::vector<Json> runs = {run_of("vanilla", 0, {40}), fewer_tokens(run_of("vanilla", 0, {30}))};
+  std::vector<Json> runs = {answered_run("vanilla", 0, {40}), fewer_tokens(answered_run("vanilla", 0, {30}))};
   draw_compression(folder.path("alone.svg"), rows_of(runs), 1e4);
-  Json scaled = fewer_tokens(run_of("vanilla", 0, {90})), longer = scaled;
+  Json scaled = fewer_tokens(answered_run("vanilla", 0, {90})), longer = scaled;
   scaled["scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}};
   longer["settings"]["steps"] = 1000;
   runs.insert(runs.end(), {scaled, longer});
@@ -207,8 +192,8 @@ TEST(Table, DrawsIdAlignOnDipeAsOnMrope) {
     const std::string file = folder.path(base + (fewer ? "-fewer.svg" : ".svg"));
     std::vector<Json> runs;
     for (const std::string& scheme : {base, aligned}) {
-      runs.push_back(run_of(scheme, 0, {30, 40}));
-      if (fewer) runs.push_back(fewer_tokens(run_of(scheme, 0, {30, 35})));
+      runs.push_back(answered_run(scheme, 0, {30, 40}));
+      if (fewer) runs.push_back(fewer_tokens(answered_run(scheme, 0, {30, 35})));
     }
     if (fewer) {
       draw_compression(file, rows_of(runs), 1e4);
@@ -233,16 +218,16 @@ TEST(Table, DrawsIdAlignOnDipeAsOnMrope) {
 }
 
 TEST(Comparisons, LeaveRowsOfOtherLengthsApart) {
-  Json longer = run_of("id-align", 0, {30, 90});
+  Json longer = answered_run("id-align", 0, {30, 90});
   longer["settings"]["steps"] = 1000;
   const std::vector<Row> rows =
-      rows_of({run_of("vanilla", 0, {30, 40}), run_of("id-align", 0, {30, 80}), longer});
+      rows_of({answered_run("vanilla", 0, {30, 40}), answered_run("id-align", 0, {30, 80}), longer});
   ASSERT_EQ(rows.size(), 3U);
   EXPECT_EQ(compare_rows(rows).size(), 1U);
 }
 
 TEST(Table, WritesEveryPointOfEveryRun) {
-  const std::vector<Row> rows = rows_of({run_of("vanilla", 4, {30, 41})});
+  const std::vector<Row> rows = rows_of({answered_run("vanilla", 4, {30, 41})});
   const std::string csv = runs_csv(rows);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2);
   EXPECT_EQ(
@@ -260,7 +245,7 @@ TEST(Table, WritesEveryPointOfEveryRun) {
 }
 
 TEST(Table, TellsPatchSizesApart) {
-  Json run = run_of("vanilla", 4, {30});
+  Json run = answered_run("vanilla", 4, {30});
   run["order"] = "native";
   run["world"] = {{"thumbnail_patch", 16}};
   EXPECT_NE(runs_csv(rows_of({run})).find(",30,100,30,100,16\n"), std::string::npos);
@@ -268,7 +253,7 @@ TEST(Table, TellsPatchSizesApart) {
 
 // One run under two names, as of --thetas '1e5 100000', is no second seed.
 TEST(Table, RefusesTwoRunsOfOneSeed) {
-  const Json once = fewer_tokens(run_of("id-align", 3, {10}));
+  const Json once = fewer_tokens(answered_run("id-align", 3, {10}));
   Json again = once;
   again["settings"]["merged_id"] = "cell";
   const std::string refused = testing::refusal_of([&] { rows_of({once, again}); });
@@ -280,9 +265,9 @@ TEST(Table, RefusesTwoRunsOfOneSeed) {
 }
 
 TEST(Table, RefusesRunsOverPicturesOfDifferentKinds) {
-  Json harder = run_of("id-align", 0, {10});
+  Json harder = answered_run("id-align", 0, {10});
   harder["world"] = {{"side", 8}};
-  EXPECT_THROW(rows_of({run_of("vanilla", 0, {10}), harder}), InputError);
+  EXPECT_THROW(rows_of({answered_run("vanilla", 0, {10}), harder}), InputError);
   harder["world"] = {{"side", 5}};
   EXPECT_THROW(parse_run(harder, "x.json"), InputError);
 }

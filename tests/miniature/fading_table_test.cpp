@@ -8,6 +8,7 @@
 #include "ropescope/core/errors.h"
 
 #include "miniature/table.h"
+#include "tests/miniature/made_up_runs.h"
 #include "tests/support/refusal.h"
 
 namespace ropescope::miniature {
@@ -22,18 +23,10 @@ Json fading_run(const std::string& scheme, int64_t seed, const std::vector<int64
                       {"visual_share", 0.5},
                       {"pictures", 10}});
   }
-  const Json scores = {{"correspondence", {{"right", 1}, {"asked", 2}}},
-                       {"answers", {{"right", 1}, {"asked", 2}}}};
-  return {{"format", "ropescope-miniature"},
-          {"theta", 1e4},
-          {"curve", {{{"step", 100}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}}}},
-          {"settings",
-           {{"scheme", scheme},
-            {"seed", seed},
-            {"correspondence", 1.0},
-            {"steps", 100},
-            {"distractor_lengths", {0, 32}}}},
-          {"fading", {{"seen", points}, {"unseen", points}}}};
+  Json run = made_up_run(scheme, seed, {{100, scores_of({1, 2}, {1, 2})}});
+  run["settings"]["distractor_lengths"] = {0, 32};
+  run["fading"] = {{"seen", points}, {"unseen", points}};
+  return run;
 }
 
 FadingTable table_of(const std::vector<Json>& runs) {

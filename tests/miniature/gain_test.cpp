@@ -11,6 +11,7 @@
 
 #include "ropescope/core/tensor_operators.h"
 
+#include "tests/miniature/made_up_runs.h"
 #include "tests/support/golden.h"
 
 namespace ropescope::miniature {
@@ -21,12 +22,8 @@ constexpr int64_t kAsked = 100000;
 /// A run whose four shares are `share` at its only point.
 miniature::Run run_with(const std::string& scheme, double theta, int64_t seed, double share,
                         const Json& scaling = {}) {
-  const Json score = {{"right", static_cast<int64_t>(std::lround(share * kAsked))}, {"asked", kAsked}};
-  const Json scores = {{"correspondence", score}, {"answers", score}};
-  Json run = {{"format", "ropescope-miniature"},
-              {"theta", theta},
-              {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}, {"steps", 100}}},
-              {"curve", {{{"step", 100}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}}}}};
+  const std::array<int64_t, 2> score = {std::lround(share * kAsked), kAsked};
+  Json run = made_up_run(scheme, seed, {{100, scores_of(score, score)}}, theta);
   if (!scaling.is_null()) run["scaling"] = scaling;
   return parse_run(run, "a run");
 }

@@ -3,17 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/miniature/made_up_runs.h"
+
 namespace ropescope::miniature {
 namespace {
-
-Json answered_run(const std::string& scheme, int64_t seed, int64_t answers, double theta = 1e4) {
-  const Json scores = {{"correspondence", {{"right", 50}, {"asked", 100}}},
-                       {"answers", {{"right", answers}, {"asked", 100}}}};
-  return {{"format", "ropescope-miniature"},
-          {"theta", theta},
-          {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}, {"steps", 100}}},
-          {"curve", {{{"step", 0}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}}}}};
-}
 
 std::vector<Row> rows_of_answers(const std::vector<Json>& runs) {
   std::vector<miniature::Run> parsed;
@@ -24,15 +17,15 @@ std::vector<Row> rows_of_answers(const std::vector<Json>& runs) {
 TEST(Interactions, AreTheGainThereMinusTheGainOnPlainPositions) {
   std::vector<Json> runs;
   for (const int64_t seed : {0, 1, 2, 3, 4, 5, 6, 7}) {
-    runs.push_back(answered_run("vanilla", seed, 20 + seed));
-    runs.push_back(answered_run("id-align", seed, 50 + 2 * seed));  // gains 30 + seed
-    runs.push_back(answered_run("mrope", seed, 30));
-    runs.push_back(answered_run("id-align+mrope", seed, 40 + seed));  // 10 + seed: 20 less in every seed
-    runs.push_back(answered_run("dipe", seed, 10));
-    runs.push_back(answered_run("dipe+id-align", seed, 40 + seed));  // as much as on plain positions
+    runs.push_back(answered_run("vanilla", seed, {20 + seed}));
+    runs.push_back(answered_run("id-align", seed, {50 + 2 * seed}));  // gains 30 + seed
+    runs.push_back(answered_run("mrope", seed, {30}));
+    runs.push_back(answered_run("id-align+mrope", seed, {40 + seed}));  // 10 + seed: 20 less in every seed
+    runs.push_back(answered_run("dipe", seed, {10}));
+    runs.push_back(answered_run("dipe+id-align", seed, {40 + seed}));  // as much as on plain positions
   }
-  runs.push_back(answered_run("dipe", 0, 10, 1e6));
-  runs.push_back(answered_run("dipe+id-align", 0, 99, 1e6));  // nothing plain at this theta
+  runs.push_back(answered_run("dipe", 0, {10}, 1e6));
+  runs.push_back(answered_run("dipe+id-align", 0, {99}, 1e6));  // nothing plain at this theta
   const std::vector<Row> rows = rows_of_answers(runs);
   const std::vector<Comparison> comparisons = compare_rows(rows);
   const std::vector<Interaction> found = interactions(rows, comparisons);
@@ -54,7 +47,7 @@ TEST(Interactions, AreTheGainThereMinusTheGainOnPlainPositions) {
 
 /// Made fewer so that no token lies in one cell, but of seed 1.
 Json compressed_run(const std::string& scheme, int64_t seed, int64_t answers, int64_t correspondence) {
-  Json run = answered_run(scheme, seed, answers);
+  Json run = answered_run(scheme, seed, {answers});
   run["settings"]["compress"] = "pool-4";
   for (const char* album : {"seen", "unseen"}) {
     Json& scores = run["curve"][0][album];
@@ -68,9 +61,9 @@ Json compressed_run(const std::string& scheme, int64_t seed, int64_t answers, in
 TEST(Interactions, StayWithinOneCompressionAndSkipWhatIsNotAsked) {
   std::vector<Json> runs;
   for (const int64_t seed : {0, 1, 2}) {
-    runs.push_back(answered_run("vanilla", seed, 10));
-    runs.push_back(answered_run("id-align", seed, 90));  // +80 where nothing is left out
-    runs.push_back(answered_run("id-align+mrope", seed, 99));
+    runs.push_back(answered_run("vanilla", seed, {10}));
+    runs.push_back(answered_run("id-align", seed, {90}));  // +80 where nothing is left out
+    runs.push_back(answered_run("id-align+mrope", seed, {99}));
     runs.push_back(compressed_run("vanilla", seed, 20, 2));
     runs.push_back(compressed_run("id-align", seed, 50, 7));  // +30 and, of seed 1, +0.5
     runs.push_back(compressed_run("mrope", seed, 30, 1));
@@ -92,7 +85,7 @@ TEST(Interactions, StayWithinOneCompressionAndSkipWhatIsNotAsked) {
 
 TEST(Interactions, AreNoneWithoutPlainPositions) {
   const std::vector<Row> rows =
-      rows_of_answers({answered_run("mrope", 0, 30), answered_run("id-align+mrope", 0, 60)});
+      rows_of_answers({answered_run("mrope", 0, {30}), answered_run("id-align+mrope", 0, {60})});
   const std::vector<Comparison> comparisons = compare_rows(rows);
   ASSERT_EQ(comparisons.size(), 1U);
   EXPECT_TRUE(interactions(rows, comparisons).empty());

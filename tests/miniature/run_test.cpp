@@ -13,6 +13,7 @@
 #include "miniature/table.h"
 #include "miniature/visual.h"
 #include "miniature/words.h"
+#include "tests/miniature/made_up_runs.h"
 #include "tests/support/golden.h"
 
 namespace ropescope::miniature {
@@ -64,24 +65,11 @@ TEST(Model, ReadsItsWords) {
                                        kFirstColourId + 15}));
 }
 
-Json run_json(const std::string& scheme, int64_t seed, std::vector<int64_t> answers) {
-  Json curve = Json::array();
-  for (size_t i = 0; i < answers.size(); ++i) {
-    const Json scores = {{"correspondence", {{"right", 50}, {"asked", 100}}},
-                         {"answers", {{"right", answers[i]}, {"asked", 100}}}};
-    curve.push_back({{"step", 25 * i}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}});
-  }
-  return {{"format", "ropescope-miniature"},
-          {"theta", 1e4},
-          {"settings", {{"scheme", scheme}, {"seed", seed}, {"correspondence", 1.0}}},
-          {"curve", curve}};
-}
-
 TEST(Table, MeansIntervalsAndStepsOverSeeds) {
   std::vector<miniature::Run> runs;
   for (const auto& [seed, last] : {std::pair{0, 94}, {1, 96}, {2, 92}}) {
-    runs.push_back(parse_run(run_json("id-align", seed, {30, seed == 2 ? 95 : 80, last}), "a run"));
-    runs.push_back(parse_run(run_json("vanilla", seed, {30, 30, 40}), "a run"));
+    runs.push_back(parse_run(answered_run("id-align", seed, {30, seed == 2 ? 95 : 80, last}), "a run"));
+    runs.push_back(parse_run(answered_run("vanilla", seed, {30, 30, 40}), "a run"));
   }
   const std::vector<Row> rows = make_rows(runs, {"vanilla", "id-align"});
   ASSERT_EQ(rows.size(), 2U);
@@ -96,16 +84,16 @@ TEST(Table, MeansIntervalsAndStepsOverSeeds) {
 }
 
 TEST(Table, RefusesRunsOverPicturesInDifferentOrders) {
-  Json internvl = run_json("id-align", 0, {10});
+  Json internvl = answered_run("id-align", 0, {10});
   internvl["order"] = "internvl";
   EXPECT_THROW(
-      make_rows({parse_run(run_json("vanilla", 0, {10}), "a run"), parse_run(internvl, "a run")}, {}),
+      make_rows({parse_run(answered_run("vanilla", 0, {10}), "a run"), parse_run(internvl, "a run")}, {}),
       InputError);
 }
 
 TEST(Table, RefusesOtherFiles) {
   EXPECT_THROW(parse_run(Json::object(), "x.json"), InputError);
-  Json run = run_json("vanilla", 0, {10});
+  Json run = answered_run("vanilla", 0, {10});
   run["curve"][0]["seen"]["answers"]["right"] = 101;
   EXPECT_THROW(parse_run(run, "x.json"), InputError);
 }

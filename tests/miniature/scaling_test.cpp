@@ -17,6 +17,7 @@
 #include "miniature/model.h"
 #include "miniature/quick_decoder.h"
 #include "miniature/views.h"
+#include "tests/miniature/made_up_runs.h"
 #include "tests/support/golden.h"
 
 namespace ropescope::miniature {
@@ -103,12 +104,8 @@ TEST(Scaling, QuickPassesTurnAsTheLibrarysDo) {
 }
 
 TEST(Scaling, IsPartOfAThetaInTables) {
-  const Json score = {{"right", 1}, {"asked", 2}}, scores = {{"correspondence", score}, {"answers", score}};
   const auto run_of = [&](const std::string& scheme, const Json& scaling) {
-    Json run = {{"format", "ropescope-miniature"},
-                {"theta", 1e4},
-                {"settings", {{"scheme", scheme}, {"seed", 0}, {"correspondence", 1.0}, {"steps", 100}}},
-                {"curve", {{{"step", 100}, {"loss", 1.0}, {"seen", scores}, {"unseen", scores}}}}};
+    Json run = made_up_run(scheme, 0, {{100, scores_of({1, 2}, {1, 2})}});
     if (!scaling.is_null()) run["scaling"] = scaling;
     return parse_run(run, "a run");
   };
