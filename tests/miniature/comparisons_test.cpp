@@ -204,11 +204,12 @@ TEST(Table, DrawsIdAlignOnDipeAsOnMrope) {
     const std::regex colour("rgb\\([ 0-9,]*\\)");
     std::set<std::string> colours;
     for (std::sregex_iterator at(drawn.begin(), drawn.end(), colour), end; at != end; ++at) {
-      colours.insert(at->str());
+      // gnuplot's own first colour, named before a solid curve comes, draws nothing.
+      if (at->str() != "rgb(148,   0, 211)") colours.insert(at->str());
     }
     size_t dashes = 0;
     for (size_t at = drawn.find(dash); at != std::string::npos; at = drawn.find(dash, at + 1)) ++dashes;
-    return std::pair(dashes, colours.size());
+    return std::pair(dashes, colours);
   };
   for (const bool fewer : {false, true}) {
     const auto mrope = dashes_and_colours("mrope", "id-align+mrope", fewer);
