@@ -97,7 +97,7 @@ case $question in
     done
     schemes="$schemes;dipe;circlerope:move_to_origin=true,radius=10,alpha=0.5"
     # Learned by chance of any of the former; asked behind all of the latter. No run ends early: looks on the way ask behind no text.
-    further=(--stop-when-solved 0 --train-flags '--distractor-lengths 0,8,32,128,512 --measure-lengths 0,64,256,512,1024,2048,4096,8192') fast=85 slow=125
+    further=(--stop-when-solved 0 --train-flags '--distractor-lengths 0,8,32,128,512 --measure-lengths 0,64,256,512,1024,2048,4096,8192 --length-pictures 16') fast=65 slow=100
     ;;
   compression)
     # Of finer pictures, most of whose pools lie in one cell.
