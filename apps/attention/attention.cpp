@@ -209,12 +209,14 @@ int take_part(AttentionFlags flags, const Invocation& invocation, DealtWork& wor
     const bool tokens_only = flags.input.tokens && !study.queries.word;
     return tokens_only ? std::string() : decode_generated(the_tokenizer(), ids, false);
   };
-  if (!study.text_lengths.empty()) {
-    study.distractor = read_distractor(*flags.distractor, the_tokenizer(), study.text_lengths.back());
-  }
   Provenance provenance = invocation.provenance();
   source.add_files(provenance);
   flags.input.add_inputs(provenance);
+  if (!study.text_lengths.empty()) {
+    Distractor read = read_distractor(*flags.distractor, the_tokenizer(), study.text_lengths.back());
+    study.distractor = std::move(read.ids);
+    for (const auto& file : read.files) provenance.add_input(file);
+  }
   std::optional<ResultWriter> writer;
   if (work.leads()) writer.emplace(flags.output, provenance, settings.force);
   const int64_t layers = study.layers.empty()

@@ -113,9 +113,10 @@ QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& con
   return prompt;
 }
 
-std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens) {
-  std::vector<int64_t> ids;
-  visit_documents(corpus, CorpusForm::kAuto, [&](const Document& document) {
+Distractor read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens) {
+  Distractor read;
+  std::vector<int64_t>& ids = read.ids;
+  read.files = visit_documents(corpus, CorpusForm::kAuto, [&](const Document& document) {
     const std::vector<int64_t> words =
         tokenizer.encode(document.text + "\n\n", {/*add_special=*/false, false});
     ids.insert(ids.end(), words.begin(), words.end());
@@ -125,7 +126,7 @@ std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer&
     throw InputError("{}: expected at least {} tokens of text (the greatest of --text-lengths), found {}",
                      corpus, tokens, ids.size());
   }
-  return ids;
+  return read;
 }
 
 AttentionSource read_attention_source(const InputFlags& flags, const CommonSettings& settings,

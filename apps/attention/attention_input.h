@@ -55,8 +55,12 @@ struct QuestionPrompt {
 QuestionPrompt question_prompt(const InputFlags& flags, const DecoderConfig& config,
                                const Tokenizer& tokenizer, size_t images);
 
+struct Distractor {
+  std::vector<int64_t> ids;
+  std::vector<std::filesystem::path> files;  ///< that were read for them
+};
 /// At least `tokens` ids of a corpus's documents in order, blank lines between them. Throws InputError if
 /// there are fewer.
-std::vector<int64_t> read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens);
+Distractor read_distractor(const std::string& corpus, const Tokenizer& tokenizer, int64_t tokens);
 
 }  // namespace ropescope::app::attention

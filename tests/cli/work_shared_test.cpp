@@ -24,6 +24,7 @@ namespace {
 
 using namespace ropescope::testing;
 using ::testing::HasSubstr;
+using ::testing::Not;
 namespace fs = std::filesystem;
 
 using Words = std::vector<std::string>;
@@ -168,6 +169,10 @@ TEST_F(SharedRuns, TextsOfALostRankAreTakenOnResume) {
 
 TEST_F(SharedRuns, AttentionOfSeveralProcessesIsThatOfOne) {
   write_tiny_llava(folder_.path(""));
+  const auto write_corpus = [&](const std::string& text) {
+    std::ofstream(folder_.path("corpus.txt")) << text << " that lie between picture and question.\n";
+  };
+  write_corpus("Some words");
   const Words words = {"attention",
                        "--model",
                        folder_.path(""),
@@ -184,6 +189,10 @@ TEST_F(SharedRuns, AttentionOfSeveralProcessesIsThatOfOne) {
                        "--drift",
                        "--null-draws",
                        "19",
+                       "--distractor",
+                       folder_.path("corpus.txt"),
+                       "--text-lengths",
+                       "0,8",
                        "--threads",
                        "1",
                        "--output",
@@ -201,13 +210,18 @@ TEST_F(SharedRuns, AttentionOfSeveralProcessesIsThatOfOne) {
   ASSERT_EQ(two[0].exit_code, 0) << two[0].text;
   ASSERT_EQ(two[1].exit_code, 0) << two[1].text;
   EXPECT_EQ(two[0].text, one.text);
-  EXPECT_THAT(two[1].text, ::testing::Not(HasSubstr("visual_share"))) << "the table is printed twice";
+  EXPECT_THAT(two[1].text, Not(HasSubstr("visual_share"))) << "the table is printed twice";
   expect_same("two.h5");
 
   expect_a_lost_rank_is_named(words, [&] { return parts() >= 2; });
   fs::remove(folder_.path("s.h5.parts/part-000001.h5"));
   const int64_t left = parts();
   ASSERT_GT(left, 0);
+  write_corpus("Other words");
+  const RankResult other = run_alone(and_more(words, {"--resume"}));
+  EXPECT_EQ(other.exit_code, 3);
+  EXPECT_THAT(other.text, HasSubstr("it belongs to another run (sha256 of corpus.txt: "));
+  write_corpus("Some words");
   const RankResult alone = run_alone(and_more(words, {"--resume"}));
   ASSERT_EQ(alone.exit_code, 0) << alone.text;
   EXPECT_THAT(alone.text, HasSubstr("measured already: " + std::to_string(left) + " of 6"));
