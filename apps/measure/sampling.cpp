@@ -248,6 +248,7 @@ Json SamplingJob::inputs() const {
                  {"tokens a wave", options_.tokens_per_wave},
                  {"streamed", settings_.weights == WeightMode::kStreamed},
                  {"version", version() + " " + commit()}};
+  if (texts_.has_media()) inputs.update(pictures_->rules());
   return inputs;
 }
 

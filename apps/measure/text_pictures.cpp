@@ -82,6 +82,12 @@ std::vector<NamedMedia> TextPictures::pixels(const TextMedia& media) const {
   return all;
 }
 
+Json TextPictures::rules() const {
+  return {{"alpha", flags_.decode.alpha},
+          {"exif", flags_.decode.exif},
+          {"pinpoints", flags_.pinpoints ? Json(*flags_.pinpoints) : Json()}};
+}
+
 MediaEmbeddings TextPictures::embed(const Vlm& vlm, const TextMedia& media) const {
   return ropescope::embed(vlm, media.prompt, see(vlm, items_of(pixels(media))));
 }

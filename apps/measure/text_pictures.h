@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "ropescope/core/json.h"
 #include "ropescope/models/vlm.h"
 #include "ropescope/probe/texts.h"
 
@@ -26,6 +27,8 @@ class TextPictures {
   MediaEmbeddings embed(const Vlm& vlm, const TextMedia& media) const;
 
   const VlmConfig& config() const { return config_; }
+  /// How files become pixels and grids are read, by flag.
+  Json rules() const;
 
  private:
   std::vector<NamedMedia> pixels(const TextMedia& media) const;

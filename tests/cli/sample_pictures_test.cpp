@@ -146,7 +146,7 @@ TEST_F(SamplePicturesOnce, StreamedWeightsPicksAndClips) {
   EXPECT_GT(parse_json(clip.out, "stdout")["visual_tokens"].get<int64_t>(), 0);
 }
 
-TEST_F(SamplePicturesOnce, ResumingNoticesAnotherPicture) {
+TEST_F(SamplePicturesOnce, ResumingNoticesAnotherPictureOrWayToReadIt) {
   std::vector<Json> records;
   for (int i = 0; i < 60; ++i) {
     records.push_back(
@@ -170,6 +170,9 @@ TEST_F(SamplePicturesOnce, ResumingNoticesAnotherPicture) {
   EXPECT_EQ(other.exit_code, 3);
   EXPECT_THAT(other.err, HasSubstr("cat.png"));
   std::filesystem::copy(folder_.path("kept.png"), picture, std::filesystem::copy_options::overwrite_existing);
+  const CommandResult turned = run_ropescope(flags + output + " --resume --exif apply");
+  EXPECT_EQ(turned.exit_code, 3);
+  EXPECT_THAT(turned.err, HasSubstr("(exif: \"ignore\" then, \"apply\" now)"));
   const CommandResult resumed = run_ropescope(flags + output + " --resume");
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   const CommandResult same =
