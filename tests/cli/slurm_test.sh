@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# experiments/slurm/train-evaluate.sbatch from its first line to its last, on a tiny model: srun is mpirun with two ranks, and
-# the first job is signalled before its time limit, as Slurm would, so that a second one goes on. Needs mpirun.
+# experiments/slurm/train-evaluate.sbatch from its first line to its last, on a tiny model: srun is mpirun with two ranks. The
+# first job is signalled before its time limit, as Slurm would, while it trains, the second one while it asks; a third one
+# ends. Needs mpirun.
 #   slurm_test.sh ROPESCOPE
 set -euo pipefail
 ropescope=$1
@@ -17,7 +18,7 @@ while [ "${1#--}" != "$1" ]; do shift; done
 # (mpirun would ask Slurm for machines)
 exec env -u SLURM_JOB_ID -u SLURM_NTASKS -u SLURM_PROCID mpirun --allow-run-as-root --oversubscribe -n 2 "$RANK_PROGRAM" "$@"
 END
-# A rank; in the first job one of them is signalled once it has made steps.
+# A rank; in the first job one of them is signalled once it has made steps, in the second when it begins to ask.
 cat >"$fake/rank" <<'END'
 #!/usr/bin/env bash
 if [ ! -e "$SCRATCH/signalled" ] && [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then
@@ -30,6 +31,13 @@ if [ ! -e "$SCRATCH/signalled" ] && [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then
   touch "$SCRATCH/signalled"
   kill -TERM "$pid"
   wait "$pid" || exit $?
+  exit
+fi
+if [[ " $* " = *' evaluate '* ]] && [ ! -e "$SCRATCH/signalled-asking" ] && [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then
+  touch "$SCRATCH/signalled-asking"
+  "$@" &
+  kill -TERM $!
+  wait $! || exit $?
   exit
 fi
 exec "$@"
@@ -67,9 +75,12 @@ job >"$scratch/log" 2>&1 || fail "the first job: expected 0 after the signal, fo
 last=$(ls -d "$out"/train/id-align/pretrain/checkpoints/step-* | sort -V | tail -1)
 reached=${last##*-}
 [ "$reached" -lt 40 ] || fail 'the first job was over before the signal came'
-job >"$scratch/log" 2>&1 || fail "the second job: expected 0, found $?"
+job >"$scratch/log" 2>&1 || fail "the second job: expected 0 after the signal, found $?"
 grep -q "after step $reached" "$scratch/log" || fail "the second job did not go on after step $reached"
-[ "$(wc -l <"$scratch/asked")" = 1 ] || fail 'the second job went back into the queue'
+[ "$(wc -l <"$scratch/asked")" = 2 ] || fail 'the second job did not go back into the queue'
+[ ! -e "$out/evaluate/id-align/evaluation.md" ] || fail 'the second job went on after the signal'
+job >"$scratch/log" 2>&1 || fail "the third job: expected 0, found $?"
+[ "$(wc -l <"$scratch/asked")" = 2 ] || fail 'the third job went back into the queue'
 [ "$(wc -l <"$out/evaluate/id-align/pope-own/samples.jsonl")" = 4 ] || fail 'expected 4 answers'
 [ ! -e "$out/evaluate/id-align/pope-own/samples.rank-1.jsonl" ] || fail 'the answers of two ranks were not put together'
 [ -s "$out/evaluate/id-align/evaluation.md" ] || fail 'there is no report'
