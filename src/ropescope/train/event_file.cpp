@@ -172,7 +172,7 @@ EventFile::EventFile(const std::filesystem::path& file, int64_t step) {
     }
   }
   continues_ = records > 1;
-  file_ = std::make_unique<AppendedFile>(file, kept);
+  file_ = std::make_unique<DurableFile>(file, kept);
   if (records > 0) return;
   const double now =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "ropescope/train/appended_file.h"
+#include "ropescope/core/durable_file.h"
 
 namespace ropescope {
 
@@ -42,7 +42,7 @@ class EventFile {
  private:
   void write(const std::string& event) const;
 
-  std::unique_ptr<AppendedFile> file_;
+  std::unique_ptr<DurableFile> file_;
   bool continues_ = false;
 };
 

@@ -94,7 +94,7 @@ RunLog::RunLog(const fs::path& folder, const RunLogForms& forms, int64_t step, c
     write_text_durably(file.temporary_path(), header.dump(2) + "\n");
     file.commit();
     const fs::path lines = folder / "log.jsonl";
-    lines_ = std::make_unique<AppendedFile>(lines, bytes_up_to(lines, step));
+    lines_ = std::make_unique<DurableFile>(lines, bytes_up_to(lines, step));
   }
 }
 

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/json.h"
-#include "ropescope/train/appended_file.h"
 #include "ropescope/train/curves.h"
 #include "ropescope/train/event_file.h"
 
@@ -40,7 +40,7 @@ class RunLog {
 
  private:
   std::unique_ptr<EventFile> events_;
-  std::unique_ptr<AppendedFile> lines_;
+  std::unique_ptr<DurableFile> lines_;
 };
 
 }  // namespace ropescope

@@ -1,4 +1,4 @@
-#include "ropescope/train/appended_file.h"
+#include "ropescope/core/durable_file.h"
 
 #include <cerrno>
 #include <cstring>
@@ -11,7 +11,7 @@
 
 namespace ropescope {
 
-AppendedFile::AppendedFile(std::filesystem::path file, uint64_t kept)
+DurableFile::DurableFile(std::filesystem::path file, uint64_t kept)
     : file_(std::move(file)), descriptor_(open(file_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) {
   if (descriptor_ < 0 || ftruncate(descriptor_, static_cast<off_t>(kept)) != 0 ||
       lseek(descriptor_, 0, SEEK_END) < 0) {
@@ -19,11 +19,11 @@ AppendedFile::AppendedFile(std::filesystem::path file, uint64_t kept)
   }
 }
 
-AppendedFile::~AppendedFile() {
+DurableFile::~DurableFile() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-void AppendedFile::write(std::string_view bytes) const {
+void DurableFile::write(std::string_view bytes) const {
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
@@ -32,11 +32,21 @@ void AppendedFile::write(std::string_view bytes) const {
   }
 }
 
-void AppendedFile::sync() const {
+void DurableFile::write_at(std::string_view bytes, uint64_t offset) const {
+  if (lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0) fail();
+  write(bytes);
+}
+
+void DurableFile::sync() const {
   if (fsync(descriptor_) != 0) fail();
 }
 
-void AppendedFile::fail() const {
+void DurableFile::finish() {
+  sync();
+  if (close(std::exchange(descriptor_, -1)) != 0) fail();
+}
+
+void DurableFile::fail() const {
   const int code = errno;
   throw EnvironmentError(
       "{}: cannot be written ({}){}", file_.string(), std::strerror(code),
