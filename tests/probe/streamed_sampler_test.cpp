@@ -145,6 +145,8 @@ TEST_F(StreamedSampling, PassesTakenApartAddUpToTheSameBits) {
     EXPECT_LE(static_cast<int64_t>(taken.at(pass).size()), sums.most_tensors(pass));
     sums.add(pass, taken.at(pass));
   }
+  // All of it is taken here, so the room in front of a part, which readers limit, is no larger than it has to be.
+  EXPECT_EQ(static_cast<int64_t>(taken.at(0).size()), sums.most_tensors(0));
   expect_same(whole, sums.result().front());
   taken.at(2).erase(taken.at(2).begin());
   EXPECT_THROW(sums.add(2, taken.at(2)), InputError);

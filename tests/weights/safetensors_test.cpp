@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdlib>
+#include <filesystem>
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/device.h"
+#include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/weights/safetensors_writer.h"
 
@@ -242,6 +244,15 @@ TEST(Safetensors, AppendedTensorsAreReadBack) {
   ASSERT_EQ(read->tensors().size(), 2u);
   EXPECT_TRUE(at::equal(read->take("z", at::kDouble), numbers));
   EXPECT_TRUE(at::equal(read->take("a", at::kLong), counts));
+}
+
+// What no reader would take is refused before there is anything to write.
+TEST(Safetensors, MoreNamesThanAHeaderMayHoldAreRefusedBeforeTheFileIsMade) {
+  const testing::TemporaryFolder folder;
+  const std::string path = folder.path("a.safetensors");
+  constexpr auto kMost = static_cast<int64_t>(kMostSafetensorsHeader) / SafetensorsAppender::kHeaderBytes;
+  EXPECT_THROW(SafetensorsAppender(path, kMost), UsageError);
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 }  // namespace

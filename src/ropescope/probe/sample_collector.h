@@ -55,8 +55,8 @@ class SampleCollector {
                     const RotaryTable& table) const;
   /// Adds it up: for each layer the texts must come in the same order for the same bits, wherever they were looked at.
   void add(int64_t layer, int64_t text, const TakenTensors& taken);
-  /// Tensors of a text in a layer at the most.
-  static constexpr int64_t kMostTensors = 3 + 2 * 3 * (1 + kTokenKinds) + kPairKinds;
+  /// Tensors of a text in all layers at the most.
+  int64_t most_tensors() const;
   /// Throws NumericsError for q or k that are not finite.
   Samples result() const;
   /// All that has been collected, by name: to be written, and filled again in a later run.

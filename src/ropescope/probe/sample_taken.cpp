@@ -170,6 +170,16 @@ void SampleCollector::add_measures(int64_t layer, int64_t text, const TakenTenso
   }
 }
 
+int64_t SampleCollector::most_tensors() const {
+  constexpr int64_t kOfPairs = 2, kOfMoments = 2 * 3;
+  int64_t of_layer = kOfPairs;
+  if (moments_q_) of_layer += kOfMoments * (1 + (kinds_ ? kTokenKinds : 0));
+  if (profile_) of_layer += 1 + (kinds_ ? kPairKinds : 0);
+  int64_t layers = 0;
+  for (int64_t layer = 0; layer <= last_layer(); ++layer) layers += wants_layer(layer) ? 1 : 0;
+  return layers * of_layer;
+}
+
 TakenTensors SampleCollector::look(int64_t layer, int64_t text, const at::Tensor& q_HTD,
                                    const at::Tensor& k_KTD, const RotaryTable& table) const {
   TakenTensors taken;

@@ -189,8 +189,7 @@ void SampleRun::add(size_t pass, const TakenTensors& taken) {
 }
 
 int64_t SampleRun::most_tensors(size_t pass) const {
-  return static_cast<int64_t>(packs_.at(pass).size()) * (collectors_.front()->last_layer() + 1) *
-         SampleCollector::kMostTensors;
+  return static_cast<int64_t>(packs_.at(pass).size()) * collectors_.front()->most_tensors();
 }
 
 std::vector<Samples> SampleRun::result() const {

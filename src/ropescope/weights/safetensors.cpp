@@ -14,8 +14,6 @@ namespace ropescope {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-// The reference reader's limit.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 // {name: {"shape": [...]}} is as deep as a header gets.
 constexpr int kMaxHeaderDepth = 4;
 
@@ -247,7 +245,7 @@ void check_ranges(std::vector<std::pair<uint64_t, const StoredTensor*>>& ranges,
 
 bool looks_like_safetensors(std::span<const std::byte> bytes) {
   return bytes.size() > kLengthBytes && bytes[kLengthBytes] == std::byte{'{'} &&
-         read_header_length(bytes) <= kMaxHeaderBytes;
+         read_header_length(bytes) <= kMostSafetensorsHeader;
 }
 
 std::vector<StoredTensor> parse_safetensors(const FileBytes& file) {
@@ -257,9 +255,9 @@ std::vector<StoredTensor> parse_safetensors(const FileBytes& file) {
   }
   const uint64_t length = read_header_length(file.bytes);
   const uint64_t rest = file.bytes.size() - kLengthBytes;
-  if (length > rest || length > kMaxHeaderBytes) {
+  if (length > rest || length > kMostSafetensorsHeader) {
     throw InputError("{}: expected a safetensors header within {} bytes, found a header length of {}", what,
-                     std::min(rest, kMaxHeaderBytes), length);
+                     std::min(rest, kMostSafetensorsHeader), length);
   }
   const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()) + kLengthBytes, length);
   if (text.empty() || text[0] != '{') {

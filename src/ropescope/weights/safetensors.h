@@ -2,11 +2,15 @@
 // "data_offsets": [begin, end]}, "__metadata__": {text: text}}, then the tensors' bytes without a gap.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
+
+/// A longer header is refused, as the reference reader does.
+inline constexpr uint64_t kMostSafetensorsHeader = 100'000'000;
 
 /// The tensors of a safetensors file; nothing is copied or converted. Throws InputError for whatever the
 /// reference reader refuses (lengths beyond the file, unknown dtypes, byte ranges that overlap, leave holes,

@@ -8,6 +8,7 @@
 #include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/weights/safetensors.h"
 #include "ropescope/weights/stored_tensor.h"
 
 namespace ropescope {
@@ -24,6 +25,19 @@ Json header_entry(const std::string& name, const at::Tensor& tensor, uint64_t& o
 }
 
 Json empty_header() { return {{"__metadata__", {{"format", "pt"}}}}; }
+
+/// Bytes of a header that has room for `most` tensors.
+uint64_t header_room(const std::filesystem::path& path, int64_t most) {
+  constexpr int64_t kEach = SafetensorsAppender::kHeaderBytes;
+  constexpr auto kMost = static_cast<int64_t>(kMostSafetensorsHeader) / kEach - 1;
+  if (most > kMost) {
+    throw UsageError(
+        "{}: expected at most {} tensors, whose names fit into the header of a file, found up to {}. Try: fewer texts a pass "
+        "(--tokens-per-pass)",
+        path.string(), kMost, most);
+  }
+  return static_cast<uint64_t>((most + 1) * kEach);
+}
 
 std::string_view bytes_of(const at::Tensor& dense) {
   return {static_cast<const char*>(dense.const_data_ptr()), dense.nbytes()};
@@ -43,7 +57,7 @@ struct SafetensorsAppender::Impl {
 };
 
 SafetensorsAppender::SafetensorsAppender(const std::filesystem::path& path, int64_t most)
-    : impl_(new Impl{static_cast<uint64_t>((most + 1) * kHeaderBytes), DurableFile(path)}) {
+    : impl_(new Impl{header_room(path, most), DurableFile(path)}) {
   impl_->file.write(bytes_of(impl_->room));
   impl_->file.write(std::string(impl_->room, ' '));
 }

@@ -29,7 +29,7 @@ class SafetensorsAppender {
  public:
   static constexpr int64_t kHeaderBytes = 160;
 
-  /// `most`: so many tensors at the most.
+  /// `most`: so many tensors at the most. Throws UsageError for more than a header may hold, before the file is made.
   SafetensorsAppender(const std::filesystem::path& path, int64_t most);
   ~SafetensorsAppender();
   SafetensorsAppender(const SafetensorsAppender&) = delete;
