@@ -32,14 +32,7 @@ Place place_of(int64_t item, const AttentionStudyOptions& options) {
 Json study_subject(const Invocation& invocation, const Provenance& provenance) {
   Json subject = invocation.flags.values();
   for (const char* flag : kOutsideTheSubject) subject.erase(flag);
-  for (const InputFile& file : provenance.inputs) {
-    std::string key = "sha256 of " + file.name;
-    while (subject.contains(key)) key += "'";  // pictures of several folders may share a name
-    subject[key] = file.sha256;
-  }
-  subject["device"] = provenance.device;
-  subject["dtype"] = provenance.dtype;
-  subject["seed"] = provenance.seed;
+  add_facts(subject, provenance);
   subject["version"] = version() + " " + commit();
   return subject;
 }

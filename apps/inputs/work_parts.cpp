@@ -11,6 +11,8 @@
 #include "ropescope/core/file.h"
 #include "ropescope/core/json_difference.h"
 
+#include "inputs/loaded_model.h"
+
 namespace ropescope::app {
 
 namespace fs = std::filesystem;
@@ -21,6 +23,14 @@ constexpr const char* kPart = "part-";
 constexpr const char* kSubject = "run.json";
 
 }  // namespace
+
+void add_facts(Json& subject, const Provenance& provenance) {
+  const Json files = digests(provenance.inputs);
+  for (const auto& [name, sha256] : files.items()) subject["sha256 of " + name] = sha256;
+  subject["device"] = provenance.device;
+  subject["dtype"] = provenance.dtype;
+  subject["seed"] = provenance.seed;
+}
 
 WorkParts::WorkParts(const fs::path& output, std::string extension)
     : folder_(output.string() + ".parts"), extension_(std::move(extension)) {}

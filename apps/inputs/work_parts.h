@@ -7,8 +7,12 @@
 #include <vector>
 
 #include "ropescope/core/json.h"
+#include "ropescope/io/result_file.h"
 
 namespace ropescope::app {
+
+/// Adds to what a run is of, by name: its files' SHA-256, device, type of numbers, seed.
+void add_facts(Json& subject, const Provenance& provenance);
 
 /// The folder `output`.parts, which all processes see. A part is there when it is whole; what was interrupted goes on from
 /// those that are there, in any number of processes.

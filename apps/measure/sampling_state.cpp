@@ -10,6 +10,8 @@
 #include "ropescope/core/json_difference.h"
 #include "ropescope/core/log.h"
 
+#include "inputs/work_parts.h"
+
 namespace ropescope::app {
 
 namespace fs = std::filesystem;
@@ -28,22 +30,12 @@ SamplingState::SamplingState(const fs::path& output, Provenance provenance, Json
       inputs_(std::move(inputs)),
       seconds_(seconds),
       last_save_(now()) {
-  for (const InputFile& file : provenance_.inputs) {
-    std::string key = "sha256 of " + file.name;
-    while (inputs_.contains(key)) key += "'";  // pictures of several folders may share a name
-    inputs_[key] = file.sha256;
-  }
-  inputs_["device"] = provenance_.device;
-  inputs_["dtype"] = provenance_.dtype;
-  inputs_["seed"] = provenance_.seed;
+  add_facts(inputs_, provenance_);
 }
 
 size_t SamplingState::restore(const SampleRun& run) const {
   std::error_code ignored;
-  if (!fs::exists(path_, ignored)) {
-    log_info("{}: no interrupted run; this one starts from the beginning", path_.string());
-    return 0;
-  }
+  if (!fs::exists(path_, ignored)) return 0;
   const c10::InferenceMode as_the_run;  // whose tensors nothing else may write
   const ResultReader reader(path_);
   const auto broken = [&](const std::string& what) {
