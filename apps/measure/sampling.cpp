@@ -279,8 +279,14 @@ std::vector<Samples> SamplingJob::run(const std::vector<BaseChange>& changes) {
 
 void SamplingJob::run_waves(SampleRun& run, const std::string& label, const SharedSampling* shared) {
   SamplingState* const state = shared == nullptr ? nullptr : &shared->state;
-  if (state != nullptr && !shared->resume) state->mention();
-  size_t done = state != nullptr && shared->resume ? state->restore(run) : 0;
+  size_t done = 0;
+  if (state != nullptr && shared->resume) {
+    done = state->restore(run);
+    state->say(done, run.passes());
+  } else if (state != nullptr) {
+    state->mention();
+    shared->parts.remove();  // an older run's, which --resume would take for this one's
+  }
   if (done > 0) {
     std::vector<size_t> left(run.passes() - done);
     std::iota(left.begin(), left.end(), done);

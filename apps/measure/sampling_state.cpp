@@ -60,8 +60,16 @@ size_t SamplingState::restore(const SampleRun& run) const {
     if (stored.sizes() != tensor.sizes()) throw broken("\"" + name + "\" has another shape");
     tensor.copy_(stored);
   }
-  log_info("{}: {} of {} passes are done", path_.string(), *count, run.passes());
   return static_cast<size_t>(*count);
+}
+
+void SamplingState::say(size_t done, size_t passes) const {
+  const std::string output = fs::path(path_).replace_extension().string();
+  if (done == 0) {
+    log_info("{}: no interrupted run; this one starts from the beginning", output);
+  } else {
+    log_info("{}: {} of {} passes are done", output, done, passes);
+  }
 }
 
 void SamplingState::mention() const {

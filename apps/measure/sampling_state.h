@@ -19,9 +19,11 @@ class SamplingState {
 
   /// All that the numbers depend on.
   const Json& inputs() const { return inputs_; }
-  /// Gives `run` back what the file has and returns the passes that are done, from the first on; 0 where there is no file. Throws InputError
-  /// naming the first input that is another now, and for a damaged file.
+  /// Gives `run` back what the file has and returns the passes that are done, from the first on; 0 where there is no file.
+  /// Throws InputError naming the first input that is another now, and for a damaged file.
   size_t restore(const SampleRun& run) const;
+  /// Says what a run that goes on has: the passes that are done, here or in parts.
+  void say(size_t done, size_t passes) const;
   /// Says where there is a state that is not asked for.
   void mention() const;
   /// With the first `passes` done. Returns whether it was written: not where the last writing is recent or all is done. A

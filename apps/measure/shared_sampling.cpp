@@ -114,6 +114,7 @@ void sample_in_parts(SampleRun& run, const SharedSampling& shared, int64_t token
     shared.parts.begin(shared.state.inputs(), shared.resume);
     open = shared.parts.open(passes);
     open.erase(open.begin(), std::lower_bound(open.begin(), open.end(), static_cast<int64_t>(done)));
+    if (shared.resume) shared.state.say(run.passes() - open.size(), run.passes());
   }
   work.deal(open, shared.state.inputs());
   Progress progress("sampling", "layers", layers_of_all(run) * work.items() / work.world() / passes);

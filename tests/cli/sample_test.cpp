@@ -133,6 +133,11 @@ TEST_F(SampleCommand, GoesOnAfterItWasKilled) {
   ASSERT_EQ(run_ropescope(flags + whole).exit_code, 0);
   EXPECT_FALSE(std::filesystem::exists(whole + ".state")) << "the state of a complete run stays";
 
+  // Parts of an older run in several processes, which this one is not.
+  const std::string parts = output + ".parts";
+  std::filesystem::create_directory(parts);
+  std::ofstream(parts + "/run.json") << "{}";
+  std::ofstream(parts + "/part-000000.safetensors") << "of another run";
   // Killed as soon as there is a state, which many waves follow.
   const std::string script = testing::ropescope_path() + " " + flags + output +
                              " --save-every 0 >/dev/null 2>&1 & pid=$!; for i in $(seq 600); do [ -e " +
@@ -141,6 +146,7 @@ TEST_F(SampleCommand, GoesOnAfterItWasKilled) {
   ASSERT_EQ(std::system(script.c_str()), 0);
   ASSERT_TRUE(std::filesystem::exists(state));
   EXPECT_FALSE(std::filesystem::exists(output));
+  EXPECT_FALSE(std::filesystem::exists(parts));
 
   CommandResult run = run_ropescope(flags + output + " --resume --seed 9");
   EXPECT_EQ(run.exit_code, 3);
