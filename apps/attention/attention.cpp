@@ -103,7 +103,7 @@ struct AttentionFlags {
     flags.add("output", output, "result file, for example attention.h5").required();
     flags.add(
         "resume", resume,
-        "keep each input under each scheme as it is measured, and go on with an interrupted run of the same command: in any number of processes, parts lie beside the output until it is complete");
+        "keep each input under each scheme as it is measured, and go on with an interrupted run of the same command: in any number of processes, parts lie beside the output until it is complete; streamed weights are then read once for each scheme");
     processes.bind(flags);
   }
 };
@@ -225,18 +225,23 @@ int take_part(AttentionFlags flags, const Invocation& invocation, DealtWork& wor
   // A pass for each length of text but 0, which is the first pass's.
   const auto lengths =
       std::count_if(study.text_lengths.begin(), study.text_lengths.end(), [](int64_t n) { return n > 0; });
-  Progress progress("attention", "layers",
-                    layers * source.inputs.count * static_cast<int64_t>(study.schemes.size()) *
-                        (1 + lengths) / work.world());
-  study.layer_done = [&] { progress.advance(); };
+  std::optional<Progress> progress;
+  study.layer_done = [&] { progress->advance(); };
+  const auto begin_progress = [&](int64_t items) {
+    progress.emplace("attention", "layers", layers * items * (1 + lengths) / work.world());
+  };
   const WorkParts parts(flags.output, ".h5");
   const bool in_parts = flags.resume || !work.alone();
-  const AttentionResult result = in_parts
-                                     ? study_in_parts(*source.decoder, source.inputs, study, work, parts,
-                                                      study_subject(invocation, provenance), flags.resume,
-                                                      provenance, writer ? &*writer : nullptr)
-                                     : study_attention(*source.decoder, source.inputs, study, *writer);
-  progress.finish();
+  AttentionResult result;
+  if (in_parts) {
+    result = study_in_parts(*source.decoder, source.inputs, study, work, parts,
+                            study_subject(invocation, provenance), flags.resume, provenance,
+                            writer ? &*writer : nullptr, begin_progress);
+  } else {
+    begin_progress(source.inputs.count * static_cast<int64_t>(study.schemes.size()));
+    result = study_attention(*source.decoder, source.inputs, study, *writer);
+  }
+  progress->finish();
   if (!work.leads()) return 0;
   write_attention_table(*writer, result, study);
   writer->attribute("/attention", "sources", name_of(source.model));

@@ -40,7 +40,7 @@ Json study_subject(const Invocation& invocation, const Provenance& provenance) {
 AttentionResult study_in_parts(const Decoder& decoder, const AttentionInputs& inputs,
                                const AttentionStudyOptions& options, DealtWork& work, const WorkParts& parts,
                                const Json& subject, bool resume, const Provenance& provenance,
-                               ResultWriter* writer) {
+                               ResultWriter* writer, const std::function<void(int64_t items)>& dealt) {
   const int64_t count = inputs.count * static_cast<int64_t>(options.schemes.size());
   if (count == 1 && !work.alone()) {
     throw UsageError(
@@ -57,6 +57,7 @@ AttentionResult study_in_parts(const Decoder& decoder, const AttentionInputs& in
     if (done > 0) log_info("measured already: {} of {} inputs under a scheme", done, count);
   }
   work.deal(open, subject);
+  dealt(work.items());
   while (const auto item = work.next()) {
     const auto [input, scheme] = place_of(*item, options);
     ResultWriter part(parts.file(*item), provenance, /*force=*/true);
