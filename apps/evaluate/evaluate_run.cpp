@@ -7,6 +7,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/core/json_difference.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/strings.h"
 
@@ -40,23 +41,6 @@ bool has_answers(const fs::path& folder) {
   return false;
 }
 
-void compare(const Json& was, const Json& is, const std::string& key, const fs::path& folder) {
-  if (was == is) return;
-  if (was.is_object() && is.is_object()) {
-    std::set<std::string> names;
-    for (const Json* side : {&was, &is}) {
-      for (const auto& [name, value] : side->items()) names.insert(name);
-    }
-    for (const std::string& name : names) {
-      compare(was.value(name, Json()), is.value(name, Json()), key.empty() ? name : key + ": " + name,
-              folder);
-    }
-    return;
-  }
-  throw UsageError("--resume: {} was made with {} = {}, now it is {}; use another --output", folder.string(),
-                   key, was.dump(), is.dump());
-}
-
 }  // namespace
 
 RunFolder::RunFolder(fs::path folder, bool resume, bool force, bool leads)
@@ -78,7 +62,10 @@ void RunFolder::check(const Json& settings) const {
   if (!goes_on()) return;
   Json before = read_json_file(folder_ / "run.json");
   if (!settings.contains("model_files")) before.erase("model_files");
-  compare(before, settings, "", folder_);
+  if (const auto other = first_difference(before, settings)) {
+    throw UsageError("--resume: {} was made with {} = {}, now it is {}; use another --output",
+                     folder_.string(), other->key, other->was, other->is);
+  }
 }
 
 void RunFolder::begin(const Json& settings) {

@@ -1,6 +1,8 @@
 // JSON from untrusted files: what is refused, and how it is said.
 #include "ropescope/core/json.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "ropescope/core/errors.h"
@@ -67,6 +69,21 @@ TEST(Json, TheFirstDifferenceIsNamedWithBothValues) {
   other.erase("data");
   EXPECT_EQ(first_difference(run, other)->is, "nothing");
   EXPECT_EQ(first_difference(other, run)->was, "nothing");
+}
+
+TEST(Json, DifferencesAreNamedOneByOneWhereverTheyLie) {
+  const Json run = {{"files", {{"a", "1"}, {"b", "2"}}}, {"rate", 0.5}, {"none", nullptr}, {"seed", 1}};
+  Json other = run;
+  other["files"]["b"] = "3";
+  other["rate"] = {{"start", 0.5}};
+  other.erase("none");
+  std::string all;
+  for (const JsonDifference& one : differences(run, other))
+    all += one.key + " " + one.was + " " + one.is + "; ";
+  EXPECT_EQ(all, "files: b \"2\" \"3\"; rate 0.5 {\"start\":0.5}; ");
+  EXPECT_EQ(first_difference(Json::array(), run)->key, "the whole");
+  const Json no_number = {{"n", std::nan("")}};
+  EXPECT_FALSE(first_difference(no_number, no_number));
 }
 
 }  // namespace

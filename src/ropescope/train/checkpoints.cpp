@@ -1,7 +1,6 @@
 #include "ropescope/train/checkpoints.h"
 
 #include <charconv>
-#include <set>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -12,6 +11,7 @@
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
+#include "ropescope/core/json_difference.h"
 #include "ropescope/core/version.h"
 #include "ropescope/text/tokenizer_readers.h"
 #include "ropescope/train/adapter_file.h"
@@ -235,22 +235,9 @@ SavedRun read_checkpoint(const fs::path& folder) {
 }
 
 std::vector<std::string> changed_settings(const Json& then, const Json& now) {
-  std::set<std::string> keys;
-  for (const Json* object : {&then, &now}) {
-    if (!object->is_object()) return {"the whole: another kind of value"};
-    for (const auto& item : object->items()) keys.insert(item.key());
-  }
   std::vector<std::string> changes;
-  for (const std::string& key : keys) {
-    const Json before = then.contains(key) ? then.at(key) : Json(),
-               after = now.contains(key) ? now.at(key) : Json();
-    if (before == after) continue;
-    if (before.is_object() && after.is_object()) {  // the entry that changed, not all of them
-      for (const std::string& change : changed_settings(before, after))
-        changes.push_back(key + ": " + change);
-      continue;
-    }
-    changes.push_back(fmt::format("{}: {}, now {}", key, before.dump(), after.dump()));
+  for (const JsonDifference& other : differences(then, now)) {
+    changes.push_back(fmt::format("{}: {}, now {}", other.key, other.was, other.is));
   }
   return changes;
 }
