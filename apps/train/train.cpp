@@ -1,11 +1,14 @@
 // ropescope train: teach a language model, under any position encoding, with checkpoints to go on from.
 #include <csignal>
 #include <iostream>
+#include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/training_run.h"
 
 #include "command.h"
@@ -143,12 +146,15 @@ int run(const TrainFlags& given, const Invocation& started) {
     throw UsageError(
         "--weights streamed: training changes every weight and keeps all of them in memory; --shard parameters shares them between processes");
   }
-  const TrainFlags flags = with_stage_defaults(given);
+  std::optional<AdapterFile> adapter;
+  if (given.adapter) adapter = read_adapter(*given.adapter);
+  const TrainFlags flags = with_stage_defaults(given, adapter);
   const Launch launch = start_process(started.common);
   Invocation invocation = started;
   invocation.settings.device = own_device(launch, started.settings.device);
   const CommonSettings& common = invocation.settings;
   TrainSettings settings = read_settings(flags, common);
+  settings.adapter = std::move(adapter);
   settings.copies_weights = launch.world == 1;
   const ShardMode shard = parse_shard_mode(flags.processes.shard);
   check_log_flags(flags, launch);

@@ -12,7 +12,6 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/core/log.h"
 #include "ropescope/text/chat_template_file.h"
-#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/conversation_rows.h"
 #include "ropescope/train/fresh_vlm.h"
 #include "ropescope/train/vlm_slots.h"
@@ -101,7 +100,7 @@ std::vector<std::string> words(const std::string& text) {
   return parts;
 }
 
-TrainFlags with_stage_defaults(TrainFlags flags) {
+TrainFlags with_stage_defaults(TrainFlags flags, const std::optional<AdapterFile>& adapter) {
   const std::filesystem::path model = flags.model, data = flags.data;
   const ModelKind kind = model_kind(model);
   if (kind == ModelKind::kVisionTower) {
@@ -114,8 +113,8 @@ TrainFlags with_stage_defaults(TrainFlags flags) {
         "--stage pretrain: expected a vision-language model, whose connector is trained, found {}",
         flags.model);
   }
-  if (flags.adapter) {
-    const LoraSettings own = read_adapter(*flags.adapter).settings;
+  if (adapter) {
+    const LoraSettings& own = adapter->settings;
     if (flags.lora && parse_lora(*flags.lora) != own) {
       throw UsageError("--lora {}: {} is rank and targets of --adapter. Try: without --lora", *flags.lora,
                        lora_text(own));
@@ -195,7 +194,6 @@ TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& commo
   settings.loss.compute = common.dtype;
   settings.loss.checkpoint_layers = flags.checkpoint_layers;
   if (flags.lora) settings.lora = parse_lora(*flags.lora);
-  settings.adapter = flags.adapter.value_or("");
   if (settings.lora && !settings.vision_tower.empty()) {
     throw UsageError(
         "--lora: expected a model that is there whole, not one that --vision-tower makes, which nobody could load again. "

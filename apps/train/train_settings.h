@@ -9,6 +9,7 @@
 
 #include "ropescope/core/json.h"
 #include "ropescope/text/chat_template.h"
+#include "ropescope/train/adapter_file.h"
 #include "ropescope/train/lora.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/sampler.h"
@@ -43,7 +44,7 @@ struct TrainSettings {
   TrainerSettings trainer;  ///< without the schedule's steps
   ModelLossOptions loss;
   std::optional<LoraSettings> lora;
-  std::filesystem::path adapter;  ///< that --lora begins with; empty: none
+  std::optional<AdapterFile> adapter;  ///< that --lora begins with
   int64_t max_steps = 0, epochs = 1;
   double warmup_ratio = 0.0;
 };
@@ -51,10 +52,10 @@ struct TrainSettings {
 /// The parts of a list with commas that are not empty.
 std::vector<std::string> words(const std::string& text);
 
-/// The same with the flags that were not given as --stage and the model want them.
-TrainFlags with_stage_defaults(TrainFlags flags);
+/// The same with the flags that were not given as --stage, the model and what --adapter names want them.
+TrainFlags with_stage_defaults(TrainFlags flags, const std::optional<AdapterFile>& adapter);
 
-/// `flags` with all that with_stage_defaults fills. Throws UsageError.
+/// `flags` with all that with_stage_defaults fills; without what --adapter names. Throws UsageError.
 TrainSettings read_settings(const TrainFlags& flags, const CommonSettings& common);
 
 /// The flags that change a run's numbers, for its checkpoints; `flags` as for read_settings.

@@ -64,7 +64,7 @@ ModelLossOptions TrainSubject::prepare(const TrainSettings& settings, Model& mod
   }
   if (!settings.lora) return loss;
   adapters_ = std::make_shared<Adapters>(decoder, *settings.lora, prefix, settings.sampler.seed);
-  if (!settings.adapter.empty()) load_adapter(read_adapter(settings.adapter), *adapters_);
+  if (settings.adapter) load_adapter(*settings.adapter, *adapters_);
   std::vector<std::string> whole;
   for (const Parameter& parameter : parameters_) whole.push_back(parameter.name);
   for (Parameter& parameter : adapters_->parameters()) parameters_.push_back(std::move(parameter));

@@ -168,7 +168,7 @@ TEST_F(Lora, MergedWeightsAreThoseThatWereTrained) {
   for (const TensorSlot& slot : adapters.slots()) thin[kAdapterPrefix + slot.name] = slot.target->detach();
   folder.write(kAdapterConfig, adapter_config(adapters.settings(), "base", "model.", {}).dump());
   write_safetensors_file(folder.path(kAdapterWeights), thin);
-  EXPECT_EQ(merge_adapter(folder.path(""), tensors), 2 * decoder.config.num_hidden_layers);
+  EXPECT_EQ(merge_adapter(read_adapter(folder.path("")), tensors), 2 * decoder.config.num_hidden_layers);
   Decoder working = adapters.applied(decoder);
   for (const TensorSlot& slot : decoder_slots(working.config, true, working.weights)) {
     EXPECT_TRUE(tensors.at(slot.name).equal(slot.target->detach())) << slot.name;
@@ -178,7 +178,7 @@ TEST_F(Lora, MergedWeightsAreThoseThatWereTrained) {
   load_adapter(read_adapter(folder.path("")), other);
   EXPECT_TRUE(other.slots()[5].target->equal(*adapters.slots()[5].target));
   tensors.erase("model.layers.0.mlp.down_proj.weight");
-  EXPECT_NE(refusal_of([&] { merge_adapter(folder.path(""), tensors); }).find("mlp.down_proj"),
+  EXPECT_NE(refusal_of([&] { merge_adapter(read_adapter(folder.path("")), tensors); }).find("mlp.down_proj"),
             std::string::npos);
 }
 

@@ -89,6 +89,22 @@ void take_tensor(AdapterFile& file, std::string name, at::Tensor tensor, const s
   file.whole[name] = std::move(tensor);
 }
 
+std::string config_file(const fs::path& folder) { return (folder / kAdapterConfig).string(); }
+
+/// adapter_config.json of plain LoRA.
+Json read_config(const fs::path& folder) {
+  if (!is_adapter_folder(folder)) {
+    throw InputError(
+        "{}: expected {} in it, found none. Try: a step of a run with --lora, or a folder of PEFT's",
+        folder.string(), kAdapterConfig);
+  }
+  const std::string what = config_file(folder);
+  Json config = read_json_file(what);
+  if (!config.is_object()) throw InputError("{}: expected an object", what);
+  refuse_other_kinds(config, what);
+  return config;
+}
+
 }  // namespace
 
 bool is_adapter_folder(const fs::path& folder) {
@@ -122,22 +138,15 @@ Json adapter_config(const LoraSettings& settings, const std::string& base, const
           {"inference_mode", true}};
 }
 
+std::string adapter_base(const fs::path& folder) {
+  return json_string_or(read_config(folder), "base_model_name_or_path", "", config_file(folder));
+}
+
 AdapterFile read_adapter(const fs::path& folder) {
-  if (!is_adapter_folder(folder)) {
-    throw InputError(
-        "{}: expected {} in it, found none. Try: a step of a run with --lora, or a folder of PEFT's",
-        folder.string(), kAdapterConfig);
-  }
-  const std::string what = (folder / kAdapterConfig).string();
-  const Json config = read_json_file(folder / kAdapterConfig);
-  if (!config.is_object()) throw InputError("{}: expected an object", what);
-  refuse_other_kinds(config, what);
   AdapterFile file;
-  file.base = asks(config, "base_model_name_or_path")
-                  ? json_string_or(config, "base_model_name_or_path", "", what)
-                  : "";
-  file.settings = settings_of(config, what);
-  const fs::path weights = folder / kAdapterWeights;
+  file.settings = settings_of(read_config(folder), config_file(folder));
+  file.weights = folder / kAdapterWeights;
+  const fs::path& weights = file.weights;
   const auto checkpoint = open_checkpoint(weights);
   for (const TensorInfo& info : checkpoint->tensors()) {
     take_tensor(file, info.name, checkpoint->take(info.name, at::kFloat), weights.string());
@@ -184,9 +193,8 @@ void load_adapter(const AdapterFile& file, Adapters& adapters) {
   }
 }
 
-int64_t merge_adapter(const fs::path& folder, std::map<std::string, at::Tensor>& tensors) {
-  AdapterFile file = read_adapter(folder);
-  const std::string what = (folder / kAdapterWeights).string();
+int64_t merge_adapter(const AdapterFile& file, std::map<std::string, at::Tensor>& tensors) {
+  const std::string what = file.weights.string();
   std::map<std::string, at::Tensor*> by_name;
   for (auto& [name, tensor] : tensors) by_name[bare_name(name)] = &tensor;
   const auto find = [&](const std::string& name) -> at::Tensor& {

@@ -29,8 +29,11 @@ bool is_adapter_folder(const std::filesystem::path& folder);
 Json adapter_config(const LoraSettings& settings, const std::string& base, const std::string& prefix,
                     const std::vector<std::string>& whole);
 
+/// The model that adapters were trained on, as adapter_config.json names it; may be empty. Throws as read_adapter does.
+std::string adapter_base(const std::filesystem::path& folder);
+
 struct AdapterFile {
-  std::string base;  ///< base_model_name_or_path; may be empty
+  std::filesystem::path weights;  ///< where the numbers come from
   LoraSettings settings;
   struct Pair {
     at::Tensor a, b;  ///< float32
@@ -49,6 +52,6 @@ void load_adapter(const AdapterFile& file, Adapters& adapters);
 /// Puts the adapters into the tensors of a model, by the names of their file: W + s B A in float32, rounded to the tensor's own
 /// type. Names with and without "model." and "language_model." in front are the same ones. Returns how many matrices were
 /// adapted. Throws InputError for an adapter that has no matrix there, or one of another shape.
-int64_t merge_adapter(const std::filesystem::path& folder, std::map<std::string, at::Tensor>& tensors);
+int64_t merge_adapter(const AdapterFile& file, std::map<std::string, at::Tensor>& tensors);
 
 }  // namespace ropescope

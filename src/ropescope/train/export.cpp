@@ -273,7 +273,7 @@ ExportSource find_export_source(const fs::path& checkpoint, const fs::path& adap
     return {found, folder_of(adapter, "--adapter")};
   }
   if (!is_adapter_folder(found)) return {found, std::nullopt};
-  const fs::path base = read_adapter(found).base;
+  const fs::path base = adapter_base(found);
   std::error_code ignored;
   if (base.empty() || !fs::exists(base, ignored)) {
     throw InputError(
@@ -290,7 +290,8 @@ ExportSummary export_model(const ExportSource& source, const fs::path& output, a
     throw UsageError("--output: {} is there already. Try: --force", output.string());
   }
   const fs::path& folder = source.model;
-  if (source.adapter) read_adapter(*source.adapter);  // what is wrong with it is told before weights are read
+  std::optional<AdapterFile> adapter;  // what is wrong with it is told before weights are read
+  if (source.adapter) adapter = read_adapter(*source.adapter);
   Plan plan = make_plan(folder);
   ExportSummary summary;
   summary.form = plan.form;
@@ -307,9 +308,9 @@ ExportSummary export_model(const ExportSource& source, const fs::path& output, a
                                 {"scheme", settings.contains("scheme") ? settings.at("scheme") : Json()}};
   }
   // (An adapter is added before numbers are rounded.)
-  auto tensors = collect_all(folder, plan, source.adapter ? at::kFloat : dtype, summary);
-  if (source.adapter) {
-    summary.adapted = merge_adapter(*source.adapter, tensors);
+  auto tensors = collect_all(folder, plan, adapter ? at::kFloat : dtype, summary);
+  if (adapter) {
+    summary.adapted = merge_adapter(*adapter, tensors);
     for (auto& [name, tensor] : tensors) tensor = tensor.to(dtype);
   }
   set_file(plan.files, "config.json", plan.config);
