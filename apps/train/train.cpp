@@ -116,7 +116,6 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, const Train
   settings.saving = [&log] {
     if (log) log->sync();
   };
-  const Json config = settings.config;
   TrainingRun training_run(subject.model(), sampler, trainer, checkpoints, curves, settings);
   const auto saved = checkpoint_to_resume(flags, checkpoints, common.force, leads);
   if (saved) {
@@ -130,7 +129,8 @@ int take_part(const TrainFlags& flags, const Invocation& invocation, const Train
         "{} rows, {} steps ({} an epoch), {} trained parameters, {} MiB of weights, gradients and optimizer state",
         subject.model().rows(), settings.total_steps, sampler.steps_per_epoch(), trained, trained * 16 >> 20);
   }
-  if (leads) log.emplace(flags, own, subject, provenance, config, saved ? trainer.steps_done() : -1);
+  if (leads)
+    log.emplace(flags, own, subject, provenance, training_run.state(), saved ? trainer.steps_done() : -1);
   const TrainingRunResult result = training_run.run();
   const Json memory = flags.processes.memory_report ? report_memory(subject, trainer, flags, common) : Json();
   if (leads) print_result(result, trainer, curves, output, memory, common.json);

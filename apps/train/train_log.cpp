@@ -23,7 +23,7 @@ Json criteria_of(const Scheme& scheme, const Layout& layout, const DecoderConfig
 }
 
 Json header_of(TrainSubject& subject, const TrainSettings& settings, const Provenance& provenance,
-               const Json& config, const SampleMaps& sample) {
+               const Json& state, const SampleMaps& sample) {
   const DecoderConfig& decoder = subject.decoder_config();
   const Scheme scheme = settings.loss.scheme ? *settings.loss.scheme : Scheme(decoder.native_scheme());
   return {{"run",
@@ -34,8 +34,8 @@ Json header_of(TrainSubject& subject, const TrainSettings& settings, const Prove
             {"device", provenance.device},
             {"dtype", provenance.dtype},
             {"seed", provenance.seed}}},
-          {"config", config},
-          {"data", {{"rows", subject.model().rows()}, {"sha256", subject.model().fingerprint()}}},
+          {"config", state.at("config")},
+          {"data", state.at("data")},
           {"scheme", scheme.text()},
           {"criteria",
            {{"scheme", scheme.text()},
@@ -51,8 +51,8 @@ RunLogForms forms_of(const TrainFlags& flags) {
 }  // namespace
 
 void check_log_flags(const TrainFlags& flags, const Launch& launch) {
-  forms_of(flags);
-  if (flags.log && !forms_of(flags).any()) {
+  const RunLogForms forms = forms_of(flags);
+  if (flags.log && !forms.any()) {
     throw UsageError("--log: expected tensorboard or jsonl, or both, found \"{}\"", *flags.log);
   }
   if (flags.log_row && !flags.log && flags.log_maps == 0) {
@@ -66,14 +66,14 @@ void check_log_flags(const TrainFlags& flags, const Launch& launch) {
 }
 
 TrainLog::TrainLog(const TrainFlags& flags, const TrainSettings& settings, TrainSubject& subject,
-                   const Provenance& provenance, const Json& config, int64_t step)
+                   const Provenance& provenance, const Json& state, int64_t step)
     : folder_(flags.output), maps_every_(flags.log_maps) {
   const RunLogForms forms = forms_of(flags);
   if (!forms.any() && maps_every_ == 0) return;
   maps_ = std::make_unique<SampleMaps>(subject, settings, flags.log_row.value_or(""));
   if (forms.any()) {
     log_ = std::make_unique<RunLog>(folder_, forms, step,
-                                    header_of(subject, settings, provenance, config, *maps_));
+                                    header_of(subject, settings, provenance, state, *maps_));
   }
   // The first one before the first step: what lacks (gnuplot) is told now.
   if (maps_every_ > 0 && step < 0) draw(0);

@@ -17,9 +17,9 @@ void check_log_flags(const TrainFlags& flags, const Launch& launch);
 /// What a run writes beside its curves. Only the rank that leads has one.
 class TrainLog {
  public:
-  /// `config`: the settings that change the run's numbers; `step`: steps that the run has made, -1 if it begins.
+  /// `state`: what the run is made of (TrainingRun::state); `step`: steps that the run has made, -1 if it begins.
   TrainLog(const TrainFlags& flags, const TrainSettings& settings, TrainSubject& subject,
-           const Provenance& provenance, const Json& config, int64_t step);
+           const Provenance& provenance, const Json& state, int64_t step);
 
   void add(const Curves::Point& point);
   void sync() const;

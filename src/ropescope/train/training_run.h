@@ -39,6 +39,8 @@ class TrainingRun {
   /// Puts weights, optimizer and step of a checkpoint in place. Throws InputError where they do not fit, and,
   /// unless `allow_change`, where configuration or data are others than they were.
   void resume(const SavedRun& saved, bool allow_change);
+  /// What a checkpoint says the run is made of: `config`, `data` (fingerprint), `sampler`.
+  Json state() const;
   /// Up to total_steps. Where a step fails (NumericsError, no room), the state before it is saved if it can
   /// be.
   TrainingRunResult run();
@@ -52,7 +54,6 @@ class TrainingRun {
   void prefetch(int64_t step);
   void save();
   void log(const StepReport& report, double tokens_per_second, double seconds_per_step) const;
-  Json state() const;
 
   TrainedModel& model_;
   Sampler& sampler_;
