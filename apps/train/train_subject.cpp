@@ -134,7 +134,8 @@ void TrainSubject::load_vlm(const TrainSettings& settings, const LoadOptions& lo
     require_trainable(decoder, settings.model);
     const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(settings.model);
     vlm_ = ropescope::load_vlm(checkpoint, read_vlm_config(settings.model), decoder, settings.model, load);
-    seeing.unused_weights = unused_tower_weights(*checkpoint, *vlm_);
+    // (A step of adapters alone has nothing of the tower.)
+    if (!settings.lora) seeing.unused_weights = unused_tower_weights(*checkpoint, *vlm_);
   } else if (!reader->expands_text()) {
     seeing.unused_weights = unused_tower_weights(*open_checkpoint(settings.vision_tower), *vlm_);
   }

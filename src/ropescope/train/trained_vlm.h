@@ -37,9 +37,7 @@ class TrainedVlm : public TrainedModel {
     vlm_.decoder.access = vlm_.eyes.tower.access = access;
   }
   void after_load() override;
-  std::map<std::string, at::Tensor> unused_weights() const override {
-    return settings_.loss.adapters ? std::map<std::string, at::Tensor>() : settings_.unused_weights;
-  }
+  std::map<std::string, at::Tensor> unused_weights() const override { return settings_.unused_weights; }
   int64_t rows() const override { return static_cast<int64_t>(rows_.size()); }
   /// Of the text, as the original sampler counts.
   std::vector<int64_t> lengths() const override;
