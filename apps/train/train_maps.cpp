@@ -16,6 +16,7 @@
 #include "ropescope/io/figure.h"
 #include "ropescope/rope/encoding.h"
 #include "ropescope/train/compute_type.h"
+#include "ropescope/train/text_model.h"
 #include "ropescope/train/vlm_batch.h"
 
 namespace ropescope::app::train {
@@ -52,13 +53,6 @@ at::Tensor mean_rows(const Decoder& decoder, const ForwardInput& input, std::vec
   options.final_hidden = false;
   forward(decoder, input, options, taps);
   return sum.div(static_cast<double>(layers)).contiguous();
-}
-
-PassEncoding encoding_of_text(const Decoder& decoder, const std::optional<Scheme>& scheme, int64_t tokens) {
-  if (!scheme) return plain_encoding(decoder.config, tokens);
-  Segment text;
-  text.text = tokens;
-  return SequenceEncoding(*scheme, Layout{"text", {text}}, encoded_model(decoder.config)).pass(0, tokens);
 }
 
 std::string title_of(const PictureRaster& raster) {
@@ -152,7 +146,7 @@ void SampleMaps::draw_text(int64_t step, const std::filesystem::path& png) {
   const Decoder decoder = in_type(subject_.decoder(), settings_.loss.compute);
   ForwardInput input;
   input.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-  const PassEncoding encoding = encoding_of_text(decoder, settings_.loss.scheme, tokens);
+  const PassEncoding encoding = text_encoding(decoder, settings_.loss.scheme, tokens);
   input.encoding = &encoding;
   std::vector<int64_t> queries;
   for (int64_t i = 0; i < tokens; ++i) queries.push_back(i);

@@ -27,12 +27,6 @@ bool padded(const TextBatch& batch) {
   return batch.attention_mask.defined() && !batch.attention_mask.ne(0).all().item<bool>();
 }
 
-PassEncoding text_encoding(const Decoder& decoder, const Scheme& scheme, int64_t tokens) {
-  Segment text;
-  text.text = tokens;
-  return SequenceEncoding(scheme, Layout{"text", {text}}, encoded_model(decoder.config)).pass(0, tokens);
-}
-
 /// One row without its padding.
 at::Tensor row_of(const TextBatch& batch, const at::Tensor& tensor, int64_t row) {
   const int64_t length = batch.attention_mask.defined()
@@ -64,7 +58,7 @@ at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double sc
     input.input_ids = row_of(batch, batch.input_ids, row);
     const at::Tensor labels = row_of(batch, batch.labels, row);
     if (labels.size(1) < 2 || shift_labels(labels).count == 0) continue;
-    const PassEncoding pass = text_encoding(decoder, *options.scheme, labels.size(1));
+    const PassEncoding pass = text_encoding(decoder, options.scheme, labels.size(1));
     input.encoding = &pass;
     const at::Tensor loss = decoder_loss(decoder, input, labels, scale, options);
     sum = sum.defined() ? sum + loss : loss;
@@ -73,6 +67,13 @@ at::Tensor loss_by_row(const Decoder& decoder, const TextBatch& batch, double sc
 }
 
 }  // namespace
+
+PassEncoding text_encoding(const Decoder& decoder, const std::optional<Scheme>& scheme, int64_t tokens) {
+  if (!scheme) return plain_encoding(decoder.config, tokens);
+  Segment text;
+  text.text = tokens;
+  return SequenceEncoding(*scheme, Layout{"text", {text}}, encoded_model(decoder.config)).pass(0, tokens);
+}
 
 PassEncoding packed_encoding(const PassEncoding& rows, const std::vector<int64_t>& lengths) {
   const auto pack = [&](const at::Tensor& of_rows, int64_t axis) {
@@ -172,12 +173,7 @@ at::Tensor text_loss(const Decoder& master, const TextBatch& batch, double scale
   ForwardInput input;
   input.input_ids = batch.input_ids;
   if (padded(batch)) input.attention_mask = batch.attention_mask;
-  PassEncoding pass;
-  if (options.scheme) {
-    pass = text_encoding(decoder, *options.scheme, tokens);
-  } else {
-    pass = plain_encoding(decoder.config, tokens);
-  }
+  const PassEncoding pass = text_encoding(decoder, options.scheme, tokens);
   if (pass.changes_attention() && input.attention_mask.defined())
     return loss_by_row(decoder, batch, scale, options);
   if (options.packing && input.attention_mask.defined()) {

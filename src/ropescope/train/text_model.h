@@ -46,6 +46,9 @@ std::vector<TensorSlot> with_adapter_slots(std::vector<TensorSlot> slots, const 
 /// What of them a checkpoint holds: all, or with adapters what is trained.
 std::vector<TensorSlot> slots_to_save(std::vector<TensorSlot> slots, const ModelLossOptions& options);
 
+/// The encoding of `tokens` tokens of text: the scheme's, or the checkpoint's own rotation.
+PassEncoding text_encoding(const Decoder& decoder, const std::optional<Scheme>& scheme, int64_t tokens);
+
 /// What a pass works with: the adapters' matrices in place of the decoder's.
 Decoder with_adapters(const Decoder& decoder, const ModelLossOptions& options);
 
