@@ -193,7 +193,7 @@ std::string PeerWatch::explain(const std::string& reason) {
     asked_ = true;
     const milliseconds patience = silence_limit(settings_.timeout) + 4 * interval_;
     if (!changed_.wait_for(lock, patience, [this] { return verdict_.has_value(); })) {
-      return fmt::format("the processes lost each other ({})", reason);
+      return fmt::format("the processes lost each other ({})", reason.substr(0, reason.find('\n')));
     }
     message = *verdict_;
   }

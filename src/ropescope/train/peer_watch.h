@@ -47,7 +47,7 @@ class PeerWatch {
   void begin_wait(const char* what);
   void end_wait();
 
-  /// After an exchange has failed with `reason`: the sentence that names the rank that was lost.
+  /// After an exchange has failed with `reason`, whose first line counts: the sentence that names the rank that was lost.
   std::string explain(const std::string& reason);
   /// Tells the others that this rank ends with an error of its own.
   void announce_failure(const std::string& message);

@@ -17,15 +17,6 @@
 
 namespace ropescope {
 
-namespace {
-
-std::string first_line(const std::exception& error) {
-  const std::string reason = error.what();
-  return reason.substr(0, reason.find('\n'));
-}
-
-}  // namespace
-
 struct ProcessGroup::Impl {
   // One for what is trained, one for numbers on the CPU; the same one where that serves both.
   BackendPointer data, control;
@@ -37,7 +28,7 @@ struct ProcessGroup::Impl {
     try {
       work->wait();
     } catch (const std::exception& error) {
-      throw EnvironmentError("{}", watch->explain(first_line(error)));
+      throw EnvironmentError("{}", watch->explain(error.what()));
     }
     watch->end_wait();
   }
@@ -49,7 +40,7 @@ struct ProcessGroup::Impl {
     try {
       work = start();
     } catch (const std::exception& error) {
-      throw EnvironmentError("{}", watch->explain(first_line(error)));
+      throw EnvironmentError("{}", watch->explain(error.what()));
     }
     return [this, what, work, kept = std::move(kept)] { wait(work, what); };
   }
@@ -75,7 +66,7 @@ ProcessGroup::ProcessGroup(const Launch& launch, Settings settings) : impl_(std:
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw EnvironmentError("rank {}: {}", launch.rank, impl_->watch->explain(first_line(error)));
+    throw EnvironmentError("rank {}: {}", launch.rank, impl_->watch->explain(error.what()));
   }
 }
 

@@ -35,8 +35,7 @@ struct DealtWork::Impl {
     try {
       return call();
     } catch (const std::exception& error) {
-      const std::string reason = error.what();
-      throw EnvironmentError("{}", meeting.watch().explain(reason.substr(0, reason.find('\n'))));
+      throw EnvironmentError("{}", meeting.watch().explain(error.what()));
     }
   }
   /// The others may take as long as they need; the watch ends this process if one of them is lost.
