@@ -152,10 +152,11 @@ std::unique_ptr<ForwardRun> SampleRun::begin(const Pass& pass, const KeepTaken& 
                          k_BKTD.select(0, 0).narrow(1, begin, lengths[i]),
                          tokens_of(encoding->table(layer), begin, lengths[i]));
       begin += lengths[i];
-      if (!keep) collector.add(layer, pack[i], taken);
-      for (const auto& [name, tensor] : taken) {
-        if (keep) keep(number, prefix_of(pack[i], layer) + name, tensor);
+      if (!keep) {
+        collector.add(layer, pack[i], taken);
+        continue;
       }
+      for (const auto& [name, tensor] : taken) keep(number, prefix_of(pack[i], layer) + name, tensor);
     }
   };
   return std::make_unique<ForwardRun>(decoder_, input, options, std::move(taps));

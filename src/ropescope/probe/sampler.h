@@ -62,8 +62,6 @@ class SampleRun {
 
   /// Passes of texts, each made once for every one of `configs`.
   size_t passes() const { return packs_.size(); }
-  /// Texts that share a pass.
-  const std::vector<int64_t>& texts_of(size_t pass) const { return packs_.at(pass); }
   int64_t tokens_of_pass(size_t pass) const;
   int64_t tokens_of_all() const;
   /// Cuts waves anew, out of these passes alone; at first they hold all.

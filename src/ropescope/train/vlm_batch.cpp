@@ -185,16 +185,16 @@ std::vector<std::vector<size_t>> group_rows(const std::vector<VlmRow>& rows, con
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return lengths[a] != lengths[b] ? lengths[a] > lengths[b] : layouts[a] < layouts[b];
   });
+  if (mixes && packing && !order.empty()) return {order};
   std::vector<std::vector<size_t>> groups;
   int64_t longest = 0, real = 0;
   for (const size_t row : order) {
     const bool first = groups.empty();
     const auto size = first ? int64_t{0} : static_cast<int64_t>(groups.back().size());
     const bool filled =
-        mixes && packing ? true
-        : mixes          ? static_cast<double>(real + lengths[row]) >=
-                      kLeastFilled * static_cast<double>(longest * (size + 1))
-                : longest == lengths[row] && !first && layouts[groups.back().front()] == layouts[row];
+        mixes ? static_cast<double>(real + lengths[row]) >=
+                    kLeastFilled * static_cast<double>(longest * (size + 1))
+              : longest == lengths[row] && !first && layouts[groups.back().front()] == layouts[row];
     if (first || !filled) {
       groups.emplace_back();
       longest = lengths[row];
