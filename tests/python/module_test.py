@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import ropescope
+from ropescope.command import flags_of
 from support import GOLDEN, Case, golden_layouts, golden_records, printed
 
 ANYRES = "text:5,anyres:3x4+6x8,text:7"
@@ -234,6 +235,27 @@ class Measurements(Case):
         wrong = ropescope.audit(folder, np.broadcast_to(np.arange(len(ids)), (3, len(ids))), input_ids=ids, image_grid_thw=grid)
         self.assertEqual(wrong["verdict"], "different")
         self.assertEqual(wrong["looks_like"][0]["mistake"], "1-d-fallback")
+        # What a processor gives besides is not needed.
+        more = ropescope.audit(folder, tensors["one_image.position_ids"], input_ids=ids, image_grid_thw=grid, pixel_values=tensors["one_image.pixel_values"])
+        self.assertEqual(more["verdict"], "equal")
+
+    def test_an_audit_leaves_nothing_out_that_it_was_given(self):
+        folder = GOLDEN / "language/llama-tiny/safetensors-fp32"
+        mask, counted = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 1, 2]])
+        beside = ropescope.audit(folder, counted, input_ids=np.array([[0, 0, 5, 6, 7]]), attention_mask=mask)
+        self.assertEqual(beside["verdict"], "equal")
+        path = self.scratch / "prompt.json"
+        path.write_text(json.dumps({"input_ids": [[0, 0, 5, 6, 7]]}), encoding="utf-8")
+        self.sentence(ropescope.UsageError, lambda: ropescope.audit(folder, counted, attention_mask=mask), "attention_mask", "found none")
+        self.sentence(ropescope.UsageError, lambda: ropescope.audit(folder, counted, input_ids=path, cu_seqlens=[0, 5]), "cu_seqlens", "prompt.json")
+
+    def test_numbers_of_numpy_are_numbers(self):
+        self.assertEqual(
+            flags_of({"theta": np.float64(1e4), "thetas": np.array([1e4, 1e6]), "listed": [np.float32(0.5), np.int64(3)], "on": np.True_, "off": np.False_}),
+            ["--theta", "10000.0", "--thetas", "10000.0,1000000.0", "--listed", "0.5,3", "--on"],
+        )
+        found = ropescope.decay(self.samples, theta=np.array([1e4, 1e6]), max_distance=np.int64(64), threads=1)
+        self.same_file(found, "decay", "--samples", self.samples, "--theta", "1e4,1e6", "--max-distance", 64)
 
     def test_errors_are_the_commands(self):
         text = self.sentence(ropescope.InputError, lambda: ropescope.decay(self.scratch / "none.h5"), "none.h5")
