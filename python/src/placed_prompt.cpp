@@ -55,6 +55,18 @@ AuditedPrompt ModelFolder::place(const PromptTensors& tensors, const Scheme& sch
   return prompt;
 }
 
+bool ModelFolder::heads_differ(const Scheme& scheme) const {
+  const EncodedModel model = encoded_model(config_);
+  for (size_t l = 0; l < std::max<size_t>(1, model.each.size()); ++l) {
+    const EncodedLayer layer = model.of_layer(static_cast<int64_t>(l));
+    if (!layer.rotates) continue;
+    const Frequencies frequencies = scheme.frequencies(layer.rope, layer.head_dim, layer.kv_heads,
+                                                       model.max_position_embeddings, /*length=*/1.0);
+    if (frequencies.axis.size(0) > 1) return true;
+  }
+  return false;
+}
+
 PlacedPrompt::PlacedPrompt(const ModelFolder& folder, const PromptTensors& tensors, const std::string& text) {
   const Scheme scheme(text);
   const EncodedModel model = encoded_model(folder.config());
