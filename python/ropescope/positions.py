@@ -101,6 +101,8 @@ def position_ids(
     """
     if (layout is None) == (input_ids is None):
         raise UsageError("position_ids: expected one of layout and input_ids")
+    if generated < 0:
+        raise UsageError(f"generated: expected a number of tokens, found {generated}")
     if layout is not None:
         if model is not None or attention_mask is not None or processor:
             raise UsageError("position_ids: expected a layout alone; model, attention_mask and grids belong to input_ids")

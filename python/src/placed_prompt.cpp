@@ -28,10 +28,7 @@ AuditedPrompt ModelFolder::place(const PromptTensors& tensors, const Scheme& sch
   if (vlm_) {
     ProcessorPlans plans =
         plans_of_tensors(*reader_, *vlm_, tokenizer_.get(), tensors.processor, tensors.input_ids);
-    const MediaMarks marks = media_marks(*vlm_);
-    const auto* ids = tensors.input_ids.const_data_ptr<int64_t>();
-    if (plans.plans.empty() &&
-        std::any_of(ids, ids + tensors.input_ids.numel(), [&](int64_t id) { return marks.holds(id); })) {
+    if (plans.plans.empty() && has_placeholders(tensors.input_ids, media_marks(*vlm_))) {
       throw InputError(
           "expected what the processor gave of the pictures that input_ids have tokens of ({}), found none",
           vlm_->pictures == PictureTokens::kPatches  ? "image_grid_thw, video_grid_thw"

@@ -2,6 +2,7 @@
 """The module's functions against the command line, bit for bit, and against golden numbers of other implementations."""
 
 import json
+import os
 import tempfile
 import unittest
 from pathlib import Path
@@ -87,6 +88,9 @@ class Positions(Case):
         ids = ropescope.position_ids("mrope", "text:2,image:2x3,text:2", generated=3)
         self.assertEqual(ids.dtype, np.int64)
         self.assertEqual(ids[:, 0, -5:].tolist(), [[5, 6, 7, 8, 9]] * 3)
+        folder = GOLDEN / "language/llama-tiny/safetensors-fp32"
+        for prompt in ({"layout": "text:5"}, {"input_ids": [1, 2, 3, 4, 5], "model": folder}):
+            self.sentence(ropescope.UsageError, lambda: ropescope.position_ids("vanilla", generated=-3, **prompt), "generated", "-3")
 
     def test_tables_of_given_ids_take_any_array(self):
         layout = "text:3,image:2x3,text:2"
@@ -148,6 +152,26 @@ class Prompts(Case):
                 compared += 1
         self.assertGreaterEqual(compared, 15)
 
+    def test_a_folder_is_read_once_for_many_prompts(self):
+        folder, _, tensors = self.golden("qwen2_5_vl")
+        given = {"input_ids": tensors["one_image.input_ids"], "image_grid_thw": tensors["one_image.image_grid_thw"]}
+        read = ropescope._core.ModelFolder(str(folder))
+        for scheme in ("mrope:sections=2/3/3", "vanilla"):
+            self.same_bits(ropescope.position_ids(scheme, model=read, **given), ropescope.position_ids(scheme, model=folder, **given))
+
+    def test_a_clip_without_its_seconds_is_warned_of(self):
+        """Qwen2.5-VL's ids count seconds; Qwen2-VL's do not, and the warning is none of its prompts'."""
+        for family, warned in (("qwen2_5_vl", True), ("qwen2_vl", False)):
+            folder, _, tensors = self.golden(family)
+            given = {name: tensors[f"image_video.{name}"] for name in ("input_ids", "image_grid_thw", "video_grid_thw")}
+            with self.subTest(family):
+                _, said = stderr_of(lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, **given))
+                self.assertEqual("second_per_grid_ts" in said, warned, said)
+                _, said = stderr_of(lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, second_per_grid_ts=[1.0], **given))
+                self.assertEqual(said, "")
+        self.sentence(ropescope.InputError, lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, second_per_grid_ts=[-1.0], **given),
+                      "second_per_grid_ts", "above 0", "-1")
+
     def test_padding_takes_no_ids_and_moves_nothing(self):
         folder, _, tensors = self.golden("qwen2_5_vl")
         ids, grid = tensors["one_image.input_ids"], tensors["one_image.image_grid_thw"]
@@ -166,6 +190,20 @@ class Prompts(Case):
         shown = read_safetensors(tiles / "expected.safetensors")["one_image.input_ids"]
         self.sentence(ropescope.InputError, lambda: ropescope.position_ids("id-align", input_ids=shown, model=tiles), "pixel_values")
         self.sentence(ropescope.UsageError, lambda: ropescope.position_ids("mrope", input_ids=ids, model=folder, grid=1), "grid", "image_grid_thw")
+
+
+def stderr_of(call):
+    """What a call gives, and what the extension says meanwhile on stderr."""
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            result = call()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        file.seek(0)
+        return result, file.read().decode()
 
 
 def read_safetensors(path):
