@@ -46,8 +46,7 @@ Rotation rotation_of(const Scheme& scheme, std::optional<int64_t> head_dim, std:
   }
   if (scaling) rotation.rope = parse_rope_scaling(parse_json(*scaling, "rope_scaling"), {}, "rope_scaling");
   if (theta) rotation.rope.theta = *theta;
-  const std::optional<int64_t> channels = scheme.sectioned_channels();
-  rotation.head_dim = head_dim ? *head_dim : channels ? 2 * *channels : 128;
+  rotation.head_dim = head_dim_of(scheme, head_dim);
   rotation.kv_heads = kv_heads;
   rotation.context = context;
   return rotation;
