@@ -304,6 +304,21 @@ class Measurements(Case):
         damaged.write_bytes(b"no HDF5")
         self.sentence(ropescope.InputError, lambda: ropescope.open(damaged), "damaged.h5", "HDF5")
 
+    def test_names_of_a_result(self):
+        with ropescope.decay(self.samples, theta=[1e4], max_distance=16, threads=1) as found:
+            for name in ("/decay/mean", "decay/mean"):
+                self.assertIn(name, found)
+                self.same_bits(found[name], found["/decay/mean"])
+            for name in ("/decay", "/decay/none", "/decay/mean/none", "", 3):
+                self.assertNotIn(name, found)
+
+    def test_a_star_leaves_pythons_names_alone(self):
+        names = {}
+        exec("from ropescope import *", names)
+        self.assertNotIn("open", names)
+        self.assertNotIn("EnvironmentError", names)
+        self.assertIs(names["decay"], ropescope.decay)
+
     def test_a_result_without_a_name_goes_with_its_object(self):
         found = ropescope.decay(self.samples, theta=[1e4], max_distance=16, threads=1)
         path = found.path
