@@ -144,11 +144,7 @@ std::vector<double> seconds_of_clips(const AuditFlags& flags, const RecordFiles&
         "--second-per-grid (second_per_grid_ts): expected a number for each of {} clips, found {}", clips,
         seconds.size());
   }
-  for (const double second : seconds) {
-    if (!(second > 0) || !(second < 1e6)) {
-      throw InputError("--second-per-grid (second_per_grid_ts): expected seconds above 0, found {}", second);
-    }
-  }
+  check_seconds(seconds, "--second-per-grid (second_per_grid_ts)");
   return seconds;
 }
 
@@ -157,11 +153,8 @@ std::vector<MediaPlan> read_plans(const AuditFlags& flags, const RecordFiles& fi
   Grids grids = parse_grids(flags.grid);
   if (grids.empty()) grids = {grids_in(files, "image_grid_thw"), grids_in(files, "video_grid_thw")};
   const MediaMarks marks = media_marks(vlm);
-  const at::Tensor flat = input_ids.reshape({-1}).contiguous();
-  const auto* ids = flat.const_data_ptr<int64_t>();
-  const bool marked = std::any_of(ids, ids + flat.numel(), [&](int64_t id) { return marks.holds(id); });
   if (grids.empty()) {
-    if (marked) {
+    if (has_placeholders(input_ids, marks)) {
       throw UsageError(
           "--grid: expected the grids of the pictures and clips that input_ids have tokens of, found none. Try: --grid "
           "1x24x36 (image_grid_thw), or a file that holds image_grid_thw beside input_ids");

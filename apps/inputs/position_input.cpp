@@ -87,8 +87,8 @@ std::vector<Layout> read_layouts(const PositionsFlags& flags) {
 /// Sections that do not divide the head are an error of the command, whether a table is asked for or not.
 void check_sections(const PositionRequest& request) {
   for (const Scheme& scheme : request.schemes) {
-    scheme.frequencies(request.rope, request.head_dim_of(scheme), kv_heads_of(scheme, request.kv_heads),
-                       request.context, 1.0);
+    scheme.frequencies(request.rope, head_dim_of(scheme, request.head_dim),
+                       kv_heads_of(scheme, request.kv_heads), request.context, 1.0);
   }
 }
 
@@ -125,12 +125,6 @@ FopeCoefficients read_fope_coefficients(const PositionsFlags& flags, const Posit
 }
 
 }  // namespace
-
-int64_t PositionRequest::head_dim_of(const Scheme& scheme) const {
-  if (head_dim) return *head_dim;
-  const std::optional<int64_t> channels = scheme.sectioned_channels();
-  return channels ? 2 * *channels : 128;
-}
 
 int64_t PositionRequest::bias_heads_of(const Scheme& scheme) const {
   return scheme.bias_heads().value_or(kv_heads.value_or(8));

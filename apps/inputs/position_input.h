@@ -34,8 +34,6 @@ struct PositionRequest {
   bool criteria = false, misalignment = false, mask = false;
   std::optional<FopeCoefficients> fope;  ///< in place of plain cos and sin
 
-  /// Channels of a head: as given, else twice what the scheme's own sections sum to, else 128.
-  int64_t head_dim_of(const Scheme& scheme) const;
   /// Slopes that ALiBi gets: as many as its text names, else --kv-heads, else 8.
   int64_t bias_heads_of(const Scheme& scheme) const;
 };

@@ -59,9 +59,9 @@ void write_coordinates(ResultWriter& writer, const std::string& group, const Pos
 
 void write_rotary(ResultWriter& writer, const std::string& group, const PositionRun& run,
                   const PositionRequest& request) {
-  const Frequencies frequencies = run.scheme->frequencies(request.rope, request.head_dim_of(*run.scheme),
-                                                          kv_heads_of(*run.scheme, request.kv_heads),
-                                                          request.context, run.positions.largest() + 1);
+  const Frequencies frequencies = run.scheme->frequencies(
+      request.rope, head_dim_of(*run.scheme, request.head_dim), kv_heads_of(*run.scheme, request.kv_heads),
+      request.context, run.positions.largest() + 1);
   const at::Tensor& ids = run.positions.coordinates;
   const RotaryTable table = request.fope ? make_rotary_table(ids[0], frequencies, *request.fope)
                                          : make_rotary_table(ids.unsqueeze(1), frequencies);

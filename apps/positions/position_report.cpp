@@ -175,7 +175,7 @@ PositionRun measure_positions(const PositionRequest& request, const Scheme& sche
   if (request.criteria) {
     CriteriaOptions options;
     options.rope = request.rope;
-    options.head_dim = request.head_dim_of(scheme);
+    options.head_dim = head_dim_of(scheme, request.head_dim);
     options.kv_heads = request.kv_heads;
     options.max_position_embeddings = request.context;
     run.criteria = judge(scheme, layout, run.positions, options);

@@ -37,8 +37,8 @@ from ropescope.results import Provenance, Result, open  # noqa: A004, E402
 __version__: str = _version()
 __commit__: str = _commit()
 
+# Without EnvironmentError and open, which Python has itself: they are ropescope.open and ropescope.EnvironmentError.
 __all__ = [
-    "EnvironmentError",
     "Error",
     "InputError",
     "NumericsError",
@@ -55,7 +55,6 @@ __all__ = [
     "layout_text",
     "locality",
     "misalignment",
-    "open",
     "position_ids",
     "positions",
     "prior",

@@ -25,9 +25,10 @@ def main() -> None:
 
 
 def flags_of(given: Mapping[str, Any]) -> list[str]:
-    """max_distance=256 -> --max-distance 256. True: the flag alone. None and False: not given. Lists: joined by commas."""
+    """max_distance=256 -> --max-distance 256. True: the flag alone. None and False: not given. Lists and arrays: joined by commas."""
     words = []
     for name, value in given.items():
+        value = _plain(value)
         if value is None or value is False:
             continue
         words.append("--" + name.rstrip("_").replace("_", "-"))
@@ -39,7 +40,13 @@ def flags_of(given: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy (and of whatever else lists itself) as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _word(value: Any) -> str:
+    value = _plain(value)
     return repr(value) if isinstance(value, float) else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 

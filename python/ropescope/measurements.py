@@ -15,11 +15,13 @@ import numpy as np
 
 from ropescope._arrays import numpy_of
 from ropescope.command import run
-from ropescope.errors import of_exit_code
+from ropescope.errors import UsageError, of_exit_code
 from ropescope.prompts import REAL, WHOLE
 from ropescope.results import Result
 
 File = str | PathLike[str]
+
+_RECORDED = ("attention_mask", "cu_seqlens", "image_grid_thw", "video_grid_thw", "second_per_grid_ts")  # what audit reads beside input_ids
 
 
 def _result(command: str, output: File | None, flags: dict[str, Any]) -> Result:
@@ -85,19 +87,24 @@ def audit(
     ids: Any,
     *,
     input_ids: Any = None,
-    attention_mask: Any = None,
     **flags: Any,
 ) -> dict[str, Any]:
     """Are recorded position ids those of the model's own rule, and which known mistake do they look like? (docs/audit.md)
 
     model: a folder (weights are not read). ids: [tokens], [rows, tokens] or [axes, rows, tokens], an array or a file. input_ids:
-    the prompt's, [rows, tokens]; beside them image_grid_thw, video_grid_thw, second_per_grid_ts as the processor gives them.
+    the prompt's, [rows, tokens], an array or a file; beside an array attention_mask, cu_seqlens, image_grid_thw, video_grid_thw,
+    second_per_grid_ts as the processor gives them, while a file holds them itself (what else a processor gives is not needed).
     Flags of the command go by their names (segments, first, ...). The dictionary is the object of `ropescope audit --json`:
     verdict "equal" or "different", first_difference, looks_like, warnings. Raises UsageError, InputError.
     """
-    tensors = {name: flags.pop(name) for name in (*WHOLE, *REAL, "cu_seqlens") if flags.get(name) is not None}
-    if attention_mask is not None:
-        tensors["attention_mask"] = attention_mask
+    given = {name: flags.pop(name, None) for name in {*_RECORDED, *WHOLE, *REAL}}
+    tensors = {name: given[name] for name in _RECORDED if given[name] is not None}
+    if tensors and (input_ids is None or isinstance(input_ids, (str, PathLike))):
+        found = "none" if input_ids is None else f"the file {fspath(input_ids)}"
+        raise UsageError(
+            f"audit: expected input_ids as an array beside {', '.join(tensors)}, found {found}. Try: the array, or a file that holds "
+            "input_ids and the others"
+        )
     with tempfile.TemporaryDirectory(prefix="ropescope-") as folder:
         if not isinstance(ids, (str, PathLike)):
             np.save(Path(folder) / "ids.npy", numpy_of(ids, "ids"))

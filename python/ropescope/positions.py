@@ -84,7 +84,7 @@ def position_ids(
     layout: Layout | None = None,
     *,
     input_ids: Any = None,
-    model: str | PathLike[str] | None = None,
+    model: "str | PathLike[str] | _core.ModelFolder | None" = None,
     attention_mask: Any = None,
     generated: int = 0,
     **processor: Any,
@@ -92,15 +92,18 @@ def position_ids(
     """Position ids [axes, batch, length] as transformers' models take them (of one row: ids[0]).
 
     Either of a layout (batch 1), or of a prompt: `input_ids` [batch, length] with placeholders expanded, `model` a folder with
-    config.json and the processor's settings (no weight is read), `attention_mask` [batch, length] with 0 for padding, and what
-    the processor gave: image_grid_thw, video_grid_thw, second_per_grid_ts (Qwen, GLM), image_sizes (LLaVA-NeXT), pixel_values
-    (families that give tiles alone). Padding has id 0. `generated`: ids of so many further tokens at the end of each row.
+    config.json and the processor's settings (no weight is read; `ropescope._core.ModelFolder(folder)` reads it once for many
+    prompts), `attention_mask` [batch, length] with 0 for padding, and what the processor gave: image_grid_thw, video_grid_thw,
+    second_per_grid_ts (Qwen, GLM), image_sizes (LLaVA-NeXT), pixel_values (families that give tiles alone). Padding has id 0.
+    `generated`: ids of so many further tokens at the end of each row.
     int64 where all ids are whole numbers, else float64. Raises UsageError, InputError.
 
     Source of each scheme: `schemes()`, docs/schemes.md.
     """
     if (layout is None) == (input_ids is None):
         raise UsageError("position_ids: expected one of layout and input_ids")
+    if generated < 0:
+        raise UsageError(f"generated: expected a number of tokens, found {generated}")
     if layout is not None:
         if model is not None or attention_mask is not None or processor:
             raise UsageError("position_ids: expected a layout alone; model, attention_mask and grids belong to input_ids")
@@ -109,7 +112,8 @@ def position_ids(
         return without_needless_fractions(ids[:, None])
     if model is None:
         raise UsageError("position_ids: expected model, a folder with config.json, which says where pictures stand in input_ids")
-    prompt = place(_core.ModelFolder(str(model)), scheme, input_ids, attention_mask, processor)
+    folder = model if isinstance(model, _core.ModelFolder) else _core.ModelFolder(str(model))
+    prompt = place(folder, scheme, input_ids, attention_mask, processor)
     return without_needless_fractions(prompt.position_ids(0, prompt.columns + generated))
 
 

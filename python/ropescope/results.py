@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from ropescope.errors import InputError
 
@@ -60,11 +59,10 @@ class Result(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         data = self._dataset(name)
-        values = data[()]
         if h5py.check_string_dtype(data.dtype) is None:
-            return values
-        texts = np.vectorize(lambda text: text.decode() if isinstance(text, bytes) else text, otypes=[object])(values)
-        return texts.tolist()
+            return data[()]
+        texts = data.asstr("utf-8")[()]
+        return texts if isinstance(texts, str) else texts.tolist()
 
     def names(self, group: str) -> list[str]:
         """What lies right below a group: datasets and groups; none where there is no such group."""
@@ -76,7 +74,7 @@ class Result(Mapping[str, Any]):
         return self._dataset(name)
 
     def __contains__(self, name: object) -> bool:  # without reading it
-        return name in self._names
+        return isinstance(name, str) and isinstance(self._file.get(name), h5py.Dataset)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -27,8 +27,8 @@ function attention(model) {
   return bytes.byteLength === 8 * tokens ? [values(0), values(tokens)] : [new Float32Array(tokens), new Float32Array(tokens)];
 }
 
-function pictureOf(model, block) {
-  const picture = model.get("pictures")[block];
+function greyPicture(model, block) {
+  const picture = model.get("pictures").find((one) => one.block === block);
   if (!picture) return null;
   const { width, height, rgb } = picture;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -50,22 +50,30 @@ function render({ model, el }) {
   const parts = model.get("parts"), words = model.get("words"), queries = model.get("queries");
   let part = parts.findIndex((one) => one.name.startsWith("high")), held = -1;
   part = Math.max(part, 0);
+  let maps = attention(model);
+  const greys = new Map(); // of blocks
+  const selects = new Map(); // by what they set
+  const pictureOf = (block) => {
+    if (!greys.has(block)) greys.set(block, greyPicture(model, block));
+    return greys.get(block);
+  };
 
   const set = (name) => (value) => {
     model.set(name, ["left", "right"].includes(name) ? value : Number(value));
     model.save_changes();
   };
   const numbers = (list) => [[-1, ...list], ["mean", ...list.map(String)]];
-  choice(choices, "layer", ...numbers(model.get("layers")), model.get("layer"), set("layer"));
-  choice(choices, "head", ...numbers(model.get("heads")), model.get("head"), set("head"));
-  const asks = choice(choices, "token", queries, queries.map((q) => `${q}: ${words[q]}`), model.get("query"), set("query"));
+  selects.set("layer", choice(choices, "layer", ...numbers(model.get("layers")), model.get("layer"), set("layer")));
+  selects.set("head", choice(choices, "head", ...numbers(model.get("heads")), model.get("head"), set("head")));
+  selects.set("query", choice(choices, "token", queries, queries.map((q) => `${q}: ${words[q]}`), model.get("query"), set("query")));
   if (parts.length > 1) {
     choice(choices, "of", parts.map((_, i) => i), parts.map((one) => one.name), part, (value) => { part = Number(value); draw(); });
   }
 
   const views = ["left", "right"].map((name) => {
     const side = element(sides, "div", { className: "side" });
-    choice(side, "", model.get("schemes"), model.get("schemes"), model.get(name), set(name)).name = name;
+    selects.set(name, choice(side, "", model.get("schemes"), model.get("schemes"), model.get(name), set(name)));
+    selects.get(name).name = name;
     const canvas = element(side, "canvas", { className: name });
     const token = (event) => {
       const box = canvas.getBoundingClientRect(), grid = parts[part];
@@ -107,13 +115,13 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const maps = attention(model), grid = parts[part];
+    const grid = parts[part];
     const names = [model.get("left"), model.get("right")];
     // One scale for both sides, so that colours may be compared.
     const most = grid ? Math.max(1e-12, ...maps.flatMap((values) => grid.token.map((token) => values[token]))) : 1;
     views.forEach((canvas, side) => {
       if (!grid) return;
-      const picture = pictureOf(model, grid.block);
+      const picture = pictureOf(grid.block);
       const shape = picture ? picture.height / picture.width : grid.rows / grid.columns;
       canvas.width = SIZE;
       canvas.height = Math.max(1, Math.round(SIZE * shape));
@@ -136,7 +144,7 @@ function render({ model, el }) {
       span.classList.toggle("chosen", token === model.get("query"));
       span.classList.toggle("held", token === held);
     }
-    asks.value = String(model.get("query"));
+    for (const [name, select] of selects) select.value = String(model.get(name));
     const shares = maps.map((values) => modality.reduce((sum, kind, i) => sum + (kind === 0 ? 0 : values[i]), 0));
     const cell = held < 0 || !grid ? -1 : grid.token.indexOf(held);
     const place = cell < 0 ? `"${words[held]}"` : `row ${grid.row[cell]}, column ${grid.column[cell]} of the ${grid.name}`;
@@ -145,9 +153,15 @@ function render({ model, el }) {
       : `Token ${held}, ${place}: ${names.map((name, i) => `${name} ${percent(maps[i][held])}`).join(", ")}`;
   }
 
-  model.on("change:maps", draw);
+  function renew() {
+    maps = attention(model);
+    draw();
+  }
+
+  const changes = ["maps", ...selects.keys()].map((name) => `change:${name}`);
+  changes.forEach((change) => model.on(change, renew));
   draw();
-  return () => model.off("change:maps", draw);
+  return () => changes.forEach((change) => model.off(change, renew));
 }
 
 export default { render };

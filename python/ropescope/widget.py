@@ -34,7 +34,7 @@ class AttentionWidget(anywidget.AnyWidget):
     words = traitlets.List(traitlets.Unicode()).tag(sync=True)  # of every token
     modality = traitlets.List(traitlets.Int()).tag(sync=True)
     parts = traitlets.List().tag(sync=True)  # {name, block, rows, columns, token, row, column}: what is drawn as a grid
-    pictures = traitlets.List().tag(sync=True)  # {width, height, rgb}
+    pictures = traitlets.List().tag(sync=True)  # {block, width, height, rgb}
 
     left = traitlets.Unicode().tag(sync=True)
     right = traitlets.Unicode().tag(sync=True)
@@ -45,6 +45,7 @@ class AttentionWidget(anywidget.AnyWidget):
 
     def __init__(self, result: Result, *, input: int = 0, words: Sequence[str] | None = None):
         self._result = result
+        self._number = input
         state = _state_of(result, input, words)
         super().__init__(**state)
         self.observe(lambda _change: self._look(), ["left", "right", "layer", "head", "query"])
@@ -52,7 +53,7 @@ class AttentionWidget(anywidget.AnyWidget):
 
     def attention(self, scheme: str) -> np.ndarray:
         """What the chosen token gives every token under a scheme, float32 [tokens]; sums to 1 over the keys in view."""
-        group = f"/attention/{scheme}"
+        group = _group(scheme, self._number)
         rows = self._result.part(f"{group}/rows")  # [layers, heads, queries, keys]
         query = _place(self.queries, self.query, "query")
         layers = range(len(self.layers)) if self.layer < 0 else [_place(self.layers, self.layer, "layer")]
@@ -86,6 +87,11 @@ def _place(known: Sequence[int], wanted: int, what: str) -> int:
     return list(known).index(wanted)
 
 
+def _group(scheme: str, number: int) -> str:
+    """Where the rows of an input lie: those of the first in the scheme's own group."""
+    return f"/attention/{scheme}" + (f"/input-{number}" if number else "")
+
+
 def _input(result: Result, number: int, name: str) -> np.ndarray:
     path = f"/attention/inputs/{number}/{name}"
     if path not in result:
@@ -94,10 +100,9 @@ def _input(result: Result, number: int, name: str) -> np.ndarray:
 
 
 def _state_of(result: Result, number: int, words: Sequence[str] | None) -> dict[str, Any]:
-    schemes = [path.split("/")[2] for path in result if path.startswith("/attention/") and path.endswith("/rows") and path.count("/") == 3]
+    schemes = [name for name in result.names("/attention") if f"/attention/{name}/rows" in result]
     if not schemes:
         raise InputError(f"{result.path}: expected /attention/<scheme>/rows, found none. Try: ropescope attention without --keep numbers")
-    first = f"/attention/{schemes[0]}"
     modality, row, column = (_input(result, number, name) for name in ("modality", "row", "column"))
     block, raster = (_input(result, number, name) for name in ("block", "raster"))
     ids = _input(result, number, "input_ids")
@@ -122,9 +127,11 @@ def _state_of(result: Result, number: int, words: Sequence[str] | None) -> dict[
         for part in parts:
             part["name"] = part["name"].replace("picture", "thumbnail")
     pictures = []
-    for path in sorted((p for p in result if p.startswith(f"/attention/inputs/{number}/picture-")), key=lambda p: int(p.rsplit("-", 1)[1])):
-        rgb = result[path]
-        pictures.append({"width": rgb.shape[1], "height": rgb.shape[0], "rgb": rgb.tobytes()})
+    group = f"/attention/inputs/{number}"
+    for one in sorted(int(name.removeprefix("picture-")) for name in result.names(group) if name.startswith("picture-")):
+        rgb = result[f"{group}/picture-{one}"]
+        pictures.append({"block": one, "width": rgb.shape[1], "height": rgb.shape[0], "rgb": rgb.tobytes()})
+    first = _group(schemes[0], number)
     queries = result[f"{first}/query_index"].tolist()
     return {
         "schemes": schemes, "left": schemes[0], "right": schemes[min(1, len(schemes) - 1)],

@@ -46,8 +46,7 @@ Rotation rotation_of(const Scheme& scheme, std::optional<int64_t> head_dim, std:
   }
   if (scaling) rotation.rope = parse_rope_scaling(parse_json(*scaling, "rope_scaling"), {}, "rope_scaling");
   if (theta) rotation.rope.theta = *theta;
-  const std::optional<int64_t> channels = scheme.sectioned_channels();
-  rotation.head_dim = head_dim ? *head_dim : channels ? 2 * *channels : 128;
+  rotation.head_dim = head_dim_of(scheme, head_dim);
   rotation.kv_heads = kv_heads;
   rotation.context = context;
   return rotation;
@@ -165,14 +164,6 @@ PromptTensors prompt_tensors(const Given<int64_t>& input_ids,
   return tensors;
 }
 
-nb::list stretch_list(const PlacedPrompt& prompt) {
-  nb::list list;
-  for (const Stretch& stretch : prompt.stretches()) {
-    list.append(nb::make_tuple(stretch.row, stretch.places, layout_text(stretch.layout)));
-  }
-  return list;
-}
-
 nb::list table_list(const PlacedPrompt& prompt, int64_t first, int64_t count) {
   nb::list list;
   for (const PassTable& table : prompt.tables(first, count)) {
@@ -223,9 +214,16 @@ NB_MODULE(_core, m) {
   m.def("budget", &budget, arg("scheme"), arg("layout"), arg("context"));
   nb::class_<ModelFolder>(m, "ModelFolder")
       .def("__init__", [](ModelFolder* self, const std::string& folder) { new (self) ModelFolder(folder); })
-      .def_prop_ro("adjacent_pairs", [](const ModelFolder& folder) {
-        return folder.config().pairing == ropescope::PairLayout::kAdjacent;
-      });
+      .def_prop_ro("adjacent_pairs",
+                   [](const ModelFolder& folder) {
+                     return folder.config().pairing == ropescope::PairLayout::kAdjacent;
+                   })
+      .def(
+          "heads_differ",
+          [](const ModelFolder& folder, const std::string& scheme) {
+            return folder.heads_differ(ropescope::Scheme(scheme));
+          },
+          arg("scheme"));
   nb::class_<PlacedPrompt>(m, "PlacedPrompt")
       .def(
           "__init__",
@@ -239,7 +237,6 @@ NB_MODULE(_core, m) {
           arg("real"))
       .def_prop_ro("batch", &PlacedPrompt::batch)
       .def_prop_ro("columns", &PlacedPrompt::columns)
-      .def_prop_ro("stretches", &stretch_list)
       .def("position_ids", [](const PlacedPrompt& prompt, int64_t first,
                               int64_t count) { return array_of(prompt.position_ids(first, count)); })
       .def("tables", &table_list);

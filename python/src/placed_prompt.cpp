@@ -28,10 +28,7 @@ AuditedPrompt ModelFolder::place(const PromptTensors& tensors, const Scheme& sch
   if (vlm_) {
     ProcessorPlans plans =
         plans_of_tensors(*reader_, *vlm_, tokenizer_.get(), tensors.processor, tensors.input_ids);
-    const MediaMarks marks = media_marks(*vlm_);
-    const auto* ids = tensors.input_ids.const_data_ptr<int64_t>();
-    if (plans.plans.empty() &&
-        std::any_of(ids, ids + tensors.input_ids.numel(), [&](int64_t id) { return marks.holds(id); })) {
+    if (plans.plans.empty() && has_placeholders(tensors.input_ids, media_marks(*vlm_))) {
       throw InputError(
           "expected what the processor gave of the pictures that input_ids have tokens of ({}), found none",
           vlm_->pictures == PictureTokens::kPatches  ? "image_grid_thw, video_grid_thw"
@@ -53,6 +50,18 @@ AuditedPrompt ModelFolder::place(const PromptTensors& tensors, const Scheme& sch
         prompt.tokens, tensors.input_ids.size(1));
   }
   return prompt;
+}
+
+bool ModelFolder::heads_differ(const Scheme& scheme) const {
+  const EncodedModel model = encoded_model(config_);
+  for (size_t l = 0; l < std::max<size_t>(1, model.each.size()); ++l) {
+    const EncodedLayer layer = model.of_layer(static_cast<int64_t>(l));
+    if (!layer.rotates) continue;
+    const Frequencies frequencies = scheme.frequencies(layer.rope, layer.head_dim, layer.kv_heads,
+                                                       model.max_position_embeddings, /*length=*/1.0);
+    if (frequencies.axis.size(0) > 1) return true;
+  }
+  return false;
 }
 
 PlacedPrompt::PlacedPrompt(const ModelFolder& folder, const PromptTensors& tensors, const std::string& text) {

@@ -34,6 +34,9 @@ class ModelFolder {
   /// The prompt with its pictures placed; `scheme` decides whether tiles have to be.
   AuditedPrompt place(const PromptTensors& tensors, const Scheme& scheme) const;
 
+  /// Whether key/value heads of some layer turn differently. Throws UsageError where the scheme does not fit the model.
+  bool heads_differ(const Scheme& scheme) const;
+
   const DecoderConfig& config() const { return config_; }
 
  private:
@@ -56,8 +59,6 @@ class PlacedPrompt {
 
   int64_t batch() const { return prompt_.batch; }
   int64_t columns() const { return prompt_.tokens; }
-  /// Of each stretch of tokens that count from 0 together: its row, its columns and its layout.
-  const std::vector<Stretch>& stretches() const { return stretches_; }
 
   /// [axes, B, count] float64, 0 where hidden.
   at::Tensor position_ids(int64_t first, int64_t count) const;

@@ -57,9 +57,10 @@ def write_photo(path):
 
 
 def make_maps_of_vlm(ropescope, family, folder):
-    """maps.h5 of a vision-language model of the tests."""
+    """maps.h5 of a vision-language model of the tests; the second of its two pictures has more tokens."""
     golden = ROOT / "tests/golden/vlm"
-    subprocess.run([ropescope, "attention", "--model", golden / family, "--image", golden / "images/cat.png", "--template", "qwen",
+    images = ",".join(str(golden / "images" / name) for name in ("rocket.png", "cat.png"))
+    subprocess.run([ropescope, "attention", "--model", golden / family, "--image", images, "--template", "qwen",
                     "--prompt", "What is this?", "--region", "20,10,40,30", "--word", "this", "--schemes", "vanilla;mrope:sections=2/3/3",
                     "--output", folder / "maps.h5", "--quiet", "--threads", "2"], check=True, stdout=subprocess.DEVNULL)
 
@@ -94,7 +95,7 @@ def make_results(ropescope, model, folder):
         "--schemes", "vanilla;id-align", "--output", folder / "maps.h5")
 
 
-def execute(notebook, results, scratch):
+def execute(notebook, results, scratch, picture):
     """The executed notebook. Raises CellExecutionError with the cell's traceback."""
     import nbformat
     from nbclient import NotebookClient
@@ -107,6 +108,11 @@ def execute(notebook, results, scratch):
     for cell in document.cells:
         if cell.get("outputs"):
             sys.exit(f"{notebook}: committed with outputs; clear them")
+    if picture > 0:
+        chosen = [cell for cell in document.cells if "\npicture = 0 " in cell.source]
+        if len(chosen) != 1:
+            sys.exit(f"{notebook}: expected one cell that sets picture = 0, found {len(chosen)}")
+        chosen[0].source = chosen[0].source.replace("\npicture = 0 ", f"\npicture = {picture} ")
     client = NotebookClient(document, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(notebook.parent)}})
     return client.execute()
 
@@ -144,6 +150,7 @@ def main():
     parser.add_argument("--without", action="append", default=[], help="a result file that is not there: the notebook names it, and goes on")
     parser.add_argument("--model", type=Path, default=ROOT / "tests/golden/language/llama-tiny/safetensors-fp32")
     parser.add_argument("--vlm", help="in place of all these results: maps.h5 of this folder of tests/golden/vlm")
+    parser.add_argument("--picture", type=int, default=0, help="which input of the file the attention notebook shows")
     parser.add_argument("--save", type=Path, help="keep the figures in this folder")
     args = parser.parse_args()
 
@@ -156,7 +163,7 @@ def main():
             make_results(args.ropescope, args.model, scratch)
         for missing in args.without:
             (results / missing).unlink(missing_ok=True)
-        document = execute(args.notebook.resolve(), results, scratch)
+        document = execute(args.notebook.resolve(), results, scratch, args.picture)
         target = args.save or scratch
         target.mkdir(parents=True, exist_ok=True)
         figures = save_figures(document, target)

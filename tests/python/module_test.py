@@ -2,6 +2,7 @@
 """The module's functions against the command line, bit for bit, and against golden numbers of other implementations."""
 
 import json
+import os
 import tempfile
 import unittest
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import ropescope
+from ropescope.command import flags_of
 from support import GOLDEN, Case, golden_layouts, golden_records, printed
 
 ANYRES = "text:5,anyres:3x4+6x8,text:7"
@@ -86,6 +88,9 @@ class Positions(Case):
         ids = ropescope.position_ids("mrope", "text:2,image:2x3,text:2", generated=3)
         self.assertEqual(ids.dtype, np.int64)
         self.assertEqual(ids[:, 0, -5:].tolist(), [[5, 6, 7, 8, 9]] * 3)
+        folder = GOLDEN / "language/llama-tiny/safetensors-fp32"
+        for prompt in ({"layout": "text:5"}, {"input_ids": [1, 2, 3, 4, 5], "model": folder}):
+            self.sentence(ropescope.UsageError, lambda: ropescope.position_ids("vanilla", generated=-3, **prompt), "generated", "-3")
 
     def test_tables_of_given_ids_take_any_array(self):
         layout = "text:3,image:2x3,text:2"
@@ -147,6 +152,26 @@ class Prompts(Case):
                 compared += 1
         self.assertGreaterEqual(compared, 15)
 
+    def test_a_folder_is_read_once_for_many_prompts(self):
+        folder, _, tensors = self.golden("qwen2_5_vl")
+        given = {"input_ids": tensors["one_image.input_ids"], "image_grid_thw": tensors["one_image.image_grid_thw"]}
+        read = ropescope._core.ModelFolder(str(folder))
+        for scheme in ("mrope:sections=2/3/3", "vanilla"):
+            self.same_bits(ropescope.position_ids(scheme, model=read, **given), ropescope.position_ids(scheme, model=folder, **given))
+
+    def test_a_clip_without_its_seconds_is_warned_of(self):
+        """Qwen2.5-VL's ids count seconds; Qwen2-VL's do not, and the warning is none of its prompts'."""
+        for family, warned in (("qwen2_5_vl", True), ("qwen2_vl", False)):
+            folder, _, tensors = self.golden(family)
+            given = {name: tensors[f"image_video.{name}"] for name in ("input_ids", "image_grid_thw", "video_grid_thw")}
+            with self.subTest(family):
+                _, said = stderr_of(lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, **given))
+                self.assertEqual("second_per_grid_ts" in said, warned, said)
+                _, said = stderr_of(lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, second_per_grid_ts=[1.0], **given))
+                self.assertEqual(said, "")
+        self.sentence(ropescope.InputError, lambda: ropescope.position_ids("mrope:sections=2/3/3", model=folder, second_per_grid_ts=[-1.0], **given),
+                      "second_per_grid_ts", "above 0", "-1")
+
     def test_padding_takes_no_ids_and_moves_nothing(self):
         folder, _, tensors = self.golden("qwen2_5_vl")
         ids, grid = tensors["one_image.input_ids"], tensors["one_image.image_grid_thw"]
@@ -165,6 +190,20 @@ class Prompts(Case):
         shown = read_safetensors(tiles / "expected.safetensors")["one_image.input_ids"]
         self.sentence(ropescope.InputError, lambda: ropescope.position_ids("id-align", input_ids=shown, model=tiles), "pixel_values")
         self.sentence(ropescope.UsageError, lambda: ropescope.position_ids("mrope", input_ids=ids, model=folder, grid=1), "grid", "image_grid_thw")
+
+
+def stderr_of(call):
+    """What a call gives, and what the extension says meanwhile on stderr."""
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            result = call()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        file.seek(0)
+        return result, file.read().decode()
 
 
 def read_safetensors(path):
@@ -234,6 +273,27 @@ class Measurements(Case):
         wrong = ropescope.audit(folder, np.broadcast_to(np.arange(len(ids)), (3, len(ids))), input_ids=ids, image_grid_thw=grid)
         self.assertEqual(wrong["verdict"], "different")
         self.assertEqual(wrong["looks_like"][0]["mistake"], "1-d-fallback")
+        # What a processor gives besides is not needed.
+        more = ropescope.audit(folder, tensors["one_image.position_ids"], input_ids=ids, image_grid_thw=grid, pixel_values=tensors["one_image.pixel_values"])
+        self.assertEqual(more["verdict"], "equal")
+
+    def test_an_audit_leaves_nothing_out_that_it_was_given(self):
+        folder = GOLDEN / "language/llama-tiny/safetensors-fp32"
+        mask, counted = np.array([[0, 0, 1, 1, 1]]), np.array([[0, 0, 0, 1, 2]])
+        beside = ropescope.audit(folder, counted, input_ids=np.array([[0, 0, 5, 6, 7]]), attention_mask=mask)
+        self.assertEqual(beside["verdict"], "equal")
+        path = self.scratch / "prompt.json"
+        path.write_text(json.dumps({"input_ids": [[0, 0, 5, 6, 7]]}), encoding="utf-8")
+        self.sentence(ropescope.UsageError, lambda: ropescope.audit(folder, counted, attention_mask=mask), "attention_mask", "found none")
+        self.sentence(ropescope.UsageError, lambda: ropescope.audit(folder, counted, input_ids=path, cu_seqlens=[0, 5]), "cu_seqlens", "prompt.json")
+
+    def test_numbers_of_numpy_are_numbers(self):
+        self.assertEqual(
+            flags_of({"theta": np.float64(1e4), "thetas": np.array([1e4, 1e6]), "listed": [np.float32(0.5), np.int64(3)], "on": np.True_, "off": np.False_}),
+            ["--theta", "10000.0", "--thetas", "10000.0,1000000.0", "--listed", "0.5,3", "--on"],
+        )
+        found = ropescope.decay(self.samples, theta=np.array([1e4, 1e6]), max_distance=np.int64(64), threads=1)
+        self.same_file(found, "decay", "--samples", self.samples, "--theta", "1e4,1e6", "--max-distance", 64)
 
     def test_errors_are_the_commands(self):
         text = self.sentence(ropescope.InputError, lambda: ropescope.decay(self.scratch / "none.h5"), "none.h5")
@@ -243,6 +303,21 @@ class Measurements(Case):
         damaged = self.scratch / "damaged.h5"
         damaged.write_bytes(b"no HDF5")
         self.sentence(ropescope.InputError, lambda: ropescope.open(damaged), "damaged.h5", "HDF5")
+
+    def test_names_of_a_result(self):
+        with ropescope.decay(self.samples, theta=[1e4], max_distance=16, threads=1) as found:
+            for name in ("/decay/mean", "decay/mean"):
+                self.assertIn(name, found)
+                self.same_bits(found[name], found["/decay/mean"])
+            for name in ("/decay", "/decay/none", "/decay/mean/none", "", 3):
+                self.assertNotIn(name, found)
+
+    def test_a_star_leaves_pythons_names_alone(self):
+        names = {}
+        exec("from ropescope import *", names)
+        self.assertNotIn("open", names)
+        self.assertNotIn("EnvironmentError", names)
+        self.assertIs(names["decay"], ropescope.decay)
 
     def test_a_result_without_a_name_goes_with_its_object(self):
         found = ropescope.decay(self.samples, theta=[1e4], max_distance=16, threads=1)

@@ -190,6 +190,65 @@ class Live(Case):
         self.assertLess(float((found - expected).abs().max()), TOLERANCE * max(1, size))
         self.assertGreater(float((before - expected).abs().max()), 0.01 * size)
 
+    def llava_with(self, decoder):
+        """A random LLaVA whose text model is of another family, and its folder: (folder, model, inputs)."""
+        source, folder = GOLDEN / "vlm/llava", Path(self.scratch.name) / f"llava-{decoder}"
+        config = AutoConfig.from_pretrained(source)
+        text = json.loads((GOLDEN / "architectures" / decoder / "config.json").read_text(encoding="utf-8"))
+        config.text_config = AutoConfig.for_model(**{**text, "vocab_size": config.text_config.vocab_size, "pad_token_id": 0})
+        torch.manual_seed(1)
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.mul_(5 if "proj" in name else 1)
+        model.save_pretrained(folder)
+        for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(source / name, folder)
+        return folder, model, self.inputs("vlm/llava", "one_image")
+
+    def test_layers_without_rotation_and_projections_of_other_names(self):
+        """SmolLM3 has layers that do not rotate, Phi-3 one projection for queries, keys and values."""
+        scheme = "mrope-interleave:sections=2/2/2"
+        for decoder in ("smollm3", "phi3-short"):
+            with self.subTest(decoder):
+                folder, model, inputs = self.llava_with(decoder)
+                expected = torch.from_numpy(self.trace(folder, inputs, scheme)["/trace/logits"])
+                with torch.no_grad():
+                    before = model(**inputs).logits
+                    with ropescope.transformers.use(model, scheme, folder=folder):
+                        found = model(**inputs).logits
+                size = float(expected.abs().max())
+                self.assertLess(float((found - expected).abs().max()), TOLERANCE * max(1, size))
+                self.assertGreater(float((before - expected).abs().max()), 0.01 * size)
+
+    def test_text_models_that_cannot_be_turned_are_refused_and_left_as_they_were(self):
+        folder, model, _ = self.llava_with("glm4")
+        self.sentence(ropescope.UsageError, lambda: ropescope.transformers.use(model, "id-align", folder=folder).__enter__(), "pairs neighbours")
+        folder, model, inputs = self.llava_with("phi3-short")
+        with torch.no_grad():
+            before = model(**inputs).logits
+            hooks = lambda: sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in model.modules())  # noqa: E731
+            own = hooks()  # transformers has some of its own
+            self.sentence(ropescope.UsageError, lambda: ropescope.transformers.use(model, "mhrope:sections=1/1/1", folder=folder).__enter__(), "q_proj")
+            self.assertEqual(hooks(), own)
+            self.assertTrue(torch.equal(model(**inputs).logits, before))
+
+    def test_projections_are_hooked_where_heads_differ(self):
+        model = self.models["vision/llava-next-tiny-clip-llama"]
+        projection = model.get_decoder().layers[0].self_attn.q_proj
+        for scheme, hooks in (("id-align", 0), ("mhrope:sections=1/1/2", 1)):
+            with ropescope.transformers.use(model, scheme):
+                self.assertEqual(len(projection._forward_hooks), hooks)
+        self.assertEqual(len(projection._forward_hooks), 0)
+
+    def test_arguments_by_place(self):
+        name = "vision/llava-next-tiny-clip-llama"
+        model, inputs = self.models[name], self.inputs(name, "one_image")
+        with torch.no_grad(), ropescope.transformers.use(model, "id-align"):
+            expected = model(**inputs).logits
+            found = model(inputs["input_ids"], inputs["pixel_values"], inputs["image_sizes"]).logits
+        self.assertTrue(torch.equal(found, expected))
+
     def test_half_precision_stays_half_precision(self):
         name = "vision/llava-next-tiny-clip-llama"
         model = AutoModelForImageTextToText.from_pretrained(GOLDEN / name, dtype=torch.bfloat16).eval()
@@ -218,6 +277,14 @@ class Live(Case):
             cache = model(**inputs, use_cache=True).past_key_values
             with ropescope.transformers.use(model, "vanilla"):
                 self.sentence(ropescope.UsageError, lambda: model(input_ids=inputs["input_ids"][:, :1], past_key_values=cache), "empty cache")
+        text = {"input_ids": inputs["input_ids"][:, :3]}
+        with torch.no_grad(), ropescope.transformers.use(model, "v2pe:delta=0.5"):
+            longer, shorter = model(**inputs, use_cache=True).past_key_values, model(**text, use_cache=True).past_key_values
+            following = {"input_ids": inputs["input_ids"][:, :1]}
+            self.sentence(ropescope.UsageError, lambda: model(**following, past_key_values=longer), "empty cache")  # of the prompt before
+            model(**following, past_key_values=shorter)
+            model(**inputs, use_cache=True)
+            self.sentence(ropescope.UsageError, lambda: model(**following, past_key_values=shorter), "empty cache")
         self.sentence(ropescope.UsageError, lambda: ropescope.transformers.use(Bare(), "vanilla").__enter__(), "expected one of llava_next", "gpt2")
 
 

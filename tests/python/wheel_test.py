@@ -68,6 +68,9 @@ def main():
     wheels = sorted((build / "wheel").glob("ropescope-*.whl"))
     if not wheels:
         skip(f"no wheel in {build}/wheel; tests/python/make_wheel.sh makes one")
+    # Making the wheel has left the folder's settings as they were.
+    if "SKBUILD" in (build / "CMakeCache.txt").read_text(encoding="utf-8"):
+        sys.exit(f"{build}/CMakeCache.txt: expected no settings of pip's, found SKBUILD")
     with zipfile.ZipFile(wheels[-1]) as archive:
         names = archive.namelist()
     for wanted in ("ropescope/bin/ropescope", "ropescope/py.typed", "ropescope/_core.pyi", "ropescope/widget.js", "ropescope/share/ropescope/paper_tables.json"):

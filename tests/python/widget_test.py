@@ -59,6 +59,19 @@ class Widget(Case):
         np.testing.assert_allclose(self.maps(shown)[0], mean, rtol=1e-6)
         np.testing.assert_allclose(self.maps(shown).sum(1), 1, rtol=1e-5)
 
+    def test_each_input_has_rows_and_tokens_of_its_own(self):
+        path, vlm = Path(self.folder.name) / "two.h5", GOLDEN / "vlm"
+        result = ropescope.attention(model=vlm / "internvl", image=[vlm / "images/cat.png", vlm / "images/rocket.png"], prompt="What is this?",
+                                     template="qwen", queries="text", schemes="vanilla;id-align", threads=1, output=path)
+        first, second = widget.show(result), widget.show(result, input=1)
+        self.assertNotEqual(len(first.words), len(second.words))
+        for shown, group in ((first, "/attention/vanilla"), (second, "/attention/vanilla/input-1")):
+            self.assertEqual(shown.queries, result[f"{group}/query_index"].tolist())
+            shown.layer, shown.head, shown.query, shown.left = 1, 2, shown.queries[3], "vanilla"
+            values = np.zeros(len(shown.words), np.float32)
+            values[result[f"{group}/key_index"]] = result[f"{group}/rows"][1, 2, 3]
+            np.testing.assert_array_equal(self.maps(shown)[0], values)
+
     def test_parts_are_the_grids_of_the_layout(self):
         parts = {part["name"]: part for part in self.shown().parts}  # text:33,anyres:3x3+6x9:tiles-first,text:11
         self.assertEqual({name: (part["rows"], part["columns"], len(part["token"])) for name, part in parts.items()},
@@ -101,17 +114,26 @@ class Widget(Case):
         # The strongest cell is the most coloured: red beyond grey.
         strongest = grid["token"][int(np.argmax(first[0][grid["token"]]))]
         self.assertEqual(out["reddest"], strongest)
+        # What Python sets is shown, whether or not numbers change with it.
+        self.assertEqual(out["set"], {"layer": "0", "head": "-1", "query": str(shown.queries[2]), "left": "vanilla", "right": "vanilla"})
+        self.assertEqual(out["pixelsRead"], sum(3 * one["width"] * one["height"] for one in shown.pictures), "the picture is read once, however often it is drawn")
         self.assertEqual(out["chosen"], {"layer": 1, "head": 2, "query": shown.queries[0], "left": "id-align", "clicked": 98})
 
 
 PAGE = """<!doctype html><meta charset="utf-8"><body><div id="el"></div><script type="module">
-const out = {};
+const out = { pixelsRead: 0 };
+const heard = [];
 try {
   const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const state = STATE;
   state.maps = bytes(state.maps);
-  for (const picture of state.pictures) picture.rgb = bytes(picture.rgb);
-  const model = { get: (name) => state[name], set: (name, value) => { state[name] = value; }, save_changes: () => {}, on: () => {}, off: () => {} };
+  for (const picture of state.pictures) {
+    const rgb = bytes(picture.rgb);
+    picture.rgb = { getUint8: (i) => { ++out.pixelsRead; return rgb.getUint8(i); } };
+  }
+  const model = { get: (name) => state[name], set: (name, value) => { state[name] = value; }, save_changes: () => {},
+    on: (event, call) => { heard.push([event, call]); }, off: () => {} };
+  const tell = (name, value) => { state[name] = value; heard.filter(([event]) => event === `change:${name}`).forEach(([, call]) => call()); };
   const code = URL.createObjectURL(new Blob([new TextDecoder().decode(bytes("SOURCE"))], { type: "text/javascript" }));
   const module = await import(code);
   const el = document.getElementById("el");
@@ -141,6 +163,10 @@ try {
   const clicked = state.query;
   choose("token", state.queries[0]);
   out.chosen = { layer: state.layer, head: state.head, query: state.query, left: state.left, clicked };
+  const wanted = { layer: 0, head: -1, query: state.queries[2], left: "vanilla", right: "vanilla" };
+  for (const [name, value] of Object.entries(wanted)) tell(name, value);
+  const select = { layer: "layer", head: "head", query: "token", left: "left", right: "right" };
+  out.set = Object.fromEntries(Object.entries(select).map(([name, of]) => [name, el.querySelector(`select[name=${of}]`).value]));
   out.requests = performance.getEntriesByType("resource").filter((one) => one.name.startsWith("http")).length;
 } catch (error) {
   out.error = String(error.stack || error);

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/models/vlm.h"
 
 namespace ropescope {
@@ -25,31 +26,33 @@ at::Tensor whole_rows(const Tensors& tensors, const char* name, int64_t columns)
   return rows.to(at::kLong).contiguous();
 }
 
-/// Seconds from one group of frames to the next, of each clip: 1 where they are not said.
-std::vector<double> seconds_of(const Tensors& tensors, int64_t clips) {
+/// Seconds from one group of frames to the next, of each clip: 1 where they are not said. `counted`: ids depend on them.
+std::vector<double> seconds_of(const Tensors& tensors, int64_t clips, bool counted) {
   std::vector<double> seconds(static_cast<size_t>(clips), 1.0);
   const auto found = tensors.find("second_per_grid_ts");
-  if (found == tensors.end()) return seconds;
+  if (found == tensors.end()) {
+    if (counted && clips > 0) {
+      log_warning("second_per_grid_ts: not given: one second is taken from each group of frames to the next");
+    }
+    return seconds;
+  }
   const at::Tensor given = found->second.to(at::kDouble).reshape({-1}).contiguous();
   if (given.numel() != clips) {
     throw InputError("second_per_grid_ts: expected a number for each of {} clips, found {}", clips,
                      given.numel());
   }
   std::copy_n(given.const_data_ptr<double>(), clips, seconds.begin());
-  for (const double second : seconds) {
-    if (!(second > 0) || !(second < 1e6)) {
-      throw InputError("second_per_grid_ts: expected seconds above 0, found {}", second);
-    }
-  }
+  check_seconds(seconds, "second_per_grid_ts");
   return seconds;
 }
 
-void add_grids(const MediaProcessor& processor, MediaKind kind, const Tensors& tensors,
-               std::vector<MediaPlan>& plans) {
+void add_grids(const MediaProcessor& processor, const VlmConfig& config, MediaKind kind,
+               const Tensors& tensors, std::vector<MediaPlan>& plans) {
   const bool video = kind == MediaKind::kVideo;
   const at::Tensor grids = whole_rows(tensors, video ? "video_grid_thw" : "image_grid_thw", 3);
   if (!grids.defined()) return;
-  const std::vector<double> seconds = video ? seconds_of(tensors, grids.size(0)) : std::vector<double>();
+  std::vector<double> seconds;
+  if (video) seconds = seconds_of(tensors, grids.size(0), config.tokens_per_second > 0);
   const auto* grid = grids.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < grids.size(0); ++i, grid += 3) {
     plans.push_back(plan_of_grid(processor, kind, {grid[0], grid[1], grid[2]},
@@ -128,14 +131,28 @@ std::vector<bool> given_beside_others(int64_t pictures, const at::Tensor& batch_
   return several;
 }
 
+void check_seconds(const std::vector<double>& seconds, const std::string& name) {
+  for (const double second : seconds) {
+    if (!(second > 0) || !(second < 1e6)) {
+      throw InputError("{}: expected seconds above 0, found {}", name, second);
+    }
+  }
+}
+
+bool has_placeholders(const at::Tensor& input_ids, const MediaMarks& marks) {
+  const at::Tensor flat = input_ids.contiguous();
+  const auto* ids = flat.const_data_ptr<int64_t>();
+  return std::any_of(ids, ids + flat.numel(), [&](int64_t id) { return marks.holds(id); });
+}
+
 ProcessorPlans plans_of_tensors(const PictureReader& reader, const VlmConfig& config,
                                 const Tokenizer* tokenizer, const std::map<std::string, at::Tensor>& tensors,
                                 const at::Tensor& input_ids) {
   ProcessorPlans result;
   switch (config.pictures) {
     case PictureTokens::kPatches:
-      add_grids(*reader.processor(), MediaKind::kImage, tensors, result.plans);
-      add_grids(*reader.processor(), MediaKind::kVideo, tensors, result.plans);
+      add_grids(*reader.processor(), config, MediaKind::kImage, tensors, result.plans);
+      add_grids(*reader.processor(), config, MediaKind::kVideo, tensors, result.plans);
       break;
     case PictureTokens::kAnyres:
       add_sized(reader, tensors, result.plans);

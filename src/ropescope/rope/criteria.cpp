@@ -193,6 +193,12 @@ int64_t kv_heads_of(const Scheme& scheme, std::optional<int64_t> given) {
   return given ? *given : scheme.sectioned_heads().value_or(1);
 }
 
+int64_t head_dim_of(const Scheme& scheme, std::optional<int64_t> given) {
+  if (given) return *given;
+  const std::optional<int64_t> channels = scheme.sectioned_channels();
+  return channels ? 2 * *channels : 128;
+}
+
 Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& positions,
                const CriteriaOptions& options) {
   const double length = positions.largest() + 1;

@@ -67,6 +67,9 @@ Criteria judge(const Scheme& scheme, const Layout& layout, const Positions& posi
 /// Key/value heads of a scheme's table: `given`, else what its own sections count, else 1.
 int64_t kv_heads_of(const Scheme& scheme, std::optional<int64_t> given);
 
+/// Channels of a head: `given`, else twice what the scheme's own sections sum to, else 128.
+int64_t head_dim_of(const Scheme& scheme, std::optional<int64_t> given);
+
 /// The verdicts with their reasons, as short sentences: "36 visual tokens at or after the text that follows".
 /// Empty where the criterion holds.
 std::string coherence_faults(const Criteria& criteria);
