@@ -9,23 +9,19 @@ namespace ropescope::eval {
 
 namespace {
 
-void skip_spaces(TextView text, size_t& at) {
-  while (at < text.size() && is_space(text[at])) ++at;
-}
-
 /// `count` numbers between `open` and `close`, separated by commas or blanks.
 bool read_list(TextView text, size_t& at, char32_t open, char32_t close, double* numbers, size_t count) {
   if (at >= text.size() || text[at] != open) return false;
   ++at;
   for (size_t i = 0; i < count; ++i) {
-    skip_spaces(text, at);
+    at = past_blanks(text, at);
     if (i > 0 && at < text.size() && text[at] == U',') ++at;
-    skip_spaces(text, at);
+    at = past_blanks(text, at);
     const auto number = read_decimal(text, at);
     if (!number) return false;
     numbers[i] = *number;
   }
-  skip_spaces(text, at);
+  at = past_blanks(text, at);
   if (at >= text.size() || text[at] != close) return false;
   ++at;
   return true;
@@ -40,9 +36,9 @@ std::optional<Box> square_box(TextView text, size_t at) {
 std::optional<Box> two_points(TextView text, size_t at) {
   Box box{};
   if (!read_list(text, at, U'(', U')', box.data(), 2)) return std::nullopt;
-  skip_spaces(text, at);
+  at = past_blanks(text, at);
   if (at < text.size() && text[at] == U',') ++at;
-  skip_spaces(text, at);
+  at = past_blanks(text, at);
   return read_list(text, at, U'(', U')', box.data() + 2, 2) ? std::optional(box) : std::nullopt;
 }
 
@@ -151,11 +147,11 @@ std::optional<Box> loose_box(TextView text, size_t& at) {
   Box box{};
   for (size_t i = 0; i < 4; ++i) {
     const size_t before = place;
-    skip_spaces(text, place);
+    place = past_blanks(text, place);
     if (i > 0) {
       if (place < text.size() && text[place] == U',') {
         ++place;
-        skip_spaces(text, place);
+        place = past_blanks(text, place);
       } else if (place == before) {
         return std::nullopt;
       }
@@ -164,7 +160,7 @@ std::optional<Box> loose_box(TextView text, size_t& at) {
     if (!number) return std::nullopt;
     box[i] = *number;
   }
-  skip_spaces(text, place);
+  place = past_blanks(text, place);
   if (place < text.size() && text[place] == U']') ++place;
   at = place;
   return box;

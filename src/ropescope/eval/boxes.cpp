@@ -27,12 +27,12 @@ std::optional<Box> read_box_at(TextView text, size_t at) {
   for (size_t i = 0; i < 4; ++i) {
     if (at >= text.size() || text[at] != (i == 0 ? U'[' : U',')) return std::nullopt;
     ++at;
-    while (at < text.size() && is_space(text[at])) ++at;
+    at = past_blanks(text, at);
     const auto number = read_decimal(text, at);
     if (!number) return std::nullopt;
     box[i] = *number;
   }
-  while (at < text.size() && is_space(text[at])) ++at;
+  at = past_blanks(text, at);
   if (at >= text.size() || text[at] != U']') return std::nullopt;
   return box;
 }

@@ -11,11 +11,6 @@ bool is_mark(TextView text, size_t at, const BracketedForm& form) {
          contains(form.letters, text.substr(at + 1, 1)) && text[at + 2] == U')';
 }
 
-size_t past_blanks(TextView text, size_t at) {
-  while (at < text.size() && is_space(text[at])) ++at;
-  return at;
-}
-
 /// Where the option's text ends that begins at `begin`; npos if a bracket comes first.
 size_t end_of_text(TextView text, size_t begin, const BracketedForm& form) {
   for (size_t at = begin; at < text.size(); ++at) {

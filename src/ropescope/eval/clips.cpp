@@ -60,20 +60,16 @@ std::string ClipPart::key() const {
 std::vector<ClipPart> clips_of(const Json& record, const fs::path& folder) {
   std::vector<ClipPart> clips;
   std::error_code ignored;
-  for (const char* column : {"video", "video_path", "video_name"}) {
+  for (const char* column : kClipColumns) {
     const Json* value = json_find(record, column);
     if (value == nullptr) continue;
+    const bool id = column == kClipColumns.back();
     for (const std::string& name : names_in(*value, column)) {
-      const fs::path file = folder / name;
+      const fs::path file = id ? file_of_id(name, folder) : folder / name;
       if (!fs::exists(file, ignored)) throw InputError("{}: no such clip (\"{}\")", file.string(), column);
       clips.push_back({file});
     }
-    break;
-  }
-  if (clips.empty()) {
-    if (const Json* id = json_find(record, "videoID")) {
-      clips.push_back({file_of_id(names_in(*id, "videoID").front(), folder)});
-    }
+    if (!clips.empty()) break;
   }
   if (clips.empty()) return clips;
   const auto start = seconds_in(record, "start"), end = seconds_in(record, "end");

@@ -1,6 +1,7 @@
 // The clips that records of a benchmark are about.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -20,6 +21,9 @@ struct ClipPart {
   /// Equal for equal pieces.
   std::string key() const;
 };
+
+/// Columns that name a record's clip; the first that is there counts. The last one holds a name without its ending.
+inline constexpr std::array<const char*, 4> kClipColumns = {"video", "video_path", "video_name", "videoID"};
 
 /// Of a record: the files that `video` (a name, or a list), else `video_path` or `video_name` names, relative to `folder`; else
 /// `videoID` with .mp4, .MP4, .mkv or .webm behind it, in `folder` or `folder`/data. Columns `start` and `end`, seconds, cut out

@@ -67,6 +67,10 @@ std::vector<Text> doc_list(const Json& doc, const char* column) {
   return texts;
 }
 
+std::vector<Text> doc_list_or_none(const Json& doc, const char* column) {
+  return json_has(doc, column) ? doc_list(doc, column) : std::vector<Text>();
+}
+
 std::vector<Option> lettered(const std::vector<Text>& texts) {
   std::vector<Option> options;
   for (const Text& text : texts) {
@@ -79,6 +83,14 @@ Text option_lines(const std::vector<Option>& options) {
   std::vector<Text> lines;
   for (const Option& option : options) lines.push_back(Text{option.letter} + U". " + option.text);
   return join(lines, U"\n");
+}
+
+std::vector<Text> bracketed(const std::vector<Text>& options) {
+  std::vector<Text> lines;
+  for (const Option& option : lettered(options)) {
+    lines.push_back(U"(" + Text{option.letter} + U") " + option.text);
+  }
+  return lines;
 }
 
 char32_t letter_of(int64_t index, size_t options, const char* column) {

@@ -21,11 +21,15 @@ std::string doc_key(const Json& doc, const char* column);
 int64_t doc_integer(const Json& doc, const char* column);
 /// A list of texts.
 std::vector<Text> doc_list(const Json& doc, const char* column);
+/// The same, empty if the column is missing or null.
+std::vector<Text> doc_list_or_none(const Json& doc, const char* column);
 
 /// A, B, C, ... for a list of texts.
 std::vector<Option> lettered(const std::vector<Text>& texts);
 /// The lines "A. text", joined by newlines.
 Text option_lines(const std::vector<Option>& options);
+/// "(A) text" of each option.
+std::vector<Text> bracketed(const std::vector<Text>& options);
 /// A, B, C, ... by index. Throws InputError naming `column` for an index without an option.
 char32_t letter_of(int64_t index, size_t options, const char* column);
 

@@ -27,9 +27,7 @@ class Arithmetic {
   using Value = std::optional<MathValue>;
   bool latex() const { return kind_ == Kind::kLatex; }
 
-  void skip_blanks() {
-    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
-  }
+  void skip_blanks() { at_ = past_blanks(text_, at_); }
   /// A sign or a command; a command ends where its letters do.
   bool take(TextView word) {
     skip_blanks();

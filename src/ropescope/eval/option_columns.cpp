@@ -1,6 +1,7 @@
 #include "ropescope/eval/option_columns.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/doc.h"
@@ -95,6 +96,13 @@ void adopt_answer_list(Json& record) {
   if (!texts) return;  // (what reads the column says what is wrong)
   answers = Json::array();
   for (const Text& text : *texts) answers.push_back(to_utf8(text));
+}
+
+void adopt_json_list(Json& record, const char* column) {
+  const auto cell = record.find(column);
+  if (cell == record.end() || !cell->is_string()) return;
+  Json list = Json::parse(cell->get<std::string>(), nullptr, /*allow_exceptions=*/false);
+  if (list.is_array()) *cell = std::move(list);
 }
 
 void adopt_column(Json& record, const char* from, const char* to) {

@@ -24,6 +24,8 @@ void adopt_option_list(Json& record, const char* column, bool index);
 void adopt_options_into_question(Json& record, Text (*text)(const std::vector<Option>& options));
 /// `answers` from `answer`, where that is a list (a JSON array, or the text of a Python list).
 void adopt_answer_list(Json& record);
+/// A column whose cell holds a JSON array as text becomes that array; anything else stays as it is.
+void adopt_json_list(Json& record, const char* column);
 /// Gives the column `to` the value of `from`, if only that is there.
 void adopt_column(Json& record, const char* from, const char* to);
 

@@ -72,6 +72,11 @@ bool is_word_boundary(TextView text, size_t i) {
   return before != after;
 }
 
+size_t past_blanks(TextView text, size_t at) {
+  while (at < text.size() && is_space(text[at])) ++at;
+  return at;
+}
+
 Text lower(TextView text) {
   if (!is_ascii(text)) return from_icu(to_icu(text).toLower(icu::Locale::getRoot()));
   Text out(text);
@@ -255,9 +260,7 @@ std::optional<std::vector<Text>> parse_string_list(TextView text) {
   text = text.substr(1, text.size() - 2);
   std::vector<Text> items;
   size_t at = 0;
-  const auto skip_space = [&] {
-    while (at < text.size() && is_space(text[at])) ++at;
-  };
+  const auto skip_space = [&] { at = past_blanks(text, at); };
   for (skip_space(); at < text.size(); skip_space()) {
     Text item;
     if (text[at] == U'\'' || text[at] == U'"') {

@@ -28,6 +28,9 @@ bool is_upper(char32_t c);
 /// re's \b between text[i - 1] and text[i].
 bool is_word_boundary(TextView text, size_t i);
 
+/// The first place from `at` on that is no white space, or the end: re's \s*.
+size_t past_blanks(TextView text, size_t at);
+
 /// Full case mappings: "ß" has two upper-case letters.
 Text lower(TextView text);
 Text upper(TextView text);

@@ -7,6 +7,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/box_text.h"
 #include "ropescope/eval/doc.h"
+#include "ropescope/eval/option_columns.h"
 #include "ropescope/eval/tallies.h"
 
 namespace ropescope::eval {
@@ -110,12 +111,7 @@ Box target(const Json& doc) {
 
 /// A table's cell holds the list as text.
 void adopt(Json& record) {
-  for (const char* column : {"bbox", "image_size", "input_size"}) {
-    const auto cell = record.find(column);
-    if (cell == record.end() || !cell->is_string()) continue;
-    Json list = Json::parse(cell->get<std::string>(), nullptr, /*allow_exceptions=*/false);
-    if (list.is_array()) *cell = std::move(list);
-  }
+  for (const char* column : {"bbox", "image_size", "input_size"}) adopt_json_list(record, column);
 }
 
 void check(const Json& doc) { target(doc); }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "ropescope/eval/doc.h"
+
 namespace ropescope::eval {
 
 Json json_of(const Means& means) {
@@ -14,6 +16,10 @@ double mean_of(const Means& means) {
   Mean mean;
   for (const auto& entry : means) mean.add(entry.second.value());
   return mean.value();
+}
+
+Reading letter_reading(std::optional<char32_t> letter, bool right) {
+  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
 }
 
 Benchmark exact_match_benchmark(std::string name, std::string summary, std::string data,

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,9 @@ class MeanTally : public Tally {
   std::string name_;
   Mean mean_;
 };
+
+/// Of an answer whose letter is the doc's or another's; unreadable without one.
+Reading letter_reading(std::optional<char32_t> letter, bool right);
 
 /// A benchmark of short answers (16 tokens) whose figure is one mean, under the name that lmms-eval gives it.
 Benchmark exact_match_benchmark(std::string name, std::string summary, std::string data,

@@ -35,10 +35,6 @@ std::vector<TextView> telling(const std::vector<TextView>& sentences) {
   return chosen;
 }
 
-void skip_blanks(TextView text, size_t& at) {
-  while (at < text.size() && is_space(text[at])) ++at;
-}
-
 size_t digits_from(TextView text, size_t at) {
   size_t end = at;
   while (end < text.size() && is_digit(text[end])) ++end;
@@ -78,14 +74,14 @@ DashedNumbers dashed_numbers(TextView text, const DashRule& rule) {
     if (!is_digit(text[begin])) continue;
     const size_t end = number_end(text, begin, rule.loose);
     size_t at = end;
-    skip_blanks(text, at);
+    at = past_blanks(text, at);
     if (rule.seconds && at < text.size() && text[at] == U's') {
       ++at;
-      skip_blanks(text, at);
+      at = past_blanks(text, at);
     }
     if (at >= text.size() || rule.dashes.find(text[at]) == TextView::npos) continue;
     ++at;
-    skip_blanks(text, at);
+    at = past_blanks(text, at);
     if (at >= text.size() || !is_digit(text[at])) continue;
     return {true, ordered(parse_float(text.substr(begin, end - begin)),
                           parse_float(text.substr(at, number_end(text, at, rule.loose) - at)))};
@@ -125,10 +121,10 @@ std::optional<Span> dashed_clocks(TextView text) {
     const auto from = clock_at(text, begin, /*bounded=*/false);
     if (!from) continue;
     size_t at = from->end;
-    skip_blanks(text, at);
+    at = past_blanks(text, at);
     if (at >= text.size() || kDashes.find(text[at]) == TextView::npos) continue;
     ++at;
-    skip_blanks(text, at);
+    at = past_blanks(text, at);
     // (what precedes it is a dash or a blank, so a boundary is there)
     const auto until = at < text.size() ? clock_at(text, at, /*bounded=*/true) : std::nullopt;
     if (until) return ordered(from->seconds, until->seconds);

@@ -1,19 +1,11 @@
 #include "ropescope/eval/video_rules.h"
 
-#include "ropescope/eval/doc.h"
+#include "ropescope/eval/clips.h"
 
 namespace ropescope::eval {
 
-std::vector<Text> bracketed(const std::vector<Text>& options) {
-  std::vector<Text> lines;
-  for (const Option& option : lettered(options)) {
-    lines.push_back(U"(" + Text{option.letter} + U") " + option.text);
-  }
-  return lines;
-}
-
 std::string clip_name(const Json& doc, const std::string& item) {
-  for (const char* column : {"video", "video_path", "video_name", "videoID"}) {
+  for (const char* column : kClipColumns) {
     const Json* name = json_find(doc, column);
     if (name != nullptr) return name->is_string() ? name->get<std::string>() : name->dump(-1, ' ', true);
   }

@@ -30,7 +30,7 @@ bool skip_word(TextView text, size_t& at, TextView word) {
 
 bool skip_some_blanks(TextView text, size_t& at) {
   const size_t begin = at;
-  while (at < text.size() && is_space(text[at])) ++at;
+  at = past_blanks(text, at);
   return at > begin;
 }
 

@@ -25,10 +25,14 @@ namespace {
 Reading choice_of(const Json& doc, const std::string& text) {
   const auto letter = vlmevalkit_choice(from_utf8(text), option_columns(doc), VlmEvalKitDate::kAugust2026);
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter || *letter == U'Z', !letter};
+  return vlmevalkit_letter_reading(letter, right);
 }
 
 }  // namespace
+
+Reading vlmevalkit_letter_reading(std::optional<char32_t> letter, bool right) {
+  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter || *letter == U'Z', !letter};
+}
 
 Reading vlmevalkit_choice_reading(const Json& doc, const std::string& output, const Rules&) {
   return choice_of(doc, output);

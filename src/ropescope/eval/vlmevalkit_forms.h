@@ -38,6 +38,9 @@ Json vlmevalkit_short_prompt(const Json& doc, const Rules& rules);
 /// The question as it is.
 Json vlmevalkit_bare_prompt(const Json& doc, const Rules& rules);
 
+/// Of an answer by the harness's rule: without a letter a judge is asked, and Z chooses no option.
+Reading vlmevalkit_letter_reading(std::optional<char32_t> letter, bool right);
+
 /// A list of texts in `column` becomes columns A, B, C, ...; with `index` the number in `answer` becomes its letter.
 void options_into_columns(Json& record, const char* column, bool index);
 

@@ -13,8 +13,7 @@ Json prompt(const Json& doc, const Rules&) {
 
 /// ^\s*([A-Z])\. becomes its letter; everything else stays.
 Text filtered(const Text& output) {
-  size_t at = 0;
-  while (at < output.size() && is_space(output[at])) ++at;
+  const size_t at = past_blanks(output, 0);
   const bool letter =
       at + 1 < output.size() && output[at] >= U'A' && output[at] <= U'Z' && output[at + 1] == U'.';
   return letter ? Text{output[at]} : output;

@@ -76,7 +76,7 @@ std::optional<char32_t> letter_in(TextView output, TextView letters) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const auto letter = letter_in(from_utf8(output), letters_of(doc));
   const bool right = letter && Text{*letter} == strip_any(doc_text(doc, "answer"), U"()");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 /// VLMEvalKit's table: options in columns, the sub-task as `category`. (Its questions have the options behind them.)
@@ -85,9 +85,7 @@ void adopt(Json& record) {
   adopt_column(record, "category", "sub_task");
   if (record.contains("choices") && record.contains("question") && !record.contains("prompt")) {
     Text text = doc_text(record, "question") + U"\nSelect from the following choices.";
-    for (const Option& option : lettered(doc_list(record, "choices"))) {
-      text += U"\n(" + Text{option.letter} + U") " + option.text;
-    }
+    for (const Text& line : bracketed(doc_list(record, "choices"))) text += U"\n" + line;
     record["prompt"] = to_utf8(text);
   }
 }

@@ -21,12 +21,7 @@ Json prompt(const Json& doc, const Rules&) {
 }
 
 /// A table's cell, and the harness's data, hold the list as text.
-void adopt(Json& record) {
-  const auto cell = record.find("timestamp");
-  if (cell == record.end() || !cell->is_string()) return;
-  Json list = Json::parse(cell->get<std::string>(), nullptr, /*allow_exceptions=*/false);
-  if (list.is_array()) *cell = std::move(list);
-}
+void adopt(Json& record) { adopt_json_list(record, "timestamp"); }
 
 Span target(const Json& doc) {
   const auto found = doc.find("timestamp");

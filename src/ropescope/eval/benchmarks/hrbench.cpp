@@ -19,7 +19,7 @@ Json prompt(const Json& doc, const Rules&) {
 Reading reading_of(const Json& doc, TextView text) {
   const auto letter = vlmevalkit_choice(text, option_columns(doc), VlmEvalKitDate::kMay2025);
   const bool right = letter && lower(Text{*letter}) == lower(doc_text(doc, "answer"));
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter || *letter == U'Z', !letter};
+  return vlmevalkit_letter_reading(letter, right);
 }
 
 Reading read(const Json& doc, const std::string& output, const Rules&) {

@@ -22,7 +22,7 @@ Json prompt(const Json& doc, const Rules&) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const auto letter = extract_choice(from_utf8(output), kLetters);
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 void check(const Json& doc) {

@@ -12,10 +12,7 @@ namespace ropescope::eval {
 namespace mathvision_rules {
 namespace {
 
-std::vector<Text> options_of(const Json& doc) {
-  const auto found = doc.find("options");
-  return found == doc.end() || found->is_null() ? std::vector<Text>() : doc_list(doc, "options");
-}
+std::vector<Text> options_of(const Json& doc) { return doc_list_or_none(doc, "options"); }
 
 Json prompt(const Json& doc, const Rules&) {
   Text text = U"Please solve the problem step by step and put your answer in one \"\\boxed{}\"." +
@@ -95,13 +92,14 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   return {to_utf8(said), std::nullopt, right ? 1.0 : 0.0, said.empty()};
 }
 
-void check(const Json& doc) {
-  if (const auto options = options_of(doc); !options.empty()) {
-    check_letter(doc, lettered(options));
-  } else {
+void check_answer(const Json& doc, const std::vector<Text>& options) {
+  if (options.empty()) {
     doc_text(doc, "answer");
+  } else {
+    check_letter(doc, lettered(options));
   }
 }
+void check(const Json& doc) { check_answer(doc, options_of(doc)); }
 
 /// The harness prints percent to two decimals.
 class MathvisionTally : public Tally {
@@ -136,7 +134,7 @@ Reading table_reading(const Json& doc, const std::string& text) {
   if (const auto choices = doc_list(doc, "choices"); !choices.empty()) {
     const auto letter = vlmevalkit_choice(said, lettered(choices), VlmEvalKitDate::kAugust2026);
     const bool right = letter && vlmevalkit_math_equal(Text{*letter}, doc_text(doc, "answer"));
-    return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter || *letter == U'Z', !letter};
+    return vlmevalkit_letter_reading(letter, right);
   }
   const bool right = vlmevalkit_math_equal(said, doc_text(doc, "answer"));
   return {right ? Json(text) : Json(nullptr), std::nullopt, right ? 1.0 : 0.0, !right, !right};

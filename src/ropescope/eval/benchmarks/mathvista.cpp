@@ -17,10 +17,7 @@ namespace {
 
 bool is_choice(const Json& doc) { return doc_text(doc, "question_type") == U"multi_choice"; }
 
-std::vector<Text> choices_of(const Json& doc) {
-  const auto found = doc.find("choices");
-  return found == doc.end() || found->is_null() ? std::vector<Text>() : doc_list(doc, "choices");
-}
+std::vector<Text> choices_of(const Json& doc) { return doc_list_or_none(doc, "choices"); }
 
 /// What the closing line asks for.
 Text request(const Json& doc) {
@@ -217,7 +214,7 @@ Reading table_reading(const Json& doc, const std::string& text) {
   if (is_choice(doc)) {
     const auto letter = vlmevalkit_choice(said, table_options(doc), VlmEvalKitDate::kAugust2026);
     const bool right = letter && Text{*letter} == doc_text(doc, "answer_option");
-    return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter || *letter == U'Z', !letter};
+    return vlmevalkit_letter_reading(letter, right);
   }
   // (the harness asks its judge about a wrong number and about a 0, too; no judge reads another number there)
   const NumberMatch match = match_number(doc, said);

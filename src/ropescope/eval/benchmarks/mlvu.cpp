@@ -35,7 +35,7 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
     return {to_utf8(said), std::nullopt, said == answer ? 1.0 : 0.0, !letter};
   }
   const auto letter = extract_choice(text, kLetters);
-  return {json_letter(letter), std::nullopt, letter && Text{*letter} == answer ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, letter && Text{*letter} == answer);
 }
 
 std::string task_of(const Json& doc) {

@@ -35,7 +35,7 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   }
   if (!letter && rules.policy == Policy::kStatic) letter = extract_choice(text, U"ABCD");
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 void check(const Json& doc) {

@@ -45,7 +45,7 @@ Reading read(const Json& doc, const std::string& output, const Rules&) {
   // lmms-eval draws a letter at random where no rule finds one; here such an answer is wrong.
   const auto letter = mmmu_choice(text, lettered(doc_list(doc, "options")));
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 /// VLMEvalKit's table: columns A, B, ... in place of the list.

@@ -37,7 +37,7 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
     return {nullptr, std::nullopt, right_by_first_letter(text, answer) ? 1.0 : 0.0, !any};
   }
   const auto letter = extract_choice(text, kLetters);
-  return {json_letter(letter), std::nullopt, letter && Text{*letter} == answer ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, letter && Text{*letter} == answer);
 }
 
 /// As the data set writes them behind the question.

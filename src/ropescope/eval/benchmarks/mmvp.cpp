@@ -54,7 +54,7 @@ std::optional<char32_t> choice_behind(TextView text, std::initializer_list<TextV
       if (!found) break;
       at += word.size();
       const size_t blank = at;
-      while (at < searched.size() && is_space(searched[at])) ++at;
+      at = past_blanks(searched, at);
       found = at > blank;
     }
     if (!found) continue;
@@ -92,7 +92,7 @@ Text gold_of(const Json& doc) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const auto letter = letter_in(from_utf8(output));
   const bool right = letter && Text{*letter} == gold_of(doc);
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 /// VLMEvalKit's table: options in columns and the letter of the answer.

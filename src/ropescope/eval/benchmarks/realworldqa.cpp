@@ -27,8 +27,7 @@ std::vector<Option> options_in(TextView question) {
   for (size_t i = 0; i + 2 < question.size(); ++i) {
     const bool letter = question[i] >= U'A' && question[i] <= U'Z' && is_word_boundary(question, i);
     if (!letter || question[i + 1] != U'.' || !is_space(question[i + 2])) continue;
-    size_t begin = i + 2;
-    while (begin < question.size() && is_space(question[begin])) ++begin;
+    const size_t begin = past_blanks(question, i + 2);
     const size_t end = std::min(question.find(U'\n', begin), question.size());
     texts.emplace_back(strip(question.substr(begin, end - begin)));
     i = end - 1;  // matches do not overlap

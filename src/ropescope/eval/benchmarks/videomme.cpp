@@ -44,7 +44,7 @@ Reading read(const Json& doc, const std::string& output, const Rules& rules) {
   const Text text = from_utf8(output);
   const auto letter = rules.profile == Profile::kPaper ? first_letter(text) : extract_choice(text, kLetters);
   const bool right = letter && Text{*letter} == doc_text(doc, "answer");
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 void check(const Json& doc) {

@@ -27,11 +27,6 @@ Json prompt(const Json& doc, const Rules&) {
   return to_utf8(question + U"\n" + Text(kLetterRequest));
 }
 
-size_t behind_blanks(TextView text, size_t at) {
-  while (at < text.size() && is_space(text[at])) ++at;
-  return at;
-}
-
 /// "ANSWER", "CHOICE" or "OPTION", perhaps "IS", then blanks or colons, then a letter, be it the first of a word.
 std::optional<char32_t> behind_a_word(TextView text) {
   const auto letter_at = [&](size_t at) -> std::optional<char32_t> {
@@ -43,7 +38,7 @@ std::optional<char32_t> behind_a_word(TextView text) {
   for (size_t begin = 0; begin < text.size(); ++begin) {
     for (const TextView word : {TextView(U"ANSWER"), TextView(U"CHOICE"), TextView(U"OPTION")}) {
       if (text.compare(begin, word.size(), word) != 0) continue;
-      const size_t behind = begin + word.size(), is = behind_blanks(text, behind);
+      const size_t behind = begin + word.size(), is = past_blanks(text, behind);
       if (is > behind && text.compare(is, 2, U"IS") == 0) {
         if (const auto letter = letter_at(is + 2)) return letter;
       }
@@ -73,7 +68,7 @@ std::optional<char32_t> letter_in(TextView output) {
     return letter;
   }
   const auto closed = [&](size_t i) {
-    const size_t at = behind_blanks(text, i + 1);
+    const size_t at = past_blanks(text, i + 1);
     return is(at, U'.') || is(at, U')') || is(at, U']');
   };
   if (const auto letter = first_letter(text, closed)) return letter;
@@ -89,7 +84,7 @@ std::optional<char32_t> letter_in(TextView output) {
 Reading read(const Json& doc, const std::string& output, const Rules&) {
   const auto letter = letter_in(from_utf8(output));
   const bool right = letter && Text{*letter} == upper(strip(doc_text(doc, "label")));
-  return {json_letter(letter), std::nullopt, right ? 1.0 : 0.0, !letter};
+  return letter_reading(letter, right);
 }
 
 constexpr std::array<const char*, 2> kCategories = {"direct_attributes", "relative_position"};
