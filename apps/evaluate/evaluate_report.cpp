@@ -12,6 +12,7 @@
 #include "ropescope/eval/judge.h"
 #include "ropescope/eval/python_text.h"
 #include "ropescope/eval/sample_text.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::app::evaluate {
 
@@ -66,9 +67,7 @@ void hand_over(const eval::Benchmark& benchmark, const std::vector<Json>& for_ju
     fs::remove(file, none);  // (of an earlier run)
     return;
   }
-  std::string lines;
-  for (const Json& line : for_judge) lines += line.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
-  write_text_file(file, lines);
+  replace_text_file(file, eval::judge_text(for_judge));
 }
 
 void add_fading(const std::vector<eval::FadingCurve>& curves,
@@ -237,7 +236,7 @@ void report_run(const EvaluateRun& run, const std::optional<LongContext>& contex
   }
   add_counts(summary);
   writer.commit();
-  write_text_file(run.folder / "summary.json", summary.dump(2) + "\n");
+  replace_text_file(run.folder / "summary.json", summary.dump(2) + "\n");
   print_summary(run.benchmark, summary, curves, first, run.folder, settings);
   if (std::fflush(stdout) != 0) throw EnvironmentError("stdout: writing failed");
   check_answered(summary, first);

@@ -1,28 +1,18 @@
 #include "evaluate/evaluate_run.h"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 #include <system_error>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/file.h"
 #include "ropescope/core/json_difference.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/strings.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::app::evaluate {
 
 namespace fs = std::filesystem;
-
-void write_text_file(const fs::path& path, const std::string& text) {
-  AtomicFile file(path, /*force=*/true);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  stream << text;
-  stream.close();
-  if (!stream) throw EnvironmentError("{}: writing failed", path.string());
-  file.commit();
-}
 
 namespace {
 
@@ -83,7 +73,7 @@ void RunFolder::begin(const Json& settings) {
       stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);
-  write_text_file(folder_ / "run.json", settings.dump(2) + "\n");
+  replace_text_file(folder_ / "run.json", settings.dump(2) + "\n");
 }
 
 namespace {

@@ -64,6 +64,4 @@ int64_t ask(EvaluateRun& run, eval::Answerer& answerer, const Json& settings);
 /// Records that made no question.
 std::vector<eval::RejectedRecord> rejected_records(const EvaluateRun& run);
 
-void write_text_file(const std::filesystem::path& path, const std::string& text);
-
 }  // namespace ropescope::app::evaluate

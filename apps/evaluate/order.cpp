@@ -1,6 +1,5 @@
 // ropescope order: makes the questions of the benchmark `order`, and its pictures.
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include <fmt/format.h>
@@ -14,6 +13,7 @@
 #include "ropescope/core/version.h"
 #include "ropescope/eval/order_questions.h"
 #include "ropescope/vision/encode.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 
@@ -45,15 +45,6 @@ std::string picture(const eval::OrderColour& colour, int64_t side) {
   return encode_png(rgb);
 }
 
-void write(const fs::path& path, const std::string& bytes, bool force) {
-  AtomicFile file(path, force);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  stream << bytes;
-  stream.close();
-  if (!stream) throw EnvironmentError("{}: writing failed", path.string());
-  file.commit();
-}
-
 int run(const OrderFlags& flags, const Invocation& invocation) {
   const CommonSettings& settings = invocation.settings;
   if (settings.csv) throw UsageError("--csv: order prints text or --json");
@@ -70,13 +61,13 @@ int run(const OrderFlags& flags, const Invocation& invocation) {
     lines += question.dump() + "\n";
   }
   for (const eval::OrderColour& colour : eval::kOrderColours) {
-    write(folder.path() / eval::order_picture_file(colour.name), picture(colour, flags.side), /*force=*/true);
+    replace_text_file(folder.path() / eval::order_picture_file(colour.name), picture(colour, flags.side));
   }
-  write(questions, lines, /*force=*/true);
+  replace_text_file(questions, lines);
   const Json made = {{"questions", flags.count}, {"seed", settings.seed},
                      {"side", flags.side},       {"by_tag", tags},
                      {"version", version()},     {"sha256", sha256_of_file(questions)}};
-  write(folder.path() / "order.json", made.dump(2) + "\n", /*force=*/true);
+  replace_text_file(folder.path() / "order.json", made.dump(2) + "\n");
   folder.keep();
   if (settings.json) {
     fmt::print("{}\n", made.dump());

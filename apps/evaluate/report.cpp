@@ -1,7 +1,6 @@
 // ropescope report: runs of evaluate beside the papers' tables.
 #include "ropescope/eval/report.h"
 
-#include <fstream>
 #include <optional>
 #include <sstream>
 
@@ -12,6 +11,7 @@
 #include "ropescope/eval/base64.h"
 #include "ropescope/eval/report_figure.h"
 #include "ropescope/eval/report_page.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 #include "evaluate/report_maps.h"
@@ -152,10 +152,7 @@ int run(const ReportFlags& flags, const Invocation& invocation) {
   const std::string text = form == ".md"    ? eval::report_markdown(report)
                            : form == ".csv" ? eval::report_csv(report)
                                             : page_text(flags, settings, maps, report, output);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  stream << text;
-  stream.close();
-  if (!stream) throw EnvironmentError("{}: writing failed", output.string());
+  write_text_durably(file.temporary_path(), text);
   file.commit();
   const auto count = [](const auto& list, const char* one) {
     return counted(static_cast<int64_t>(list.size()), one);

@@ -1,15 +1,14 @@
 #include "inputs/work_parts.h"
 
 #include <algorithm>
-#include <fstream>
 #include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/file.h"
 #include "ropescope/core/json_difference.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 #include "inputs/loaded_model.h"
 
@@ -55,12 +54,7 @@ void WorkParts::begin(const Json& subject, bool resume) const {
   std::error_code code;
   fs::create_directories(folder_, code);
   if (code) throw EnvironmentError("{}: cannot be written ({})", folder_.string(), code.message());
-  AtomicFile file(folder_ / kSubject, /*force=*/true);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  stream << subject.dump(2) << '\n';
-  stream.close();
-  if (!stream) throw EnvironmentError("{}: writing failed", file.target_path().string());
-  file.commit();
+  replace_text_file(folder_ / kSubject, subject.dump(2) + "\n");
 }
 
 fs::path WorkParts::file(int64_t item) const {

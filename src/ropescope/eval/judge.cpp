@@ -15,6 +15,14 @@ Json judge_line(const Benchmark& benchmark, int64_t record, const Json& doc, con
           {"output", output}};
 }
 
+std::string judge_text(const std::vector<Json>& lines) {
+  std::string text;
+  for (const Json& line : lines) {
+    text += line.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
+  }
+  return text;
+}
+
 JudgeReplies::JudgeReplies(const std::filesystem::path& path) : name_(path.string()) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("{}: cannot be read", name_);

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ropescope/eval/benchmark.h"
 
@@ -20,6 +21,9 @@ inline constexpr const char* kPrefetchOnly = "rule-based prefetch";
 /// A line of the file for the judge.
 Json judge_line(const Benchmark& benchmark, int64_t record, const Json& doc, const std::string& output,
                 const Rules& rules);
+
+/// Such lines as the file holds them.
+std::string judge_text(const std::vector<Json>& lines);
 
 /// A judge's replies by record.
 class JudgeReplies {

@@ -8,7 +8,6 @@
 #include <ATen/ops/tensor.h>
 
 #include "ropescope/core/errors.h"
-#include "ropescope/core/file.h"
 #include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
@@ -69,9 +68,7 @@ void Curves::write_table() const {
     text += fmt::format("{},{:.9g},{:.9g},{:.9g},{:.6g}\n", point.step, point.loss, point.learning_rate,
                         point.gradient_norm, point.tokens_per_second);
   }
-  AtomicFile file(std::filesystem::path(file_).replace_extension(".csv"), /*force=*/true);
-  write_text_durably(file.temporary_path(), text);
-  file.commit();
+  replace_text_file(std::filesystem::path(file_).replace_extension(".csv"), text);
 }
 
 }  // namespace ropescope

@@ -90,9 +90,7 @@ RunLog::RunLog(const fs::path& folder, const RunLogForms& forms, int64_t step, c
     }
   }
   if (forms.jsonl) {
-    AtomicFile file(folder / "log_header.json", /*force=*/true);
-    write_text_durably(file.temporary_path(), header.dump(2) + "\n");
-    file.commit();
+    replace_text_file(folder / "log_header.json", header.dump(2) + "\n");
     const fs::path lines = folder / "log.jsonl";
     lines_ = std::make_unique<DurableFile>(lines, bytes_up_to(lines, step));
   }

@@ -7,6 +7,7 @@
 
 #include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/weights/safetensors.h"
 #include "ropescope/weights/stored_tensor.h"
@@ -109,6 +110,12 @@ void write_text_durably(const std::filesystem::path& path, const std::string& te
   DurableFile file(path);
   file.write(text);
   file.finish();
+}
+
+void replace_text_file(const std::filesystem::path& path, const std::string& text) {
+  AtomicFile file(path, /*force=*/true);
+  write_text_durably(file.temporary_path(), text);
+  file.commit();
 }
 
 void sync_folder(const std::filesystem::path& folder) {
