@@ -6,6 +6,7 @@
 #include "ropescope/eval/evaluation.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/refusal.h"
 
 namespace ropescope::eval {
 namespace {
@@ -145,6 +146,44 @@ TEST(Refusals, RecordsOfOtherBenchmarks) {
   EXPECT_THAT(refusal("docvqa", {{"question", "?"}, {"answers", Json::array()}}), HasSubstr("found none"));
   EXPECT_THAT(refusal("pope", {{"q", "?"}, {"answer", "yes"}}),
               HasSubstr("\"question\" is missing or empty; there are answer, q"));
+}
+
+/// MathVista's and MATH-Vision's questions hold their choices in VLMEvalKit's tables, and beside them in the data sets.
+TEST(Refusals, ChoicesThatWouldBeAskedTwiceOrNotAtAll) {
+  const Json mathvista = {
+      {"index", 0},
+      {"question", "Hint: Please choose.\nQuestion: Which one?\nChoices:\n(A) a lamp\n(B) a sled"},
+      {"choices", "['a lamp', 'a sled']"},
+      {"answer", "a sled"},
+      {"answer_option", "B"},
+      {"question_type", "multi_choice"},
+      {"answer_type", "text"}};
+  EXPECT_THAT(refusal("mathvista_mini", mathvista), HasSubstr("--profile vlmevalkit"));
+  Json own = mathvista;
+  own.erase("answer_option");
+  own.erase("index");
+  own.update({{"pid", "1"}, {"question", "Which one?"}, {"query", mathvista.at("question")}});
+  EXPECT_EQ(refusal("mathvista_mini", own), "");
+  const Benchmark& table = benchmark_under(find_benchmark("mathvista_mini"), Profile::kVlmEvalKit);
+  const Json asked = own_columns(table, own);
+  EXPECT_EQ(asked.at("question"), mathvista.at("question"));
+  EXPECT_EQ(asked.at("answer_option"), "B");
+  EXPECT_EQ(own_columns(table, asked), asked);
+  own.erase("query");
+  EXPECT_THAT(testing::refusal_of([&] { own_columns(table, own); }), HasSubstr("\"query\""));
+  const Json mathvision = {{"index", 0},
+                           {"question", "Which one?\nChoices: (A) a lamp (B) a sled"},
+                           {"choices", "['a lamp', 'a sled']"},
+                           {"answer", "B"}};
+  EXPECT_THAT(refusal("mathvision_mini", mathvision), HasSubstr("--profile vlmevalkit"));
+  const Json listed = {
+      {"id", "1"}, {"question", "Which one?"}, {"options", {"a lamp", "a sled"}}, {"answer", "B"}};
+  EXPECT_EQ(refusal("mathvision_mini", listed), "");
+  const Benchmark& form = benchmark_under(find_benchmark("mathvision_mini"), Profile::kVlmEvalKit);
+  EXPECT_THAT(testing::refusal_of([&] { own_columns(form, listed); }), HasSubstr("--profile current"));
+  EXPECT_EQ(own_columns(form, mathvision).at("choices"), mathvision.at("choices"));
+  const Json free = {{"id", "2"}, {"question", "How many?"}, {"options", Json::array()}, {"answer", "2"}};
+  EXPECT_EQ(own_columns(form, free).at("choices"), Json::array());
 }
 
 TEST(Refusals, ABoxInPixelsNeedsTheSizeOfItsPicture) {

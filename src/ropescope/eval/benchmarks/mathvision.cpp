@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/math_answer.h"
 #include "ropescope/eval/vlmevalkit.h"
@@ -160,22 +161,30 @@ std::string table_question(const Json& doc, const std::string& output, const Rul
          "\n\nReply with that final answer and nothing else: a letter, a number or a formula.";
 }
 
+/// A table's question holds its choices: with the column's they would be asked twice.
 void adopt(Json& record) {
+  const bool table = record.contains("index") && !record.contains("options");
+  if (table && !doc_list_or_none(record, "choices").empty()) {
+    throw InputError(
+        "doc: expected lmms-eval's \"options\", found VLMEvalKit's table, whose question holds its choices. Try: --profile "
+        "vlmevalkit, which asks it");
+  }
   adopt_column(record, "choices", "options");
   adopt_column(record, "category", "subject");
 }
+/// The other way round the choices would not be asked at all.
 void adopt_table(Json& record) {
-  adopt_column(record, "options", "choices");
-  adopt_column(record, "subject", "category");
-  if (!record.contains("choices")) record["choices"] = Json::array();
-}
-void check_table(const Json& doc) {
-  if (const auto choices = doc_list(doc, "choices"); !choices.empty()) {
-    check_letter(doc, lettered(choices));
-  } else {
-    doc_text(doc, "answer");
+  if (!record.contains("choices")) {
+    if (!options_of(record).empty()) {
+      throw InputError(
+          "doc: expected VLMEvalKit's table, whose question holds its choices, found \"options\" beside the question. Try: "
+          "--profile current, which asks them");
+    }
+    record["choices"] = Json::array();
   }
+  adopt_column(record, "subject", "category");
 }
+void check_table(const Json& doc) { check_answer(doc, doc_list(doc, "choices")); }
 
 }  // namespace
 }  // namespace mathvision_rules

@@ -182,6 +182,15 @@ std::unique_ptr<Tally> current_tally(const Rules&) {
 }
 std::unique_ptr<Tally> table_tally(const Rules&) { return std::make_unique<MathvistaTally>("acc"); }
 
+/// A table's question is the data's `query`, which holds hint and choices: they would be asked twice.
+void adopt(Json& record) {
+  const bool table = record.contains("answer_option") || record.contains("index");
+  if (!table || record.contains("pid") || record.contains("query")) return;
+  throw InputError(
+      "doc: expected lmms-eval's columns, found VLMEvalKit's table, whose question holds its hint and choices. Try: --profile "
+      "vlmevalkit, which asks it");
+}
+
 void check(const Json& doc) {
   if (is_choice(doc) && choices_of(doc).empty()) {
     throw InputError("doc: \"choices\": expected a list of texts, found none");
@@ -240,6 +249,10 @@ void adopt_table(Json& record) {
   if (record.contains("query") && record["query"].is_string()) {
     record["question"] = record["query"];
     record.erase("query");
+  } else if (record.contains("pid") && !contains(doc_text(record, "question"), U"Hint:")) {
+    throw InputError(
+        "doc: expected \"query\", which is the question with its hint and choices, found lmms-eval's other columns. Try: "
+        "--profile current, which asks without it");
   }
   if (record.contains("answer_option") || !record.contains("question_type") || !is_choice(record)) return;
   const std::vector<Text> choices = choices_of(record);
@@ -274,7 +287,7 @@ Benchmark mathvista_mini() {
                          paper_tally,
                          {},
                          Options::kColumns,
-                         nullptr,
+                         adopt,
                          check};
   benchmark.judge = {judge_question, judged};
   benchmark.other_names = {"mathvista_testmini", "mathvista_testmini_format", "MathVista_MINI"};
