@@ -138,6 +138,15 @@ TEST(Profiles, WhatAHarnessLacksIsRefusedByName) {
   EXPECT_EQ(profiles_of(find_benchmark("mmstar")).front(), Profile::kPaper);
 }
 
+TEST(Profiles, OcrTokensAreRefusedWhereNoPromptHasThem) {
+  Rules rules;
+  rules.ocr_tokens = true;
+  EXPECT_NO_THROW(check_rules(find_benchmark("textvqa"), rules));
+  EXPECT_THROW(check_rules(find_benchmark("docvqa"), rules), UsageError);
+  rules.profile = Profile::kVlmEvalKit;
+  EXPECT_THROW(check_rules(find_benchmark("textvqa"), rules), UsageError);
+}
+
 TEST(Profiles, NamesOfTheHarnessesFindTheBenchmark) {
   EXPECT_EQ(find_benchmark("HRBench4K").name, "hrbench_4k");
   EXPECT_EQ(find_benchmark("vstar_bench").name, "vstar");

@@ -133,6 +133,7 @@ struct Benchmark {
   bool scores_any_options = false;
   bool has_boxes = false;      ///< Rules::boxes makes a difference
   bool has_subtitles = false;  ///< Rules::subtitles makes a difference
+  bool has_ocr = false;        ///< Rules::ocr_tokens makes a difference
   bool about_clips = false;    ///< its questions are about clips: one without is asked, with a warning
   /// Tokens, where they depend on the rules; absent: max_new_tokens.
   int64_t (*longest_answer)(const Rules& rules) = nullptr;
@@ -153,7 +154,7 @@ void check_doc(const Benchmark& benchmark, const Json& doc);
 /// Throws InputError where the question cannot be answered as it would be asked: its options are missing.
 void check_question(const Benchmark& benchmark, const Json& doc);
 
-/// Throws UsageError where the benchmark has no rules under the profile, or not with these boxes.
+/// Throws UsageError where the benchmark has no rules under the profile, or they ask for no boxes, subtitles or OCR tokens.
 void check_rules(const Benchmark& benchmark, const Rules& rules);
 /// Whether its files are MMBench's, of any edition.
 bool is_mmbench(const Benchmark& benchmark);

@@ -138,7 +138,11 @@ void check_question(const Benchmark& benchmark, const Json& doc) {
 }
 
 void check_rules(const Benchmark& benchmark, const Rules& rules) {
-  benchmark_under(benchmark, rules.profile);
+  const Benchmark& own = benchmark_under(benchmark, rules.profile);
+  if (rules.ocr_tokens && !own.has_ocr) {
+    throw UsageError("--ocr: {} gives no OCR tokens under the profile {}", benchmark.name,
+                     profile_name(rules.profile));
+  }
   if (rules.boxes != BoxScale::kAuto && !benchmark.has_boxes) {
     throw UsageError("--boxes: {} asks for no boxes", benchmark.name);
   }

@@ -39,7 +39,9 @@ Benchmark textvqa() {
                             {"question_id", "question", "answers", "ocr_tokens", "image"}, prompt, read);
   benchmark.adopt = adopt_answer_list;
   benchmark.check = check_vqa_answers;
+  benchmark.has_ocr = true;
   Benchmark form = benchmark;
+  form.has_ocr = false;
   form.prompt = vlmevalkit_short_prompt;
   form.read = vlmevalkit_read;
   form.max_new_tokens = kVlmEvalKitTokens;
