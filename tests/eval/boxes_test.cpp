@@ -7,6 +7,7 @@
 #include "ropescope/eval/box_text.h"
 
 #include "tests/eval/golden_items.h"
+#include "tests/support/refusal.h"
 
 namespace ropescope::eval {
 namespace {
@@ -104,6 +105,20 @@ TEST(BoxScales, WhatARecordLacksIsNamed) {
   doc = doc_of("inches");
   EXPECT_THROW(find_benchmark("refcoco_rec").read(doc, "[1, 2, 3, 4]", {}), InputError);
   EXPECT_THROW(parse_box_scale("percent"), UsageError);
+}
+
+TEST(BoxScales, BetterIsARuleOfOneProfile) {
+  const Benchmark& refcoco = find_benchmark("refcoco_rec");
+  const std::string answer = R"({"bbox_2d": [200, 200, 600, 600]})";
+  Rules rules;
+  rules.profile = Profile::kPaper;
+  const std::string why = testing::refusal_of([&] { refcoco.read(doc_of("better"), answer, rules); });
+  EXPECT_NE(why.find("--profile current"), std::string::npos) << why;
+  rules.boxes = BoxScale::kBetter;
+  EXPECT_THROW(check_rules(refcoco, rules), UsageError);
+  rules.profile = Profile::kCurrent;
+  EXPECT_NO_THROW(check_rules(refcoco, rules));
+  EXPECT_EQ(read("better", answer).score, read("better", answer, BoxScale::kBetter).score);
 }
 
 TEST(BoxScales, EveryFamilyHasOne) {

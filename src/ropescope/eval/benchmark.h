@@ -156,6 +156,8 @@ void check_question(const Benchmark& benchmark, const Json& doc);
 
 /// Throws UsageError where the benchmark has no rules under the profile, or they ask for no boxes, subtitles or OCR tokens.
 void check_rules(const Benchmark& benchmark, const Rules& rules);
+/// Why a profile reads no boxes of this scale; empty if it does.
+std::string box_refusal(BoxScale scale, Profile profile);
 /// Whether its files are MMBench's, of any edition.
 bool is_mmbench(const Benchmark& benchmark);
 

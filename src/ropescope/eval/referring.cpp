@@ -24,7 +24,10 @@ BoxScale scale_of(const Json& doc, const Rules& rules) {
   if (asked == doc.end() || !asked->is_string()) return BoxScale::kUnit;
   const auto name = asked->get<std::string>();
   for (const auto scale : {BoxScale::kUnit, BoxScale::kPixels, BoxScale::kThousand, BoxScale::kBetter}) {
-    if (name == box_scale_name(scale)) return scale;
+    if (name != box_scale_name(scale)) continue;
+    const std::string why = box_refusal(scale, rules.profile);
+    if (!why.empty()) throw InputError("doc: \"box_scale\": {}", why);
+    return scale;
   }
   throw InputError("doc: \"box_scale\": expected unit, pixels, thousand or better, found \"{}\"", name);
 }

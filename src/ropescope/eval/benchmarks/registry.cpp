@@ -149,11 +149,15 @@ void check_rules(const Benchmark& benchmark, const Rules& rules) {
   if (rules.subtitles && !benchmark.has_subtitles) {
     throw UsageError("--subtitles: {} has none", benchmark.name);
   }
-  if (rules.boxes == BoxScale::kBetter && rules.profile != Profile::kCurrent) {
-    throw UsageError(
-        "--boxes: better is a rule of lmms-eval 0.7.3; expected --profile current with it, found {}",
-        profile_name(rules.profile));
+  if (const std::string why = box_refusal(rules.boxes, rules.profile); !why.empty()) {
+    throw UsageError("--boxes: {}", why);
   }
+}
+
+std::string box_refusal(BoxScale scale, Profile profile) {
+  if (scale != BoxScale::kBetter || profile == Profile::kCurrent) return "";
+  return "better is a rule of lmms-eval 0.7.3; expected --profile current with it, found " +
+         profile_name(profile);
 }
 
 Profile parse_profile(const std::string& text) {
