@@ -62,7 +62,7 @@ void RunFolder::begin(const Json& settings) {
   if (!leads_) return;
   made_->keep();
   if (goes_on()) {
-    eval::merge_samples(folder_);
+    if (eval::has_rank_files(folder_)) eval::merge_samples(folder_);
     return;
   }
   std::vector<fs::path> stale;  // (of an unfinished run in several processes too)

@@ -144,6 +144,8 @@ std::set<SampleKey> answered(const fs::path& folder) {
   return keys;
 }
 
+bool has_rank_files(const fs::path& folder) { return !rank_files(folder).empty(); }
+
 int64_t merge_samples(const fs::path& folder) {
   const std::vector<fs::path> ranks = rank_files(folder);
   std::vector<fs::path> files = {folder / "samples.jsonl"};

@@ -62,6 +62,9 @@ std::filesystem::path samples_file(const std::filesystem::path& folder, int64_t 
 /// count.
 std::set<SampleKey> answered(const std::filesystem::path& folder);
 
+/// Whether processes of a run have left files of their own there.
+bool has_rank_files(const std::filesystem::path& folder);
+
 /// Puts the files of all processes into samples.jsonl, by record; of two lines for the same question an answer
 /// wins over a failure, else the later one. So the file is the same after any number of processes. Returns its lines.
 int64_t merge_samples(const std::filesystem::path& folder);
