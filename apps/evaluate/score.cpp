@@ -3,6 +3,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "ropescope/eval/judge.h"
 #include "ropescope/eval/reasoning.h"
 #include "ropescope/eval/records.h"
+#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 #include "evaluate/evaluation_flags.h"
@@ -52,8 +54,10 @@ struct ScoreFlags {
 struct Scoring {
   const eval::Benchmark& benchmark;
   eval::Rules rules;
+  bool judges;  ///< --judge or --to-judge
   eval::JudgeReplies replies;
   std::unique_ptr<eval::Tally> tally;
+  std::set<int64_t> seen = {};  ///< records, where judges know answers by them
   std::vector<Json> for_judge = {};
   int64_t scored = 0, rejected = 0, unreadable = 0, undecided = 0, judged = 0;
 };
@@ -70,16 +74,23 @@ Json score_line(Scoring& scoring, const std::string& line, int64_t number, const
   // A run's samples know their record; other items are known by their line.
   const bool named = object.contains("record") && object["record"].is_number_integer();
   const int64_t record = named ? object["record"].get<int64_t>() : number;
+  if (scoring.judges && !scoring.seen.insert(record).second) {
+    throw UsageError(
+        "{}: a second answer to record {}, and a judge's replies are known by record. Try: the answers of one way of asking at "
+        "a time",
+        where, record);
+  }
   const std::optional<std::string> reply = scoring.replies.find(record, output);
   Json result = {{"prompt", benchmark.prompt(doc, scoring.rules)}};
-  const bool undecided = eval::read_answer(benchmark, doc, output, scoring.rules).undecided;
-  const eval::Reading reading = eval::read_answer(benchmark, doc, output, scoring.rules, reply);
+  eval::Reading reading = eval::read_answer(benchmark, doc, output, scoring.rules);
+  const bool judged = reading.undecided && reply;
+  if (judged) reading = eval::read_answer(benchmark, doc, output, scoring.rules, reply);
   result["extracted"] = reading.extracted;
   if (reading.processed) result["processed"] = *reading.processed;
   result["score"] = reading.score;
   scoring.tally->add(doc, reading);
   scoring.unreadable += reading.unreadable ? 1 : 0;
-  scoring.judged += undecided && reply ? 1 : 0;
+  scoring.judged += judged ? 1 : 0;
   if (!reading.undecided) return result;
   result["undecided"] = true;
   ++scoring.undecided;
@@ -113,19 +124,10 @@ void print_text(const Scoring& scoring, const Json& summary) {
   fmt::print("{}\n", summary["aggregates"].dump(2));
 }
 
-void write_for_judge(const std::string& path, const Scoring& scoring, bool force) {
-  AtomicFile file(path, force);
-  std::ofstream stream(file.temporary_path(), std::ios::binary);
-  for (const Json& line : scoring.for_judge) {
-    stream << line.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) << '\n';
-  }
-  stream.close();
-  if (!stream) throw EnvironmentError("--to-judge {}: writing failed", path);
-  file.commit();
-}
-
 int score_items(Scoring& scoring, const std::string& path, const std::string& to_judge,
                 const CommonSettings& settings) {
+  std::optional<AtomicFile> for_judge;  // (a file that is there already is refused before anything is scored)
+  if (!to_judge.empty()) for_judge.emplace(to_judge, settings.force);
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError("--items {}: cannot be read", path);
   int64_t number = 0;
@@ -147,7 +149,10 @@ int score_items(Scoring& scoring, const std::string& path, const std::string& to
   }
   if (stream.bad()) throw InputError("--items {}: reading failed after line {}", path, number);
   const Json summary = summary_of(scoring);
-  if (!to_judge.empty()) write_for_judge(to_judge, scoring, settings.force);
+  if (for_judge) {
+    write_text_durably(for_judge->temporary_path(), eval::judge_text(scoring.for_judge));
+    for_judge->commit();
+  }
   if (settings.json) {
     print_line(summary);
   } else {
@@ -177,7 +182,7 @@ int run(const ScoreFlags& flags, const Invocation& invocation) {
                      flags.judge.empty() ? "to-judge" : "judge", benchmark.name,
                      eval::profile_name(rules.profile));
   }
-  Scoring scoring{benchmark, rules,
+  Scoring scoring{benchmark, rules, !flags.judge.empty() || !flags.to_judge.empty(),
                   flags.judge.empty() ? eval::JudgeReplies() : eval::JudgeReplies(flags.judge),
                   benchmark.tally(rules)};
   return score_items(scoring, required_text(flags.items, "items"), flags.to_judge, settings);

@@ -1,5 +1,6 @@
 // Answers that are handed over to a judge model and taken back; the questions of `ropescope order`.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <map>
 
@@ -64,6 +65,7 @@ TEST_F(JudgeCommand, UndecidedAnswersAreWrittenMarkedAndCounted) {
   EXPECT_THAT(asked[0].at("question").get<std::string>(), HasSubstr("B. a sled"));
   const auto again = score("--to-judge " + path("judge.jsonl"));
   EXPECT_THAT(again.err, HasSubstr("judge.jsonl"));  // nothing is overwritten without --force
+  EXPECT_EQ(again.out, "");                          // nor scored before that is said
   EXPECT_EQ(json_lines(read_file(folder_.path("judge.jsonl"))), asked);
 }
 
@@ -94,6 +96,21 @@ TEST_F(JudgeCommand, RepliesToOtherAnswersAreRefused) {
                                   path("bare.jsonl"));
   EXPECT_EQ(none.exit_code, 2);
   EXPECT_THAT(none.err, HasSubstr("no judge reads ai2d under the profile paper"));
+}
+
+/// As samples of a run over several lengths are: each record once for each.
+TEST_F(JudgeCommand, SecondAnswersToARecordAreNotForAJudge) {
+  const Json doc = {{"question", "What is it?"}, {"A", "a lamp"}, {"B", "a sled"}, {"answer", "B"}};
+  write("items.jsonl", {{{"record", 1}, {"doc", doc}, {"output", "It glows."}, {"distractor_tokens", 0}},
+                        {{"record", 1}, {"doc", doc}, {"output", "It burns."}, {"distractor_tokens", 64}}});
+  write("replies.jsonl", {{{"record", 1}, {"answer", "B"}}});
+  EXPECT_EQ(score("").exit_code, 0);
+  for (const std::string& more : {"--to-judge " + path("judge.jsonl"), "--judge " + path("replies.jsonl")}) {
+    const auto result = score(more);
+    EXPECT_EQ(result.exit_code, 2) << more;
+    EXPECT_THAT(result.err, HasSubstr("items.jsonl:2: a second answer to record 1"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("judge.jsonl")));
 }
 
 /// A run on a tiny model, whose answers say nothing.

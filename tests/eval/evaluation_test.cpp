@@ -71,6 +71,32 @@ TEST(Samples, AnUnfinishedLineIsAskedAgain) {
   EXPECT_EQ(scores.aggregates.at("all").at("accuracy"), 0);
 }
 
+TEST(Samples, OnlyAnswersOfOneWayAreHandedToAJudge) {
+  const TemporaryFolder folder;
+  Rules rules;
+  rules.profile = Profile::kVlmEvalKit;
+  const Benchmark& pope = benchmark_under(find_benchmark("pope"), rules.profile);
+  const Json doc = {{"question", "Is it?"}, {"answer", "yes"}, {"category", "random"}};
+  const auto handed = [&](const std::string& name, const Condition* condition) {
+    Samples samples(folder.path(name), false);
+    samples.append(make_sample(pope, rules, 1, doc, {0, "Is it?", {}, 0}, {"Perhaps.", 1}, condition));
+    const auto scores = score_conditions(folder.path(name), pope, rules);
+    EXPECT_EQ(scores.begin()->second.undecided, 1);
+    return scores.begin()->second.for_judge.size();
+  };
+  EXPECT_EQ(handed("one.jsonl", nullptr), 1u);
+  const Condition far = {"vanilla", 1024};
+  EXPECT_EQ(handed("several.jsonl", &far), 0u);
+}
+
+TEST(Samples, OnlySeveralProcessesLeaveFilesOfTheirOwn) {
+  const TemporaryFolder folder;
+  { const Samples alone(samples_file(folder.path(""), 0, 1), false); }
+  EXPECT_FALSE(has_rank_files(folder.path("")));
+  { const Samples second(samples_file(folder.path(""), 1, 2), false); }
+  EXPECT_TRUE(has_rank_files(folder.path("")));
+}
+
 TEST(Records, PicturesOfTheGoldenTable) {
   const auto records = open_records(golden_path("evaluation/mmbench_sample.tsv"), "mmbench");
   const Json golden =

@@ -219,10 +219,12 @@ std::map<Condition, std::map<int64_t, std::streamoff>> places_of(std::ifstream& 
 
 class ConditionScores {
  public:
-  ConditionScores(const Benchmark& benchmark, const Rules& rules, std::string name)
+  /// `hands_over`: what is undecided becomes lines for a judge, who knows answers by record: of one way of asking only.
+  ConditionScores(const Benchmark& benchmark, const Rules& rules, std::string name, bool hands_over)
       : benchmark_(benchmark),
         rules_(rules),
         name_(std::move(name)),
+        hands_over_(hands_over && benchmark.judge.question != nullptr),
         tally_(benchmark.tally(rules)),
         units_(benchmark) {}
 
@@ -237,9 +239,7 @@ class ConditionScores {
     scores_.no_answer += reading.unreadable ? 1 : 0;
     if (reading.undecided && !is_failed(sample)) {
       ++scores_.undecided;
-      if (benchmark_.judge.question != nullptr) {
-        scores_.for_judge.push_back(judge_line(benchmark_, record, doc, output, rules_));
-      }
+      if (hands_over_) scores_.for_judge.push_back(judge_line(benchmark_, record, doc, output, rules_));
     }
     if (scores_.first.size() < kFirstAnswers) scores_.first.push_back(sample);
     scores_.records.push_back(record);
@@ -266,6 +266,7 @@ class ConditionScores {
   const Benchmark& benchmark_;
   const Rules& rules_;
   std::string name_;
+  bool hands_over_;
   std::unique_ptr<Tally> tally_;
   UnitCollector units_;
   Scores scores_;
@@ -279,7 +280,7 @@ std::map<Condition, Scores> score_conditions(const fs::path& path, const Benchma
   if (!stream) throw InputError("{}: cannot be read", path.string());
   std::map<Condition, Scores> result;
   for (const auto& [condition, places] : places_of(stream, path.string())) {
-    ConditionScores scores(benchmark, rules, path.string());
+    ConditionScores scores(benchmark, rules, path.string(), /*hands_over=*/condition == Condition());
     for (const auto& [record, place] : places) {
       stream.clear();
       stream.seekg(place);
@@ -298,7 +299,7 @@ Scores score_samples(const fs::path& path, const Benchmark& benchmark, const Rul
     throw InputError("{}: expected the answers of a run that asks in one way, found {} ways", path.string(),
                      all.size());
   }
-  return all.empty() ? ConditionScores(benchmark, rules, path.string()).take()
+  return all.empty() ? ConditionScores(benchmark, rules, path.string(), true).take()
                      : std::move(all.begin()->second);
 }
 

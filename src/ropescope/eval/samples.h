@@ -80,7 +80,7 @@ struct Scores {
   int64_t items = 0, failed = 0, generated_tokens = 0;
   int64_t no_answer = 0;        ///< Reading::unreadable
   int64_t undecided = 0;        ///< Reading::undecided, failed questions aside
-  std::vector<Json> for_judge;  ///< the lines of judge.jsonl for these
+  std::vector<Json> for_judge;  ///< the lines of judge.jsonl for these, of a run that asked in one way
   std::vector<Json> first;      ///< the lines of the kFirstAnswers lowest records
   std::vector<int64_t> records;
   std::vector<double> scores;
