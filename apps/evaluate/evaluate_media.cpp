@@ -88,8 +88,9 @@ void complete_records(std::shared_ptr<const PictureReader> reader, std::optional
     });
   } else if (run.rules.subtitles) {
     const auto subtitles = std::make_shared<Subtitles>(records->folder(), fps);
-    records->complete_with([subtitles, records](int64_t i, Json& doc) {
-      if (!json_has(doc, "subtitles")) doc["subtitles"] = subtitles->of(doc, records->clips(i));
+    records->complete_with([subtitles, records](int64_t, Json& doc) {
+      if (json_has(doc, "subtitles")) return;
+      doc["subtitles"] = subtitles->of(doc, eval::clips_of(doc, records->folder()));
     });
   }
 }

@@ -8,23 +8,31 @@
 
 namespace ropescope::eval {
 
-Question question_of(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
-                     bool pictures) {
-  const Json doc = records.doc(item);
+namespace {
+
+Question question_about(const Json& doc, Records& records, const Benchmark& benchmark, const Rules& rules,
+                        int64_t item, bool pictures) {
   const Json prompt = benchmark.prompt(doc, rules);
   if (!prompt.is_string()) throw InputError("doc: the column \"question\" is missing");
   Question question{item, prompt.get<std::string>(), {}, 0};
   if (pictures) {
     question.pictures = records.pictures(item);
-    question.clips = records.clips(item);
+    question.clips = clips_of(doc, records.folder());
   }
   return question;
 }
 
+}  // namespace
+
+Question question_of(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
+                     bool pictures) {
+  return question_about(records.doc(item), records, benchmark, rules, item, pictures);
+}
+
 Question checked_question(Records& records, const Benchmark& benchmark, const Rules& rules, int64_t item,
                           bool pictures) {
-  Question question = question_of(records, benchmark, rules, item, pictures);
   const Json doc = records.doc(item);
+  Question question = question_about(doc, records, benchmark, rules, item, pictures);
   check_doc(benchmark, doc);
   check_question(benchmark, doc);
   benchmark.tally(rules)->add(doc, benchmark.read(doc, "", rules));
