@@ -10,6 +10,7 @@
 #include "ropescope/eval/samples.h"
 
 #include "tests/support/golden.h"
+#include "tests/support/tiny_llava.h"
 
 namespace ropescope::eval {
 namespace {
@@ -116,6 +117,30 @@ TEST(Records, PicturesOfTheGoldenTable) {
   }
   EXPECT_EQ(picture_of_index.at(3), picture_of_index.at(1));    // a reference
   EXPECT_EQ(picture_of_index.at(35), picture_of_index.at(36));  // a forward reference
+}
+
+/// Questions of a batch are asked alone where it fails together: what cannot be read is not read for each of them.
+TEST(Answerer, APictureThatCannotBeReadIsReadOnce) {
+  const TemporaryFolder folder;
+  const auto tokenizer = load_tokenizer(testing::make_tiny_llava(folder));
+  const Vlm vlm{};  // (nothing gets as far as its weights)
+  Answerer answerer(vlm.decoder, &vlm, *tokenizer, {});
+  int reads = 0;
+  const auto bytes_of = [&](const std::string&) {
+    ++reads;
+    return std::string("no picture");
+  };
+  const auto ask = [&](const std::string& picture) {
+    return answerer.answer({{0, "Is it red?", {picture}}, {1, "Is it blue?", {picture}}}, {}, bytes_of);
+  };
+  const auto answers = ask("x.png");
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_NE(answers[0].error.find("x.png"), std::string::npos) << answers[0].error;
+  EXPECT_EQ(answers[1].error, answers[0].error);
+  EXPECT_EQ(ask("x.png")[0].error, answers[0].error);
+  EXPECT_EQ(reads, 1);
+  EXPECT_NE(ask("y.png")[0].error.find("y.png"), std::string::npos);
+  EXPECT_EQ(reads, 2);
 }
 
 TEST(Answerer, ImageMarksAreThoseOfTheHarness) {

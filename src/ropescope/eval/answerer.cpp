@@ -80,27 +80,41 @@ void Answerer::look_at(const Question& question, const BytesOf& bytes_of) {
   const std::vector<std::string>& pictures = question.pictures;
   const bool sees = !pictures.empty() || !question.clips.empty();
   if (vlm_ == nullptr && sees) throw InputError("the model has no vision tower");
-  if (pictures == picture_keys_ && question.clips == clips_) return;
+  if (pictures == picture_keys_ && question.clips == clips_) {
+    if (!unreadable_.empty()) throw InputError("{}", unreadable_);
+    return;
+  }
   picture_keys_.clear();
   clips_.clear();
+  unreadable_.clear();
   images_.clear();
   plans_.clear();
   seen_.reset();
   prefix_.forget();
+  // (all of them or none: whoever fails leaves nothing half seen)
+  try {
+    images_ = media_of(question, bytes_of);
+  } catch (const InputError& error) {
+    unreadable_ = error.what();
+  }
+  for (const MediaItem& image : images_) plans_.push_back(image.plan);
+  picture_keys_ = pictures;
+  clips_ = question.clips;
+  if (!unreadable_.empty()) throw InputError("{}", unreadable_);
+}
+
+std::vector<MediaItem> Answerer::media_of(const Question& question, const BytesOf& bytes_of) const {
   DecodeOptions decode;
   decode.alpha = AlphaRule::kDrop;  // as the harness converts pictures
   std::vector<at::Tensor> rgb;
-  for (const std::string& key : pictures) {
+  for (const std::string& key : question.pictures) {
     const std::string bytes = bytes_of(key);
     rgb.push_back(decode_image(std::as_bytes(std::span(bytes)), "picture " + key, decode).rgb_HW3);
   }
   std::vector<MediaItem> items;
   if (!rgb.empty()) items = options_.reader->images(rgb);
   for (const ClipPart& clip : question.clips) items.push_back(options_.read_clip(clip));
-  images_ = std::move(items);  // (all of them or none: whoever fails leaves nothing half seen)
-  for (const MediaItem& image : images_) plans_.push_back(image.plan);
-  picture_keys_ = pictures;
-  clips_ = question.clips;
+  return items;
 }
 
 std::vector<Answer> Answerer::generated(const GenerateInput& input, size_t rows) const {

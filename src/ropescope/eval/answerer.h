@@ -86,7 +86,9 @@ class Answerer {
                                   const Manner& manner);
   Prompt expanded(const std::vector<int64_t>& ids) const;
   MediaEmbeddings embeddings(const Prompt& prompt, int64_t tokens);
+  /// Throws InputError, once more without reading them again, where pictures or clips cannot be read.
   void look_at(const Question& question, const BytesOf& bytes_of);
+  std::vector<MediaItem> media_of(const Question& question, const BytesOf& bytes_of) const;
   std::vector<Answer> generated(const GenerateInput& input, size_t rows) const;
 
   const Decoder& decoder_;
@@ -94,7 +96,8 @@ class Answerer {
   const Tokenizer& tokenizer_;
   AnswererOptions options_;
   std::vector<std::string> picture_keys_;  // what images_ shows: these pictures,
-  std::vector<ClipPart> clips_;            // and behind them these clips
+  std::vector<ClipPart> clips_;            // and behind them these clips,
+  std::string unreadable_;                 // unless it says why not
   std::vector<MediaItem> images_;
   std::vector<MediaPlan> plans_;   // of images_
   std::optional<SeenMedia> seen_;  // of images_, once they were asked for
