@@ -1,3 +1,6 @@
+#include <map>
+#include <memory>
+
 #include "ropescope/core/errors.h"
 #include "ropescope/eval/benchmarks/registry.h"
 #include "ropescope/eval/vlmevalkit_forms.h"
@@ -45,10 +48,21 @@ std::optional<char32_t> terse_choice(TextView text, TextView letters) {
   return letter;
 }
 
+/// Built once for each set of letters, of which data have a few.
+const Regex& stated_pattern(TextView letters) {
+  static thread_local std::map<Text, std::unique_ptr<const Regex>> patterns;
+  std::unique_ptr<const Regex>& pattern = patterns[Text(letters)];
+  if (!pattern) {
+    const std::string set = "[" + to_utf8(letters) + "]";
+    pattern = std::make_unique<const Regex>(
+        "(?i)answers?(?:\\s+is)?\\s*[:\\-]?\\s*\\(?" + set + "\\)?(?![A-Za-z])", "BLINK");
+  }
+  return *pattern;
+}
+
 /// The last letter behind the word "answer", with or without "is", a colon, a hyphen or brackets.
 std::optional<char32_t> stated_choice(TextView text, TextView letters) {
-  const std::string set = "[" + to_utf8(letters) + "]";
-  const Regex pattern("(?i)answers?(?:\\s+is)?\\s*[:\\-]?\\s*\\(?" + set + "\\)?(?![A-Za-z])", "BLINK");
+  const Regex& pattern = stated_pattern(letters);
   const std::string utf8 = to_utf8(text);
   RegexScratch scratch;
   std::optional<char32_t> last;

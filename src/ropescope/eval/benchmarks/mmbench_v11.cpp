@@ -10,7 +10,8 @@ namespace {
 
 /// The Chinese files are asked in their language, by lmms-eval; VLMEvalKit frames both in English.
 Json chinese_prompt(const Json& doc, const Rules& rules) {
-  const Text english = from_utf8(mmbench().prompt(doc, rules).get<std::string>());
+  static auto* const english_prompt = mmbench().prompt;
+  const Text english = from_utf8(english_prompt(doc, rules).get<std::string>());
   const TextView without = TextView(english).substr(0, english.size() - kLetterRequest.size());
   return to_utf8(Text(without) + U"请直接使用所提供的选项字母作为答案回答。");
 }
