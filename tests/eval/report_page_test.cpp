@@ -98,6 +98,21 @@ TEST(ReportPage, PicturesAreScaledAndSharedAndMissingOnesTold) {
   EXPECT_NEAR(static_cast<double>(pixels.size(1)) / static_cast<double>(pixels.size(0)), 48.0 / 33, 0.1);
 }
 
+TEST(ReportPage, SetsOfOneBenchmarkHaveNamesOfTheirOwn) {
+  const Case data({"gray_37x53.png"});
+  std::filesystem::copy(data.folder.path("run"), data.folder.path("other"));
+  Json summary = read_json_file(data.folder.path("run/summary.json"));
+  summary["profile"] = "vlmevalkit";  // asked in other words
+  std::ofstream(data.folder.path("other/summary.json")) << summary.dump();
+  const Json paper = read_json_file(testing::source_path("data/paper_tables.json"));
+  const Report report = make_report(
+      {read_run(data.folder.path("run"), 10), read_run(data.folder.path("other"), 10)}, paper, {}, 0);
+  const ReportPage page = make_page(report, {});
+  ASSERT_EQ(page.sets.size(), 2u);
+  EXPECT_EQ(page.sets[0].name, "pope");
+  EXPECT_EQ(page.sets[1].name, "pope-2");
+}
+
 TEST(ReportPage, SaysWhatWasLeftOut) {
   const Case data({"gray_37x53.png", "exif_48x33.jpg", "la_33x21.png"});
   PageOptions options = data.options();

@@ -43,10 +43,12 @@ std::vector<PageSet> make_sets(const std::vector<ResultRun>& runs) {
       found->runs.push_back(i);
       continue;
     }
+    // (under another profile a benchmark is another object of the same name)
+    const std::string& name = runs[i].benchmark->name;
     const auto others = std::count_if(sets.begin(), sets.end(),
-                                      [&](const PageSet& set) { return set.benchmark == runs[i].benchmark; });
+                                      [&](const PageSet& set) { return set.benchmark->name == name; });
     PageSet set;
-    set.name = runs[i].benchmark->name + (others > 0 ? fmt::format("-{}", others + 1) : "");
+    set.name = name + (others > 0 ? fmt::format("-{}", others + 1) : "");
     set.benchmark = runs[i].benchmark;
     set.runs = {i};
     sets.push_back(std::move(set));
