@@ -37,11 +37,10 @@ std::string shard_mode_name(ShardMode mode);
 
 /// Bytes of one rank.
 struct ShardMemory {
-  int64_t parameters = 0;  ///< kept all the time
-  int64_t gradients = 0;   ///< kept from the first backward pass to the update
-  int64_t optimizer = 0;   ///< AdamW's two averages
-  int64_t gathered_at_most =
-      0;  ///< the largest part that is whole while it is used; the next one lies beside it
+  int64_t parameters = 0;        ///< kept all the time
+  int64_t gradients = 0;         ///< kept from the first backward pass to the update
+  int64_t optimizer = 0;         ///< AdamW's two averages
+  int64_t gathered_at_most = 0;  ///< the largest part that is whole while it is used
 };
 
 class Sharding : public WeightAccess {

@@ -46,9 +46,11 @@ void Sharding::acquire(const at::Tensor& weight) {
   const std::vector<size_t>& units = units_of_part_.at(part);
   const bool first = units_[units.front()]->users == 0;
   const bool expected = first && part == ahead_;
-  if (first && !expected) forget_ahead();
-  ahead_.clear();
-  if (first) bring(part);
+  if (first) {
+    if (!expected) forget_ahead();
+    ahead_.clear();
+    bring(part);
+  }
   bool in_time = expected;
   for (const size_t index : units) {
     Unit& unit = *units_[index];
