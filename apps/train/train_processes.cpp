@@ -88,10 +88,14 @@ Json report_memory(TrainSubject& subject, Trainer& trainer, const TrainFlags& fl
     measured.optimizer = trainer.optimizer().state_bytes();
   }
   const int64_t world = sharding == nullptr ? 1 : sharding->group().world();
-  const Json own = {{"rank", sharding == nullptr ? 0 : sharding->group().rank()},
-                    {"predicted", plan_json(plan_of(subject, flags, common, world))},
-                    {"measured", memory_json(measured)},
-                    {"peak_resident_bytes", peak_memory_bytes()}};
+  Json own = {{"rank", sharding == nullptr ? 0 : sharding->group().rank()},
+              {"predicted", plan_json(plan_of(subject, flags, common, world))},
+              {"measured", memory_json(measured)},
+              {"peak_resident_bytes", peak_memory_bytes()}};
+  if (sharding != nullptr && sharding->mode() == ShardMode::kParameters) {
+    const Sharding::Gathers& gathers = sharding->gathers();
+    own["gathers"] = {{"parts", gathers.parts}, {"asked_ahead", gathers.ahead}, {"in_time", gathers.in_time}};
+  }
   Json report = {{"shard", flags.processes.shard}, {"ranks", Json::array()}};
   if (sharding == nullptr) {
     report["ranks"].push_back(own);

@@ -20,7 +20,7 @@ import h5py
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 LOSS_TOLERANCE = 1e-5  # relative
-GOAL_SPEED, GOAL_MEMORY = 1.1, 0.9
+GOAL_SPEED, GOAL_MEMORY, GOAL_SHARED = 1.3, 0.9, 0.2
 LEARNING_RATE = 2e-5
 
 
@@ -138,28 +138,37 @@ def against_hugging_face(bench, report):
     speed, memory = step_seconds(theirs) / step_seconds(ours), peak(ours) / peak(theirs)
     print(f"ropescope     {tokens / step_seconds(ours):8.1f} tokens/s  {peak(ours) / 1e9:6.2f} GB")
     print(f"transformers  {tokens / step_seconds(theirs):8.1f} tokens/s  {peak(theirs) / 1e9:6.2f} GB")
-    print(f"ratio         {speed:8.2f}x (goal {GOAL_SPEED:g}x)  {memory:6.2f}x (goal {GOAL_MEMORY:g}x)")
+    print(f"ratio         {speed:8.2f}x (median)  {memory:6.2f}x (goal {GOAL_MEMORY:g}x)")
     fastest = fastest_step(theirs) / fastest_step(ours)
-    print(f"fastest steps {fastest:8.2f}x ({tokens / fastest_step(ours):.1f} against {tokens / fastest_step(theirs):.1f} tokens/s)")
+    rounds = [fastest_step([b]) / fastest_step([a]) for a, b in zip(ours, theirs, strict=True)]
+    print(f"fastest steps {fastest:8.2f}x (goal {GOAL_SPEED:g}x, rounds {min(rounds):.2f} to {max(rounds):.2f}; "
+          f"{tokens / fastest_step(ours):.1f} against {tokens / fastest_step(theirs):.1f} tokens/s)")
     print(f"largest relative difference over {args.steps} steps: loss {loss:.1e}, gradient norm {norm:.1e}")
-    met = speed >= GOAL_SPEED and memory <= GOAL_MEMORY and loss <= LOSS_TOLERANCE
+    met = fastest >= GOAL_SPEED and memory <= GOAL_MEMORY and loss <= LOSS_TOLERANCE
     print(f"goal: {'met' if met else 'missed'}")
     report |= {"ours": ours, "theirs": theirs, "speed_ratio": speed, "fastest_ratio": fastest, "memory_ratio": memory, "loss_difference": loss}
 
 
 def against_one_process(bench, report):
-    alone = bench.ropescope()
-    report["alone"] = alone
-    print("\none step, seconds (two ranks with half the threads each, Gloo on this machine)")
-    print(f"one process         {step_seconds([alone]):7.2f} s  {alone['peak_bytes'] / 1e9:6.2f} GB")
-    for shard in ("none", "optimizer", "gradients", "parameters"):
-        run = bench.ropescope(2, shard)
-        difference = worst(run, alone, "losses")
-        overhead = step_seconds([run]) / step_seconds([alone]) - 1.0
-        fastest = fastest_step([run]) / fastest_step([alone]) - 1.0
-        print(f"--shard {shard:<11} {step_seconds([run]):7.2f} s  {run['peak_bytes'] / 1e9:6.2f} GB a rank  {100 * overhead:+5.1f}% time"
-              f" ({100 * fastest:+5.1f}% of the fastest step), loss differs by {difference:.1e}", flush=True)
-        report[shard] = run
+    """Rounds in turn, each with one process and every --shard: what else the machine does hits all of them alike."""
+    modes = ("none", "optimizer", "gradients", "parameters")
+    runs = {name: [] for name in ("alone", *modes)}
+    for _ in range(bench.args.repeats):
+        runs["alone"].append(bench.ropescope())
+        for shard in modes:
+            runs[shard].append(bench.ropescope(2, shard))
+    report |= runs
+    alone = runs["alone"]
+    print("\none step, two ranks with half the threads each (Gloo on this machine), against one process")
+    print(f"one process         {peak(alone) / 1e9:6.2f} GB")
+    for shard in modes:
+        own = runs[shard]
+        difference = max(worst(run, alone[0], "losses") for run in own)
+        fastest = fastest_step(own) / fastest_step(alone) - 1.0
+        rounds = [100 * (fastest_step([one]) / fastest_step([other]) - 1.0) for one, other in zip(own, alone, strict=True)]
+        goal = f", goal at most {100 * GOAL_SHARED:+.0f}%" if shard == "parameters" else ""
+        print(f"--shard {shard:<11} {peak(own) / 1e9:6.2f} GB a rank  {100 * fastest:+5.1f}% time of the fastest step"
+              f" (rounds {min(rounds):+.1f} to {max(rounds):+.1f}%{goal}), loss differs by {difference:.1e}", flush=True)
 
 
 def main():

@@ -63,21 +63,22 @@ TEST_F(Planned, WhatIsHeldIsAShare) {
   EXPECT_EQ(optimizer.held.gathered_at_most, 0);
 }
 
-// At its most, a step holds weights, averages and slices of gradients, and of the layer that is in work the
-// gathered weights, its gradients in a row, Gloo's copy of that row, and the sum of a slice.
-TEST_F(Planned, AStepHoldsThreeLayersBesideItsShare) {
+// At its most, a step holds weights, averages and slices of gradients; of the layer that is in work the gathered weights and
+// its gradients, as autograd makes them and in a row; the weights of the layer that comes; of the layer before, the row
+// of gradients that is on its way with what the other ranks send of theirs.
+TEST_F(Planned, AStepHoldsSixLayersBesideItsShare) {
   run_.tokens = 16;
   run_.micro_batches = 2;
   const MemoryPlan found = plan(run_);
   const int64_t expected =
-      found.held.parameters + found.held.optimizer + found.held.gradients + 4 * kLayer * 3 + 4 * kLayer / 8;
+      found.held.parameters + found.held.optimizer + found.held.gradients + 4 * kLayer * 6;
   EXPECT_NEAR(static_cast<double>(found.step), static_cast<double>(expected),
               0.001 * static_cast<double>(expected));
-  run_.on_cpu = false;  // NCCL needs no copy, but autograd's gradients and their row are there together
-  EXPECT_EQ(plan(run_).step, found.step - 4 * kLayer / 8);
+  run_.on_cpu = false;  // NCCL sums on the way: a slice comes in place of the others'
+  EXPECT_EQ(plan(run_).step, found.step - (4 * kLayer - 4 * kLayer / 8));
   run_.compute = at::kBFloat16;  // gathered weights and autograd's gradients are half as large
   EXPECT_NEAR(static_cast<double>(plan(run_).step),
-              static_cast<double>(found.step - 4 * kLayer / 8 - 4 * kLayer), 1e7);
+              static_cast<double>(found.step - (4 * kLayer - 4 * kLayer / 8) - 6 * kLayer), 1e7);
 }
 
 TEST_F(Planned, MoreProcessesAndLayersComputedAgainNeedLess) {

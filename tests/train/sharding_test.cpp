@@ -62,7 +62,8 @@ const std::vector<ShardedRun>& sharded_runs() {
 
 // What a run comes to: losses and norms of all steps, and all weights.
 std::map<std::string, at::Tensor> train(const ShardedRun& subject, ProcessGroup* group, ShardMode mode,
-                                        ShardMemory* measured = nullptr, ShardMemory* predicted = nullptr) {
+                                        ShardMemory* measured = nullptr, ShardMemory* predicted = nullptr,
+                                        Sharding::Gathers* gathers = nullptr) {
   const std::string folder = golden_path(subject.checkpoint);
   Decoder decoder = load_decoder(*open_checkpoint(folder), read_decoder_config(folder), {});
   const std::vector<Parameter> trained = make_trainable(decoder, {"*"}, subject.frozen);
@@ -124,6 +125,7 @@ std::map<std::string, at::Tensor> train(const ShardedRun& subject, ProcessGroup*
     result[slot.name] = (sharding ? sharding->whole_weight(slot) : slot.target->detach()).clone();
   }
   if (measured != nullptr) *measured = sharding->measure(trainer->optimizer());
+  if (gathers != nullptr) *gathers = sharding->gathers();
   return result;
 }
 
@@ -150,9 +152,12 @@ TEST(Rank, DISABLED_Trains) {
   for (const ShardedRun& subject : sharded_runs()) {
     for (const ShardMode mode : kModes) {
       ShardMemory measured, predicted;
-      const auto result = train(subject, &group, mode, &measured, &predicted);
+      Sharding::Gathers gathers;
+      const auto result = train(subject, &group, mode, &measured, &predicted, &gathers);
       const std::string name = subject.name + "-" + shard_mode_name(mode);
       memory[name] = {{"measured", memory_json(measured)}, {"predicted", memory_json(predicted)}};
+      memory[name]["gathers"] = {
+          {"parts", gathers.parts}, {"ahead", gathers.ahead}, {"most_at_once", gathers.most_at_once}};
       if (group.rank() == 0) write_safetensors(*output + "/" + name + ".safetensors", result);
     }
   }
@@ -206,6 +211,31 @@ void expect_memory_of_a_share(const TemporaryFolder& folder, int ranks) {
   }
 }
 
+// Every part but those of a run's first passes is asked for while the one before it is at work, and no more than these two
+// are whole at once.
+void expect_next_part_on_its_way(const TemporaryFolder& folder, int ranks) {
+  for (int rank = 0; rank < ranks; ++rank) {
+    std::ifstream file(folder.path("memory-" + std::to_string(rank) + ".json"));
+    const Json memory = Json::parse(file);
+    for (const ShardedRun& subject : sharded_runs()) {
+      SCOPED_TRACE(subject.name);
+      const auto of = [&](ShardMode mode, const char* what) {
+        return memory.at(subject.name + "-" + shard_mode_name(mode)).at("gathers").at(what).get<int64_t>();
+      };
+      const int64_t parts = of(ShardMode::kParameters, "parts");
+      const bool has_rows = rank < 3;  // of three micro-batches a step
+      EXPECT_EQ(parts > 0, has_rows);
+      if (!has_rows) continue;
+      // Of a pass the first part and what was not yet known in the first pass are not asked for ahead.
+      const int64_t passes = subject.steps * (ranks == 2 && rank == 0 ? 2 : 1), a_pass = parts / passes;
+      EXPECT_EQ(parts % passes, 0);
+      EXPECT_EQ(of(ShardMode::kParameters, "ahead"), (passes - 1) * (a_pass - 1));
+      EXPECT_EQ(of(ShardMode::kParameters, "most_at_once"), 2);
+      EXPECT_EQ(of(ShardMode::kGradients, "parts"), 0);
+    }
+  }
+}
+
 class Ranks : public ::testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Sharding, Ranks, ::testing::Values(2, 4));
 
@@ -219,6 +249,7 @@ TEST_P(Ranks, EverySharingEqualsOneProcessAndHoldsItsShare) {
   }
   expect_as_alone(folder);
   expect_memory_of_a_share(folder, GetParam());
+  expect_next_part_on_its_way(folder, GetParam());
 }
 
 }  // namespace

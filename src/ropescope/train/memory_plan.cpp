@@ -129,10 +129,13 @@ class Step {
     kept_ = activations();
     if (!gathers_ && width_ != kMaster) kept_ += width_ * model_.numbers;  // the model in another type
     kept_ += kMaster * run_.adapted;
-    see(of_loss());
-    for (const Part& part : model_.parts) {
+    see(of_loss() + coming(0));
+    int64_t leaving = 0;  // gradients of the part before, on their way to the other ranks
+    for (size_t i = 0; i < model_.parts.size(); ++i) {
+      const Part& part = model_.parts[i];
       if (part.is_layer && !part.of_tower) kept_ -= width_ * run_.tokens * kept_layer();
-      see(of_part(part));
+      see(of_part(part) + coming(i + 1) + leaving);
+      see(leaving = exchanged(part));
       if (!whole) gradients_ += gradient_bytes(part.trained);
     }
     kept_ = 0;
@@ -159,13 +162,23 @@ class Step {
     return chunk + width_ * run_.tokens * 2 * w.hidden + kMaster * gradient + (gathers_ ? width_ * table : 0);
   }
 
+  // The part that is gathered while the one before it is at work.
+  int64_t coming(size_t index) const {
+    if (!gathers_ || index >= model_.parts.size() || model_.parts[index].name.empty()) return 0;
+    return width_ * model_.parts[index].numbers;
+  }
+
+  // A row of gradients, on the CPU the other ranks' slices of it, and the sum of a slice.
+  int64_t exchanged(const Part& part) const {
+    if (!cuts_gradients_ || part.name.empty()) return 0;
+    const int64_t flat = kMaster * part.trained, slice = flat / run_.world;
+    return flat + (run_.on_cpu ? flat - slice : 0) + slice;
+  }
+
   int64_t of_part(const Part& part) const {
     if (part.name.empty() || part.trained == 0) return 0;
     const Widths& w = model_.decoder;
-    const int64_t gathered = gathers_ ? width_ * part.numbers : 0, flat = kMaster * part.trained;
-    // Gloo gathers into rows of its own first.
-    const int64_t fetching = gathers_ && run_.on_cpu ? gathered + gathered / run_.world : 0;
-    const int64_t slice = flat / run_.world;
+    const int64_t gathered = gathers_ ? width_ * part.numbers : 0;
     int64_t inside = 0;
     if (part.is_layer && !part.of_tower) {
       const int64_t made = run_.recomputes ? part.inner : part.largest;
@@ -173,11 +186,10 @@ class Step {
           width_ * (made + run_.tokens * (passing_in_layer(w) + (run_.recomputes ? kept_by_layer(w) : 0)));
     }
     if (!cuts_gradients_) return std::max(inside, width_ * (run_.recomputes ? part.trained : part.largest));
-    // Autograd's own gradients are copied to a row; the exchange takes that row, on the CPU a copy of it
-    // (Gloo sums whole rows), and gives a slice.
-    const int64_t arriving = width_ * (run_.recomputes ? part.trained : part.largest) + flat;
-    const int64_t exchanged = flat + (run_.on_cpu ? flat : 0) + slice;
-    return gathered + std::max({fetching, inside, arriving, exchanged});
+    // Autograd's own gradients are copied to a row.
+    const int64_t arriving =
+        width_ * (run_.recomputes ? part.trained : part.largest) + kMaster * part.trained;
+    return gathered + std::max(inside, arriving);
   }
 
   const Model& model_;

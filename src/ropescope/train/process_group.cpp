@@ -12,6 +12,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/train/collectives.h"
 #include "ropescope/train/meeting.h"
+#include "ropescope/train/pairwise_exchange.h"
 #include "ropescope/train/peer_watch.h"
 #include "ropescope/train/process_backends.h"
 
@@ -20,8 +21,9 @@ namespace ropescope {
 struct ProcessGroup::Impl {
   // One for what is trained, one for numbers on the CPU; the same one where that serves both.
   BackendPointer data, control;
-  std::unique_ptr<Meeting> meeting;  // (left first)
-  PeerWatch* watch = nullptr;        // the meeting's
+  std::unique_ptr<PairwiseExchange> pairs;  // over the latter
+  std::unique_ptr<Meeting> meeting;         // (left first)
+  PeerWatch* watch = nullptr;               // the meeting's
 
   void wait(const c10::intrusive_ptr<c10d::Work>& work, const char* what) const {
     watch->begin_wait(what);
@@ -46,8 +48,10 @@ struct ProcessGroup::Impl {
   }
 
   Pending gather(const BackendPointer& backend, at::Tensor values, at::Tensor slice) const {
-    return pending("an all-gather", {values, slice},
-                   [&] { return backend->all_gather_single(values, slice); });
+    return pending("an all-gather", {values, slice}, [&] {
+      return backend == control ? pairs->all_gather(values, slice)
+                                : backend->all_gather_single(values, slice);
+    });
   }
 };
 
@@ -60,6 +64,7 @@ ProcessGroup::ProcessGroup(const Launch& launch, Settings settings) : impl_(std:
   const auto store = [&](const char* part) { return impl_->meeting->store(part); };
   try {
     impl_->control = make_gloo_backend(store("gloo"), launch.rank, launch.world, backstop);
+    impl_->pairs = std::make_unique<PairwiseExchange>(impl_->control);
     impl_->data = settings.device.is_cuda()
                       ? make_nccl_backend(store("nccl"), launch.rank, launch.world, backstop)
                       : impl_->control;
@@ -83,8 +88,10 @@ ProcessGroup::Pending ProcessGroup::all_reduce(at::Tensor values) const {
 }
 
 ProcessGroup::Pending ProcessGroup::reduce_scatter(at::Tensor slice, at::Tensor values) const {
-  return impl_->pending("a reduce-scatter", {slice, values},
-                        [&] { return impl_->data->reduce_scatter_single(slice, values); });
+  return impl_->pending("a reduce-scatter", {slice, values}, [&] {
+    return impl_->data == impl_->control ? impl_->pairs->reduce_scatter(slice, values)
+                                         : impl_->data->reduce_scatter_single(slice, values);
+  });
 }
 
 ProcessGroup::Pending ProcessGroup::all_gather(at::Tensor values, at::Tensor slice) const {
@@ -95,6 +102,7 @@ at::Tensor ProcessGroup::gather_numbers(const at::Tensor& numbers) const {
   const at::Tensor own = numbers.detach().cpu().contiguous().flatten();
   const at::Tensor all = at::empty({world() * own.numel()}, own.options());
   impl_->gather(impl_->control, all, own)();
+  if (impl_->pairs->given_up()) throw EnvironmentError("rank {}: its exchanges were given up", rank());
   return all.view({world(), own.numel()});
 }
 
@@ -114,6 +122,8 @@ std::vector<std::string> ProcessGroup::gather_texts(const std::string& text) con
 }
 
 void ProcessGroup::barrier() const { gather_numbers(at::zeros({1}, at::kLong)); }
+
+void ProcessGroup::give_up() { impl_->pairs->give_up(); }
 
 void ProcessGroup::announce_failure(const std::string& message) { impl_->watch->announce_failure(message); }
 

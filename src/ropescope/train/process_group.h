@@ -16,7 +16,8 @@
 namespace ropescope {
 
 /// All ranks call the same methods in the same order. Every method, and every Pending, throws
-/// EnvironmentError naming the rank that was lost if one dies or hangs. One thread at a time.
+/// EnvironmentError naming the rank that was lost if one dies or hangs. One thread at a time, but for
+/// give_up().
 class ProcessGroup {
  public:
   struct Settings : Meeting::Settings {
@@ -34,6 +35,7 @@ class ProcessGroup {
   /// Waits until an exchange is complete; its tensors must live that long.
   using Pending = std::function<void()>;
 
+  /// Between ranks on CPUs, all-gathers and reduce-scatters go on by themselves once they are started (pairwise_exchange.h).
   /// The sum over all ranks, in place.
   Pending all_reduce(at::Tensor values) const;
   /// `slice` [n]: this rank's part of the sum over all ranks of `values` [world n].
@@ -48,6 +50,8 @@ class ProcessGroup {
   /// Returns when all are here.
   void barrier() const;
 
+  /// From any thread: ends its waits, now and later, after which nothing that came is of use.
+  void give_up();
   /// Tells the others that this rank ends with an error of its own; they end too, naming it.
   void announce_failure(const std::string& message);
 

@@ -14,34 +14,6 @@
 
 namespace ropescope {
 
-namespace {
-
-// What a rank may ask the others to do with it.
-constexpr int64_t kIdle = 0;
-int64_t gather_of(size_t unit) { return 1 + 2 * static_cast<int64_t>(unit); }
-int64_t reduce_of(size_t unit) { return 2 + 2 * static_cast<int64_t>(unit); }
-
-// Reductions that may be under way at once: enough to hide them behind the backward pass of the next part,
-// few enough to hold little memory.
-constexpr size_t kOutstanding = 1;
-
-// What most ranks ask for; of several such, what the lowest rank does.
-int64_t choose(const at::Tensor& wishes) {
-  const auto* wish = wishes.const_data_ptr<int64_t>();
-  const int64_t ranks = wishes.numel();
-  int64_t best = kIdle, most = 0;
-  for (int64_t i = 0; i < ranks; ++i) {
-    const int64_t votes = std::count(wish, wish + ranks, wish[i]);
-    if (wish[i] != kIdle && votes > most) {
-      best = wish[i];
-      most = votes;
-    }
-  }
-  return best;
-}
-
-}  // namespace
-
 /// Tells the sharding that a gradient has been added up.
 class Sharding::Arrival : public torch::autograd::PostAccumulateGradHook {
  public:
@@ -72,6 +44,7 @@ Sharding::Sharding(ProcessGroup& group, ShardMode mode, const std::vector<Parame
 }
 
 Sharding::~Sharding() {
+  give_up();
   for (const auto& unit : units_) {
     if (!unit->flat.trained()) continue;
     for (const FlatUnit::Entry& entry : unit->flat.entries()) {
@@ -183,7 +156,7 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
   if (!unit.gradient.defined()) unit.gradient = at::zeros({unit.flat.size()}, unit.flat.options());
   unit.flat.part(unit.gradient, place.entry).copy_(weight.grad());
   weight.mutable_grad().reset();
-  if (complete) join(reduce_of(place.unit));
+  if (complete) send_gradient(place.unit);
 }
 
 // All ranks start the same sums in the same order; they run while the backward pass goes on.
@@ -199,8 +172,10 @@ void Sharding::end_backward() {
   for (const size_t index : order_) {
     Unit& unit = *units_[index];
     // Some of its tensors had no gradient in this pass.
-    if (unit.arrived > 0 && unit.arrived < unit.flat.entries().size()) join(reduce_of(index));
+    if (unit.arrived > 0 && unit.arrived < unit.flat.entries().size()) send_gradient(index);
   }
+  forget_ahead();
+  used_ = {};
   for (const auto& unit : units_) {
     if (unit->flat.storage() != FlatUnit::Storage::kSlice) continue;
     unit->users = 0;
@@ -214,8 +189,7 @@ void Sharding::finish_step() {
     launch_ready();
     for (const size_t index : order_) units_[index]->pending();
   } else {
-    join(kIdle);
-    settle(0);
+    finish_exchanges();
   }
   gradient_bytes_ = 0;
   for (const size_t index : order_) {
@@ -265,83 +239,9 @@ void Sharding::after_update() {
   for (const size_t index : order_) {
     const FlatUnit& flat = units_[index]->flat;
     if (flat.storage() != FlatUnit::Storage::kWhole) continue;
-    pending.push_back(group_.all_gather(flat.full(), flat.slice().clone()));
+    pending.push_back(group_.all_gather(flat.full(), flat.slice()));
   }
   for (const ProcessGroup::Pending& one : pending) one();
-}
-
-void Sharding::acquire(const at::Tensor& weight) {
-  const auto part = part_.find(weight.unsafeGetTensorImpl());
-  if (part == part_.end()) return;
-  for (const size_t index : units_of_part_.at(part->second)) {
-    Unit& unit = *units_[index];
-    if (unit.users++ > 0) continue;
-    join(gather_of(index));
-  }
-}
-
-void Sharding::release(const at::Tensor& weight) {
-  const auto part = part_.find(weight.unsafeGetTensorImpl());
-  if (part == part_.end()) return;
-  for (const size_t index : units_of_part_.at(part->second)) {
-    Unit& unit = *units_[index];
-    if (unit.users > 0 && --unit.users == 0) unit.flat.free();
-  }
-}
-
-// Ranks may come to different parts of the model in a different order. Before each exchange they tell each
-// other what they want and all do one of these things together; whoever wanted it goes on. `wish` idle: until
-// everybody is.
-void Sharding::join(int64_t wish) {
-  const at::NoGradGuard no_grad;
-  while (true) {
-    const int64_t chosen = choose(group_.gather_numbers(at::tensor({wish}, at::kLong)).flatten());
-    if (chosen == kIdle) return;
-    perform(chosen, chosen == wish);
-    if (chosen == wish) return;
-  }
-}
-
-void Sharding::perform(int64_t action, bool mine) {
-  const auto index = static_cast<size_t>((action - 1) / 2);
-  if (action == gather_of(index)) {
-    gather(*units_.at(index), mine);
-  } else {
-    reduce(index, mine);
-  }
-}
-
-void Sharding::gather(Unit& unit, bool mine) {
-  settle(0);  // what was summed up before must not lie beside the next part
-  if (mine) unit.flat.allocate();
-  const at::Tensor &full = unit.flat.full(), slice = unit.flat.slice().to(full.scalar_type());
-  // (Others may need this rank's slice when it needs nothing.)
-  group_.all_gather(mine ? full : at::empty({unit.flat.size()}, slice.options()), slice)();
-}
-
-void Sharding::reduce(size_t index, bool mine) {
-  settle(kOutstanding - 1);
-  Unit& unit = *units_[index];
-  const at::Tensor values = mine ? unit.gradient : at::zeros({unit.flat.size()}, unit.flat.options());
-  if (mine) unit.gradient.reset();
-  unit.sum = at::empty({unit.flat.slice_size()}, unit.flat.options());
-  unit.pending = group_.reduce_scatter(unit.sum, values);
-  outstanding_.push_back(index);
-}
-
-void Sharding::settle(size_t allowed) {
-  while (outstanding_.size() > allowed) {
-    Unit& unit = *units_[outstanding_.front()];
-    outstanding_.erase(outstanding_.begin());
-    unit.pending();
-    unit.pending = nullptr;
-    if (unit.slice_gradient.defined()) {
-      unit.slice_gradient.add_(unit.sum);
-    } else {
-      unit.slice_gradient = unit.sum;
-    }
-    unit.sum.reset();
-  }
 }
 
 }  // namespace ropescope

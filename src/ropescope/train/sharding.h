@@ -6,8 +6,9 @@
 //   gradients    (ZeRO-2)        4 P       4 P / N     8 P / N    reduce-scatter a micro-batch, all-gather
 //   parameters   (ZeRO-3)        4 P / N   4 P / N     8 P / N    reduce-scatter, two all-gathers
 // (bytes a rank, float32, between passes). Under `parameters` a part of the model (a layer, an embedding
-// table) is whole only while it is used. Ranks need not do the same: one that has fewer rows, or rows without
-// images, helps the others along until they are done.
+// table) is whole only while it is used, and from the moment on at which the part before it is: what a pass
+// will use next is known from the pass before, and a thread brings it while the arithmetic goes on. Ranks need
+// not do the same: one that has fewer rows, or rows without images, helps the others along until they are done.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,14 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "ropescope/models/tensor_slots.h"
 #include "ropescope/models/weight_access.h"
+#include "ropescope/train/background_jobs.h"
 #include "ropescope/train/flat_unit.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/process_group.h"
@@ -62,6 +65,8 @@ class Sharding : public WeightAccess {
   void end_backward();
   /// Completes all sums and gives the pieces their gradients: none to those that no rank had one for.
   void finish_step();
+  /// In the middle of a step that cannot be finished: the exchanges under way are left.
+  void give_up();
   /// Over all ranks.
   double gradient_norm() const;
   void drop_gradients();
@@ -83,6 +88,13 @@ class Sharding : public WeightAccess {
   /// What of a whole state belongs to this rank's optimizer.
   std::map<std::string, at::Tensor> own_state(const std::map<std::string, at::Tensor>& whole) const;
 
+  /// Parts that were gathered, those of them that were asked for before they were needed, those that were there
+  /// by then, and the most that were whole, or on their way, at once. Since the sharding was made.
+  struct Gathers {
+    int64_t parts = 0, ahead = 0, in_time = 0, most_at_once = 0;
+  };
+  const Gathers& gathers() const { return gathers_; }
+
   int64_t gradient_bytes() const { return gradient_bytes_; }
   /// What is held at the moment.
   ShardMemory measure(const AdamW& optimizer) const;
@@ -97,6 +109,7 @@ class Sharding : public WeightAccess {
     at::Tensor slice_gradient = {};  // [n]
     at::Tensor sum = {};             // [n], on its way
     ProcessGroup::Pending pending = {};
+    BackgroundJobs::Ticket coming = 0;  // the job that gathers it, until somebody has waited for it
   };
   struct Place {
     size_t unit = 0, entry = 0;
@@ -107,10 +120,17 @@ class Sharding : public WeightAccess {
                  at::ScalarType compute);
   void arrived(Place place, const at::Tensor& weight);
   void launch_ready();
-  void join(int64_t wish);
-  void perform(int64_t action, bool mine);
+  // Told by the passes.
+  void bring(const std::string& part);
+  void look_ahead(const std::string& part);
+  void forget_ahead();
+  void send_gradient(size_t index);
+  void finish_exchanges();
+  // In the thread of the exchanges.
+  void join(int64_t wish, const at::Tensor& gradient);
+  void perform(int64_t action, const at::Tensor& gradient, bool mine);
   void gather(Unit& unit, bool mine);
-  void reduce(size_t index, bool mine);
+  void reduce(size_t index, const at::Tensor& gradient);
   void settle(size_t allowed);
   template <typename MakeSlice>
   at::Tensor whole_entry(Place place, const std::string& kind, const MakeSlice& make_slice);
@@ -128,7 +148,13 @@ class Sharding : public WeightAccess {
   std::vector<Place> place_of_piece_;
   std::vector<bool> touched_;
   std::vector<size_t> outstanding_;  // units whose reduction is under way, oldest first
-  size_t next_ = 0;                  // of order_, under kNone and kOptimizer
+  // Which part a pass used after which two; the last two of this pass, and the one that has been asked for ahead.
+  std::map<std::pair<std::string, std::string>, std::string> follows_;
+  std::pair<std::string, std::string> used_;
+  std::string ahead_;
+  Gathers gathers_;
+  BackgroundJobs::Ticket reduction_ = 0;  // the last one
+  size_t next_ = 0;                       // of order_, under kNone and kOptimizer
   bool last_ = false;
   int64_t other_bytes_ = 0;     // of tensors that are in no unit
   int64_t gradient_bytes_ = 0;  // when the last step was complete
@@ -137,6 +163,7 @@ class Sharding : public WeightAccess {
     at::Tensor values;
   };
   std::map<std::string, Whole> whole_;  // what was put together last of each kind
+  BackgroundJobs jobs_;                 // (ends before all that it uses)
 };
 
 }  // namespace ropescope

@@ -143,6 +143,9 @@ void Trainer::step_with_others(const std::vector<Micro>& micro, const Totals& to
     backward_all(micro, totals, report);
   } catch (const NumericsError& error) {
     trouble = error.what();
+  } catch (...) {
+    sharding_->give_up();
+    throw;
   }
   sharding_->finish_step();
   const ProcessGroup& group = sharding_->group();
