@@ -7,12 +7,12 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/strings.h"
 #include "ropescope/eval/judge.h"
 #include "ropescope/eval/python_text.h"
 #include "ropescope/eval/sample_text.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::app::evaluate {
 

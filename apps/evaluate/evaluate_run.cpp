@@ -4,11 +4,11 @@
 #include <set>
 #include <system_error>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json_difference.h"
 #include "ropescope/core/log.h"
 #include "ropescope/core/strings.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::app::evaluate {
 

@@ -6,6 +6,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/strings.h"
@@ -13,7 +14,6 @@
 #include "ropescope/core/version.h"
 #include "ropescope/eval/order_questions.h"
 #include "ropescope/vision/encode.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 

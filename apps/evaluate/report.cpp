@@ -4,6 +4,7 @@
 #include <optional>
 #include <sstream>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/log.h"
@@ -11,7 +12,6 @@
 #include "ropescope/eval/base64.h"
 #include "ropescope/eval/report_figure.h"
 #include "ropescope/eval/report_page.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 #include "evaluate/report_maps.h"

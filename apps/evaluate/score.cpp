@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
@@ -18,7 +19,6 @@
 #include "ropescope/eval/judge.h"
 #include "ropescope/eval/reasoning.h"
 #include "ropescope/eval/records.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 #include "command.h"
 #include "evaluate/evaluation_flags.h"

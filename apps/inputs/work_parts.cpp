@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json_difference.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 #include "inputs/loaded_model.h"
 

@@ -16,6 +16,7 @@
 #include "ropescope/architectures/vlm_config.h"
 #include "ropescope/core/autograd.h"
 #include "ropescope/core/device.h"
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/inputs/picture_reader.h"

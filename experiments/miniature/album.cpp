@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/models/vision_tower.h"

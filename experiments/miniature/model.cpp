@@ -12,6 +12,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/random.h"

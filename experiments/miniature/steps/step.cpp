@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope::miniature {
 

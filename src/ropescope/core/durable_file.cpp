@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ropescope/core/errors.h"
+#include "ropescope/core/file.h"
 
 namespace ropescope {
 
@@ -51,6 +52,25 @@ void DurableFile::fail() const {
   throw EnvironmentError(
       "{}: cannot be written ({}){}", file_.string(), std::strerror(code),
       code == ENOSPC || code == EDQUOT ? ". Try: free disk space, or another --output" : "");
+}
+
+void write_text_durably(const std::filesystem::path& path, const std::string& text) {
+  DurableFile file(path);
+  file.write(text);
+  file.finish();
+}
+
+void replace_text_file(const std::filesystem::path& path, const std::string& text) {
+  AtomicFile file(path, /*force=*/true);
+  write_text_durably(file.temporary_path(), text);
+  file.commit();
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  fsync(descriptor);
+  close(descriptor);
 }
 
 }  // namespace ropescope

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 namespace ropescope {
@@ -31,5 +32,12 @@ class DurableFile {
   std::filesystem::path file_;
   int descriptor_ = -1;
 };
+
+/// Writes a text file through it. Throws EnvironmentError.
+void write_text_durably(const std::filesystem::path& path, const std::string& text);
+/// A text file in place of whatever is there: whole, or as it was. Throws as AtomicFile does.
+void replace_text_file(const std::filesystem::path& path, const std::string& text);
+/// Makes renames inside a folder durable.
+void sync_folder(const std::filesystem::path& folder);
 
 }  // namespace ropescope

@@ -9,6 +9,7 @@
 #include "ropescope/architectures/decoder_names.h"
 #include "ropescope/architectures/llava_config.h"
 #include "ropescope/architectures/open_checkpoint.h"
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
 #include "ropescope/core/json_difference.h"

@@ -7,8 +7,8 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
 

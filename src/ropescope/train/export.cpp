@@ -13,6 +13,7 @@
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/architectures/open_checkpoint.h"
 #include "ropescope/architectures/vlm_config.h"
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
 #include "ropescope/core/log.h"

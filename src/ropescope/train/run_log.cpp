@@ -4,9 +4,9 @@
 #include <chrono>
 #include <utility>
 
+#include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/file.h"
-#include "ropescope/weights/safetensors_writer.h"
 
 namespace ropescope {
 

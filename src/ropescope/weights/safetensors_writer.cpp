@@ -2,12 +2,8 @@
 
 #include <string_view>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "ropescope/core/durable_file.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/core/file.h"
 #include "ropescope/core/json.h"
 #include "ropescope/weights/safetensors.h"
 #include "ropescope/weights/stored_tensor.h"
@@ -104,25 +100,6 @@ void write_safetensors_file(const std::filesystem::path& path, const std::map<st
     file.write(bytes_of(dense));
   }
   file.finish();
-}
-
-void write_text_durably(const std::filesystem::path& path, const std::string& text) {
-  DurableFile file(path);
-  file.write(text);
-  file.finish();
-}
-
-void replace_text_file(const std::filesystem::path& path, const std::string& text) {
-  AtomicFile file(path, /*force=*/true);
-  write_text_durably(file.temporary_path(), text);
-  file.commit();
-}
-
-void sync_folder(const std::filesystem::path& folder) {
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  fsync(descriptor);
-  close(descriptor);
 }
 
 }  // namespace ropescope

@@ -44,11 +44,4 @@ class SafetensorsAppender {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Writes a text file in the same way.
-void write_text_durably(const std::filesystem::path& path, const std::string& text);
-/// A text file in place of whatever is there: whole, or as it was. Throws as AtomicFile does.
-void replace_text_file(const std::filesystem::path& path, const std::string& text);
-/// Makes renames inside a folder durable.
-void sync_folder(const std::filesystem::path& folder);
-
 }  // namespace ropescope
