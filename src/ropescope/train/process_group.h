@@ -32,10 +32,10 @@ class ProcessGroup {
   int64_t rank() const;
   int64_t world() const;
 
-  /// Waits until an exchange is complete; its tensors must live that long.
+  /// Waits until an exchange is complete; its tensors must live that long. Between ranks on CPUs all-gathers and
+  /// reduce-scatters go on by themselves once they are started (pairwise_exchange.h).
   using Pending = std::function<void()>;
 
-  /// Between ranks on CPUs, all-gathers and reduce-scatters go on by themselves once they are started (pairwise_exchange.h).
   /// The sum over all ranks, in place.
   Pending all_reduce(at::Tensor values) const;
   /// `slice` [n]: this rank's part of the sum over all ranks of `values` [world n].
