@@ -41,6 +41,11 @@ AuditedPrompt ModelFolder::place(const PromptTensors& tensors, const Scheme& sch
           scheme.text());
     }
     inputs.plans = std::move(plans.plans);
+  } else if (!tensors.processor.empty()) {
+    throw UsageError(
+        "{}: expected none beside a model without a vision tower, whose ids are those of text alone. Try: the folder of the whole "
+        "vision-language model",
+        tensors.processor.begin()->first);
   }
   AuditedPrompt prompt = audited_prompt(config_, vlm_ ? &*vlm_ : nullptr, inputs);
   if (prompt.tokens != tensors.input_ids.size(1)) {

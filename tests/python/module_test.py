@@ -182,6 +182,12 @@ class Prompts(Case):
         np.testing.assert_array_equal(found[:, 0, :5], 0)
         np.testing.assert_array_equal(found[:, 0, 5:], alone[:, 0])
 
+    def test_pictures_of_a_model_that_sees_none_are_refused(self):
+        """Or ids would be counted as those of text, without a word."""
+        folder, grid = GOLDEN / "language/llama-tiny/safetensors-fp32", [[1, 4, 4]]
+        self.sentence(ropescope.UsageError, lambda: ropescope.position_ids("vanilla", input_ids=[[5, 6, 7]], model=folder, image_grid_thw=grid),
+                      "image_grid_thw", "vision tower", "Try")
+
     def test_a_prompt_without_its_grids_is_refused(self):
         folder, _, tensors = self.golden("qwen2_5_vl")
         ids = tensors["one_image.input_ids"]
