@@ -167,20 +167,21 @@ class Live(Case):
             alone, found = model(**inputs).logits, model(**given).logits
         self.assertLess(float((found[:, pad:] - alone).abs().max()), TOLERANCE)
 
-    def test_heads_that_differ_behind_a_norm_and_in_groups(self):
-        """Qwen3-VL norms queries and keys before they turn; two query heads share each of four key heads."""
-        source, folder = GOLDEN / "vlm/qwen3_vl", Path(self.scratch.name) / "grouped"
-        config = AutoConfig.from_pretrained(source)
-        config.text_config.num_attention_heads, config.text_config.num_key_value_heads = 8, 4
+    def random_model(self, family, config, weight_scale):
+        """A model of random weights, each times what `weight_scale` gives for its name, and its folder: (folder, model, inputs)."""
+        source, folder = GOLDEN / family, Path(self.scratch.name) / f"{family}-{config.text_config.model_type}".replace("/", "-")
         torch.manual_seed(1)
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                weight.mul_(3 if "norm" in name and "language" in name else 5 if "proj" in name else 1)
+                weight.mul_(weight_scale(name))
         model.save_pretrained(folder)
         for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(source / name, folder)
-        inputs, scheme = self.inputs("vlm/qwen3_vl", "one_image"), "mhrope:sections=1/1/2"
+        return folder, model, self.inputs(family, "one_image")
+
+    def assert_turned_as_by_trace(self, folder, model, inputs, scheme):
+        """Under the scheme the logits are our own decoder's, and others than without."""
         expected = torch.from_numpy(self.trace(folder, inputs, scheme)["/trace/logits"])
         with torch.no_grad():
             before = model(**inputs).logits
@@ -190,36 +191,25 @@ class Live(Case):
         self.assertLess(float((found - expected).abs().max()), TOLERANCE * max(1, size))
         self.assertGreater(float((before - expected).abs().max()), 0.01 * size)
 
+    def test_heads_that_differ_behind_a_norm_and_in_groups(self):
+        """Qwen3-VL norms queries and keys before they turn; two query heads share each of four key heads."""
+        config = AutoConfig.from_pretrained(GOLDEN / "vlm/qwen3_vl")
+        config.text_config.num_attention_heads, config.text_config.num_key_value_heads = 8, 4
+        model = self.random_model("vlm/qwen3_vl", config, lambda name: 3 if "norm" in name and "language" in name else 5 if "proj" in name else 1)
+        self.assert_turned_as_by_trace(*model, "mhrope:sections=1/1/2")
+
     def llava_with(self, decoder):
-        """A random LLaVA whose text model is of another family, and its folder: (folder, model, inputs)."""
-        source, folder = GOLDEN / "vlm/llava", Path(self.scratch.name) / f"llava-{decoder}"
-        config = AutoConfig.from_pretrained(source)
+        """A random LLaVA whose text model is of another family: (folder, model, inputs)."""
+        config = AutoConfig.from_pretrained(GOLDEN / "vlm/llava")
         text = json.loads((GOLDEN / "architectures" / decoder / "config.json").read_text(encoding="utf-8"))
         config.text_config = AutoConfig.for_model(**{**text, "vocab_size": config.text_config.vocab_size, "pad_token_id": 0})
-        torch.manual_seed(1)
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                weight.mul_(5 if "proj" in name else 1)
-        model.save_pretrained(folder)
-        for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(source / name, folder)
-        return folder, model, self.inputs("vlm/llava", "one_image")
+        return self.random_model("vlm/llava", config, lambda name: 5 if "proj" in name else 1)
 
     def test_layers_without_rotation_and_projections_of_other_names(self):
         """SmolLM3 has layers that do not rotate, Phi-3 one projection for queries, keys and values."""
-        scheme = "mrope-interleave:sections=2/2/2"
         for decoder in ("smollm3", "phi3-short"):
             with self.subTest(decoder):
-                folder, model, inputs = self.llava_with(decoder)
-                expected = torch.from_numpy(self.trace(folder, inputs, scheme)["/trace/logits"])
-                with torch.no_grad():
-                    before = model(**inputs).logits
-                    with ropescope.transformers.use(model, scheme, folder=folder):
-                        found = model(**inputs).logits
-                size = float(expected.abs().max())
-                self.assertLess(float((found - expected).abs().max()), TOLERANCE * max(1, size))
-                self.assertGreater(float((before - expected).abs().max()), 0.01 * size)
+                self.assert_turned_as_by_trace(*self.llava_with(decoder), "mrope-interleave:sections=2/2/2")
 
     def test_text_models_that_cannot_be_turned_are_refused_and_left_as_they_were(self):
         folder, model, _ = self.llava_with("glm4")
