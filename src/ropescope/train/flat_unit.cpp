@@ -12,6 +12,7 @@
 
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/train/spare_rows.h"
 
 namespace ropescope {
 
@@ -60,7 +61,7 @@ FlatUnit::FlatUnit(std::string name, const std::vector<std::pair<std::string, at
     place.copy_(own);
     own.set_data(place);
   }
-  slice_ = full_.narrow(0, rank_ * slice_size_, slice_size_);
+  slice_ = own_part(full_);
   if (storage_ != Storage::kSlice) return;
   slice_ = slice_.clone();
   if (used != full_.scalar_type()) use(used);
@@ -72,10 +73,11 @@ void FlatUnit::use(at::ScalarType type) {
   for (Entry& entry : entries_) entry.tensor.set_data(window(full_, entry.offset, entry.tensor.sizes()));
 }
 
-void FlatUnit::allocate() {
+void FlatUnit::allocate(const SpareRows* spare) {
   if (allocated_) return;
   c10::StorageImpl* storage = full_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(storage->allocator()->allocate(storage->nbytes()));
+  storage->set_data_ptr_noswap(spare != nullptr ? spare->take(full_.options(), storage->nbytes())
+                                                : storage->allocator()->allocate(storage->nbytes()));
   allocated_ = true;
 }
 
@@ -83,6 +85,14 @@ void FlatUnit::free() {
   if (!allocated_) return;
   full_.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(nullptr, options_.device()));
   allocated_ = false;
+}
+
+void FlatUnit::clear_gaps(const at::Tensor& values) const {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const int64_t end = entries_[i].offset + entries_[i].tensor.numel();
+    const int64_t next = i + 1 < entries_.size() ? entries_[i + 1].offset : size_;
+    if (next > end) values.narrow(0, end, next - end).zero_();
+  }
 }
 
 at::Tensor FlatUnit::part(const at::Tensor& values, size_t entry) const {

@@ -12,6 +12,8 @@
 
 namespace ropescope {
 
+class SpareRows;
+
 class FlatUnit {
  public:
   struct Entry {
@@ -42,12 +44,19 @@ class FlatUnit {
   /// kWhole, or kSlice between allocate() and free(). [size] in the type that is used.
   const at::Tensor& full() const { return full_; }
   const at::Tensor& slice() const { return slice_; }
-  void allocate();  ///< room for all numbers; they are not there yet
+  /// Room for all numbers, which are not there yet; of the spare rows, if there are such.
+  void allocate(const SpareRows* spare = nullptr);
   void free();
   bool allocated() const { return allocated_; }
 
+  /// Zero what of `values` [size] no entry is in.
+  void clear_gaps(const at::Tensor& values) const;
   /// [size] with the entries' shapes cut out of it.
   at::Tensor part(const at::Tensor& values, size_t entry) const;
+  /// What of `values` [size] is this rank's, [n].
+  at::Tensor own_part(const at::Tensor& values) const {
+    return values.narrow(0, rank_ * slice_size_, slice_size_);
+  }
   /// What of an entry lies in this rank's slice, [numbers]; perhaps none. `values` [n].
   at::Tensor piece(const at::Tensor& values, size_t entry) const;
   /// Where that piece starts in the entry, and how long it is.

@@ -7,15 +7,28 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 
 #include "ropescope/train/collectives.h"
+#include "ropescope/train/peer_memory.h"
 
 namespace ropescope {
 
 namespace {
 
-// Messages of one exchange have a number of their own, so that none is taken for one of the next.
+// Messages of one exchange have numbers of their own, so that none is taken for one of the next.
 constexpr int kTags = 1 << 16;
+// What a message is: numbers, or where they are to be read; that all were read; that the sum of them can be.
+enum Kind { kNumbers, kRead, kSummed, kKinds };
+
+// Less than this is sent: an address and an answer cost about as much.
+constexpr size_t kReadFrom = size_t{64} << 10;
+// What is read before it is added, small enough for the cache and for one thread.
+constexpr int64_t kBytesOfAPiece = int64_t{64} << 10;
+
+int64_t address_of(const at::Tensor& values) {
+  return static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(values.const_data_ptr()));
+}
 
 }  // namespace
 
@@ -26,42 +39,248 @@ struct PairwiseExchange::Waits {
   bool given_up = false;
 };
 
-/// All messages of one exchange, and the sum of what came.
+/// The messages of one exchange, and what is done with what came.
 class PairwiseExchange::Exchange : public c10d::Work {
  public:
-  std::shared_ptr<Waits> waits;
-  std::vector<WorkPointer> messages;
-  std::vector<at::Tensor> addends;  // in the order of the ranks
-  at::Tensor sum;
+  explicit Exchange(const PairwiseExchange& all)
+      : backend_(all.backend_),
+        memory_(all.memory_.get()),
+        waits_(all.waits_),
+        first_tag_(all.tag_ * kKinds),
+        world_(backend_->getSize()),
+        rank_(backend_->getRank()) {}
 
   bool wait(std::chrono::milliseconds /*timeout*/) override {
     {
-      const std::lock_guard lock(waits->mutex);
-      if (waits->given_up) return false;
-      waits->now.push_back(this);
+      const std::lock_guard lock(waits_->mutex);
+      if (waits_->given_up) return false;
+      waits_->now.push_back(this);
     }
     const auto end = [this] {
-      const std::lock_guard lock(waits->mutex);
-      waits->now.erase(std::find(waits->now.begin(), waits->now.end(), this));
-      return !waits->given_up;
+      const std::lock_guard lock(waits_->mutex);
+      waits_->now.erase(std::find(waits_->now.begin(), waits_->now.end(), this));
+      return !waits_->given_up;
     };
     try {
-      for (const WorkPointer& message : messages) message->wait();
+      const at::NoGradGuard no_grad;
+      finish();
+      for (const Message& message : sent_) message.work->wait();
     } catch (...) {
       if (end()) throw;
       return false;
     }
-    if (!end()) return false;
-    const at::NoGradGuard no_grad;
-    if (addends.size() > 1) at::add_out(sum, addends[0], addends[1]);
-    for (size_t i = 2; i < addends.size(); ++i) sum.add_(addends[i]);
-    addends.clear();
-    return true;
+    const bool complete = end();
+    sent_.clear();
+    expected_.clear();
+    return complete;
   }
 
+  // (Under the lock of the waits.)
   void abort() override {
-    for (const WorkPointer& message : messages) message->abort();
+    for (const Message& message : sent_) message.work->abort();
+    for (const Message& message : expected_) {
+      if (message.work) message.work->abort();
+    }
   }
+
+ protected:
+  // A message and the tensor it needs.
+  struct Message {
+    WorkPointer work;
+    at::Tensor tensor;
+  };
+
+  // With whom this rank exchanges, each beginning with another neighbour, so that not all send to one of them.
+  int sender(int step) const { return (rank_ + world_ - step) % world_; }
+  int receiver(int step) const { return (rank_ + step) % world_; }
+  bool reads(int reader, int owner, size_t bytes) const {
+    return memory_ != nullptr && bytes >= kReadFrom && memory_->can_read(reader, owner);
+  }
+
+  void send(int to, Kind kind, const at::Tensor& values) {
+    std::vector<at::Tensor> one = {values};
+    const std::lock_guard lock(waits_->mutex);
+    sent_.push_back({backend_->send(one, to, first_tag_ + kind), values});
+  }
+  void tell(int to, Kind kind) { send(to, kind, at::tensor({int64_t{1}}, at::kLong)); }
+
+  Message expect(int from, Kind kind, const at::Tensor& values) {
+    std::vector<at::Tensor> one = {values};
+    const std::lock_guard lock(waits_->mutex);
+    expected_.push_back({backend_->recv(one, from, first_tag_ + kind), values});
+    if (waits_->given_up) expected_.back().work->abort();
+    return expected_.back();
+  }
+  void hear(int from, Kind kind) { expect(from, kind, at::empty({1}, at::kLong)).work->wait(); }
+
+  /// What is to be had from another rank: sent by it, or in its memory.
+  struct Source {
+    int rank = 0;
+    bool read = false;
+    at::Tensor values;  // that were sent
+    Message message;    // that brings them, or their address
+
+    int64_t address() const { return *message.tensor.const_data_ptr<int64_t>(); }
+  };
+  Source source(int from, bool read, const at::Tensor& values) {
+    const at::Tensor place = read ? at::empty({1}, at::kLong) : values;
+    return {from, read, values, expect(from, kNumbers, place)};
+  }
+  void offer(int to, bool read, const at::Tensor& values) {
+    send(to, kNumbers, read ? at::tensor({address_of(values)}, at::kLong) : values);
+  }
+  // Numbers first .. first + count of what is to be had, into `place`.
+  void read(const Source& from, int64_t first, const at::Tensor& place) const {
+    const auto size = static_cast<int64_t>(place.element_size());
+    memory_->read(from.rank, static_cast<std::uint64_t>(from.address() + first * size),
+                  place.mutable_data_ptr(), place.nbytes());
+  }
+  // `sum` [n]: that of all ranks' numbers first .. first + n, `own` being this rank's, which `sum` may be. Piece by piece,
+  // and in the order of the ranks, so that every rank would get the same to the bit.
+  void add_up(const std::vector<Source>& sources, int64_t first, const at::Tensor& own,
+              const at::Tensor& sum) const {
+    const int64_t whole = sum.numel(), most = kBytesOfAPiece / static_cast<int64_t>(sum.element_size());
+    const at::Tensor row = at::empty({std::min(whole, most)}, sum.options());
+    const at::Tensor before = at::empty_like(row);
+    for (int64_t at = 0; at < whole; at += most) {
+      const int64_t count = std::min(most, whole - at);
+      at::Tensor total;  // of the ranks so far
+      for (int rank = 0; rank < world_; ++rank) {
+        at::Tensor next;
+        if (rank == rank_) {
+          next = own.narrow(0, at, count);
+        } else if (const Source& from = sources[static_cast<size_t>(rank)]; from.read) {
+          next = (total.defined() ? row : before).narrow(0, 0, count);
+          read(from, first + at, next);
+        } else {
+          next = from.values.narrow(0, at, count);
+        }
+        if (!total.defined()) {
+          total = next;
+          continue;
+        }
+        at::Tensor into = before.narrow(0, 0, count);
+        if (rank + 1 == world_) into = sum.narrow(0, at, count);
+        at::add_out(into, total, next);
+        total = into;
+      }
+      if (world_ == 1) sum.narrow(0, at, count).copy_(total);
+    }
+  }
+
+  virtual void finish() = 0;
+
+  BackendPointer backend_;
+  const PeerMemory* memory_;
+  std::shared_ptr<Waits> waits_;
+  int first_tag_, world_, rank_;
+
+ private:
+  std::vector<Message> sent_, expected_;
+};
+
+class PairwiseExchange::Gather : public Exchange {
+ public:
+  Gather(const PairwiseExchange& all, const at::Tensor& values, const at::Tensor& slice) : Exchange(all) {
+    const int64_t n = slice.numel();
+    const auto place = [&](int rank) { return values.narrow(0, rank * n, n); };
+    if (place(rank_).const_data_ptr() != slice.const_data_ptr()) place(rank_).copy_(slice);
+    for (int step = 1; step < world_; ++step) {
+      sources_.push_back(
+          source(sender(step), reads(rank_, sender(step), slice.nbytes()), place(sender(step))));
+    }
+    for (int step = 1; step < world_; ++step) {
+      const int to = receiver(step);
+      const bool read = reads(to, rank_, slice.nbytes());
+      if (read) readers_.push_back(to);
+      offer(to, read, slice);
+    }
+  }
+
+ private:
+  void finish() override {
+    for (const Source& from : sources_) {
+      from.message.work->wait();
+      if (!from.read) continue;
+      read(from, 0, from.values);
+      tell(from.rank, kRead);
+    }
+    for (const int reader : readers_) hear(reader, kRead);
+  }
+
+  std::vector<Source> sources_;
+  std::vector<int> readers_;
+};
+
+class PairwiseExchange::Reduction : public Exchange {
+ public:
+  Reduction(const PairwiseExchange& all, const at::Tensor& slice, const at::Tensor& values)
+      : Exchange(all), sum_(slice), sources_(static_cast<size_t>(world_)) {
+    const int64_t n = slice.numel();
+    own_ = values.narrow(0, rank_ * n, n);
+    for (int step = 1; step < world_; ++step) {
+      const int from = sender(step);
+      const bool read = reads(rank_, from, slice.nbytes());
+      sources_[static_cast<size_t>(from)] =
+          source(from, read, read ? at::Tensor() : at::empty({n}, values.options()));
+    }
+    for (int step = 1; step < world_; ++step) {
+      const int to = receiver(step);
+      const bool read = reads(to, rank_, slice.nbytes());
+      if (read) readers_.push_back(to);
+      offer(to, read, values.narrow(0, to * n, n));
+    }
+  }
+
+ private:
+  void finish() override {
+    for (const Source& from : sources_) {
+      if (from.message.work) from.message.work->wait();
+    }
+    add_up(sources_, 0, own_, sum_);
+    for (const Source& from : sources_) {
+      if (from.read) tell(from.rank, kRead);
+    }
+    for (const int reader : readers_) hear(reader, kRead);
+  }
+
+  at::Tensor own_, sum_;
+  std::vector<Source> sources_;  // by rank
+  std::vector<int> readers_;
+};
+
+/// Every rank adds up a share of the numbers in place, where nobody else reads, and reads the other shares.
+class PairwiseExchange::FullReduction : public Exchange {
+ public:
+  FullReduction(const PairwiseExchange& all, const at::Tensor& values)
+      : Exchange(all), values_(values), sources_(static_cast<size_t>(world_)) {
+    for (int step = 1; step < world_; ++step) {
+      sources_[static_cast<size_t>(sender(step))] = source(sender(step), true, {});
+    }
+    for (int step = 1; step < world_; ++step) offer(receiver(step), true, values);
+  }
+
+ private:
+  int64_t begin(int rank) const { return values_.numel() * rank / world_; }
+  at::Tensor share(int rank) const { return values_.narrow(0, begin(rank), begin(rank + 1) - begin(rank)); }
+
+  void finish() override {
+    for (const Source& from : sources_) {
+      if (from.read) from.message.work->wait();
+    }
+    add_up(sources_, begin(rank_), share(rank_), share(rank_));
+    for (int step = 1; step < world_; ++step) tell(receiver(step), kSummed);
+    for (int step = 1; step < world_; ++step) {
+      const int from = sender(step);
+      hear(from, kSummed);
+      read(sources_[static_cast<size_t>(from)], begin(from), share(from));
+      tell(from, kRead);
+    }
+    for (int step = 1; step < world_; ++step) hear(receiver(step), kRead);
+  }
+
+  at::Tensor values_;
+  std::vector<Source> sources_;  // by rank
 };
 
 PairwiseExchange::PairwiseExchange(BackendPointer backend)
@@ -69,53 +288,30 @@ PairwiseExchange::PairwiseExchange(BackendPointer backend)
 
 PairwiseExchange::~PairwiseExchange() = default;
 
-// outgoing[r] goes to rank r, incoming[r] comes from it; this rank's own are not looked at.
-PairwiseExchange::WorkPointer PairwiseExchange::start(std::vector<at::Tensor> outgoing,
-                                                      std::vector<at::Tensor> incoming, at::Tensor sum) {
-  const int world = backend_->getSize(), rank = backend_->getRank();
+void PairwiseExchange::use(std::unique_ptr<const PeerMemory> memory) { memory_ = std::move(memory); }
+
+template <typename Kind, typename... Args>
+PairwiseExchange::WorkPointer PairwiseExchange::start(Args&&... args) {
   tag_ = (tag_ + 1) % kTags;
-  auto exchange = c10::make_intrusive<Exchange>();
-  exchange->waits = waits_;
-  // (Each begins with another neighbour, so that not all send to one of them.)
-  for (int step = 1; step < world; ++step) {
-    const int from = (rank + world - step) % world;
-    std::vector<at::Tensor> one = {incoming[static_cast<size_t>(from)]};
-    exchange->messages.push_back(backend_->recv(one, from, tag_));
-  }
-  for (int step = 1; step < world; ++step) {
-    const int to = (rank + step) % world;
-    std::vector<at::Tensor> one = {outgoing[static_cast<size_t>(to)]};
-    exchange->messages.push_back(backend_->send(one, to, tag_));
-  }
-  if (sum.defined()) {
-    exchange->addends = std::move(incoming);
-    exchange->sum = std::move(sum);
-  }
-  return exchange;
+  return c10::make_intrusive<Kind>(*this, std::forward<Args>(args)...);
 }
 
 PairwiseExchange::WorkPointer PairwiseExchange::all_gather(const at::Tensor& values,
                                                            const at::Tensor& slice) {
-  const auto world = static_cast<size_t>(backend_->getSize()),
-             rank = static_cast<size_t>(backend_->getRank());
-  const int64_t n = slice.numel();
-  std::vector<at::Tensor> incoming;
-  for (size_t r = 0; r < world; ++r) incoming.push_back(values.narrow(0, static_cast<int64_t>(r) * n, n));
-  if (incoming[rank].const_data_ptr() != slice.const_data_ptr()) incoming[rank].copy_(slice);
-  return start(std::vector<at::Tensor>(world, slice), std::move(incoming), {});
+  return start<Gather>(values, slice);
 }
 
 PairwiseExchange::WorkPointer PairwiseExchange::reduce_scatter(const at::Tensor& slice,
                                                                const at::Tensor& values) {
-  const auto world = static_cast<size_t>(backend_->getSize()),
-             rank = static_cast<size_t>(backend_->getRank());
-  const int64_t n = slice.numel();
-  std::vector<at::Tensor> outgoing, incoming;
-  for (size_t r = 0; r < world; ++r) {
-    outgoing.push_back(values.narrow(0, static_cast<int64_t>(r) * n, n));
-    incoming.push_back(r == rank ? outgoing.back() : at::empty({n}, values.options()));
+  return start<Reduction>(slice, values);
+}
+
+PairwiseExchange::WorkPointer PairwiseExchange::all_reduce(const at::Tensor& values) {
+  if (memory_ && memory_->all_can_read() && values.nbytes() >= kReadFrom && values.is_contiguous()) {
+    return start<FullReduction>(values);
   }
-  return start(std::move(outgoing), std::move(incoming), slice);
+  std::vector<at::Tensor> one = {values};
+  return backend_->allreduce(one);
 }
 
 void PairwiseExchange::give_up() {

@@ -13,6 +13,7 @@
 #include "ropescope/train/collectives.h"
 #include "ropescope/train/meeting.h"
 #include "ropescope/train/pairwise_exchange.h"
+#include "ropescope/train/peer_memory.h"
 #include "ropescope/train/peer_watch.h"
 #include "ropescope/train/process_backends.h"
 
@@ -68,6 +69,11 @@ ProcessGroup::ProcessGroup(const Launch& launch, Settings settings) : impl_(std:
     impl_->data = settings.device.is_cuda()
                       ? make_nccl_backend(store("nccl"), launch.rank, launch.world, backstop)
                       : impl_->control;
+    if (settings.read_peers && launch.world > 1 && impl_->data == impl_->control) {
+      impl_->pairs->use(
+          std::make_unique<PeerMemory>(static_cast<int>(launch.rank), static_cast<int>(launch.world),
+                                       [this](const std::string& text) { return gather_texts(text); }));
+    }
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -82,6 +88,7 @@ int64_t ProcessGroup::world() const { return impl_->meeting->launch().world; }
 
 ProcessGroup::Pending ProcessGroup::all_reduce(at::Tensor values) const {
   return impl_->pending("an all-reduce", {values}, [&] {
+    if (impl_->data == impl_->control) return impl_->pairs->all_reduce(values);
     std::vector<at::Tensor> tensors = {values};
     return impl_->data->allreduce(tensors);
   });

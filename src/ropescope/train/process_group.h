@@ -22,6 +22,7 @@ class ProcessGroup {
  public:
   struct Settings : Meeting::Settings {
     at::Device device = at::Device(at::kCPU);  ///< of the tensors that are exchanged
+    bool read_peers = true;                    ///< on the CPU: where ranks can (peer_memory.h)
   };
 
   /// Meets the others. Throws EnvironmentError naming the ranks that did not come within the timeout.
@@ -32,13 +33,14 @@ class ProcessGroup {
   int64_t rank() const;
   int64_t world() const;
 
-  /// Waits until an exchange is complete; its tensors must live that long. Between ranks on CPUs all-gathers and
-  /// reduce-scatters go on by themselves once they are started (pairwise_exchange.h).
+  /// Waits until an exchange is complete; its tensors must live that long. All ranks wait in the same order. Between
+  /// ranks of one machine, on CPUs, large tensors are copied by who waits; what is sent goes on by itself.
   using Pending = std::function<void()>;
 
   /// The sum over all ranks, in place.
   Pending all_reduce(at::Tensor values) const;
-  /// `slice` [n]: this rank's part of the sum over all ranks of `values` [world n].
+  /// `slice` [n]: this rank's part of the sum over all ranks of `values` [world n], in which it may lie where it
+  /// belongs.
   Pending reduce_scatter(at::Tensor slice, at::Tensor values) const;
   /// `values` [world n]: every rank's `slice` [n], in the order of the ranks.
   Pending all_gather(at::Tensor values, at::Tensor slice) const;

@@ -137,7 +137,11 @@ void Sharding::begin_step() {
 
 void Sharding::begin_backward(bool last) {
   last_ = last;
-  for (const size_t index : order_) units_[index]->arrived = 0;
+  for (const size_t index : order_) {
+    Unit& unit = *units_[index];
+    unit.arrived = 0;
+    unit.came.assign(unit.flat.entries().size(), false);
+  }
 }
 
 void Sharding::arrived(Place place, const at::Tensor& weight) {
@@ -153,7 +157,13 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
     return;
   }
   const at::NoGradGuard no_grad;
-  if (!unit.gradient.defined()) unit.gradient = at::zeros({unit.flat.size()}, unit.flat.options());
+  if (!unit.gradient.defined()) {
+    const SpareRows* spare = spare_for(unit);
+    unit.gradient = spare != nullptr ? spare->row(unit.flat.options(), unit.flat.size())
+                                     : at::empty({unit.flat.size()}, unit.flat.options());
+    unit.flat.clear_gaps(unit.gradient);
+  }
+  unit.came[place.entry] = true;
   unit.flat.part(unit.gradient, place.entry).copy_(weight.grad());
   weight.mutable_grad().reset();
   if (complete) send_gradient(place.unit);
@@ -163,7 +173,9 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
 void Sharding::launch_ready() {
   while (next_ < order_.size() && units_[order_[next_]]->ready) {
     Unit& unit = *units_[order_[next_++]];
-    unit.pending = group_.all_reduce(unit.gradient);
+    unit.pending = mode_ == ShardMode::kNone
+                       ? group_.all_reduce(unit.gradient)
+                       : group_.reduce_scatter(unit.flat.own_part(unit.gradient), unit.gradient);
   }
 }
 
@@ -171,8 +183,12 @@ void Sharding::end_backward() {
   if (keeps_whole_gradients()) return;
   for (const size_t index : order_) {
     Unit& unit = *units_[index];
+    if (unit.arrived == 0 || unit.arrived == unit.flat.entries().size()) continue;
     // Some of its tensors had no gradient in this pass.
-    if (unit.arrived > 0 && unit.arrived < unit.flat.entries().size()) send_gradient(index);
+    for (size_t entry = 0; entry < unit.came.size(); ++entry) {
+      if (!unit.came[entry]) unit.flat.part(unit.gradient, entry).zero_();
+    }
+    send_gradient(index);
   }
   forget_ahead();
   used_ = {};
@@ -190,6 +206,7 @@ void Sharding::finish_step() {
     for (const size_t index : order_) units_[index]->pending();
   } else {
     finish_exchanges();
+    spare_.clear();
   }
   gradient_bytes_ = 0;
   for (const size_t index : order_) {
@@ -209,9 +226,7 @@ void Sharding::finish_step() {
     if (!has_one) {
       gradient.reset();
     } else if (mode_ == ShardMode::kOptimizer) {
-      const at::Tensor slice =
-          unit.gradient.narrow(0, group_.rank() * unit.flat.slice_size(), unit.flat.slice_size());
-      gradient = unit.flat.piece(slice, place_of_piece_[i].entry);
+      gradient = unit.flat.piece(unit.flat.own_part(unit.gradient), place_of_piece_[i].entry);
     } else if (mode_ != ShardMode::kNone) {
       gradient = unit.flat.piece(unit.slice_gradient, place_of_piece_[i].entry);
     }

@@ -2,7 +2,7 @@
 // as asked, what every rank would hold is cut into slices (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054).
 //   N ranks, P trained numbers   weights   gradients   AdamW      exchanged in a step
 //   none                         4 P       4 P         8 P        all-reduce of gradients
-//   optimizer    (ZeRO-1)        4 P       4 P         8 P / N    and all-gather of weights
+//   optimizer    (ZeRO-1)        4 P       4 P         8 P / N    reduce-scatter, all-gather of weights
 //   gradients    (ZeRO-2)        4 P       4 P / N     8 P / N    reduce-scatter a micro-batch, all-gather
 //   parameters   (ZeRO-3)        4 P / N   4 P / N     8 P / N    reduce-scatter, two all-gathers
 // (bytes a rank, float32, between passes). Under `parameters` a part of the model (a layer, an embedding
@@ -27,6 +27,7 @@
 #include "ropescope/train/flat_unit.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/process_group.h"
+#include "ropescope/train/spare_rows.h"
 
 namespace ropescope {
 
@@ -102,8 +103,10 @@ class Sharding : public WeightAccess {
  private:
   struct Unit {
     FlatUnit flat;
-    size_t arrived = 0;  // gradients of this backward pass
-    int64_t users = 0;   // of the whole numbers
+    // Of this backward pass: which gradients are there, and how many.
+    std::vector<bool> came = {};
+    size_t arrived = 0;
+    int64_t users = 0;  // of the whole numbers
     bool ready = false;
     at::Tensor gradient = {};        // [size]
     at::Tensor slice_gradient = {};  // [n]
@@ -115,6 +118,9 @@ class Sharding : public WeightAccess {
     size_t unit = 0, entry = 0;
   };
   class Arrival;
+  // The gathered weights of the part before and the next, and the gradients of this one, are never there all at once with
+  // others: two rows wait for their next use at most.
+  static constexpr size_t kSpare = 2;
 
   void add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots,
                  at::ScalarType compute);
@@ -134,6 +140,10 @@ class Sharding : public WeightAccess {
   void settle(size_t allowed);
   template <typename MakeSlice>
   at::Tensor whole_entry(Place place, const std::string& kind, const MakeSlice& make_slice);
+  // What a unit that is one of many alike uses for a while; others have memory of their own.
+  const SpareRows* spare_for(const Unit& unit) const {
+    return is_layer_part(unit.flat.name()) ? &spare_ : nullptr;
+  }
   bool keeps_whole_gradients() const { return mode_ == ShardMode::kNone || mode_ == ShardMode::kOptimizer; }
 
   ProcessGroup& group_;
@@ -162,6 +172,7 @@ class Sharding : public WeightAccess {
     size_t unit = 0;
     at::Tensor values;
   };
+  SpareRows spare_{kSpare};
   std::map<std::string, Whole> whole_;  // what was put together last of each kind
   BackgroundJobs jobs_;                 // (ends before all that it uses)
 };
