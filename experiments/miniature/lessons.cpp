@@ -96,13 +96,15 @@ at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
   return at::tensor(indices, at::kLong);
 }
 
-/// Among the tiles of finer pictures few are thumbnails, too few to learn colours from: a fifth of them are then, as it is of plain
-/// pictures by themselves.
+/// Among the tiles of finer pictures few are thumbnails, too few to learn colours from, and so are their patches among those of a
+/// whole picture: a fifth of them are then, or count as so many, as it is of plain pictures by themselves.
+constexpr double kThumbnails = 0.2;
+
 at::Tensor random_tiles(const Tiles& tiles, int64_t count, const World& world, Rng& rng) {
   at::Tensor chosen = random_indices(count, tiles.pixels.size(0), rng);
   if (world.finer == 1) return chosen;
   auto* indices = chosen.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < count / 5; ++i) {
+  for (int64_t i = 0; i < static_cast<int64_t>(kThumbnails * static_cast<double>(count)); ++i) {
     indices[i] = tiles.thumbnails[static_cast<size_t>(random_index(tiles.thumbnails.size(), rng))];
   }
   return chosen;
@@ -273,7 +275,13 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
       const at::Tensor shown = project(llava, seen.flatten(0, 1).index_select(0, known));
       const at::Tensor wanted =
           at::embedding(llava.decoder.weights.embed_tokens, words.index_select(0, known));
-      return (shown - wanted).square().mean() * scale;
+      const at::Tensor distance = (shown - wanted).square();
+      if (!native || pictures.world.finer == 1) return distance.mean() * scale;
+      const at::Tensor colours = words.index_select(0, known).lt(first_glyph_id(pictures.world));
+      const auto part = [&](const at::Tensor& rows) {
+        return distance.index_select(0, rows.nonzero().flatten()).mean();
+      };
+      return (part(colours) * kThumbnails + part(colours.logical_not()) * (1.0 - kThumbnails)) * scale;
     };
     const StepReport report = trainer.step({micro});
     progress.advance();

@@ -7,6 +7,7 @@
 
 #include "ropescope/core/device.h"
 #include "ropescope/core/errors.h"
+#include "ropescope/core/log.h"
 #include "ropescope/core/nearest_name.h"
 #include "ropescope/core/parallel.h"
 #include "ropescope/core/random.h"
@@ -49,6 +50,19 @@ TEST(Device, DtypeNamesRoundTrip) {
     EXPECT_EQ(dtype_name(parse_dtype(name, at::kCPU)), name);
   }
   EXPECT_THROW(parse_dtype("fp32", at::kCPU), UsageError);
+}
+
+// One of several processes may do more than its part of the work they share.
+TEST(Progress, SaysNothingOfWhatIsLeftOnceMoreThanTheTotalIsDone) {
+  const auto line_after = [](int64_t done) {
+    ::testing::internal::CaptureStderr();
+    Progress progress("asking", "questions", 10);
+    progress.advance(done);
+    progress.finish();
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_NE(line_after(10).find("asking: 10/10 questions"), std::string::npos);
+  EXPECT_NE(line_after(11).find("asking: 11 questions"), std::string::npos);
 }
 
 TEST(Parallel, VisitsEveryIndexOnce) {

@@ -1,6 +1,9 @@
 // Memory predicted from names and sizes, of a model of Vicuna-7B's widths of which no number is ever there.
 #include "ropescope/train/memory_plan.h"
 
+#include <algorithm>
+#include <string>
+
 #include <gtest/gtest.h>
 
 #include "ropescope/models/decoder.h"
@@ -79,6 +82,21 @@ TEST_F(Planned, AStepHoldsSixLayersBesideItsShare) {
   run_.compute = at::kBFloat16;  // gathered weights and autograd's gradients are half as large
   EXPECT_NEAR(static_cast<double>(plan(run_).step),
               static_cast<double>(found.step - (4 * kLayer - 4 * kLayer / 8) - 6 * kLayer), 1e7);
+}
+
+// The loss's gradient of a table that is both is there until the embeddings' own comes: through all layers.
+TEST_F(Planned, AnOutputMatrixThatIsTheEmbeddingTableHasItsGradientFromTheFirst) {
+  run_.tokens = 16;
+  run_.micro_batches = 2;
+  const int64_t apart = plan(run_).step;
+  const auto drop = [this](const std::string& name) {
+    slots_.erase(std::find_if(slots_.begin(), slots_.end(),
+                              [&](const TensorSlot& slot) { return slot.name == name; }));
+  };
+  drop("lm_head.weight");
+  const int64_t table = int64_t{32000} * 4096,
+                share = 4 * 4 * table / 8;  // of weights, gradients and two averages
+  EXPECT_NEAR(static_cast<double>(plan(run_).step), static_cast<double>(apart - share + 4 * table), 1e6);
 }
 
 TEST_F(Planned, MoreProcessesAndLayersComputedAgainNeedLess) {

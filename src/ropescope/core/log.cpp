@@ -53,6 +53,7 @@ Progress::~Progress() { finish(); }
 
 void Progress::advance(int64_t count) {
   done_ += count;
+  if (done_ > total_) total_ = 0;
   const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
   if (Clock::now() - last_draw_ >= interval) draw(false);
 }

@@ -29,7 +29,8 @@ void log_warning(fmt::format_string<Args...> format, Args&&... args) {
 /// the end. Nothing at all when quiet. One thread updates it.
 class Progress {
  public:
-  /// `what`: "sampling"; `unit`: "texts". `total` <= 0: unknown.
+  /// `what`: "sampling"; `unit`: "texts". `total` <= 0: unknown, and so it is
+  /// once more than the total has been done: of work that processes share, one may do more than its part.
   Progress(std::string what, std::string unit, int64_t total);
   ~Progress();
   Progress(const Progress&) = delete;

@@ -130,6 +130,7 @@ class Step {
     if (!gathers_ && width_ != kMaster) kept_ += width_ * model_.numbers;  // the model in another type
     kept_ += kMaster * run_.adapted;
     see(of_loss() + coming(0));
+    kept_ += tied_gradient();
     int64_t leaving = 0;  // gradients of the part before, on their way to the other ranks
     for (size_t i = 0; i < model_.parts.size(); ++i) {
       const Part& part = model_.parts[i];
@@ -156,10 +157,24 @@ class Step {
     const Widths& w = model_.decoder;
     const int64_t table = w.vocabulary * w.hidden, token = std::max<int64_t>(1, kMaster * w.vocabulary);
     const int64_t chunk = std::min(run_.tokens * token, std::max(16 * token, kLossChunk));
-    // The gradient of the output matrix is added in place where there is one process.
-    const int64_t gradient =
-        run_.mode == ShardMode::kNone && run_.world == 1 && run_.micro_batches > 1 ? 0 : table;
+    const int64_t gradient = adds_in_place() ? 0 : table;
     return chunk + width_ * run_.tokens * 2 * w.hidden + kMaster * gradient + (gathers_ ? width_ * table : 0);
+  }
+
+  // The gradient of the output matrix is added in place where there is one process.
+  bool adds_in_place() const {
+    return run_.mode == ShardMode::kNone && run_.world == 1 && run_.micro_batches > 1;
+  }
+
+  // Where the embedding table is the output matrix too, autograd keeps what the loss gives it until the pass is back at it.
+  int64_t tied_gradient() const {
+    const auto part = [this](const char* word) {
+      return std::find_if(model_.parts.begin(), model_.parts.end(),
+                          [&](const Part& one) { return contains(one.name, word); });
+    };
+    const auto table = part("embed_tokens");
+    const bool tied = table != model_.parts.end() && part("lm_head") == model_.parts.end();
+    return tied && !adds_in_place() ? width_ * table->trained : 0;
   }
 
   // The part that is gathered while the one before it is at work.
