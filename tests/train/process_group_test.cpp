@@ -25,7 +25,7 @@
 #include "ropescope/core/errors.h"
 #include "ropescope/train/background_jobs.h"
 #include "ropescope/train/peer_memory.h"
-#include "ropescope/train/spare_rows.h"
+#include "ropescope/train/spare_memory.h"
 
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
@@ -159,20 +159,21 @@ TEST(ProcessGroup, ReadsTheMemoryOfOthersOfThisMachine) { expect_ranks(3, "Rank.
 
 TEST(ProcessGroup, AWaitCanBeGivenUp) { expect_ranks(2, "Rank.DISABLED_GivesUp"); }
 
-TEST(SpareRows, AreGivenToWhoAsksForAsManyBytes) {
-  auto pool = std::make_unique<SpareRows>(2);
-  const SpareRows& rows = *pool;
+TEST(SpareMemory, AreGivenToWhoAsksForAsManyBytes) {
+  auto pool = std::make_unique<SpareMemory>(2);
+  const SpareMemory& memory = *pool;
   const at::TensorOptions options = at::TensorOptions(at::kFloat);
-  at::Tensor first = rows.row(options, 1000), second = rows.row(options, 1000), third = rows.row(options, 7);
+  at::Tensor first = memory.flat(options, 1000), second = memory.flat(options, 1000),
+             third = memory.flat(options, 7);
   const void *a = first.const_data_ptr(), *b = second.const_data_ptr(), *c = third.const_data_ptr();
   EXPECT_NE(a, b);
   first.reset();
   second.reset();
-  EXPECT_EQ(rows.row(options, 1000).const_data_ptr(), b);  // what was used last
-  EXPECT_EQ(rows.row(options.dtype(at::kBFloat16), 2000).const_data_ptr(), b);
+  EXPECT_EQ(memory.flat(options, 1000).const_data_ptr(), b);  // what was used last
+  EXPECT_EQ(memory.flat(options.dtype(at::kBFloat16), 2000).const_data_ptr(), b);
   third.reset();  // the third of two: the oldest goes
-  EXPECT_EQ(rows.row(options, 7).const_data_ptr(), c);
-  at::Tensor kept = rows.row(options, 1000);
+  EXPECT_EQ(memory.flat(options, 7).const_data_ptr(), c);
+  at::Tensor kept = memory.flat(options, 1000);
   EXPECT_EQ(kept.const_data_ptr(), b);
   kept.fill_(1.0);
   pool.reset();

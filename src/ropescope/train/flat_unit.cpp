@@ -12,7 +12,7 @@
 
 #include "ropescope/architectures/llava_names.h"
 #include "ropescope/core/errors.h"
-#include "ropescope/train/spare_rows.h"
+#include "ropescope/train/spare_memory.h"
 
 namespace ropescope {
 
@@ -73,7 +73,7 @@ void FlatUnit::use(at::ScalarType type) {
   for (Entry& entry : entries_) entry.tensor.set_data(window(full_, entry.offset, entry.tensor.sizes()));
 }
 
-void FlatUnit::allocate(const SpareRows* spare) {
+void FlatUnit::allocate(const SpareMemory* spare) {
   if (allocated_) return;
   c10::StorageImpl* storage = full_.storage().unsafeGetStorageImpl();
   storage->set_data_ptr_noswap(spare != nullptr ? spare->take(full_.options(), storage->nbytes())

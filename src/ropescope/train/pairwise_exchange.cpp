@@ -24,7 +24,7 @@ enum Kind { kNumbers, kRead, kSummed, kKinds };
 // Less than this is sent: an address and an answer cost about as much.
 constexpr size_t kReadFrom = size_t{64} << 10;
 // What is read before it is added, small enough for the cache and for one thread.
-constexpr int64_t kBytesOfAPiece = int64_t{64} << 10;
+constexpr int64_t kBytesOfABlock = int64_t{64} << 10;
 
 int64_t address_of(const at::Tensor& values) {
   return static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(values.const_data_ptr()));
@@ -135,13 +135,13 @@ class PairwiseExchange::Exchange : public c10d::Work {
     memory_->read(from.rank, static_cast<std::uint64_t>(from.address() + first * size),
                   place.mutable_data_ptr(), place.nbytes());
   }
-  // `sum` [n]: that of all ranks' numbers first .. first + n, `own` being this rank's, which `sum` may be. Piece by piece,
+  // `sum` [n]: that of all ranks' numbers first .. first + n, `own` being this rank's, which `sum` may be. Block by block,
   // and in the order of the ranks, so that every rank would get the same to the bit.
   void add_up(const std::vector<Source>& sources, int64_t first, const at::Tensor& own,
               const at::Tensor& sum) const {
-    const int64_t whole = sum.numel(), most = kBytesOfAPiece / static_cast<int64_t>(sum.element_size());
-    const at::Tensor row = at::empty({std::min(whole, most)}, sum.options());
-    const at::Tensor before = at::empty_like(row);
+    const int64_t whole = sum.numel(), most = kBytesOfABlock / static_cast<int64_t>(sum.element_size());
+    const at::Tensor came = at::empty({std::min(whole, most)}, sum.options());
+    const at::Tensor before = at::empty_like(came);
     for (int64_t at = 0; at < whole; at += most) {
       const int64_t count = std::min(most, whole - at);
       at::Tensor total;  // of the ranks so far
@@ -150,7 +150,7 @@ class PairwiseExchange::Exchange : public c10d::Work {
         if (rank == rank_) {
           next = own.narrow(0, at, count);
         } else if (const Source& from = sources[static_cast<size_t>(rank)]; from.read) {
-          next = (total.defined() ? row : before).narrow(0, 0, count);
+          next = (total.defined() ? came : before).narrow(0, 0, count);
           read(from, first + at, next);
         } else {
           next = from.values.narrow(0, at, count);

@@ -1,5 +1,5 @@
 // Exchanges of tensors on the CPU, each rank with each other one directly: what is sent and received goes from and to the
-// tensors themselves. (Gloo's own collectives copy everything to rows of their own first, and sum whole rows where each rank
+// tensors themselves. (Gloo's own collectives copy everything to buffers of their own first, and sum whole buffers where each rank
 // wants a slice: four to six times the time of a message of the same bytes between two processes of a machine.) Where ranks
 // can read each other's memory (peer_memory.h), large tensors are read there and only their addresses are sent.
 #pragma once

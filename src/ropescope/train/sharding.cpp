@@ -158,8 +158,8 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
   }
   const at::NoGradGuard no_grad;
   if (!unit.gradient.defined()) {
-    const SpareRows* spare = spare_for(unit);
-    unit.gradient = spare != nullptr ? spare->row(unit.flat.options(), unit.flat.size())
+    const SpareMemory* spare = spare_for(unit);
+    unit.gradient = spare != nullptr ? spare->flat(unit.flat.options(), unit.flat.size())
                                      : at::empty({unit.flat.size()}, unit.flat.options());
     unit.flat.clear_gaps(unit.gradient);
   }

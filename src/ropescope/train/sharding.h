@@ -27,7 +27,7 @@
 #include "ropescope/train/flat_unit.h"
 #include "ropescope/train/optimizer.h"
 #include "ropescope/train/process_group.h"
-#include "ropescope/train/spare_rows.h"
+#include "ropescope/train/spare_memory.h"
 
 namespace ropescope {
 
@@ -119,7 +119,7 @@ class Sharding : public WeightAccess {
   };
   class Arrival;
   // The gathered weights of the part before and the next, and the gradients of this one, are never there all at once with
-  // others: two rows wait for their next use at most.
+  // others: what two of them held waits for its next use at most.
   static constexpr size_t kSpare = 2;
 
   void add_units(const std::vector<Parameter>& trained, const std::vector<TensorSlot>& slots,
@@ -141,7 +141,7 @@ class Sharding : public WeightAccess {
   template <typename MakeSlice>
   at::Tensor whole_entry(Place place, const std::string& kind, const MakeSlice& make_slice);
   // What a unit that is one of many alike uses for a while; others have memory of their own.
-  const SpareRows* spare_for(const Unit& unit) const {
+  const SpareMemory* spare_for(const Unit& unit) const {
     return is_layer_part(unit.flat.name()) ? &spare_ : nullptr;
   }
   bool keeps_whole_gradients() const { return mode_ == ShardMode::kNone || mode_ == ShardMode::kOptimizer; }
@@ -172,7 +172,7 @@ class Sharding : public WeightAccess {
     size_t unit = 0;
     at::Tensor values;
   };
-  SpareRows spare_{kSpare};
+  SpareMemory spare_{kSpare};
   std::map<std::string, Whole> whole_;  // what was put together last of each kind
   BackgroundJobs jobs_;                 // (ends before all that it uses)
 };

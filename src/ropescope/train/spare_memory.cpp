@@ -1,4 +1,4 @@
-#include "ropescope/train/spare_rows.h"
+#include "ropescope/train/spare_memory.h"
 
 #include <algorithm>
 #include <deque>
@@ -12,19 +12,19 @@
 
 namespace ropescope {
 
-struct SpareRows::Pool {
+struct SpareMemory::Pool {
   size_t most = 0;
   std::mutex mutex;
-  std::deque<std::unique_ptr<Row>> spare;  // used last: at the end
+  std::deque<std::unique_ptr<Block>> spare;  // used last: at the end
 };
 
-struct SpareRows::Row {
+struct SpareMemory::Block {
   at::DataPtr memory;
   size_t bytes = 0;
   std::shared_ptr<Pool> pool = {};  // while it is in use
 
-  static void give_back(void* row) {
-    std::unique_ptr<Row> own(static_cast<Row*>(row));
+  static void give_back(void* block) {
+    std::unique_ptr<Block> own(static_cast<Block*>(block));
     const std::shared_ptr<Pool> pool = std::move(own->pool);
     const std::lock_guard lock(pool->mutex);
     pool->spare.push_back(std::move(own));
@@ -32,39 +32,38 @@ struct SpareRows::Row {
   }
 };
 
-SpareRows::SpareRows(size_t most) : pool_(std::make_shared<Pool>()) { pool_->most = most; }
+SpareMemory::SpareMemory(size_t most) : pool_(std::make_shared<Pool>()) { pool_->most = most; }
 
-SpareRows::~SpareRows() = default;
+SpareMemory::~SpareMemory() = default;
 
-at::DataPtr SpareRows::take(const at::TensorOptions& options, size_t bytes) const {
-  c10::Allocator* allocator = at::getCPUAllocator();
+at::DataPtr SpareMemory::take(const at::TensorOptions& options, size_t bytes) const {
   if (!options.device().is_cpu()) return c10::GetAllocator(options.device().type())->allocate(bytes);
-  std::unique_ptr<Row> row;
+  std::unique_ptr<Block> block;
   {
     const std::lock_guard lock(pool_->mutex);
     auto& spare = pool_->spare;
     const auto found =
         std::find_if(spare.rbegin(), spare.rend(), [&](const auto& one) { return one->bytes == bytes; });
     if (found != spare.rend()) {
-      row = std::move(*found);
+      block = std::move(*found);
       spare.erase(std::next(found).base());
     }
   }
-  if (!row) row = std::make_unique<Row>(Row{allocator->allocate(bytes), bytes});
-  row->pool = pool_;
-  void* const data = row->memory.get();
-  return {data, row.release(), &Row::give_back, options.device()};
+  if (!block) block = std::make_unique<Block>(Block{at::getCPUAllocator()->allocate(bytes), bytes});
+  block->pool = pool_;
+  void* const data = block->memory.get();
+  return {data, block.release(), &Block::give_back, options.device()};
 }
 
-at::Tensor SpareRows::row(const at::TensorOptions& options, int64_t count) const {
+at::Tensor SpareMemory::flat(const at::TensorOptions& options, int64_t count) const {
   const size_t bytes = static_cast<size_t>(count) * options.dtype().itemsize();
-  const at::Tensor row = at::empty({0}, options);
-  return row.set_(c10::Storage(c10::Storage::use_byte_size_t(), bytes, take(options, bytes)), 0, {count},
-                  {1});
+  const at::Tensor block = at::empty({0}, options);
+  return block.set_(c10::Storage(c10::Storage::use_byte_size_t(), bytes, take(options, bytes)), 0, {count},
+                    {1});
 }
 
-void SpareRows::clear() const {
-  std::deque<std::unique_ptr<Row>> all;
+void SpareMemory::clear() const {
+  std::deque<std::unique_ptr<Block>> all;
   const std::lock_guard lock(pool_->mutex);
   all.swap(pool_->spare);
 }
