@@ -133,7 +133,7 @@ void copy_elements(const std::byte* from, int64_t count, Number* to, const std::
         throw InputError("{}: expected numbers below 2^63, found {}", what, value);
       }
     }
-    to[i] = static_cast<Number>(value);
+    to[i] = static_cast<Number>(value);  // NOLINT(bugprone-signed-char-misuse): int8 are numbers, with a sign
   }
 }
 

@@ -51,9 +51,10 @@ class PanoramaDesign : public DesignModifier {
     return next;
   }
 
-  /// A picture of which some tokens are left: those move as the whole picture would.
+  /// A picture of which some tokens are left: those move as the whole picture would. (A modifier's own asks the inner design, whose
+  /// whole picture does not move.)
   double place_merged(const Segment& block, double base, const CoordinateRows& rows) const override {
-    return PositionDesign::place_merged(block, base, rows);
+    return PositionDesign::place_merged(block, base, rows);  // NOLINT(bugprone-parent-virtual-call)
   }
 
  protected:
