@@ -85,11 +85,11 @@ PeerMemory::PeerMemory(int rank, int world, const GatherTexts& gather)
 PeerMemory::~PeerMemory() { prctl(PR_SET_PTRACER, 0, 0, 0, 0); }
 
 bool PeerMemory::can_read(int reader, int owner) const {
-  return readable_.at(static_cast<size_t>(reader * world_ + owner));
+  return readable_.at(static_cast<size_t>(reader) * static_cast<size_t>(world_) + static_cast<size_t>(owner));
 }
 
 bool PeerMemory::all_can_read() const {
-  return std::count(readable_.begin(), readable_.end(), true) == world_ * (world_ - 1);
+  return std::count(readable_.begin(), readable_.end(), true) == int64_t{world_} * (world_ - 1);
 }
 
 void PeerMemory::read(int owner, std::uint64_t address, void* into, size_t bytes) const {
