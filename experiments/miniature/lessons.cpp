@@ -98,13 +98,13 @@ at::Tensor random_indices(int64_t count, int64_t below, Rng& rng) {
 
 /// Among the tiles of finer pictures few are thumbnails, too few to learn colours from, and so are their patches among those of a
 /// whole picture: a fifth of them are then, or count as so many, as it is of plain pictures by themselves.
-constexpr double kThumbnails = 0.2;
+constexpr int64_t kTilesAThumbnail = 5;
 
 at::Tensor random_tiles(const Tiles& tiles, int64_t count, const World& world, Rng& rng) {
   at::Tensor chosen = random_indices(count, tiles.pixels.size(0), rng);
   if (world.finer == 1) return chosen;
   auto* indices = chosen.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < static_cast<int64_t>(kThumbnails * static_cast<double>(count)); ++i) {
+  for (int64_t i = 0; i < count / kTilesAThumbnail; ++i) {
     indices[i] = tiles.thumbnails[static_cast<size_t>(random_index(tiles.thumbnails.size(), rng))];
   }
   return chosen;
@@ -281,7 +281,8 @@ TowerReport teach_tower(Llava& llava, const Album& pictures, const Album& others
       const auto part = [&](const at::Tensor& rows) {
         return distance.index_select(0, rows.nonzero().flatten()).mean();
       };
-      return (part(colours) * kThumbnails + part(colours.logical_not()) * (1.0 - kThumbnails)) * scale;
+      constexpr double kShare = 1.0 / kTilesAThumbnail;
+      return (part(colours) * kShare + part(colours.logical_not()) * (1.0 - kShare)) * scale;
     };
     const StepReport report = trainer.step({micro});
     progress.advance();

@@ -73,11 +73,10 @@ void FlatUnit::use(at::ScalarType type) {
   for (Entry& entry : entries_) entry.tensor.set_data(window(full_, entry.offset, entry.tensor.sizes()));
 }
 
-void FlatUnit::allocate(const SpareMemory* spare) {
+void FlatUnit::allocate(const SpareMemory& memory) {
   if (allocated_) return;
   c10::StorageImpl* storage = full_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr_noswap(spare != nullptr ? spare->take(full_.options(), storage->nbytes())
-                                                : storage->allocator()->allocate(storage->nbytes()));
+  storage->set_data_ptr_noswap(memory.take(full_.options(), storage->nbytes()));
   allocated_ = true;
 }
 

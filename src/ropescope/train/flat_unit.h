@@ -44,8 +44,8 @@ class FlatUnit {
   /// kWhole, or kSlice between allocate() and free(). [size] in the type that is used.
   const at::Tensor& full() const { return full_; }
   const at::Tensor& slice() const { return slice_; }
-  /// Room for all numbers, which are not there yet; of the spare memory, if there is such.
-  void allocate(const SpareMemory* spare = nullptr);
+  /// Room for all numbers, which are not there yet.
+  void allocate(const SpareMemory& memory);
   void free();
   bool allocated() const { return allocated_; }
 

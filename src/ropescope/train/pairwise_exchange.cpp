@@ -122,13 +122,41 @@ class PairwiseExchange::Exchange : public c10d::Work {
 
     int64_t address() const { return *message.tensor.const_data_ptr<int64_t>(); }
   };
-  Source source(int from, bool read, const at::Tensor& values) {
-    const at::Tensor place = read ? at::empty({1}, at::kLong) : values;
-    return {from, read, values, expect(from, kNumbers, place)};
+  // Asks every other rank for what it has and says what this one has for it: `bytes` to and from each. `place(rank, read)` is
+  // where what is sent goes, `own(rank)` what that rank gets.
+  template <typename Place, typename Own>
+  void connect(size_t bytes, const Place& place, const Own& own) {
+    sources_.resize(static_cast<size_t>(world_));
+    for (int step = 1; step < world_; ++step) {
+      const int from = sender(step);
+      const bool read = reads(rank_, from, bytes);
+      const at::Tensor values = place(from, read);
+      sources_[static_cast<size_t>(from)] = {
+          from, read, values, expect(from, kNumbers, read ? at::empty({1}, at::kLong) : values)};
+    }
+    for (int step = 1; step < world_; ++step) {
+      const int to = receiver(step);
+      const at::Tensor values = own(to);
+      if (reads(to, rank_, bytes)) {
+        readers_.push_back(to);
+        send(to, kNumbers, at::tensor({address_of(values)}, at::kLong));
+      } else {
+        send(to, kNumbers, values);
+      }
+    }
   }
-  void offer(int to, bool read, const at::Tensor& values) {
-    send(to, kNumbers, read ? at::tensor({address_of(values)}, at::kLong) : values);
+  // Until all has been sent that is, and where the rest lies is known.
+  void wait_for_sources() const {
+    for (int step = 1; step < world_; ++step) source(sender(step)).message.work->wait();
   }
+  // Lets the others have their memory again, and waits until this rank has its own.
+  void end_reading() {
+    for (int step = 1; step < world_; ++step) {
+      if (source(sender(step)).read) tell(sender(step), kRead);
+    }
+    for (const int reader : readers_) hear(reader, kRead);
+  }
+  const Source& source(int from) const { return sources_[static_cast<size_t>(from)]; }
   // Numbers first .. first + count of what is to be had, into `place`.
   void read(const Source& from, int64_t first, const at::Tensor& place) const {
     const auto size = static_cast<int64_t>(place.element_size());
@@ -137,8 +165,7 @@ class PairwiseExchange::Exchange : public c10d::Work {
   }
   // `sum` [n]: that of all ranks' numbers first .. first + n, `own` being this rank's, which `sum` may be. Block by block,
   // and in the order of the ranks, so that every rank would get the same to the bit.
-  void add_up(const std::vector<Source>& sources, int64_t first, const at::Tensor& own,
-              const at::Tensor& sum) const {
+  void add_up(int64_t first, const at::Tensor& own, const at::Tensor& sum) const {
     const int64_t whole = sum.numel(), most = kBytesOfABlock / static_cast<int64_t>(sum.element_size());
     const at::Tensor came = at::empty({std::min(whole, most)}, sum.options());
     const at::Tensor before = at::empty_like(came);
@@ -149,7 +176,7 @@ class PairwiseExchange::Exchange : public c10d::Work {
         at::Tensor next;
         if (rank == rank_) {
           next = own.narrow(0, at, count);
-        } else if (const Source& from = sources[static_cast<size_t>(rank)]; from.read) {
+        } else if (const Source& from = source(rank); from.read) {
           next = (total.defined() ? came : before).narrow(0, 0, count);
           read(from, first + at, next);
         } else {
@@ -177,87 +204,62 @@ class PairwiseExchange::Exchange : public c10d::Work {
 
  private:
   std::vector<Message> sent_, expected_;
+  std::vector<Source> sources_;  // by rank
+  std::vector<int> readers_;     // who read this rank's numbers
 };
 
 class PairwiseExchange::Gather : public Exchange {
  public:
-  Gather(const PairwiseExchange& all, const at::Tensor& values, const at::Tensor& slice) : Exchange(all) {
-    const int64_t n = slice.numel();
-    const auto place = [&](int rank) { return values.narrow(0, rank * n, n); };
+  Gather(const PairwiseExchange& all, const at::Tensor& values, const at::Tensor& slice)
+      : Exchange(all), values_(values), n_(slice.numel()) {
     if (place(rank_).const_data_ptr() != slice.const_data_ptr()) place(rank_).copy_(slice);
-    for (int step = 1; step < world_; ++step) {
-      sources_.push_back(
-          source(sender(step), reads(rank_, sender(step), slice.nbytes()), place(sender(step))));
-    }
-    for (int step = 1; step < world_; ++step) {
-      const int to = receiver(step);
-      const bool read = reads(to, rank_, slice.nbytes());
-      if (read) readers_.push_back(to);
-      offer(to, read, slice);
-    }
+    connect(
+        slice.nbytes(), [this](int from, bool) { return place(from); }, [&](int) { return slice; });
   }
 
  private:
+  at::Tensor place(int rank) const { return values_.narrow(0, rank * n_, n_); }
+
   void finish() override {
-    for (const Source& from : sources_) {
-      from.message.work->wait();
-      if (!from.read) continue;
-      read(from, 0, from.values);
-      tell(from.rank, kRead);
+    wait_for_sources();
+    for (int step = 1; step < world_; ++step) {
+      if (const Source& from = source(sender(step)); from.read) read(from, 0, from.values);
     }
-    for (const int reader : readers_) hear(reader, kRead);
+    end_reading();
   }
 
-  std::vector<Source> sources_;
-  std::vector<int> readers_;
+  at::Tensor values_;
+  int64_t n_;
 };
 
 class PairwiseExchange::Reduction : public Exchange {
  public:
   Reduction(const PairwiseExchange& all, const at::Tensor& slice, const at::Tensor& values)
-      : Exchange(all), sum_(slice), sources_(static_cast<size_t>(world_)) {
+      : Exchange(all), sum_(slice) {
     const int64_t n = slice.numel();
-    own_ = values.narrow(0, rank_ * n, n);
-    for (int step = 1; step < world_; ++step) {
-      const int from = sender(step);
-      const bool read = reads(rank_, from, slice.nbytes());
-      sources_[static_cast<size_t>(from)] =
-          source(from, read, read ? at::Tensor() : at::empty({n}, values.options()));
-    }
-    for (int step = 1; step < world_; ++step) {
-      const int to = receiver(step);
-      const bool read = reads(to, rank_, slice.nbytes());
-      if (read) readers_.push_back(to);
-      offer(to, read, values.narrow(0, to * n, n));
-    }
+    const auto part = [&](int rank) { return values.narrow(0, rank * n, n); };
+    own_ = part(rank_);
+    connect(
+        slice.nbytes(),
+        [&](int, bool read) { return read ? at::Tensor() : at::empty({n}, values.options()); }, part);
   }
 
  private:
   void finish() override {
-    for (const Source& from : sources_) {
-      if (from.message.work) from.message.work->wait();
-    }
-    add_up(sources_, 0, own_, sum_);
-    for (const Source& from : sources_) {
-      if (from.read) tell(from.rank, kRead);
-    }
-    for (const int reader : readers_) hear(reader, kRead);
+    wait_for_sources();
+    add_up(0, own_, sum_);
+    end_reading();
   }
 
   at::Tensor own_, sum_;
-  std::vector<Source> sources_;  // by rank
-  std::vector<int> readers_;
 };
 
 /// Every rank adds up a share of the numbers in place, where nobody else reads, and reads the other shares.
 class PairwiseExchange::FullReduction : public Exchange {
  public:
-  FullReduction(const PairwiseExchange& all, const at::Tensor& values)
-      : Exchange(all), values_(values), sources_(static_cast<size_t>(world_)) {
-    for (int step = 1; step < world_; ++step) {
-      sources_[static_cast<size_t>(sender(step))] = source(sender(step), true, {});
-    }
-    for (int step = 1; step < world_; ++step) offer(receiver(step), true, values);
+  FullReduction(const PairwiseExchange& all, const at::Tensor& values) : Exchange(all), values_(values) {
+    connect(
+        values.nbytes(), [](int, bool) { return at::Tensor(); }, [&](int) { return values; });
   }
 
  private:
@@ -265,22 +267,18 @@ class PairwiseExchange::FullReduction : public Exchange {
   at::Tensor share(int rank) const { return values_.narrow(0, begin(rank), begin(rank + 1) - begin(rank)); }
 
   void finish() override {
-    for (const Source& from : sources_) {
-      if (from.read) from.message.work->wait();
-    }
-    add_up(sources_, begin(rank_), share(rank_), share(rank_));
+    wait_for_sources();
+    add_up(begin(rank_), share(rank_), share(rank_));
     for (int step = 1; step < world_; ++step) tell(receiver(step), kSummed);
     for (int step = 1; step < world_; ++step) {
       const int from = sender(step);
       hear(from, kSummed);
-      read(sources_[static_cast<size_t>(from)], begin(from), share(from));
-      tell(from, kRead);
+      read(source(from), begin(from), share(from));
     }
-    for (int step = 1; step < world_; ++step) hear(receiver(step), kRead);
+    end_reading();
   }
 
   at::Tensor values_;
-  std::vector<Source> sources_;  // by rank
 };
 
 PairwiseExchange::PairwiseExchange(BackendPointer backend)

@@ -14,6 +14,17 @@
 
 namespace ropescope {
 
+namespace {
+
+bool any_of(const std::vector<bool>& flags) {
+  return std::find(flags.begin(), flags.end(), true) != flags.end();
+}
+bool all_of(const std::vector<bool>& flags) {
+  return std::find(flags.begin(), flags.end(), false) == flags.end();
+}
+
+}  // namespace
+
 /// Tells the sharding that a gradient has been added up.
 class Sharding::Arrival : public torch::autograd::PostAccumulateGradHook {
  public:
@@ -139,8 +150,7 @@ void Sharding::begin_backward(bool last) {
   last_ = last;
   for (const size_t index : order_) {
     Unit& unit = *units_[index];
-    unit.arrived = 0;
-    unit.came.assign(unit.flat.entries().size(), false);
+    unit.arrived.assign(unit.flat.entries().size(), false);
   }
 }
 
@@ -149,7 +159,8 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
   const std::string& name = unit.flat.entries()[place.entry].name;
   const auto at = std::find(trained_.begin(), trained_.end(), name) - trained_.begin();
   touched_[static_cast<size_t>(at)] = true;
-  const bool complete = ++unit.arrived == unit.flat.entries().size();
+  unit.arrived[place.entry] = true;
+  const bool complete = all_of(unit.arrived);
   if (keeps_whole_gradients()) {
     if (!last_ || !complete) return;
     unit.ready = true;
@@ -158,12 +169,9 @@ void Sharding::arrived(Place place, const at::Tensor& weight) {
   }
   const at::NoGradGuard no_grad;
   if (!unit.gradient.defined()) {
-    const SpareMemory* spare = spare_for(unit);
-    unit.gradient = spare != nullptr ? spare->flat(unit.flat.options(), unit.flat.size())
-                                     : at::empty({unit.flat.size()}, unit.flat.options());
+    unit.gradient = memory_for(unit).flat(unit.flat.options(), unit.flat.size());
     unit.flat.clear_gaps(unit.gradient);
   }
-  unit.came[place.entry] = true;
   unit.flat.part(unit.gradient, place.entry).copy_(weight.grad());
   weight.mutable_grad().reset();
   if (complete) send_gradient(place.unit);
@@ -183,10 +191,10 @@ void Sharding::end_backward() {
   if (keeps_whole_gradients()) return;
   for (const size_t index : order_) {
     Unit& unit = *units_[index];
-    if (unit.arrived == 0 || unit.arrived == unit.flat.entries().size()) continue;
+    if (!any_of(unit.arrived) || all_of(unit.arrived)) continue;
     // Some of its tensors had no gradient in this pass.
-    for (size_t entry = 0; entry < unit.came.size(); ++entry) {
-      if (!unit.came[entry]) unit.flat.part(unit.gradient, entry).zero_();
+    for (size_t entry = 0; entry < unit.arrived.size(); ++entry) {
+      if (!unit.arrived[entry]) unit.flat.part(unit.gradient, entry).zero_();
     }
     send_gradient(index);
   }

@@ -103,10 +103,8 @@ class Sharding : public WeightAccess {
  private:
   struct Unit {
     FlatUnit flat;
-    // Of this backward pass: which gradients are there, and how many.
-    std::vector<bool> came = {};
-    size_t arrived = 0;
-    int64_t users = 0;  // of the whole numbers
+    std::vector<bool> arrived = {};  // by entry: whether its gradient of this backward pass is there
+    int64_t users = 0;               // of the whole numbers
     bool ready = false;
     at::Tensor gradient = {};        // [size]
     at::Tensor slice_gradient = {};  // [n]
@@ -140,9 +138,9 @@ class Sharding : public WeightAccess {
   void settle(size_t allowed);
   template <typename MakeSlice>
   at::Tensor whole_entry(Place place, const std::string& kind, const MakeSlice& make_slice);
-  // What a unit that is one of many alike uses for a while; others have memory of their own.
-  const SpareMemory* spare_for(const Unit& unit) const {
-    return is_layer_part(unit.flat.name()) ? &spare_ : nullptr;
+  // A unit that is one of many alike uses what another one had; what others had is freed.
+  const SpareMemory& memory_for(const Unit& unit) const {
+    return is_layer_part(unit.flat.name()) ? spare_ : fresh_;
   }
   bool keeps_whole_gradients() const { return mode_ == ShardMode::kNone || mode_ == ShardMode::kOptimizer; }
 
@@ -172,7 +170,7 @@ class Sharding : public WeightAccess {
     size_t unit = 0;
     at::Tensor values;
   };
-  SpareMemory spare_{kSpare};
+  SpareMemory spare_{kSpare}, fresh_{0};
   std::map<std::string, Whole> whole_;  // what was put together last of each kind
   BackgroundJobs jobs_;                 // (ends before all that it uses)
 };

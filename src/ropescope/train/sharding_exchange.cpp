@@ -80,7 +80,7 @@ void Sharding::bring(const std::string& part) {
   for (const size_t index : units_of_part_.at(part)) {
     Unit& unit = *units_[index];
     if (unit.flat.allocated()) continue;
-    unit.flat.allocate(spare_for(unit));
+    unit.flat.allocate(memory_for(unit));
     unit.coming = jobs_.add([this, index] { join(gather_of(index), {}); });
   }
 }
