@@ -259,6 +259,22 @@ TEST(Miniature, CompressedInSeconds) {
       2);
 }
 
+// Eyes of two steps see nothing: that is said when they are made and whenever they are used again.
+TEST(Miniature, SaysThatEyesSeeTooLittle) {
+  const testing::TemporaryFolder folder;
+  for (int time = 0; time < 2; ++time) {
+    const std::string said = folder.path("said");
+    ASSERT_EQ(
+        std::system(
+            (testing::miniature_path() + " prepare --order native --finer 2 --output " + folder.path("seed") +
+             " --pictures 8 --test-pictures 6 --tower-steps 2 --width 64 --heads 2 --quiet >/dev/null 2>" +
+             said)
+                .c_str()),
+        0);
+    EXPECT_NE(read_file(said).find("its eyes tell"), std::string::npos) << time;
+  }
+}
+
 TEST(Miniature, UsageErrorsAreNamed) {
   EXPECT_EQ(WEXITSTATUS(call("nothing")), 2);
   EXPECT_EQ(WEXITSTATUS(call("prepare --order internvl2 --output /nowhere")), 2);

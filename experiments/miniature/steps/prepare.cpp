@@ -1,4 +1,5 @@
 // ropescope-miniature prepare: pictures, the tower that sees them, and what it sees. draw: pictures alone.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -7,6 +8,7 @@
 
 #include "ropescope/core/errors.h"
 #include "ropescope/core/json.h"
+#include "ropescope/core/log.h"
 #include "ropescope/vision/preprocess.h"
 
 #include "miniature/album.h"
@@ -67,6 +69,17 @@ LessonSettings lesson_of(const PrepareFlags& flags, const World& world) {
   return lesson;
 }
 
+/// Of eyes that hardly see nothing can be learned about positions; nor of those that an earlier build, with other lessons, left.
+void warn_of_poor_eyes(const Json& prepared, const fs::path& file) {
+  constexpr double kWellSeen = 0.9;
+  const double colour = prepared.at("colour").get<double>(), glyph = prepared.at("glyph").get<double>();
+  if (std::min(colour, glyph) >= kWellSeen) return;
+  log_warning(
+      "{}: its eyes tell {:.1f} % of colours and {:.1f} % of glyphs apart, so that what a decoder learns says more about the eyes than "
+      "about positions. Try: more --tower-steps, or to remove the folder where an earlier build has made it",
+      file.string(), 100 * colour, 100 * glyph);
+}
+
 /// Pictures, the tower that has learned to see them, and what it sees:
 /// OUTPUT/{pictures,eyes,features.safetensors}.
 int prepare(const PrepareFlags& flags) {
@@ -85,7 +98,11 @@ int prepare(const PrepareFlags& flags) {
                    {"steps", lesson.steps}, {"batch", lesson.batch}, {"rate", lesson.learning_rate}};
   settings.update(to_json(world));
   const fs::path report_file = output / "prepared.json";
-  if (read_if_there(report_file).value("settings", Json()) == settings) return 0;
+  const Json there = read_if_there(report_file);
+  if (there.value("settings", Json()) == settings) {
+    warn_of_poor_eyes(there, report_file);
+    return 0;
+  }
   draw_album(output / "pictures/train", "train", train, seen_shapes(world), seed, world);
   draw_album(output / "pictures/seen", "seen", test, seen_shapes(world), seed, world);
   draw_album(output / "pictures/unseen", "unseen", test, unseen_shapes(world), seed, world);
@@ -110,6 +127,7 @@ int prepare(const PrepareFlags& flags) {
   std::cout << fmt::format(
       "seed {}: its eyes' features tell {:.1f} % of colours and {:.1f} % of glyphs apart (numbers: {})\n",
       seed, 100 * report.colour, 100 * report.glyph, report_file.string());
+  warn_of_poor_eyes(result, report_file);
   return 0;
 }
 
