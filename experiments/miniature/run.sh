@@ -5,7 +5,7 @@
 #
 #   experiments/miniature/run.sh [--seeds list] [--jobs N] [--schemes 'a;b'] [--thetas list] [--answers-only 'a;b'] [--steps N] [--order O] [--task T]
 #     [--side N] [--glyphs N] [--finer N] [--thumbnail-patch P] [--scalings 'a;b'] [--maps 'a;b'] [--compress 'a;b'] [--tower-steps N] [--baseline S]
-#     [--stop-when-solved N] [--train-flags F] [--prepared DIR] [--output DIR]
+#     [--stop-when-solved N] [--train-flags F] [--prepared DIR] [--known DIR]... [--output DIR]
 #
 # --order    of a picture's tokens: llava-next; internvl: tile by tile, the thumbnail last; native: two pictures of any size
 #            for a tower with 2-D rotation. The latter two go to results/miniature-<order>, under fewer schemes (3 and 6) and
@@ -25,6 +25,7 @@
 # --tower-steps  that the eyes learn for (500, with --side 8 2,000)
 # --baseline a scheme that all without ID-Align are compared with in the table, too
 # --prepared pictures, eyes and text lessons of the seeds are here (the output folder): several tables may share them
+# --known    runs of another table are here (its folder runs/): what is the same is copied from there, not trained again; may be given again
 # --stop-when-solved  a run ends after so many looks in a row at which 99 % of everything was right (3); 0: no run does. Models that are kept are trained to their last step
 # --train-flags  further flags of every ropescope-miniature train, in one word
 # Stopped and run again, it does only what is not there yet. Trained models (llava-hf folders) and attention maps of the
@@ -32,7 +33,7 @@
 set -euo pipefail
 script=${BASH_SOURCE[0]}
 . "$(dirname "$script")/../common.sh"
-seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 patch=8 scalings='' maps='' compress='' tower_steps='' baseline='' solved=3 prepared='' train_flags=''
+seeds='0 1 2 3 4' jobs=2 steps=400 order=llava-next task=place side=4 glyphs=4 finer=1 patch=8 scalings='' maps='' compress='' tower_steps='' baseline='' solved=3 prepared='' known='' train_flags=''
 unset schemes thetas answers_only
 own_flag() {
   case $1 in
@@ -55,6 +56,7 @@ own_flag() {
     --baseline) baseline=$2 ;;
     --stop-when-solved) solved=$2 ;;
     --prepared) prepared=$2 ;;
+    --known) known="$known --known '$2'" ;;
     --train-flags) train_flags=$2 ;;
     *) taken=0 ;;
   esac
@@ -92,7 +94,7 @@ export OMP_NUM_THREADS=1
 train_line() {  # <seed> <theta> <schemes> <weight of the cells' colours> [further flags [end of the file's name]]
   printf "'%s' train --quiet --from '%s' --seed %s --theta %s --schemes '%s' --correspondence %s --steps %s --stop-when-solved %s --output '%s'%s\n" \
     "$miniature" "$prepared/seed-$1" "$1" "$2" "$3" "$4" "$steps" "$solved" \
-    "$output/runs/{scheme},theta=$2,cells=$4,seed=$1${6:-}.json" "${5:-}${train_flags:+ $train_flags}"
+    "$output/runs/{scheme},theta=$2,cells=$4,seed=$1${6:-}.json" "${5:-}$known${train_flags:+ $train_flags}"
 }
 
 # Several schemes share a process and its pictures; few enough that both cores have work until the end.
@@ -177,5 +179,6 @@ printf '\nwritten:\n'
 printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/table-{runs,differences}.csv
 [ ! -f "$output/table-interactions.csv" ] || printf '  %s\n' "$output/table-interactions.csv"
 [ ! -f "$output/table-gain.csv" ] || printf '  %s\n' "$output"/table-gain.{csv,png}
+[ ! -f "$output/table-gaze.csv" ] || printf '  %s\n' "$output"/table-gaze.{csv,png}
 [ ! -f "$output/table-compression.png" ] || printf '  %s\n' "$output/table-compression.png"
 [ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png

@@ -180,6 +180,7 @@ Json to_json(const VisualSettings& settings) {
     json["measure_lengths"] = settings.measure_lengths;
     json["length_pictures"] = settings.length_pictures;
   }
+  if (settings.gaze_pictures > 0) json["gaze_pictures"] = settings.gaze_pictures;
   return json;
 }
 
@@ -261,6 +262,10 @@ VisualResult teach_pictures(Llava& llava, const Album& train, const Album& seen,
   };
   result.fading_seen = behind(seen);
   result.fading_unseen = behind(unseen);
+  if (settings.gaze_pictures > 0) {
+    result.gaze_seen = measure_gaze(llava, room_settings(settings), seen, settings.gaze_pictures);
+    result.gaze_unseen = measure_gaze(llava, room_settings(settings), unseen, settings.gaze_pictures);
+  }
   return result;
 }
 

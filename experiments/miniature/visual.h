@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "ropescope/models/llava.h"
 
 #include "album.h"
+#include "gaze.h"
 #include "rooms.h"
 
 namespace ropescope::miniature {
@@ -39,6 +41,8 @@ struct VisualSettings {
   std::vector<int64_t> distractor_lengths = {};  ///< tokens of a distractor, one by chance a step; {}: none
   std::vector<int64_t> measure_lengths = {};     ///< of distractors, asked behind once the run is over
   int64_t length_pictures = 32;                  ///< of an album, asked about behind each of them
+  int64_t gaze_pictures =
+      0;  ///< of an album, whose tokens' attention is looked at once the run is over; 0: none
 };
 Json to_json(const VisualSettings& settings);
 
@@ -79,6 +83,7 @@ struct VisualResult {
   bool stopped = false;                                 ///< before its steps were over, with everything right
   double seconds = 0;                                   ///< of training, without measuring
   std::vector<FadingPoint> fading_seen, fading_unseen;  ///< at measure_lengths, ascending
+  std::optional<Gaze> gaze_seen, gaze_unseen;           ///< where gaze_pictures are asked for
 };
 
 /// Trains all but the vision tower. Albums after look_at.

@@ -45,6 +45,7 @@ case $question in
   dose)
     schemes='vanilla;id-align;id-align:resize=bilinear'
     maps='shift-1;shift-2;mirror;quarter-turn;shuffle-rows;shuffle;random-5;random-10;random-25;random-50'
+    further=(--train-flags '--gaze-pictures 64')  # do tokens look where the ids say, or where the same is shown?
     ;;
   theta)
     schemes='vanilla;id-align'
@@ -121,6 +122,10 @@ if [ -n "$plan" ]; then
   echo "before that, once for all questions about pictures of a kind, pictures, eyes and text lessons of each seed: about a minute of one core (with --side 8 three); 8 s more a theta or scaling"
   exit 0
 fi
+# Questions share runs: what another one trained is not trained again.
+for runs in "$root"/results/open-questions/*/runs "$root"/results/open-questions/*/*/runs; do
+  [ ! -d "$runs" ] || further+=(--known "$runs")
+done
 for kind in "${kinds[@]}"; do
   name=${kind%%:*}
   # shellcheck disable=SC2086  # flags of a kind

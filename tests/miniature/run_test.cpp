@@ -1,6 +1,7 @@
 // Models, tables and the miniature's whole run, in seconds.
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 #include <sstream>
 
 #include <gtest/gtest.h>
@@ -128,6 +129,27 @@ TEST(Miniature, WholeRunInSeconds) {
   const auto written = std::filesystem::last_write_time(runs + "/dipe.json");
   ASSERT_EQ(train("dipe"), 0);
   EXPECT_EQ(std::filesystem::last_write_time(runs + "/dipe.json"), written);
+  // The same run of another table is copied (told by a time that none takes), one of another rate is not.
+  Json known = result;
+  known["seconds"] = 1e6;
+  std::filesystem::create_directories(folder.path("known"));
+  ASSERT_EQ(
+      call("train --from " + seed + " --scheme id-align --steps 2 --batch 4 --measure-every 2 --output " +
+           folder.path("other/dipe.json")),
+      0);
+  std::ofstream(folder.path("known/dipe.json")) << known.dump();
+  const auto seconds = [&](const std::string& flags) {
+    const std::string file = folder.path("again/dipe.json");
+    EXPECT_EQ(call("train --from " + seed + " --scheme dipe --steps 4 --batch 4 --measure-every 2 --known " +
+                   folder.path("other") + " --known " + folder.path("known") + " --output " + file + flags),
+              0);
+    return read_json_file(file)["seconds"].get<double>();
+  };
+  EXPECT_EQ(seconds(""), 1e6);
+  EXPECT_LT(seconds(" --rate 0.001"), 1e6);
+  known["world"] = Json({{"finer", 2}});
+  std::ofstream(folder.path("known/dipe.json")) << known.dump();
+  EXPECT_LT(seconds(""), 1e6);
   // Under another base and a scaling of the first: rows and a gain of their own.
   for (const std::string rope : {"--theta 1e3", "--scaling yarn --factor 4"}) {
     ASSERT_EQ(call("text --from " + seed + " --text-steps 2 --text-batch 4 " + rope), 0);
@@ -194,7 +216,9 @@ TEST(Miniature, SeveralSchemesOfAHarderWorldInSeconds) {
   const std::string train = "train --from " + seed + " --steps 4 --batch 4 --measure-every 4 --questions 4 ";
   ASSERT_EQ(
       call(train + "--schemes 'vanilla;id-align' --measure-at 1,3 --output '" + runs + "/{scheme}.json'"), 0);
-  ASSERT_EQ(call(train + "--scheme id-align --map mirror --output '" + runs + "/mirror.json'"), 0);
+  ASSERT_EQ(
+      call(train + "--scheme id-align --map mirror --gaze-pictures 3 --output '" + runs + "/mirror.json'"),
+      0);
   // The same through the library's passes: the same answers after a few steps.
   ASSERT_EQ(call(train + "--scheme id-align --library --output '" + folder.path("library.json") + "'"), 0);
   const Json quick = read_json_file(runs + "/id-align.json"),
@@ -207,6 +231,9 @@ TEST(Miniature, SeveralSchemesOfAHarderWorldInSeconds) {
   ASSERT_EQ(call("table --results " + runs + " --output " + folder.path("table")), 0);
   const std::string table = read_file(folder.path("table.md"));
   EXPECT_NE(table.find("| id-align (mirror) − id-align |"), std::string::npos) << table;
+  EXPECT_NE(table.find("| id-align (mirror) | 10⁴ | 2 |"), std::string::npos) << table;
+  EXPECT_EQ(table.find("| id-align | 10⁴ | 2 |"), std::string::npos) << table;  // its gaze was not asked for
+  EXPECT_GT(std::filesystem::file_size(folder.path("table-gaze.png")), 1000U);
   const std::string curves = read_file(folder.path("table-runs.csv"));
   EXPECT_EQ(std::count(curves.begin(), curves.end(), '\n'), 1 + 4 + 4 + 2);
   // One file for two schemes, or a map for ids that are nobody's.
@@ -254,6 +281,8 @@ TEST(Miniature, CompressedInSeconds) {
   EXPECT_GT(std::filesystem::file_size(folder.path("table-compression.png")), 1000U);
   EXPECT_EQ(WEXITSTATUS(call(train + "pool-1 --output " + folder.path("x{scheme}.json"))), 2);
   EXPECT_EQ(WEXITSTATUS(call(train + "pool-2 --library --output " + folder.path("x{scheme}.json"))), 2);
+  EXPECT_EQ(WEXITSTATUS(call(train + "pool-2 --gaze-pictures 2 --output " + folder.path("x{scheme}.json"))),
+            2);
   EXPECT_EQ(
       WEXITSTATUS(call(train + "pool-2 --distractor-lengths 0,8 --output " + folder.path("x{scheme}.json"))),
       2);

@@ -12,6 +12,7 @@
 #include "miniature/comparisons.h"
 #include "miniature/compression_table.h"
 #include "miniature/gain.h"
+#include "miniature/gaze_table.h"
 #include "miniature/interactions.h"
 #include "step.h"
 
@@ -32,7 +33,7 @@ struct TableFlags {
     flags
         .add(
             "output", output,
-            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.png")
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.png; of runs with --gaze-pictures -gaze.csv and -gaze.png")
         .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
@@ -45,10 +46,12 @@ int table(const TableFlags& flags) {
   const std::vector<fs::path> files = result_files(results);
   if (files.empty()) throw InputError("{}: expected results of runs, found none", results.string());
   std::vector<Run> runs;
+  std::vector<Json> results_of_runs;
   Provenance provenance;
   provenance.command = "ropescope-miniature table";
   for (const fs::path& file : files) {
-    runs.push_back(parse_run(read_json_file(file), file.string()));
+    results_of_runs.push_back(read_json_file(file));
+    runs.push_back(parse_run(results_of_runs.back(), file.string()));
     provenance.add_input(file);
   }
   const std::vector<Row> rows =
@@ -60,10 +63,12 @@ int table(const TableFlags& flags) {
   const std::vector<GainCurve> gains = gain_curves(rows, comparisons);
   const std::vector<Interaction> together = interactions(rows, comparisons);
   const std::string additive = interaction_table(rows, comparisons, together);
+  const std::vector<GazeRow> gazes = gaze_rows(rows, runs, results_of_runs);
   const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
                                (additive.empty() ? "" : "\n" + additive) +
                                (gains.empty() ? "" : "\n" + gain_table(gains)) +
-                               (has_compression(rows) ? "\n" + compression_table(rows) : "");
+                               (has_compression(rows) ? "\n" + compression_table(rows) : "") +
+                               (gazes.empty() ? "" : "\n" + gaze_table(gazes));
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
@@ -77,6 +82,10 @@ int table(const TableFlags& flags) {
     draw_gain(prefix + "-gain.png", gains);
   }
   if (has_compression(rows)) draw_compression(prefix + "-compression.png", rows, flags.theta);
+  if (!gazes.empty()) {
+    write_whole(prefix + "-gaze.csv", gaze_csv(gazes));
+    draw_gaze(prefix + "-gaze.png", gazes, flags.theta);
+  }
   std::cout << markdown;
   return 0;
 }

@@ -47,6 +47,7 @@ Json to_json(const std::vector<FadingPoint>& points) {
 
 struct TrainFlags {
   std::string from, output, save;
+  std::vector<std::string> known;
   RopeFlags rotation;
   VisualSettings visual = {.scheme = "", .batch = 16};
 
@@ -54,6 +55,10 @@ struct TrainFlags {
     bind_from(flags, from);
     flags.add("output", output, ".json; with {scheme} in its name where there are several").required();
     flags.add("save", save, "folder for the trained model");
+    flags.add(
+        "known", known,
+        "folder with runs of another question: one that is the same to the last setting is copied from there; may be "
+        "given again");
     flags.add("scheme", visual.scheme, "position encoding, or several, separated by ';'")
         .required()
         .alias("schemes");
@@ -99,6 +104,11 @@ struct TrainFlags {
         .add(
             "length-pictures", visual.length_pictures,
             "asked about behind each length, of seen and of unseen grids, a question each of --questions; 0: all")
+        .at_least(0);
+    flags
+        .add(
+            "gaze-pictures", visual.gaze_pictures,
+            "of seen and of unseen grids, whose tokens' attention on the thumbnail is measured in the end; 0: none")
         .at_least(0);
     flags.add("library", visual.library, "the library's passes, also where the quick ones would do");
     bind_seed(flags, visual.seed);
@@ -152,15 +162,36 @@ Json json_of_run(const Lessons& lessons, const VisualSettings& settings, const V
   if (!result.fading_seen.empty()) {
     json["fading"] = {{"seen", to_json(result.fading_seen)}, {"unseen", to_json(result.fading_unseen)}};
   }
+  if (result.gaze_seen) {
+    json["gaze"] = {{"seen", to_json(*result.gaze_seen)}, {"unseen", to_json(*result.gaze_unseen)}};
+  }
   return json;
+}
+
+/// Whether a file of results is of this run: everything that it follows from is written in it, the start's report
+/// with the seeds and settings of eyes and text.
+bool is_of_run(const Json& before, const Lessons& lessons, const VisualSettings& settings) {
+  return before.is_object() && before.value("settings", Json()) == to_json(settings) &&
+         before.value("start", Json()) == lessons.report &&
+         before.value("world", Json()) == to_json(lessons.world) &&
+         before.value("order", "") == order_name(lessons.world.order) &&
+         before.value("theta", 0.0) == lessons.rope.theta &&
+         before.value("scaling", Json()) == scaling_json(lessons.rope);
 }
 
 void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons& lessons) {
   const fs::path output = file_of(flags.output, settings.scheme);
-  const Json before = read_if_there(output);
-  if (before.is_object() && before.value("settings", Json()) == to_json(settings) &&
-      before.value("start", Json()) == lessons.report &&
+  if (is_of_run(read_if_there(output), lessons, settings) &&
       (flags.save.empty() || read_if_there(fs::path(flags.save) / "config.json").contains("ropescope"))) {
+    return;
+  }
+  for (const std::string& known : flags.save.empty() ? flags.known : std::vector<std::string>()) {
+    const fs::path file = fs::path(known) / output.filename();
+    const Json run = read_if_there(file);
+    if (!is_of_run(run, lessons, settings)) continue;
+    write_whole(output, run.dump(1) + "\n");
+    std::cout << fmt::format("{} theta {:g}{} seed {}: as in {}\n", settings.scheme, lessons.rope.theta,
+                             scaling_suffix(lessons.rope), settings.seed, file.string());
     return;
   }
   lessons.open(flags.from);
@@ -199,6 +230,9 @@ int train(const TrainFlags& flags) {
   const fs::path from = flags.from;
   Lessons lessons;
   lessons.world = world_of(read_if_there(from / "prepared.json"), from);
+  if (flags.visual.gaze_pictures > 0) {
+    check_gaze(lessons.world, parse_compression(flags.visual.compress, flags.visual.merged_id));
+  }
   lessons.rope = flags.rotation.rope(lessons.world);
   lessons.start = start_folder(from, lessons.rope);
   lessons.report = read_if_there(lessons.start.string() + ".json");
