@@ -85,6 +85,22 @@ std::string compression_table(const std::vector<Row>& rows) {
   return text;
 }
 
+std::string compression_csv(const std::vector<Row>& rows) {
+  std::string text =
+      "scheme,map,compress,theta,scaling,correspondence_weight,seed,tokens_left_seen,tokens_left_unseen,cells_left_seen,"
+      "cells_left_unseen\n";
+  for (const Row& row : rows) {
+    for (const Run& run : row.runs) {
+      if (run.left.empty()) continue;
+      text += fmt::format("\"{}\",\"{}\",\"{}\",{:g},{},{:g},{}", row.scheme, row.map, row.compress,
+                          row.theta, row.scaling, row.correspondence, run.seed);
+      for (const double share : run.left) text += fmt::format(",{:.5f}", share);
+      text += "\n";
+    }
+  }
+  return text;
+}
+
 void draw_compression(const std::filesystem::path& file, const std::vector<Row>& rows, double theta) {
   Figure figure;
   figure.columns = 2;

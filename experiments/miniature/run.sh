@@ -180,5 +180,5 @@ printf '  %s\n' "$output"/table.{md,csv,h5,png} "$output"/table-{runs,difference
 [ ! -f "$output/table-interactions.csv" ] || printf '  %s\n' "$output/table-interactions.csv"
 [ ! -f "$output/table-gain.csv" ] || printf '  %s\n' "$output"/table-gain.{csv,png}
 [ ! -f "$output/table-gaze.csv" ] || printf '  %s\n' "$output"/table-gaze.{csv,png}
-[ ! -f "$output/table-compression.png" ] || printf '  %s\n' "$output/table-compression.png"
+[ ! -f "$output/table-compression.csv" ] || printf '  %s\n' "$output"/table-compression.{csv,png}
 [ ! -d "$output/models" ] || printf '  %s\n' "$output"/models/* "$output"/maps-*/region-to-thumbnail.png

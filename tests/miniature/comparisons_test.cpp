@@ -164,6 +164,11 @@ TEST(Comparisons, OfCompressedPictures) {
             std::string::npos)
       << table;
   EXPECT_NE(table.find("(2 of 2)"), std::string::npos) << table;
+  const std::string left = compression_csv(rows);
+  EXPECT_EQ(std::count(left.begin(), left.end(), '\n'), 1 + 3 * 6);
+  EXPECT_NE(left.find("\"id-align\",\"\",\"pool-4, mean\",10000,,1,5,0.06250,0.06250,0.00000,0.00000\n"),
+            std::string::npos)
+      << left;
   EXPECT_NE(table.find("(Holm) for at most 3 comparisons of a measure"), std::string::npos) << table;
   Json odd = runs.back();
   odd["settings"]["compress"] = "pool-1";

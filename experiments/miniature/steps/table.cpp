@@ -33,7 +33,7 @@ struct TableFlags {
     flags
         .add(
             "output", output,
-            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.png; of runs with --gaze-pictures -gaze.csv and -gaze.png")
+            "prefix of .md, .csv, -runs.csv, -differences.csv, .h5 and .png; with ID-Align on other schemes -interactions.csv; under several thetas -gain.csv and -gain.png; of compressed pictures -compression.csv and -compression.png; of runs with --gaze-pictures -gaze.csv and -gaze.png")
         .required();
     flags.add("baseline", baseline, "scheme that all without ID-Align are compared with, too");
     bind_theta(flags, theta, "of the curves");
@@ -81,7 +81,10 @@ int table(const TableFlags& flags) {
     write_whole(prefix + "-gain.csv", gain_csv(gains));
     draw_gain(prefix + "-gain.png", gains);
   }
-  if (has_compression(rows)) draw_compression(prefix + "-compression.png", rows, flags.theta);
+  if (has_compression(rows)) {
+    write_whole(prefix + "-compression.csv", compression_csv(rows));
+    draw_compression(prefix + "-compression.png", rows, flags.theta);
+  }
   if (!gazes.empty()) {
     write_whole(prefix + "-gaze.csv", gaze_csv(gazes));
     draw_gaze(prefix + "-gaze.png", gazes, flags.theta);
