@@ -33,6 +33,15 @@ const Json* result_of(const Row& row, const Run& run, const std::vector<Run>& ru
   return nullptr;
 }
 
+/// For a panel: "mirror" of "id-align (mirror)", "resize=bilinear" of "id-align:resize=bilinear", other names whole.
+std::string short_name(const std::string& name) {
+  const std::string scheme = "id-align";
+  if (name.rfind(scheme + " (", 0) == 0)
+    return name.substr(scheme.size() + 2, name.size() - scheme.size() - 3);
+  if (name.rfind(scheme + ":", 0) == 0) return name.substr(scheme.size() + 1);
+  return name;
+}
+
 }  // namespace
 
 std::vector<GazeRow> gaze_rows(const std::vector<Row>& rows, const std::vector<Run>& runs,
@@ -116,7 +125,7 @@ std::string gaze_csv(const std::vector<GazeRow>& rows) {
 void draw_gaze(const std::filesystem::path& file, const std::vector<GazeRow>& rows, double theta) {
   Figure figure;
   figure.columns = 4;
-  figure.panel_height_cm = 4.6;
+  figure.panel_height_cm = 3.6;
   double highest = 0;
   const auto at_theta = [theta](const GazeRow& row) { return row.theta == theta && row.scaling.empty(); };
   const auto row_of = [](const Gaze& gaze, const std::vector<double>& matrix, int64_t cell) {
@@ -129,7 +138,7 @@ void draw_gaze(const std::filesystem::path& file, const std::vector<GazeRow>& ro
     const auto side = static_cast<int64_t>(std::lround(std::sqrt(gaze.cells)));
     const int64_t cell = side + 1;  // second row, second column: no edge, and no symmetry's fixed point
     Panel panel;
-    panel.title = row.name;
+    panel.title = short_name(row.name);
     Raster raster;
     raster.rows = raster.columns = side;
     raster.values = row_of(gaze, gaze.map, cell);
@@ -144,7 +153,6 @@ void draw_gaze(const std::filesystem::path& file, const std::vector<GazeRow>& ro
       const int64_t ids = most - placed.begin();
       raster.marks.emplace_back(static_cast<double>(ids % side), static_cast<double>(ids / side));
     }
-    raster.label = "attention, %";
     panel.raster = std::move(raster);
     figure.panels.push_back(std::move(panel));
   }
@@ -154,7 +162,7 @@ void draw_gaze(const std::filesystem::path& file, const std::vector<GazeRow>& ro
     panel.raster->high = highest;
     panel.raster->colour_bar = &panel == &figure.panels.back();
   }
-  figure.note = "box: the cell that the tokens show; ring: the cell whose ids most of them have";
+  figure.note = "attention in %; box: the cell that the tokens show; ring: the cell whose ids most of them have";
   draw_figure(figure, file, /*force=*/true);
 }
 
