@@ -61,7 +61,7 @@ case $question in
     kinds=('relation:--task relation') steps=1200 fast=40 slow=50
     ;;
   native)
-    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' order=native fast=12 slow=70
+    schemes='vanilla;id-align;mrope-interleave;id-align+mrope-interleave' order=native fast=12 slow=90
     kinds=(':' 'thumbnail-patch-4:--thumbnail-patch 4' 'thumbnail-patch-16:--thumbnail-patch 16' 'finer-2:--finer 2'
       'thumbnail-patch-4-finer-2:--thumbnail-patch 4 --finer 2')
     ;;
@@ -102,12 +102,12 @@ case $question in
     ;;
   compression)
     # Of finer pictures, most of whose pools lie in one cell.
-    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=15 slow=75
+    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=5 slow=75
     compress='pool-2;pool-4'
     for kind in drop tome prune tofu; do compress="$compress;$kind-50;$kind-75;$kind-90"; done
     ;;
   merged-ids)
-    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=15 slow=75
+    schemes='vanilla;id-align' kinds=('finer-2:--finer 2') most='0 1 2 3 4 5 6 7 8 9' fast=5 slow=75
     compress='pool-2;pool-2/mean;pool-2/ppe;pool-2/after;tome-75;tome-75/mean;tome-75/ppe;tome-75/after;drop-75;drop-75/after'
     ;;
   *) echo "open-questions: expected dose, theta, theta-relation, relation, native, ladder, longer, combinations, frequency, rival, fading, compression or merged-ids, found \"$question\"; see the head of ${BASH_SOURCE[0]}" >&2 && exit 2 ;;
