@@ -146,8 +146,7 @@ std::string comparison_table(const std::vector<Row>& rows, const std::vector<Com
   for (const Comparison& comparison : comparisons) {
     const Row &with = rows[comparison.with], &without = rows[comparison.without];
     const std::string name = fmt::format("{} − {}", name_of(with), name_of(without));
-    text += fmt::format("| {} | {} | {} ", name, theta_text(with),
-                        with.correspondence > 0 ? "answers and cells" : "answers");
+    text += fmt::format("| {} | {} | {} ", name, theta_text(with), targets_text(with));
     for (const Difference& difference : comparison.differences)
       text += "| " + difference_text(difference) + " ";
     const size_t seeds = comparison.differences.back().values.size();

@@ -16,8 +16,6 @@ namespace ropescope::miniature {
 
 namespace {
 
-constexpr const char* kGrids[] = {"seen", "unseen"};
-
 void take_points(FadingRun& run, const Json& behind, size_t album, const std::string& what) {
   const char* grids = kGrids[album];
   if (!behind.is_object() || !behind.contains(grids) || !behind[grids].is_array() || behind[grids].empty()) {

@@ -5,15 +5,17 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/one_hot.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include "ropescope/analysis/figure_data.h"
 #include "ropescope/core/errors.h"
 #include "ropescope/core/tensor_operators.h"
 #include "ropescope/models/decoder.h"
+
+#include "album.h"
+#include "rooms.h"
 
 namespace ropescope::miniature {
 
@@ -34,16 +36,9 @@ struct Places {
 Places places_of(const Llava& llava, const RoomSettings& settings, const Room& room, const Shape& shape) {
   const World& world = room.world;
   const View view = view_of(shape, world.order);
-  const int64_t split = world.thumbnail_split(), row = world.side * split;
-  std::vector<int64_t> keys, cells;
-  for (size_t i = 0; i < view.thumbnail.size(); ++i) {
-    const auto patch = static_cast<int64_t>(i);
-    keys.push_back(1 + view.thumbnail[i]);  // after <s>
-    cells.push_back(patch / row / split * world.side + patch % row / split);
-  }
   Places places;
-  places.keys = at::tensor(keys, at::kLong);
-  const at::Tensor cell_of_key = at::tensor(cells, at::kLong);
+  places.keys = at::tensor(view.thumbnail, at::kLong) + 1;  // after <s>
+  const at::Tensor cell_of_key = at::tensor(cells_of_thumbnail(shape), at::kLong);
   const at::Tensor all = sequence_of(llava, settings, shape, world, 0).positions().coordinates;
   const at::Tensor looking = all.index_select(1, room.in_cells), looked_at = all.index_select(1, places.keys);
   const at::Tensor own = room.cell_of.unsqueeze(1).eq(cell_of_key.unsqueeze(0));
@@ -86,11 +81,6 @@ struct Sums {
            static_cast<double>(layers);
   }
 };
-
-std::vector<double> numbers_of(const at::Tensor& values) {
-  const at::Tensor flat = values.to(at::kDouble).contiguous();
-  return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
-}
 
 Json json_of(const std::vector<double>& values) {
   Json list = Json::array();
@@ -138,8 +128,7 @@ Gaze measure_gaze(const Llava& llava, const RoomSettings& settings, const Album&
     for (int64_t first = 0; first < wanted; first += kAtOnce) {
       const at::Tensor chosen = at::arange(first, std::min(first + kAtOnce, wanted), at::kLong);
       const Batch batch = make_batch(album.world, group, chosen, settings.questions, questions);
-      const at::Tensor words = at::embedding(llava.decoder.weights.embed_tokens, batch.dialogue);
-      const at::Tensor embeddings = at::cat({embed_pictures(llava, room, batch), words}, 1);
+      const at::Tensor embeddings = embed_sequence(llava, room, batch);
       sums.add(places, chosen.numel());
       Taps taps;
       taps.attention =
@@ -159,12 +148,12 @@ Gaze measure_gaze(const Llava& llava, const RoomSettings& settings, const Album&
   gaze.misplaced = sums.misplaced;
   gaze.cells = cells;
   const auto tokens = static_cast<double>(sums.tokens), misplaced = static_cast<double>(sums.misplaced);
-  gaze.thumbnail = numbers_of(sums.shares[0] / tokens);
-  gaze.own = numbers_of(sums.shares[1] / tokens);
-  gaze.misplaced_own = numbers_of(sums.shares[2] / misplaced);  // none of none: NaN
-  gaze.misplaced_ids = numbers_of(sums.shares[3] / misplaced);
-  gaze.map = numbers_of(sums.map / sums.of_cell.unsqueeze(1));
-  gaze.placed = numbers_of(sums.placed / sums.of_cell.unsqueeze(1));
+  gaze.thumbnail = to_vector(sums.shares[0] / tokens);
+  gaze.own = to_vector(sums.shares[1] / tokens);
+  gaze.misplaced_own = to_vector(sums.shares[2] / misplaced);  // none of none: NaN
+  gaze.misplaced_ids = to_vector(sums.shares[3] / misplaced);
+  gaze.map = to_vector(sums.map / sums.of_cell.unsqueeze(1));
+  gaze.placed = to_vector(sums.placed / sums.of_cell.unsqueeze(1));
   return gaze;
 }
 

@@ -7,12 +7,18 @@
 #include <vector>
 
 #include "ropescope/core/json.h"
-#include "ropescope/models/llava.h"
 
-#include "album.h"
-#include "rooms.h"
+#include "world.h"
+
+namespace ropescope {
+struct Llava;
+}
 
 namespace ropescope::miniature {
+
+struct Album;
+struct Compression;
+struct RoomSettings;
 
 /// Over the tokens that lie in one cell of the thumbnail: means over tokens, heads and pictures of their attention (softmax over all
 /// keys), for each layer. A token is *misplaced* where thumbnail tokens have its ids on every row and none of them shows its cell.

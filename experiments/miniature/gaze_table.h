@@ -1,43 +1,29 @@
-// What runs say together about where their high-resolution tokens look (gaze.h).
+// What runs say together about where their high-resolution tokens look (gaze.h). Rows count whose runs all have looked.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "ropescope/analysis/statistics.h"
-#include "ropescope/core/json.h"
-
-#include "gaze.h"
 #include "table.h"
 
 namespace ropescope::miniature {
 
-/// Shares of a layer's attention, in the order of the table's columns.
-inline constexpr const char* kGazeNames[] = {"thumbnail", "own", "misplaced_own", "misplaced_ids"};
-inline constexpr size_t kGazeShares = 4;
+/// Whether there is such a row.
+bool has_gaze(const std::vector<Row>& rows);
 
-struct GazeRow {
-  std::string name;  ///< scheme and map, "id-align (mirror)"
-  double theta = 0;
-  std::string scaling;
-  std::vector<int64_t> seeds;
-  std::vector<std::array<Gaze, 2>> gazes;  ///< of each seed, on seen and on unseen grids
-  /// [2: seen, unseen][layers][kGazeShares], over the seeds (Student t); NaN where no token is misplaced.
-  std::array<std::vector<std::vector<MeanInterval>>, 2> intervals;
-};
+/// Of a layer's attention, over the seeds (95%, Student t): thumbnail, own, misplaced_own, misplaced_ids; the latter NaN where no token
+/// is misplaced. `grids`: of kGrids.
+std::vector<MeanInterval> gaze_shares(const Row& row, size_t grids, size_t layer);
 
-/// Rows of the table whose runs all have a gaze; `results`: the runs' files, beside `runs` one for one. Throws InputError.
-std::vector<GazeRow> gaze_rows(const std::vector<Row>& rows, const std::vector<Run>& runs,
-                               const std::vector<Json>& results);
-
-/// A line for each row and layer, on unseen grids.
-std::string gaze_table(const std::vector<GazeRow>& rows);
+/// A line for each row and layer, on unseen grids: these shares. Throws InputError for runs of
+/// one row whose models have not equally many layers.
+std::string gaze_table(const std::vector<Row>& rows);
 /// A line for each row, kind of grids, layer and seed.
-std::string gaze_csv(const std::vector<GazeRow>& rows);
-/// Where the tokens of one cell look, a panel for each row at `theta`: means over heads, layers, tokens and pictures of the first
-/// seed, as wrong mappings by chance are others in each. Box: that cell; ring: the cell whose ids most of its tokens have.
-void draw_gaze(const std::filesystem::path& file, const std::vector<GazeRow>& rows, double theta);
+std::string gaze_csv(const std::vector<Row>& rows);
+/// Where the tokens of one cell look, a panel for each row at `theta`, not scaled, with the first row's targets; none such, no figure.
+/// Means over heads, layers, tokens and pictures of the first seed, as wrong mappings by chance are others in each. Box: that cell;
+/// ring: the cell whose ids most of its tokens have.
+void draw_gaze(const std::filesystem::path& file, const std::vector<Row>& rows, double theta);
 
 }  // namespace ropescope::miniature

@@ -37,14 +37,6 @@ std::unique_ptr<CompressedPass> compressed_pass(const Llava& llava, const Room& 
   return std::make_unique<CompressedPass>(llava.decoder, scheme_of(settings), sequence, settings.compression);
 }
 
-/// What goes into the decoder, [B, T, C].
-at::Tensor embed(const Llava& llava, const Room& room, const Batch& batch) {
-  const at::Tensor& table = llava.decoder.weights.embed_tokens;
-  const at::Tensor words =
-      batch.distractor.defined() ? at::cat({batch.distractor, batch.dialogue}, 1) : batch.dialogue;
-  return at::cat({embed_pictures(llava, room, batch), at::embedding(table, words)}, 1);
-}
-
 }  // namespace
 
 std::string with_map(const std::string& scheme, const std::string& map, uint64_t seed) {
@@ -159,8 +151,15 @@ at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& bat
   return at::cat({at::embedding(table, at::full({rows, 1}, kStartId, at::kLong)), picture}, 1);
 }
 
+at::Tensor embed_sequence(const Llava& llava, const Room& room, const Batch& batch) {
+  const at::Tensor& table = llava.decoder.weights.embed_tokens;
+  const at::Tensor words =
+      batch.distractor.defined() ? at::cat({batch.distractor, batch.dialogue}, 1) : batch.dialogue;
+  return at::cat({embed_pictures(llava, room, batch), at::embedding(table, words)}, 1);
+}
+
 Hidden hidden_of_pictures(const Llava& llava, const Room& room, const Batch& batch) {
-  const at::Tensor embeddings = embed(llava, room, batch);
+  const at::Tensor embeddings = embed_sequence(llava, room, batch);
   if (room.compressed != nullptr) {
     const CompressedPass::Seen seen = room.compressed->hidden({embeddings, batch.features, batch.chance});
     const int64_t left = seen.cells.size(1);
@@ -187,7 +186,7 @@ PictureLoss loss_of_pictures(const Llava& llava, const Room& room, const Batch& 
     // Of a picture's cells, as many as have tokens left, the mean: so all pictures weigh the same.
     const auto pictures = static_cast<double>(batch.answers.size(0));
     const CompressedPass::Loss found = room.compressed->loss(
-        {embed(llava, room, batch), batch.features, batch.chance},
+        {embed_sequence(llava, room, batch), batch.features, batch.chance},
         {batch.colours + kFirstColourId, batch.answers, scale / static_cast<double>(batch.answers.numel()),
          scale * correspondence / pictures});
     return {found.loss, found.answers};
@@ -203,8 +202,8 @@ PictureLoss loss_of_pictures(const Llava& llava, const Room& room, const Batch& 
     const at::Tensor targets = with_cells ? at::cat({cells, batch.answers}, 1) : batch.answers;
     std::vector<float> weights(static_cast<size_t>(targets.size(1)), static_cast<float>(answer));
     std::fill_n(weights.begin(), inside, static_cast<float>(cell));
-    const QuickLoss quick =
-        (with_cells ? room.quick : room.quick_answers)->loss(embed(llava, room, batch), targets, weights);
+    const QuickLoss quick = (with_cells ? room.quick : room.quick_answers)
+                                ->loss(embed_sequence(llava, room, batch), targets, weights);
     for (size_t i = static_cast<size_t>(inside); i < quick.parts.size(); ++i)
       result.answers += answer * quick.parts[i];
     result.loss = quick.loss;

@@ -102,6 +102,9 @@ int64_t direction_of(int64_t cell, int64_t marker, int64_t side);
 /// Start and picture as they go into the decoder, [B, 1 + image tokens, C].
 at::Tensor embed_pictures(const Llava& llava, const Room& room, const Batch& batch);
 
+/// All that goes into the decoder, [B, T, C]: these, a distractor where there is one, questions and answers.
+at::Tensor embed_sequence(const Llava& llava, const Room& room, const Batch& batch);
+
 /// After the last norm, of the tokens in_cells and of those that ask: [B, n, C] each.
 struct Hidden {
   at::Tensor in_cells, asked;

@@ -148,7 +148,7 @@ Run parse_run(const Json& json, const std::string& what) {
     run.steps.push_back(json_integer(point, "step", what));
     size_t m = 0;
     for (const char* kind : {"correspondence", "answers"}) {
-      for (const char* album : {"seen", "unseen"}) {
+      for (const char* album : kGrids) {
         const std::array<int64_t, 2> count = count_of(point, album, kind, what);
         run.counts[m].push_back(count);
         run.curves[m++].push_back(static_cast<double>(count[0]) / static_cast<double>(count[1]));
@@ -157,10 +157,16 @@ Run parse_run(const Json& json, const std::string& what) {
   }
   if (!run.compress.empty()) {
     for (const char* kind : {"tokens_left", "cells_left"}) {
-      for (const char* album : {"seen", "unseen"}) {
+      for (const char* album : kGrids) {
         const auto [left, all] = count_of(json["curve"].back(), album, kind, what);
         run.left.push_back(static_cast<double>(left) / static_cast<double>(all));
       }
+    }
+  }
+  if (json.contains("gaze")) {
+    run.gaze.emplace();
+    for (size_t i = 0; i < kGrids.size(); ++i) {
+      (*run.gaze)[i] = gaze_from(json["gaze"].value(kGrids[i], Json()), what);
     }
   }
   return run;
@@ -221,6 +227,8 @@ std::string theta_text(const Row& row) {
   return number_label(row.theta) + (row.scaling.empty() ? "" : " " + row.scaling);
 }
 
+std::string targets_text(const Row& row) { return row.correspondence > 0 ? "answers and cells" : "answers"; }
+
 std::string share_text(const MeanInterval& interval) {
   if (!std::isfinite(interval.mean)) return "—";
   if (!std::isfinite(interval.ci95_low)) return fmt::format("{:.2f}", interval.mean);
@@ -234,8 +242,7 @@ std::string markdown_table(const std::vector<Row>& rows) {
       "to 90% | "
       "seeds |\n|---|---|---|---|---|---|---|---|---|\n";
   for (const Row& row : rows) {
-    text += fmt::format("| {}{} | {} | {} ", row.scheme, detail_of(row), theta_text(row),
-                        row.correspondence > 0 ? "answers and cells" : "answers");
+    text += fmt::format("| {}{} | {} | {} ", row.scheme, detail_of(row), theta_text(row), targets_text(row));
     for (const MeanInterval& interval : row.measures) text += "| " + share_text(interval) + " ";
     text += fmt::format("| {} | {} |\n", steps_text(row), row.runs.size());
   }

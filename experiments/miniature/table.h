@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "ropescope/core/json.h"
 #include "ropescope/io/result_file.h"
 
+#include "gaze.h"
 #include "world.h"
 
 namespace ropescope::miniature {
@@ -41,6 +43,7 @@ struct Run {
   std::vector<std::vector<double>> curves;                  ///< [kMeasures][steps]
   std::vector<std::vector<std::array<int64_t, 2>>> counts;  ///< the same: right, asked
   double seconds = 0;
+  std::optional<std::array<Gaze, 2>> gaze;  ///< on each of kGrids, where it was asked for
 };
 
 /// Throws InputError for a file that is no result of a run; its contents are parse_run's to judge.
@@ -69,6 +72,8 @@ std::string detail_text(const std::string& map, const std::string& compress);
 std::string detail_of(const Row& row);
 /// "10⁴", or "10⁴ yarn:4".
 std::string theta_text(const Row& row);
+/// "answers and cells", or "answers".
+std::string targets_text(const Row& row);
 /// 95% interval of a share: over the seeds (Student t, kept within 0 and 1); "—" where nothing was asked.
 std::string share_text(const MeanInterval& interval);
 

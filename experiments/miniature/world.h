@@ -16,6 +16,9 @@ namespace ropescope::miniature {
 
 inline constexpr int64_t kPatch = 8;  ///< pixels
 
+/// Grids that were trained on, and others: what is measured on each comes in this order.
+inline constexpr std::array<const char*, 2> kGrids = {"seen", "unseen"};
+
 /// How a picture comes to the decoder (views.h).
 enum class Order { kLlavaNext, kInternvl, kNative };
 

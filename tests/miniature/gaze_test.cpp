@@ -1,6 +1,7 @@
 // Where tokens look, against attention that is known: of queries that are zero it is the same on every key that a token may see.
 #include "miniature/gaze.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -171,27 +172,31 @@ TEST(GazeTable, HasMeansOfRowsWhoseRunsAllHaveOne) {
   const Llava llava = evenly_looking_model(world);
   Gaze gaze = measure_gaze(llava, under("id-align"), blank_album(world, llava), 0);
   std::vector<miniature::Run> runs;
-  std::vector<Json> results;
   for (const auto& [seed, own] : {std::pair{0, 0.2}, {1, 0.3}, {2, 0.4}}) {
     gaze.own = {own, 0.1, 0.1};
     Json with = answered_run("id-align", seed, {30, 94}), without = answered_run("vanilla", seed, {30, 40});
     with["gaze"] = {{"seen", to_json(gaze)}, {"unseen", to_json(gaze)}};
     if (seed > 0) without["gaze"] = with["gaze"];
-    for (const Json& json : {with, without}) {
-      results.push_back(json);
-      runs.push_back(parse_run(json, "a run"));
-    }
+    for (const Json& json : {with, without}) runs.push_back(parse_run(json, "a run"));
   }
-  const std::vector<GazeRow> rows = gaze_rows(make_rows(runs, {"vanilla", "id-align"}), runs, results);
-  ASSERT_EQ(rows.size(), 1U);
-  EXPECT_EQ(rows[0].name, "id-align");
-  EXPECT_NEAR(rows[0].intervals[1][0][1].mean, 0.3, 1e-12);
+  const std::vector<Row> rows = make_rows(runs, {"vanilla", "id-align"});
+  ASSERT_TRUE(has_gaze(rows));
+  const std::string table = gaze_table(rows);
+  EXPECT_EQ(rows[1].scheme, "id-align");
+  const std::vector<MeanInterval> shares = gaze_shares(rows[1], 1, 0);
+  ASSERT_EQ(shares.size(), 4U);
+  EXPECT_NEAR(shares[1].mean, 0.3, 1e-12);
   // t(0.975, 2) = 4.3027, standard error 0.1 / sqrt(3)
-  EXPECT_NEAR(rows[0].intervals[1][0][1].ci95_high, 0.3 + 4.3027 * 0.1 / std::sqrt(3.0), 1e-4);
-  EXPECT_NE(gaze_table(rows).find("| id-align | 10⁴ | 0 |"), std::string::npos);
-  EXPECT_NE(gaze_table(rows).find("| — | — | 3 |"), std::string::npos);
+  EXPECT_NEAR(shares[1].ci95_high, 0.3 + 4.3027 * 0.1 / std::sqrt(3.0), 1e-4);
+  EXPECT_NE(table.find("| id-align | 10⁴ | answers and cells | 0 | "), std::string::npos) << table;
+  EXPECT_NE(table.find("| 0.30 [0.05, 0.55] | — | — | 3 |"), std::string::npos) << table;
+  EXPECT_EQ(table.find("| vanilla |"), std::string::npos) << table;
   const std::string csv = gaze_csv(rows);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 3 * 3);
+  EXPECT_NE(csv.find("\"id-align\",\"\",10000,,1,unseen,0,2,"), std::string::npos) << csv;
+  EXPECT_FALSE(has_gaze({rows[0]}));
+  runs[0].gaze->front().own.pop_back();
+  EXPECT_THROW(gaze_table(make_rows(runs, {})), InputError);
 }
 
 }  // namespace

@@ -46,12 +46,10 @@ int table(const TableFlags& flags) {
   const std::vector<fs::path> files = result_files(results);
   if (files.empty()) throw InputError("{}: expected results of runs, found none", results.string());
   std::vector<Run> runs;
-  std::vector<Json> results_of_runs;
   Provenance provenance;
   provenance.command = "ropescope-miniature table";
   for (const fs::path& file : files) {
-    results_of_runs.push_back(read_json_file(file));
-    runs.push_back(parse_run(results_of_runs.back(), file.string()));
+    runs.push_back(parse_run(read_json_file(file), file.string()));
     provenance.add_input(file);
   }
   const std::vector<Row> rows =
@@ -63,12 +61,11 @@ int table(const TableFlags& flags) {
   const std::vector<GainCurve> gains = gain_curves(rows, comparisons);
   const std::vector<Interaction> together = interactions(rows, comparisons);
   const std::string additive = interaction_table(rows, comparisons, together);
-  const std::vector<GazeRow> gazes = gaze_rows(rows, runs, results_of_runs);
   const std::string markdown = markdown_table(rows) + (pairs.empty() ? "" : "\n" + pairs) +
                                (additive.empty() ? "" : "\n" + additive) +
                                (gains.empty() ? "" : "\n" + gain_table(gains)) +
                                (has_compression(rows) ? "\n" + compression_table(rows) : "") +
-                               (gazes.empty() ? "" : "\n" + gaze_table(gazes));
+                               (has_gaze(rows) ? "\n" + gaze_table(rows) : "");
   write_whole(prefix + ".md", markdown);
   write_whole(prefix + ".csv", csv_table(rows));
   write_whole(prefix + "-runs.csv", runs_csv(rows));
@@ -85,9 +82,9 @@ int table(const TableFlags& flags) {
     write_whole(prefix + "-compression.csv", compression_csv(rows));
     draw_compression(prefix + "-compression.png", rows, flags.theta);
   }
-  if (!gazes.empty()) {
-    write_whole(prefix + "-gaze.csv", gaze_csv(gazes));
-    draw_gaze(prefix + "-gaze.png", gazes, flags.theta);
+  if (has_gaze(rows)) {
+    write_whole(prefix + "-gaze.csv", gaze_csv(rows));
+    draw_gaze(prefix + "-gaze.png", rows, flags.theta);
   }
   std::cout << markdown;
   return 0;

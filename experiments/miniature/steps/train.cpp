@@ -179,21 +179,29 @@ bool is_of_run(const Json& before, const Lessons& lessons, const VisualSettings&
          before.value("scaling", Json()) == scaling_json(lessons.rope);
 }
 
+/// Whether one of these folders had the run.
+bool copy_known(const std::vector<std::string>& folders, const fs::path& output,
+                const VisualSettings& settings, const Lessons& lessons) {
+  for (const std::string& folder : folders) {
+    const fs::path file = fs::path(folder) / output.filename();
+    const Json run = read_if_there(file);
+    if (!is_of_run(run, lessons, settings)) continue;
+    write_whole(output, run.dump(1) + "\n");
+    std::cout << fmt::format("{} theta {:g}{} seed {}: as in {}\n", settings.scheme, lessons.rope.theta,
+                             scaling_suffix(lessons.rope), settings.seed, file.string());
+    return true;
+  }
+  return false;
+}
+
 void train_one(const TrainFlags& flags, const VisualSettings& settings, Lessons& lessons) {
   const fs::path output = file_of(flags.output, settings.scheme);
   if (is_of_run(read_if_there(output), lessons, settings) &&
       (flags.save.empty() || read_if_there(fs::path(flags.save) / "config.json").contains("ropescope"))) {
     return;
   }
-  for (const std::string& known : flags.save.empty() ? flags.known : std::vector<std::string>()) {
-    const fs::path file = fs::path(known) / output.filename();
-    const Json run = read_if_there(file);
-    if (!is_of_run(run, lessons, settings)) continue;
-    write_whole(output, run.dump(1) + "\n");
-    std::cout << fmt::format("{} theta {:g}{} seed {}: as in {}\n", settings.scheme, lessons.rope.theta,
-                             scaling_suffix(lessons.rope), settings.seed, file.string());
-    return;
-  }
+  if (flags.save.empty() && copy_known(flags.known, output, settings, lessons))
+    return;  // (no model is kept there)
   lessons.open(flags.from);
   Llava llava = load_model(lessons.start, lessons.world);
   const VisualResult result = teach_pictures(llava, *lessons.train, *lessons.seen, *lessons.unseen, settings);
@@ -216,6 +224,9 @@ int train(const TrainFlags& flags) {
   }
   if (schemes.size() > 1 && !flags.save.empty()) {
     throw UsageError("--save: expected one scheme, found {}", schemes.size());
+  }
+  for (const std::string& folder : flags.known) {
+    if (!fs::is_directory(folder)) throw UsageError("--known: expected a folder with runs, found {}", folder);
   }
   if (flags.visual.stop_when_solved > 0 && !flags.visual.distractor_lengths.empty()) {
     throw UsageError(
